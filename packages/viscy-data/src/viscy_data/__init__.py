@@ -1,0 +1,1 @@
+"""Batches of tracked cells for contrastive learning."""

@@ -1,0 +1,1 @@
+"""What it takes to show that a batch sampler is right."""

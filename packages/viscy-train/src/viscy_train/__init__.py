@@ -1,0 +1,1 @@
+"""Contrastive training on OME-Zarr time-lapse data."""
