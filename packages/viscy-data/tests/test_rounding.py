@@ -1,0 +1,80 @@
+"""Systematic rounding gives floors and ceilings, exact totals, exact averages, and prefix counts without summing."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from viscy_data._focus import focal_slots
+from viscy_data._rounding import BITS, UNIT, cumulative, offset, slots_before, whole_slots
+
+quotas = st.lists(st.floats(0, 1), min_size=1, max_size=12).filter(lambda parts: sum(parts) > 1e-3)
+
+
+def bounds_of(parts, total):
+    parts = np.array(parts)
+    return cumulative(parts[None] / parts.sum() * total, total)
+
+
+@given(quotas, st.integers(1, 500), st.integers(0, UNIT - 1))
+def test_counts_are_floor_or_ceiling_and_add_up(parts, total, start):
+    bound = bounds_of(parts, total)
+    slots = whole_slots(bound, np.array([start]))
+    quota = np.diff(bound) / UNIT
+    assert slots.sum() == total
+    assert (np.abs(slots - quota) < 1).all()
+
+
+@given(quotas, st.integers(1, 500), st.integers(0, UNIT - 1))
+def test_a_part_of_quota_zero_gets_nothing(parts, total, start):
+    slots = whole_slots(bounds_of([*parts, 0.0, *parts, 0.0], total), np.array([start]))[0]
+    assert slots[len(parts)] == slots[-1] == 0
+
+
+def test_whole_quotas_stay_whole_in_spite_of_floating_point():
+    bound = cumulative(np.array([[100 * 0.29, 100 * 0.57, 100 * 0.14]]), 100)
+    for start in (0, 1, UNIT // 2, UNIT - 1):
+        assert whole_slots(bound, np.array([start])).tolist() == [[29, 57, 14]]
+
+
+@pytest.mark.parametrize("n_turns", [64, 4096])
+def test_every_part_gets_its_quota_on_average(n_turns):
+    bound = bounds_of([0.1, 0.25, 0.3, 0.35], 8)
+    turns = np.arange(n_turns)
+    slots = whole_slots(np.repeat(bound, n_turns, axis=0), offset(turns))
+    # the offsets of 2**m turns are 2**m equal steps, so a part's mean is off by one step at most
+    assert np.abs(slots.mean(axis=0) - np.diff(bound)[0] / UNIT).max() <= 1 / n_turns
+
+
+@given(quotas, st.integers(1, 300), st.integers(0, 2**30))
+def test_slots_before_a_turn_are_the_sum_over_earlier_turns(parts, total, first):
+    bound = bounds_of(parts, total)
+    turns = np.arange(first, first + 150)
+    summed = whole_slots(np.repeat(bound, 150, axis=0), offset(turns)).sum(axis=0)
+    before = [slots_before(bound, np.array([turn]))[0] for turn in (first, first + 150)]
+    assert (before[1] - before[0]).tolist() == summed.tolist()
+
+
+def test_slots_before_turn_zero_are_none():
+    assert slots_before(bounds_of([0.3, 0.7], 11), np.array([0])).tolist() == [[0, 0]]
+
+
+@given(quotas, st.integers(1, 300), st.floats(0, 1), st.integers(0, UNIT - 1), st.integers(0, UNIT - 1))
+def test_focal_and_global_slots_are_floor_or_ceiling_of_their_quotas(parts, total, fraction, start, start_of_focal):
+    bound = bounds_of(parts, total)
+    slots, quota = whole_slots(bound, np.array([start])), np.diff(bound)
+    focal = focal_slots(slots, quota, fraction, np.array([start_of_focal]))
+    focal_quota = np.rint(quota * fraction)
+    assert (np.abs(focal - focal_quota / UNIT) < 1).all()
+    assert (np.abs((slots - focal) - (quota - focal_quota) / UNIT) < 1).all()
+
+
+def test_focal_slots_meet_their_quota_on_average():
+    """60,000 batches of random offsets; each mean within 6 standard errors: false alarm 1e-8 for five conditions."""
+    n = 60_000
+    rng = np.random.default_rng(0)
+    bound = np.repeat(bounds_of([0.11, 0.2, 0.29, 0.15, 0.25], 13), n, axis=0)
+    slots = whole_slots(bound, rng.integers(0, 1 << BITS, n))
+    focal = focal_slots(slots, np.diff(bound), 0.63, rng.integers(0, 1 << BITS, n))
+    error = focal.mean(axis=0) - 0.63 * np.diff(bound)[0] / UNIT
+    assert (np.abs(error) <= 6 * np.maximum(focal.std(axis=0), 1e-3) / np.sqrt(n)).all()
