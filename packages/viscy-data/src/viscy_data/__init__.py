@@ -1,1 +1,5 @@
 """Batches of tracked cells for contrastive learning."""
+
+from viscy_data.sampler import FlexibleBatchSampler
+
+__all__ = ["FlexibleBatchSampler"]

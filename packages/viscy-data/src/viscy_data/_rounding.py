@@ -1,0 +1,109 @@
+"""Systematic rounding: fractional quotas become whole slots, without favour and without memory.
+
+The quotas of a batch are laid end to end on a line and cut at the points `i - offset` for whole i; each part gets the
+slots whose points fall on it (W. G. Madow, "On the Theory of Systematic Sampling, II", Ann. Math. Stat. 20, 1949). So
+every part, and every run of neighbouring parts, gets the floor or the ceiling of its quota, the whole gets all slots,
+and over offsets that fill [0, 1) evenly each part gets exactly its quota on average.
+
+The offsets are those of J. G. van der Corput (1935), 24 bits reversed: turn after turn they fill [0, 1) as evenly as
+can be. That is also why the number of slots that a part got in all turns before the n-th needs no summing up: it is
+counted from the digits of n, six bits at a time.
+
+Quotas are fixed-point integers in units of 2**-24 of a slot: whole quotas stay whole, on every platform.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BITS = 24
+UNIT = 1 << BITS
+_DIGIT = 6
+_BASE = 1 << _DIGIT
+_REVERSED = np.array([int(f"{digit:06b}"[::-1], 2) for digit in range(_BASE)])
+# _ABOVE[n, d]: how many of the first n digits are, reversed, greater than d
+_ABOVE = np.concatenate([np.zeros((1, _BASE), np.int64), np.cumsum(_REVERSED[:, None] > np.arange(_BASE), axis=0)])
+
+
+def cumulative(quotas: NDArray[np.float64], total: int) -> NDArray[np.int64]:
+    """Lay quotas end to end in fixed point.
+
+    Parameters
+    ----------
+    quotas
+        In slots, non-negative, each row adding up to `total`; shape (n, n_parts).
+    total
+        Slots to be given away.
+
+    Returns
+    -------
+    NDArray[np.int64]
+        Where the parts begin and end, in units of 2**-24 of a slot, shape (n, n_parts + 1).
+    """
+    bound = np.zeros((len(quotas), quotas.shape[1] + 1), np.int64)
+    bound[:, 1:] = np.rint(np.cumsum(quotas, axis=1) * UNIT)
+    # the sum is whole; parts of quota 0 behind the last positive one stay empty
+    bound[bound == bound[:, -1:]] = total << BITS
+    return bound
+
+
+def offset(turn: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rounding offset of a turn, in units of 2**-24: its last 24 bits reversed."""
+    result = np.zeros_like(turn)
+    for _ in range(BITS // _DIGIT):
+        result = (result << _DIGIT) | _REVERSED[turn % _BASE]
+        turn = turn >> _DIGIT
+    return result
+
+
+def whole_slots(bound: NDArray[np.int64], offset: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Round quotas to whole slots.
+
+    Parameters
+    ----------
+    bound
+        As returned by `cumulative`, shape (n, n_parts + 1).
+    offset
+        In units of 2**-24, shape (n,).
+
+    Returns
+    -------
+    NDArray[np.int64]
+        Slots of each part, shape (n, n_parts).
+    """
+    return np.diff((bound + offset[:, None]) >> BITS, axis=1)
+
+
+def slots_before(bound: NDArray[np.int64], turn: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many slots each part gets in the turns 0..turn-1 together: `whole_slots` summed over them.
+
+    Parameters
+    ----------
+    bound
+        As returned by `cumulative`, shape (n, n_parts + 1).
+    turn
+        Shape (n,).
+
+    Returns
+    -------
+    NDArray[np.int64]
+        Shape (n, n_parts).
+    """
+    return np.diff((bound >> BITS) * turn[:, None] + _carries_before(bound % UNIT, turn[:, None]), axis=1)
+
+
+def _carries_before(fraction: NDArray[np.int64], turn: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count the turns before `turn` whose offset, added to `fraction`, reaches a whole."""
+    limit = UNIT - 1 - fraction  # an offset above it carries
+    count = np.zeros_like(limit)
+    for shift in range(BITS - _DIGIT, -1, -_DIGIT):
+        digit = (limit >> shift) % _BASE
+        rounds, rest = turn >> _DIGIT, turn % _BASE
+        count += rounds * (_BASE - 1 - digit) + _ABOVE[rest, digit]
+        turn = rounds + (_REVERSED[digit] < rest)  # turns whose leading digit ties: decided by the next
+    return count
