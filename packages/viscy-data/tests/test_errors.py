@@ -52,7 +52,9 @@ TABLES = [
 ]
 
 
-@pytest.mark.parametrize(("table", "options", "error", "message"), [case[1:] for case in TABLES], ids=[c[0] for c in TABLES])
+@pytest.mark.parametrize(
+    ("table", "options", "error", "message"), [case[1:] for case in TABLES], ids=[c[0] for c in TABLES]
+)
 def test_a_table_that_cannot_be_used_is_refused(table, options, error, message):
     with pytest.raises(error, match=message):
         FlexibleBatchSampler(table, **{"batch_size": 6, **options})
