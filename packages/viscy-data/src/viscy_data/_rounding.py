@@ -26,8 +26,8 @@ UNIT = 1 << BITS
 _DIGIT = 6
 _BASE = 1 << _DIGIT
 _REVERSED = np.array([int(f"{digit:06b}"[::-1], 2) for digit in range(_BASE)])
-# _ABOVE[n, d]: how many of the first n digits are, reversed, greater than d
-_ABOVE = np.concatenate([np.zeros((1, _BASE), np.int64), np.cumsum(_REVERSED[:, None] > np.arange(_BASE), axis=0)])
+# _BELOW[n, d]: how many of the first n digits are, reversed, less than d
+_BELOW = np.concatenate([np.zeros((1, _BASE), np.int64), np.cumsum(_REVERSED[:, None] < np.arange(_BASE), axis=0)])
 
 
 def cumulative(quotas: NDArray[np.float64], total: int) -> NDArray[np.int64]:
@@ -54,11 +54,28 @@ def cumulative(quotas: NDArray[np.float64], total: int) -> NDArray[np.int64]:
 
 def offset(turn: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rounding offset of a turn, in units of 2**-24: its last 24 bits reversed."""
-    result = np.zeros_like(turn)
+    return reverse(turn, BITS)
+
+
+def reverse(number: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+    """Reverse the lowest `bits` (at most 24) of non-negative numbers."""
+    result = np.zeros_like(number)
     for _ in range(BITS // _DIGIT):
-        result = (result << _DIGIT) | _REVERSED[turn % _BASE]
-        turn = turn >> _DIGIT
-    return result
+        result = (result << _DIGIT) | _REVERSED[number % _BASE]
+        number = number >> _DIGIT
+    return result >> (BITS - bits)
+
+
+def reversed_below(n: NDArray[np.int64], limit: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+    """Count the numbers 0..n-1 that, their lowest `bits` reversed, are less than `limit` (0..2**bits)."""
+    limit = limit << (BITS - bits)
+    count = np.where(limit == UNIT, n, 0)
+    for shift in range(BITS - _DIGIT, -1, -_DIGIT):
+        digit = (limit >> shift) % _BASE
+        rounds, rest = n >> _DIGIT, n % _BASE
+        count = count + rounds * digit + _BELOW[rest, digit]
+        n = rounds + (_REVERSED[digit] < rest)  # numbers whose first digit ties: decided by the next
+    return count
 
 
 def whole_slots(bound: NDArray[np.int64], offset: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -94,16 +111,6 @@ def slots_before(bound: NDArray[np.int64], turn: NDArray[np.int64]) -> NDArray[n
     NDArray[np.int64]
         Shape (n, n_parts).
     """
-    return np.diff((bound >> BITS) * turn[:, None] + _carries_before(bound % UNIT, turn[:, None]), axis=1)
-
-
-def _carries_before(fraction: NDArray[np.int64], turn: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the turns before `turn` whose offset, added to `fraction`, reaches a whole."""
-    limit = UNIT - 1 - fraction  # an offset above it carries
-    count = np.zeros_like(limit)
-    for shift in range(BITS - _DIGIT, -1, -_DIGIT):
-        digit = (limit >> shift) % _BASE
-        rounds, rest = turn >> _DIGIT, turn % _BASE
-        count += rounds * (_BASE - 1 - digit) + _ABOVE[rest, digit]
-        turn = rounds + (_REVERSED[digit] < rest)  # turns whose leading digit ties: decided by the next
-    return count
+    fraction, turn = bound % UNIT, turn[:, None]
+    carries = turn - reversed_below(turn, UNIT - fraction, BITS)  # turns whose offset makes the fraction a whole
+    return np.diff((bound >> BITS) * turn + carries, axis=1)

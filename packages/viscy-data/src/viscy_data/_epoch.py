@@ -1,0 +1,149 @@
+"""The plan of an epoch: everything about its batches that does not depend on which batch it is.
+
+Whatever has to be fair over an epoch (which time is focal, which anchors are dealt, which way quotas are rounded) is a
+function of a batch's *turn*, the number of batches of its group that come before it, and the turn is one of the batch's
+number: batch k is found without any other.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from viscy_data import _rounding
+from viscy_data._mix import derive, epoch_key
+from viscy_data._tickets import Tickets, Turns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from viscy_data._index import AnchorIndex
+    from viscy_data._options import SamplerOptions
+    from viscy_data._quotas import Quotas
+
+
+class Purpose(IntEnum):
+    """What random words are for: part of their address, below the key of an epoch or a batch."""
+
+    TICKETS = 0
+    SHARES = 1
+    CONDITIONS = 2
+    ROUNDING = 3
+    FOCUS = 4
+    CARDS = 5
+    BATCHES = 6
+    ORDER = 7
+
+
+class Epoch:
+    """The plan of one epoch.
+
+    Parameters
+    ----------
+    index, quotas, options
+        Of the sampler.
+    epoch
+        The epoch's number.
+
+    Attributes
+    ----------
+    key
+        Root of the epoch's randomness, shape (1,).
+    total
+        Number of batches in a lap, the short one included.
+    short_slots
+        Slots of the short last batch, 0 if there is none.
+    condition_order
+        The conditions in the order in which quotas are laid end to end, shape (n_conditions,). It is drawn anew for
+        each epoch, so that no two conditions are neighbours, and seldom in one batch, for ever.
+    """
+
+    def __init__(self, index: AnchorIndex, quotas: Quotas, options: SamplerOptions, epoch: int) -> None:
+        self.key = epoch_key(options.seed, epoch)
+        self.n_slots = options.batch_size
+        self.short_slots = 0 if options.drop_last else len(index) % options.batch_size
+        self.total = len(index) // options.batch_size + (self.short_slots > 0)
+        words = derive(self.key, Purpose.CONDITIONS, np.arange(len(index.conditions)))
+        self.condition_order = np.argsort(words, kind="stable")
+        self._quotas = quotas
+        self._tickets = Tickets(
+            quotas.group_share, self.total, self._fixed_point(Purpose.SHARES), derive(self.key, Purpose.TICKETS)
+        )
+        self._phase = self._fixed_point(Purpose.ROUNDING, np.arange(len(index.groups)))
+        self._bound = self._part_bounds(self.n_slots)
+        self._short_bound = self._part_bounds(self.short_slots)
+        self._spared = self._spared_by_short_batch()
+
+    def slots_of(self, batch: int) -> int:
+        """Return how many slots a batch has."""
+        return self.short_slots if self.short_slots and batch == self.total - 1 else self.n_slots
+
+    def turns(self, batch: NDArray[np.int64]) -> Turns:
+        """Return group and turn of batches, by their numbers; shape (n_batches,)."""
+        return self._tickets.turns(batch)
+
+    def slots(self, turns: Turns, n_slots: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Round the quotas of batches to whole slots.
+
+        Parameters
+        ----------
+        turns
+            Of batches with `n_slots` slots each.
+        n_slots
+            The full number or the short one.
+
+        Returns
+        -------
+        primary, leak
+            Slots of each condition, both of shape (n_batches, n_conditions).
+        """
+        bound = self._bound if n_slots == self.n_slots else self._short_bound
+        return self._by_condition(_rounding.whole_slots(bound[turns.group], self._offset(turns)))
+
+    def primary_quota(self, turns: Turns, n_slots: int) -> NDArray[np.int64]:
+        """Return the primary quota of each condition in units of 2**-24 of a slot, shape (n_batches, n_conditions)."""
+        bound = self._bound if n_slots == self.n_slots else self._short_bound
+        return self._by_condition(np.diff(bound[turns.group], axis=1))[0]
+
+    def dealt_before(self, turns: Turns) -> NDArray[np.int64]:
+        """Return the primary slots of each condition in the group's earlier turns, shape (n_batches, n_conditions)."""
+        bound, phase = self._bound[turns.group], self._phase[turns.group]
+        before = _rounding.slots_before(bound, phase + turns.turn) - _rounding.slots_before(bound, phase)
+        dealt = self._by_condition(before)[0]
+        if self._spared:
+            short, slots = self._spared
+            dealt = dealt - slots * ((turns.group == short.group) & (turns.turn > short.turn))[:, None]
+        return dealt
+
+    def _spared_by_short_batch(self) -> tuple[Turns, NDArray[np.int64]] | None:
+        """Return the turn of the short batch and the primary slots that it has fewer than a full one."""
+        if not self.short_slots:
+            return None
+        short = self.turns(np.array([self.total - 1]))
+        return short, self.slots(short, self.n_slots)[0] - self.slots(short, self.short_slots)[0]
+
+    def _part_bounds(self, n_slots: int) -> NDArray[np.int64]:
+        """Lay the quotas of a batch end to end, for every group.
+
+        Primary parts come in the order of the conditions and leak parts in the opposite order. So a condition's two
+        parts lie mirrored, and where they add up to a whole number of slots they are rounded in opposite directions:
+        a condition due 64 slots of 128 has 64, whatever the leak.
+        """
+        primary = self._quotas.primary_slots(n_slots)[:, self.condition_order]
+        leak = self._quotas.leak_slots(n_slots)[:, self.condition_order[::-1]]
+        return _rounding.cumulative(np.concatenate([primary, leak], axis=1), n_slots)
+
+    def _by_condition(self, parts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Put parts that are laid out as in `_part_bounds` in the order of the condition codes."""
+        n_conditions = len(self.condition_order)
+        place = np.argsort(self.condition_order)
+        return parts[:, place], parts[:, ::-1][:, :n_conditions][:, place]
+
+    def _offset(self, turns: Turns) -> NDArray[np.int64]:
+        return _rounding.offset(self._phase[turns.group] + turns.turn)
+
+    def _fixed_point(self, purpose: Purpose, *address: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return random fractions in units of 2**-24."""
+        return (derive(self.key, purpose, *address) >> np.uint64(64 - _rounding.BITS)).astype(np.int64)

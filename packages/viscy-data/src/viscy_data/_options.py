@@ -1,0 +1,114 @@
+"""The options of a sampler, each checked on its own; what depends on the table is checked in `_checks`."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+_WEIGHTINGS = ("proportional", "sqrt", "uniform")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplerOptions:
+    """What a batch is asked to hold; the fields are the parameters of `FlexibleBatchSampler`."""
+
+    batch_size: int
+    experiment_aware: bool
+    leaky: float
+    experiment_weights: Mapping[Any, float] | str | None
+    condition_balanced: bool
+    condition_ratio: Mapping[Any, float] | None
+    temporal_enrichment: bool
+    temporal_window_hours: float
+    temporal_global_fraction: float
+    seed: int
+    drop_last: bool
+    experiment_by: str | tuple[str, ...]
+    condition_by: str | tuple[str, ...]
+    time_by: str
+
+    def __post_init__(self) -> None:
+        """Check every option by itself and give it its plain type."""
+        for name in ("experiment_aware", "condition_balanced", "temporal_enrichment", "drop_last"):
+            flag(name, getattr(self, name))
+        plain = {
+            "batch_size": integer("batch_size", self.batch_size, at_least=1),
+            "seed": integer("seed", self.seed, at_least=0),
+            "leaky": number("leaky", self.leaky, "in [0, 1)", lambda x: 0 <= x < 1),
+            "temporal_window_hours": number(
+                "temporal_window_hours", self.temporal_window_hours, "finite and at least 0", lambda x: x >= 0
+            ),
+            "temporal_global_fraction": number(
+                "temporal_global_fraction", self.temporal_global_fraction, "in [0, 1]", lambda x: 0 <= x <= 1
+            ),
+            "experiment_weights": weights("experiment_weights", self.experiment_weights, _WEIGHTINGS),
+            "condition_ratio": weights("condition_ratio", self.condition_ratio, ()),
+        }
+        if not isinstance(self.time_by, str):
+            raise TypeError(f"time_by must be the name of one column, got {self.time_by!r}")
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def enriched(self) -> bool:
+        """Whether there are focal slots: with a global fraction of 1, enrichment changes nothing."""
+        return self.temporal_enrichment and self.temporal_global_fraction < 1
+
+
+def flag(name: str, value: object) -> bool:
+    """Return `value` if it is True or False, else raise TypeError."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def integer(name: str, value: Any, *, at_least: int) -> int:
+    """Return `value` as an int; TypeError if it is none, ValueError if it is below `at_least`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}")
+    value = operator.index(value)
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value}")
+    return value
+
+
+def number(name: str, value: Any, rule: str, holds: Any) -> float:
+    """Return `value` as a float; TypeError if it is no number, ValueError unless it is finite and the rule holds."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number {rule}, got {value!r} of type {type(value).__name__}")
+    if not (math.isfinite(value) and holds(value)):
+        raise ValueError(f"{name} must be {rule}, got {value!r}")
+    return float(value)
+
+
+def columns(name: str, value: Any) -> str | tuple[str, ...]:
+    """Return a column's name, or the names of several as a tuple."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Sequence) or not all(isinstance(column, str) for column in value):
+        raise TypeError(f"{name} must be the name of a column or a sequence of names, got {value!r}")
+    if not value or len(set(value)) < len(value):
+        raise ValueError(f"{name} must name at least one column and none twice, got {value!r}")
+    return tuple(value)
+
+
+def weights(name: str, value: Any, words: tuple[str, ...]) -> Mapping[Any, float] | str | None:
+    """Return weights by key, or one of the words that stand for some; check all but the keys."""
+    if value is None or (isinstance(value, str) and value in words):
+        return value
+    allowed = " or ".join(["None", *map(repr, words), "a mapping from key to weight"])
+    if isinstance(value, str):
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be {allowed}, got {type(value).__name__}")
+    plain = {
+        key: number(f"{name}[{key!r}]", weight, "finite and at least 0", lambda x: x >= 0)
+        for key, weight in value.items()
+    }
+    if not any(plain.values()):
+        raise ValueError(f"{name} must give at least one key a weight above 0, got {dict(value)!r}")
+    return plain

@@ -1,0 +1,96 @@
+"""Quotas: which share of an epoch's batches each group is due, and which share of its batches each condition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from viscy_data._checks import check_groups_can_be_drawn, weight_of_each
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from viscy_data._index import AnchorIndex
+    from viscy_data._options import SamplerOptions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quotas:
+    """Shares, as fractions of 1.
+
+    Attributes
+    ----------
+    group_share
+        Of the epoch's batches, shape (n_groups,), adding up to 1.
+    leaky
+        Of each group's slots, those that come from other groups: `leaky`, or 0 where there is nothing to leak,
+        shape (n_groups,).
+    primary, leak
+        Of each group's primary and leak slots, the share of each condition, shape (n_groups, n_conditions); rows add
+        up to 1 where there are rows to draw, else they are 0.
+    leak_pool
+        Rows of each condition in the other groups, shape (n_groups, n_conditions). A group of weight 0 is excluded on
+        purpose, so nothing leaks from it either.
+    """
+
+    group_share: NDArray[np.float64]
+    leaky: NDArray[np.float64]
+    primary: NDArray[np.float64]
+    leak: NDArray[np.float64]
+    leak_pool: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, index: AnchorIndex, options: SamplerOptions) -> Quotas:
+        """Work out the quotas of a table; ValueError where weights or ratio do not fit it."""
+        share = _group_share(index, options)
+        ratio = _condition_ratio(index, options)
+        check_groups_can_be_drawn(index, share, ratio)
+        source = index.cell_size * (share > 0)[:, None]
+        leak_pool = source.sum(axis=0) - source
+        leak = _split(ratio, leak_pool)
+        return cls(
+            group_share=share,
+            leaky=np.where(leak.any(axis=1), options.leaky, 0.0),
+            primary=_split(ratio, index.cell_size),
+            leak=leak,
+            leak_pool=leak_pool,
+        )
+
+    def primary_slots(self, n_slots: int) -> NDArray[np.float64]:
+        """Return the primary slots each condition is due in a batch of each group, shape (n_groups, n_conditions)."""
+        return n_slots * (1 - self.leaky)[:, None] * self.primary
+
+    def leak_slots(self, n_slots: int) -> NDArray[np.float64]:
+        """Return the leak slots each condition is due in a batch of each group, shape (n_groups, n_conditions)."""
+        return n_slots * self.leaky[:, None] * self.leak
+
+
+def _group_share(index: AnchorIndex, options: SamplerOptions) -> NDArray[np.float64]:
+    rows = index.cell_size.sum(axis=1)
+    given = options.experiment_weights if options.experiment_aware else None
+    if isinstance(given, Mapping):
+        weight = weight_of_each("experiment_weights", given, index.groups)
+    elif given == "uniform":
+        weight = np.ones(len(rows))
+    elif given == "sqrt":
+        weight = np.sqrt(rows)
+    else:
+        weight = rows
+    weight = weight / weight.max()  # before the sum, which could overflow
+    return weight / np.cumsum(weight)[-1]  # added in order, not as the release of NumPy sees fit
+
+
+def _condition_ratio(index: AnchorIndex, options: SamplerOptions) -> NDArray[np.float64]:
+    if options.condition_balanced and options.condition_ratio is not None:
+        return weight_of_each("condition_ratio", options.condition_ratio, index.conditions)
+    return np.ones(len(index.conditions))
+
+
+def _split(ratio: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Split 1 over the conditions that have rows, in proportion to their ratio."""
+    present = ratio / ratio.max() * (rows > 0)
+    total = np.cumsum(present, axis=1)[:, -1:]
+    return np.divide(present, total, out=np.zeros_like(present), where=total > 0)

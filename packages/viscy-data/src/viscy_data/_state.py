@@ -1,0 +1,53 @@
+"""State: where a sampler is in its sequence, and of which table and options the sequence is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from viscy_data._options import integer
+
+if TYPE_CHECKING:
+    from viscy_data._index import AnchorIndex
+    from viscy_data._options import SamplerOptions
+
+_VERSION = 1
+_KEYS = {"version", "epoch", "position", "fingerprint"}
+
+
+def fingerprint(index: AnchorIndex, options: SamplerOptions) -> dict[str, str]:
+    """Return a short text for the table and one for each option; two samplers with equal ones have equal sequences."""
+    result = {"valid_anchors": f"{len(index)} rows, {index.digest}"}
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if isinstance(value, Mapping):  # whatever the order of its keys
+            value = sorted(value.items(), key=repr)
+        result[field.name] = repr(value)
+    return result
+
+
+def dump(epoch: int, position: int, fingerprint: dict[str, str]) -> dict[str, Any]:
+    """Return a state of plain values, fit for any checkpoint."""
+    return {"version": _VERSION, "epoch": epoch, "position": position, "fingerprint": fingerprint}
+
+
+def load(state: Mapping[str, Any], fingerprint: dict[str, str], total: int) -> tuple[int, int]:
+    """Return epoch and position of a state; errors as in `FlexibleBatchSampler.load_state_dict`."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state_dict must be a mapping, got {type(state).__name__}")
+    if set(state) != _KEYS or state["version"] != _VERSION:
+        raise ValueError(
+            f"state_dict must be one that FlexibleBatchSampler.state_dict() returned (version {_VERSION}), got keys "
+            f"{sorted(map(str, state))} and version {state.get('version')!r}"
+        )
+    saved = state["fingerprint"]
+    for name in fingerprint:
+        if saved.get(name) != fingerprint[name]:
+            raise ValueError(
+                f"state_dict must be of the same table and options, but {name} differs: it was {saved.get(name)}, it "
+                f"is {fingerprint[name]}; build the sampler as it was, or start the epoch anew with set_epoch"
+            )
+    epoch = integer("epoch in state_dict", state["epoch"], at_least=0)
+    position = integer("position in state_dict", state["position"], at_least=0)
+    return (epoch, position) if position < total else (epoch + 1, 0)
