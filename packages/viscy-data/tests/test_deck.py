@@ -58,7 +58,7 @@ def test_pairs_of_cards_are_uniform(size):
 
 
 def test_a_hand_of_cards_spreads_like_a_random_subset():
-    """Variance of how many of 64 cards of 20,000 fall in a tenth of the deck: hypergeometric, within 5 of its errors."""
+    """Variance of how many of 64 cards of 20,000 are of a tenth of the deck: hypergeometric, within 5 of its errors."""
     n, size, hand = 20_000, 20_000, 64
     decks = Decks.keyed(np.full(n, size), derive(KEY, 9, np.arange(n))).repeat(np.full(n, hand))
     cards = decks.card(np.tile(np.arange(hand), n)).reshape(n, hand)

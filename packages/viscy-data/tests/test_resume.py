@@ -5,9 +5,9 @@ import json
 import pickle
 
 import pytest
-from viscy_sampling_testkit import make_anchors
 
 from viscy_data import FlexibleBatchSampler
+from viscy_sampling_testkit import make_anchors
 
 TABLE = make_anchors(1030, seed=5)
 OPTIONS = {"batch_size": 50, "leaky": 0.1, "temporal_enrichment": True, "seed": 3}

@@ -9,9 +9,9 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-from viscy_sampling_testkit import assert_distinct, assert_one_group, assert_positions, make_anchors
 
 from viscy_data import FlexibleBatchSampler
+from viscy_sampling_testkit import assert_distinct, assert_one_group, assert_positions, make_anchors
 
 
 def test_the_cascade_experiment_then_leak_then_condition_then_time():
@@ -62,7 +62,7 @@ def test_a_rank_builds_its_own_batches_only(monkeypatch):
 
 
 def test_the_remainder_of_rounding_goes_to_no_condition_in_particular():
-    """20 conditions, batches of 8: each is in 40 % of batches; an epoch's shares are even to within one rounding step."""
+    """20 conditions, batches of 8: each is in 40 % of batches, to within a rounding step."""
     table = make_anchors(40_000, n_experiments=1, conditions=[f"drug{i:02d}" for i in range(20)], seed=0)
     codes = table["condition"].str[4:].astype(int).to_numpy()
     batches = [codes[batch] for batch in FlexibleBatchSampler(table, 8)]
@@ -106,7 +106,7 @@ def test_a_misspelt_weight_drops_no_experiment():
 def test_rows_with_missing_values_are_refused_not_passed_over():
     table = make_anchors(500)
     table.loc[table.index[7], "condition"] = None
-    with pytest.raises(ValueError, match="no missing values.*got 1 of 500, first at position 7"):
+    with pytest.raises(ValueError, match=r"no missing values.*got 1 of 500, first at position 7"):
         FlexibleBatchSampler(table, 32)
 
 
