@@ -1,5 +1,6 @@
 """Batches of tracked cells for contrastive learning."""
 
+from viscy_data.distributed import ShardedDistributedSampler
 from viscy_data.sampler import FlexibleBatchSampler
 
-__all__ = ["FlexibleBatchSampler"]
+__all__ = ["FlexibleBatchSampler", "ShardedDistributedSampler"]
