@@ -1,0 +1,342 @@
+"""An exact law of batches: something that must hold in every batch, with no chance involved."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import chain
+
+import numpy as np
+
+from viscy_sampling_testkit._report import fail, fail_where
+from viscy_sampling_testkit._slots import Batches, Labels, Slots, factorize, rounded
+
+_HOURS_TOLERANCE = 1e-6
+
+
+def assert_positions(batches: Batches, n_anchors: int) -> None:
+    """Assert that batches are lists of Python ints in [0, n_anchors).
+
+    Parameters
+    ----------
+    batches : sequence of sequence of int
+        Batches as the sampler yields them, shape (n_batches, batch_size); they may differ in length.
+    n_anchors : int
+        Number of rows of the table.
+
+    Raises
+    ------
+    AssertionError
+        If a position is of another type (``numpy.int64`` and ``bool`` included) or outside the range, if a batch is
+        empty, or if there are none.
+    """
+    slots = Slots.of(batches)
+    if set(map(type, chain.from_iterable(batches))) != {int}:
+        foreign = np.array([any(type(position) is not int for position in batch) for batch in batches])
+        fail_where(
+            "positions must be Python ints",
+            foreign,
+            lambda k: sorted({type(position).__name__ for position in batches[k]}),
+            lambda _: "int",
+        )
+    slots.check_bounds(n_anchors)
+
+
+def assert_distinct(batches: Batches) -> None:
+    """Assert that no anchor comes twice in a batch.
+
+    Parameters
+    ----------
+    batches : sequence of sequence of int
+        Shape (n_batches, batch_size).
+
+    Raises
+    ------
+    AssertionError
+        If a batch repeats a position.
+    """
+    slots = Slots.of(batches)
+    order = np.lexsort((slots.positions, slots.numbers))
+    positions, numbers = slots.positions[order], slots.numbers[order]
+    repeated = np.flatnonzero((positions[1:] == positions[:-1]) & (numbers[1:] == numbers[:-1]))
+    fail_where(
+        "no anchor may come twice in a batch",
+        np.isin(np.arange(len(slots.sizes)), numbers[repeated]),
+        lambda k: f"positions {sorted(set(positions[repeated][numbers[repeated] == k].tolist()))} repeated",
+        lambda k: f"{slots.sizes[k]} distinct positions",
+    )
+
+
+def assert_one_group(batches: Batches, groups: Labels) -> None:
+    """Assert that all slots of a batch are of one group.
+
+    Parameters
+    ----------
+    batches : sequence of sequence of int
+        Shape (n_batches, batch_size).
+    groups : sequence, array, Series or DataFrame
+        The group of each row, shape (n_anchors,); of a DataFrame, the combination of its columns.
+
+    Raises
+    ------
+    AssertionError
+        If a batch mixes groups.
+    """
+    slots = Slots.of(batches)
+    codes, labels = factorize(groups)
+    counts = slots.counts(codes, len(labels))
+    fail_where(
+        "a batch must be of one group",
+        (counts > 0).sum(axis=1) > 1,
+        lambda k: _named(counts[k], labels),
+        lambda _: "slots of one group only",
+    )
+
+
+def assert_leak(batches: Batches, groups: Labels, leaky: float) -> None:
+    """Assert how many slots of a batch come from outside its home group.
+
+    The home group is the one with most slots. Where `leaky` is above a half it may not be; any group with which the
+    rule holds is then taken for home.
+
+    Parameters
+    ----------
+    batches : sequence of sequence of int
+        Shape (n_batches, batch_size).
+    groups : sequence, array, Series or DataFrame
+        The group of each row, shape (n_anchors,).
+    leaky : float
+        Fraction of the slots, in [0, 1). The number must be the floor or the ceiling of that fraction.
+
+    Raises
+    ------
+    AssertionError
+        If a batch leaks less or more.
+    ValueError
+        If `leaky` is outside its range.
+    """
+    if not 0 <= leaky < 1:
+        raise ValueError(f"leaky must be in [0, 1), got {leaky!r}")
+    slots = Slots.of(batches)
+    codes, labels = factorize(groups)
+    counts = slots.counts(codes, len(labels))
+    least, most = rounded(slots.sizes * leaky)
+    outside = slots.sizes[:, None] - counts
+    fits = (counts > 0) & (outside >= least[:, None]) & (outside <= most[:, None])
+    fail_where(
+        "the leak must be the floor or the ceiling of its quota",
+        ~fits.any(axis=1),
+        lambda k: f"{outside[k].min()} slots outside the home group: {_named(counts[k], labels)}",
+        lambda k: f"{slots.sizes[k] * leaky:g} slots",
+        bound=f"floor or ceiling of {leaky:g} of the slots",
+    )
+
+
+def assert_rounded(batches: Batches, labels: Labels, quotas: Mapping[Hashable, float], *, slack: int = 0) -> None:
+    """Assert that each label has the floor or the ceiling of its quota in every batch, and no other label comes.
+
+    Parameters
+    ----------
+    batches : sequence of sequence of int
+        Shape (n_batches, batch_size).
+    labels : sequence, array, Series or DataFrame
+        The label of each row, shape (n_anchors,).
+    quotas : mapping of label to float
+        Fraction of a batch's slots that each label is due; they add up to 1.
+    slack : int, default 0
+        Slots by which a count may lie beyond floor or ceiling.
+
+    Raises
+    ------
+    AssertionError
+        If a count is another, or a label comes that has no quota.
+    ValueError
+        If the quotas are negative or do not add up to 1.
+    """
+    slots = Slots.of(batches)
+    codes, names = factorize(labels)
+    fractions = _shares_of("quotas", quotas, names)
+    counts = slots.counts(codes, len(names))
+    counts = np.pad(counts, ((0, 0), (0, len(fractions) - len(names))))
+    names = [*names, *(label for label in quotas if label not in set(names))]
+    due = slots.sizes[:, None] * fractions
+    least, most = rounded(due)
+    # A label without a quota is due nothing, whatever the slack.
+    slacks = slack * (fractions > 0)
+    wrong = (counts < least - slacks) | (counts > most + slacks)
+    fail_where(
+        "each label must have the floor or the ceiling of its quota",
+        wrong.any(axis=1),
+        lambda k: _named(counts[k], names),
+        lambda k: {name: round(float(quota), 6) for name, quota in zip(names, due[k], strict=True) if quota},
+        bound=f"floor or ceiling, slack {slack}",
+    )
+
+
+def assert_shares(batches: Batches, groups: Labels, shares: Mapping[Hashable, float], within: float = 1) -> None:
+    """Assert how many of the batches have each group for their home, which is the one with most slots.
+
+    Parameters
+    ----------
+    batches : sequence of sequence of int
+        All batches of an epoch, shape (n_batches, batch_size).
+    groups : sequence, array, Series or DataFrame
+        The group of each row, shape (n_anchors,).
+    shares : mapping of group to float
+        Fraction of the batches that each group is due; they add up to 1.
+    within : float, default 1
+        Batches by which a group may have more or fewer than its share.
+
+    Raises
+    ------
+    AssertionError
+        If a group has more or fewer batches, or one has some that has no share.
+    ValueError
+        If the shares are negative or do not add up to 1.
+    """
+    slots = Slots.of(batches)
+    codes, names = factorize(groups)
+    fractions = _shares_of("shares", shares, names)
+    homes = slots.counts(codes, len(names)).argmax(axis=1)
+    counts = np.bincount(homes, minlength=len(fractions))
+    names = [*names, *(label for label in shares if label not in set(names))]
+    due = len(batches) * fractions
+    wrong = (np.abs(counts - due) > within + 1e-9) | ((fractions == 0) & (counts > 0))
+    if wrong.any():
+        g = int(wrong.argmax())
+        fail(
+            "each group must have its share of the batches",
+            observed=f"{counts[g]} batches of {names[g]!r}: {_named(counts, names)}",
+            expected=f"{due[g]:g} batches",
+            bound=f"within {within:g}",
+            n=f"{len(batches)} batches",
+            first_offending_batch=_last_beyond(homes == g, due[g] + within),
+        )
+
+
+def assert_in_window(
+    batches: Batches,
+    times: Sequence[float] | np.ndarray,
+    window: float,
+    at_least: float = 1.0,
+    focal_times: Sequence[float] | np.ndarray | None = None,
+) -> None:
+    """Assert that the slots of each batch gather around a focal time.
+
+    Parameters
+    ----------
+    batches : sequence of sequence of int
+        Shape (n_batches, batch_size).
+    times : sequence of float
+        Time of each row in hours, shape (n_anchors,).
+    window : float
+        Half-width of the window in hours, inclusive, with a tolerance of 1e-6 hours.
+    at_least : float, default 1.0
+        Fraction of the slots, in [0, 1], that must be in the window, rounded down to whole slots.
+    focal_times : sequence of float, optional
+        Times that may be focal. By default the times of the batch's own slots.
+
+    Raises
+    ------
+    AssertionError
+        If there is no such time for a batch.
+    ValueError
+        If `window` is negative or `at_least` outside its range.
+    """
+    if not window >= 0:
+        raise ValueError(f"window must be at least 0 hours, got {window!r}")
+    if not 0 <= at_least <= 1:
+        raise ValueError(f"at_least must be in [0, 1], got {at_least!r}")
+    hours = np.asarray(times, float)
+    slots = Slots.of(batches)
+    slots.check_bounds(len(hours))
+    most = np.array([_most_in_window(hours[np.asarray(batch)], window, focal_times) for batch in batches])
+    needed = rounded(slots.sizes * at_least)[0]
+    fail_where(
+        f"slots must lie within {window:g} h of a focal time",
+        most < needed,
+        lambda k: f"at most {most[k]} of {slots.sizes[k]} slots around one time",
+        lambda k: f"at least {needed[k]} slots",
+        bound=f"{at_least:g} of the slots, rounded down",
+    )
+
+
+def assert_dealt_evenly(batches: Batches, cells: Labels) -> None:
+    """Assert that anchors of one cell come equally often over all batches, to within one.
+
+    For sequences that deal each cell like a deck of cards. Where only some slots of a batch are dealt that way, give
+    batches of those slots alone.
+
+    Parameters
+    ----------
+    batches : sequence of sequence of int
+        Shape (n_batches, batch_size).
+    cells : sequence, array, Series or DataFrame
+        The cell of each row, shape (n_anchors,).
+
+    Raises
+    ------
+    AssertionError
+        If two anchors of a cell differ by more than one in how often they come.
+    """
+    slots = Slots.of(batches)
+    codes, names = factorize(cells)
+    slots.check_bounds(len(codes))
+    times_dealt = np.bincount(slots.positions, minlength=len(codes))
+    fewest = np.full(len(names), len(slots.positions))
+    most = np.zeros(len(names), int)
+    np.minimum.at(fewest, codes, times_dealt)
+    np.maximum.at(most, codes, times_dealt)
+    uneven = np.flatnonzero(most - fewest > 1)
+    if uneven.size:
+        cell = int(uneven[0])
+        often = (times_dealt >= fewest[cell] + 2) & (codes == cell)
+        fail(
+            "anchors of one cell must come equally often, to within one",
+            observed=f"position {int(often.argmax())} {times_dealt[often.argmax()]} times, another {fewest[cell]} times",
+            expected=f"{(times_dealt[codes == cell]).mean():g} times each in cell {names[cell]!r}",
+            bound="largest minus smallest at most 1",
+            n=f"{len(batches)} batches, {len(names)} cells, {uneven.size} of them uneven",
+            first_offending_batch=_first_early_repeat(slots, codes == cell),
+        )
+
+
+def _named(counts: np.ndarray, names: Sequence[Hashable]) -> dict[Hashable, int]:
+    """Return the labels that occur, with their counts."""
+    return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
+
+
+def _shares_of(what: str, shares: Mapping[Hashable, float], names: Sequence[Hashable]) -> np.ndarray:
+    """Return the fraction of each label of the table, 0 where none is given, then those of labels it lacks."""
+    values = np.array(list(shares.values()), float)
+    if not (values >= 0).all() or abs(values.sum() - 1) > 1e-9:
+        raise ValueError(
+            f"{what} must be non-negative and add up to 1, got {dict(shares)!r}; name every label that may occur"
+        )
+    known = set(names)
+    return np.array([*(shares.get(n, 0.0) for n in names), *(f for n, f in shares.items() if n not in known)])
+
+
+def _last_beyond(mask: np.ndarray, most: float) -> int | None:
+    """Return the first batch at which a running count exceeds its bound; None where it stays below."""
+    beyond = np.cumsum(mask) > most + 1e-9
+    return int(beyond.argmax()) if beyond.any() else None
+
+
+def _most_in_window(times: np.ndarray, window: float, focal_times: Sequence[float] | np.ndarray | None) -> int:
+    """Return the largest number of times within the window around one focal time."""
+    times = np.sort(times)
+    focal = times if focal_times is None else np.asarray(focal_times, float)
+    reach = window + _HOURS_TOLERANCE
+    within = np.searchsorted(times, focal + reach, "right") - np.searchsorted(times, focal - reach, "left")
+    return int(within.max())
+
+
+def _first_early_repeat(slots: Slots, in_cell: np.ndarray) -> int:
+    """Return the first batch after which two anchors of a cell differ by two or more in how often they came."""
+    times_dealt = np.zeros(len(in_cell), int)
+    ends = np.cumsum(slots.sizes)
+    for k, end in enumerate(ends):
+        np.add.at(times_dealt, slots.positions[end - slots.sizes[k] : end], 1)
+        if np.ptp(times_dealt[in_cell]) > 1:
+            break
+    return k
