@@ -36,7 +36,9 @@ class Outcome:
         """Return it as bytes; what does not survive pickling becomes an error that says so."""
         try:
             data = pickle.dumps(self)
-            pickle.loads(data)
+            if self.error is not None:
+                # An exception may well be written and yet not read: its class must accept its own arguments.
+                pickle.loads(data)
         except Exception as failure:
             what = "result" if self.error is None else f"{type(self.error).__name__}: {self.error}"
             error = RuntimeError(f"{what} of rank {self.rank} (it could not be pickled: {failure})")

@@ -69,7 +69,7 @@ def _duplicate_times() -> pd.DataFrame:
 
 
 def _bursts() -> pd.DataFrame:
-    """Times within minutes of 2, 20 and 70 hours, and empty days between."""
+    # Times within minutes of 2, 20 and 70 hours, with nothing between.
     anchors = make_anchors(240, regular_times=False)
     start = np.array([2.0, 20.0, 70.0])[np.arange(len(anchors)) % 3]
     return anchors.assign(hours_post_infection=start + anchors["hours_post_infection"] / 240)
@@ -125,7 +125,7 @@ def _integer_experiment() -> pd.DataFrame:
 
 
 def _keys_with_separators() -> pd.DataFrame:
-    """Pairs that are equal once their parts are joined by a separator."""
+    # Pairs that are equal once their parts are joined by a separator.
     return _of_sizes({("a|b", "c"): 50, ("a", "b|c"): 50, ("a_b", "c"): 50, ("a", "b_c"): 50})
 
 

@@ -292,7 +292,7 @@ def assert_dealt_evenly(batches: Batches, cells: Labels) -> None:
         often = (times_dealt >= fewest[cell] + 2) & (codes == cell)
         fail(
             "anchors of one cell must come equally often, to within one",
-            observed=f"position {int(often.argmax())} {times_dealt[often.argmax()]} times, another {fewest[cell]} times",
+            observed=f"position {often.argmax()} {times_dealt[often.argmax()]} times, another {fewest[cell]} times",
             expected=f"{(times_dealt[codes == cell]).mean():g} times each in cell {names[cell]!r}",
             bound="largest minus smallest at most 1",
             n=f"{len(batches)} batches, {len(names)} cells, {uneven.size} of them uneven",

@@ -9,7 +9,7 @@ import pickle
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -164,38 +164,45 @@ class _Crew:
     def in_trouble(self) -> bool:
         return bool(self.dead) or any(outcome.error is not None for outcome in self.outcomes.values())
 
-    def open(self) -> dict[Connection, int]:
-        """Return the connections of ranks that have neither answered nor died."""
-        done = self.dead | self.outcomes.keys()
-        return {connection: rank for rank, connection in enumerate(self.connections) if rank not in done}
+    @property
+    def silent(self) -> list[int]:
+        """The ranks that have neither answered nor died."""
+        return [rank for rank in range(len(self.processes)) if rank not in self.dead | self.outcomes.keys()]
 
     def listen(self, ends: float, *, to_all: bool = False) -> None:
         """Collect answers until all ranks have given one, one is in trouble (unless to all), or time is up."""
-        while (waiting := self.open()) and (to_all or not self.in_trouble):
-            ready = wait(list(waiting), timeout=max(0.0, ends - time.monotonic()))
+        while (ranks := self.silent) and (to_all or not self.in_trouble):
+            # What a rank has started may keep its pipe open after its death; so its own end is waited for, too.
+            ended = [self.processes[rank].sentinel for rank in ranks]
+            ready = wait([*ended, *(self.connections[rank] for rank in ranks)], max(0.0, ends - time.monotonic()))
             if not ready:
                 return
-            for connection in ready:
-                self._receive(connection, waiting[connection])
+            for rank in ranks:
+                self._look_at(rank, self.processes[rank].sentinel in ready)
 
-    def _receive(self, connection: Any, rank: int) -> None:
+    def _look_at(self, rank: int, has_ended: bool) -> None:
+        """Take the answer of a rank if there is one; if there is none and its process has ended, it is dead."""
         try:
-            self.outcomes[rank] = Outcome.loads(connection.recv_bytes())
+            if self.connections[rank].poll():
+                self.outcomes[rank] = Outcome.loads(self.connections[rank].recv_bytes())
+            elif has_ended:
+                self.dead.add(rank)
         except (EOFError, OSError):
             self.dead.add(rank)
 
     def leave(self, seconds: float) -> None:
-        """Let ranks that have answered end by themselves."""
+        """Let ranks that have answered end by themselves; they stay unreaped, so that their process ids stay theirs."""
         ends = time.monotonic() + seconds
         for process in self.processes:
-            process.join(max(0.0, ends - time.monotonic()))
+            wait([process.sentinel], max(0.0, ends - time.monotonic()))
 
     def end(self) -> None:
         """Kill what still runs, with all that it started, and wait for it."""
         for process in self.processes:
             # Each rank leads a process group of its own, except in its first moments.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            if process.pid is not None:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             process.join()
         for connection in self.connections:
@@ -208,7 +215,7 @@ class _Crew:
         errors = [outcome for outcome in self.outcomes.values() if outcome.error is not None]
         if errors:
             raise min(errors, key=lambda outcome: outcome.at).exception(len(self.processes))
-        if late := sorted(self.open().values()):
+        if late := self.silent:
             raise TimeoutError(f"ranks {late} of {len(self.processes)} did not finish within {deadline:g} s")
         return [self.outcomes[rank].result for rank in range(len(self.processes))]
 
@@ -234,7 +241,7 @@ def _reference(function: Callable[..., Any]) -> tuple[str, str, str]:
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def _environment(**variables: str) -> Generator[None]:
     """Set environment variables for a while."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

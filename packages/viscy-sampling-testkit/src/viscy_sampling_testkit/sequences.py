@@ -56,8 +56,8 @@ def assert_equal_steps(ranks: Sequence[Batches]) -> None:
 def assert_ranks_interleave(ranks: Sequence[Batches], whole: Batches) -> None:
     """Assert that rank r of R has batches r, r + R, r + 2R, ... of the sequence of a single process.
 
-    They are compared as far as `whole` goes, and it must be covered: ranks may go on after its end (to have equally many
-    batches) but may not stop before it.
+    They are compared as far as `whole` goes, and it must be covered: ranks may go on after its end (to have equally
+    many batches) but may not stop before it.
 
     Parameters
     ----------
@@ -120,8 +120,8 @@ def assert_resumes(make_sampler: Callable[[], Any], n_drawn: int) -> None:
     """Assert that a sampler stopped after some batches is continued by a fresh one that loads its state.
 
     The two together must equal an uninterrupted epoch, and what follows must be what follows an uninterrupted one. A
-    state taken after the last batch must yield the next epoch in full. The state is copied, as a checkpoint would, after
-    the first sampler has drawn one more batch.
+    state taken after the last batch must yield the next epoch in full. The first sampler draws one more batch before
+    its state is copied, so that a state that changes with its sampler is found out.
 
     Parameters
     ----------

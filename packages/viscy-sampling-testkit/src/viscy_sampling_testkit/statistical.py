@@ -27,9 +27,10 @@ def assert_mean_counts(
     """Assert that a count has the expected mean over batches.
 
     The bound is Hoeffding's for a mean of bounded variables. It is no approximation: it holds for any number of batches
-    that are independent or negatively associated, as are batches of rounded quotas, and parts dealt from one deck. Without
-    `spread` it is the form with relative entropy, for counts that are the floor or the ceiling of `expected`; a mean that
-    is off by d is found in about ``15 p (1 - p) / d**2 * 2`` batches, p being the fractional part, at the default rate.
+    that are independent or negatively associated, as are quotas rounded batch by batch, and parts dealt from one deck.
+    Without `spread` it is the form with relative entropy, for counts that are the floor or the ceiling of `expected`.
+    It has power against rounding that favours a part: at the default rate, a mean that is off by d is found in some
+    ``30 p (1 - p) / d**2`` batches, p being the fractional part of the quota.
 
     Parameters
     ----------
@@ -38,8 +39,8 @@ def assert_mean_counts(
     expected : float
         Its mean. Where it is a whole number and no spread is given, all counts must be equal to it.
     spread : float, optional
-        Largest minus smallest value that a count can take. By default counts are the floor or the ceiling of `expected`,
-        which is then asserted too.
+        Largest minus smallest value that a count can take. By default counts are the floor or the ceiling of
+        `expected`, which is then asserted too.
     false_alarm : float, default 1e-6
         Largest probability of a failure where the law holds.
     seed : int, optional
@@ -187,12 +188,12 @@ def assert_unrelated(
     """Assert that two sequences have no more in common than chance gives them.
 
     *Coincidences*, anchors that both have in their batch of the same number, are counted and compared with what is
-    expected if the batches of one were paired with those of the other at random. (For batches without restriction that is
-    the hypergeometric mean ``n_batches * batch_size**2 / n_anchors``; the general form allows for anchors that are drawn
-    more often than others.) The bound is Chatterjee's (Probab. Theory Relat. Fields 138, 2007) for such pairings, no
-    approximation. It has power against sequences that are equal, or have a good part of their batches in common, number
-    for number. Besides, no batch of one may hold exactly the anchors of a batch of the other, whatever their numbers,
-    where that is too unlikely.
+    expected if the batches of one were paired with those of the other at random. (For batches without restriction that
+    is the hypergeometric mean ``n_batches * batch_size**2 / n_anchors``; the general form allows for anchors that are
+    drawn more often than others.) The bound is Chatterjee's (Probab. Theory Relat. Fields 138, 2007) for such pairings,
+    no approximation. It has power against sequences that are equal, or have a good part of their batches in common,
+    number for number. Besides, no batch of one may hold exactly the anchors of a batch of the other, whatever their
+    numbers, where that is too unlikely.
 
     Parameters
     ----------
@@ -216,7 +217,7 @@ def assert_unrelated(
     _check_false_alarm(false_alarm)
     length = min(len(a), len(b))
     first, second = ([frozenset(batch) for batch in batches[:length]] for batches in (a, b))
-    sizes = Slots.of(first).sizes
+    sizes = np.array([len(batch) for batch in (*first, *second)])
     if n_anchors < sizes.max():
         raise ValueError(f"n_anchors must be at least the batch size, {sizes.max()}, got {n_anchors}")
     _judge_coincidences(first, second, false_alarm / 2, seed)
