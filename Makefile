@@ -1,0 +1,71 @@
+# What a person runs, .ci/run and the workflows run too. Needs uv (`pip install uv`) and nothing else.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# `make test ARGS="-k leak"` passes options to pytest, `make demo OUT=folder` says where to write.
+ARGS ?=
+OUT ?=
+
+PACKAGES := viscy-data viscy-sampling-testkit viscy-train
+EXPORT := uv export --quiet --upgrade --all-packages --all-groups --no-emit-workspace --no-annotate --no-header \
+	--format requirements-txt
+LOWEST := .venvs/lowest
+
+.PHONY: help setup lint format types test $(PACKAGES:%=test-%) test-lowest coverage demo lock lock-check plan-check check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install all packages and tools into .venv
+	uv sync
+
+lint: plan-check ## ruff, formatting, and whether the plans are true
+	uv run ruff check
+	uv run ruff format --check
+
+format: ## mend what ruff can mend
+	uv run ruff check --fix
+	uv run ruff format
+
+types: ## check types
+	uv run ty check
+
+test: ## run all tests
+	uv run pytest $(ARGS)
+
+test-viscy-data: ## its tests with its own dependencies only
+test-viscy-sampling-testkit: ## its tests with its own dependencies only
+test-viscy-train: ## its tests with its own dependencies only
+$(PACKAGES:%=test-%): test-%:
+	UV_PROJECT_ENVIRONMENT=.venvs/$* uv sync --quiet --exact --package $*
+	UV_PROJECT_ENVIRONMENT=.venvs/$* uv run --no-sync pytest packages/$* $(ARGS)
+
+test-lowest: ## the golden sequences on the lowest supported NumPy and pandas
+	uv venv --quiet --clear --python 3.12 $(LOWEST)
+	uv pip install --quiet --python $(LOWEST) --editable packages/viscy-data --editable packages/viscy-sampling-testkit \
+		--group packages/viscy-data/pyproject.toml:dev 'numpy==1.26.*' 'pandas==2.2.*'
+	$(LOWEST)/bin/python -c 'import numpy, pandas; print("numpy", numpy.__version__, "pandas", pandas.__version__)'
+	$(LOWEST)/bin/python -m pytest packages/viscy-data/tests/test_golden.py $(ARGS)
+
+coverage: ## run all tests; fail where a line or branch of viscy_data is not run
+	uv run coverage run -m pytest $(ARGS)
+	uv run coverage report --include='packages/viscy-data/src/*' --fail-under=100
+
+demo: ## run the demo into a new folder, or into OUT
+	out="$(OUT)"; uv run viscy-train demo --out "$${out:-$$(mktemp -d)/demo}"
+
+lock: ## resolve all dependencies anew and write them to requirements.txt
+	$(EXPORT) --output-file requirements.txt >/dev/null
+
+lock-check: ## fail if requirements.txt is not what the dependencies resolve to
+	$(EXPORT) | diff requirements.txt - || { echo 'requirements.txt is stale: run make lock, commit it'; exit 1; }
+
+plan-check: ## fail if a plan or requirement names what is not there
+	uv run python tools/plan_check.py
+
+check: lint lock-check types coverage test-lowest demo ## all of the above that must pass
+
+clean: ## remove environments, caches and what runs wrote
+	rm -rf .venv .venvs .coverage .coverage.* htmlcov .pytest_cache .ruff_cache .hypothesis viscy-demo lightning_logs
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
