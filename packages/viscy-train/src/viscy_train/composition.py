@@ -1,0 +1,279 @@
+"""Composition: which share of a batch each part was to have, and which share it had."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from viscy_data import FlexibleBatchSampler
+
+from viscy_train.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from viscy_train.config import Config, SamplerConfig
+
+CELL = ["experiment", "condition"]
+WHOLE_TABLE = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """One thing asked of every batch, and what the batches held.
+
+    Parameters
+    ----------
+    what : str
+        In words.
+    asked : float
+        Share of a batch, the mean over the batches.
+    drawn : float
+        Share of a batch, the mean over the batches.
+    lowest, highest : float
+        Share in the batch that had least and most.
+    kept : bool
+        Whether every batch is within the rounding to whole slots of what it was to have.
+    """
+
+    what: str
+    asked: float
+    drawn: float
+    lowest: float
+    highest: float
+    kept: bool
+
+
+def make_sampler(anchors: pd.DataFrame, config: Config) -> FlexibleBatchSampler:
+    """Make the sampler of a run; in a process group it yields the batches of its rank.
+
+    Parameters
+    ----------
+    anchors : pandas.DataFrame
+        The anchor table.
+    config : Config
+        Composition and seed.
+
+    Returns
+    -------
+    viscy_data.FlexibleBatchSampler
+        With the options of ``config.sampler``.
+
+    Raises
+    ------
+    UserError
+        If the sampler refuses the options or the table.
+    """
+    try:
+        return FlexibleBatchSampler(anchors, **asdict(config.sampler), seed=config.seed)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"sampler: {error}") from error
+
+
+def asked_of_batches(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFrame:
+    """Return what a batch is to hold, for each experiment it may be of.
+
+    Parameters
+    ----------
+    anchors : pandas.DataFrame
+        The anchor table.
+    options : SamplerConfig
+        Composition.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Shares of the slots; a row for each experiment that gets batches, or one for all of them where batches are not
+        of one experiment; a column for each (experiment, condition). Rows add up to 1.
+    """
+    counts = anchors.groupby(CELL, sort=False).size()
+    groups = group_shares(anchors, options)
+    active = counts[counts.index.get_level_values(0).isin(groups.index)] if options.experiment_aware else counts
+    leak = options.leaky if options.experiment_aware and len(groups) > 1 else 0.0
+    rows = {}
+    for group in groups.index:
+        own = active.index.get_level_values(0) == group if options.experiment_aware else np.full(len(active), True)
+        share = (1 - leak) * _spread(active[own], options)
+        if leak:
+            share = share.add(leak * _spread(active[~own], options), fill_value=0)
+        rows[group] = share.reindex(counts.index, fill_value=0.0)
+    return pd.DataFrame(rows).T
+
+
+def group_shares(anchors: pd.DataFrame, options: SamplerConfig) -> pd.Series:
+    """Return the share of the batches that each experiment gets.
+
+    Parameters
+    ----------
+    anchors : pandas.DataFrame
+        The anchor table.
+    options : SamplerConfig
+        Composition.
+
+    Returns
+    -------
+    pandas.Series
+        By experiment, without those that get none, adding up to 1; a single one named `WHOLE_TABLE` where batches are
+        not of one experiment.
+    """
+    if not options.experiment_aware:
+        return pd.Series({WHOLE_TABLE: 1.0})
+    rows = anchors.groupby("experiment", sort=False).size()
+    weights = options.experiment_weights
+    if weights == "sqrt":
+        rows = np.sqrt(rows)
+    elif weights == "uniform":
+        rows = rows * 0 + 1
+    elif weights is not None and not isinstance(weights, str):
+        rows = pd.Series({name: float(weights[name]) for name in rows.index})
+    shares = rows / rows.sum()
+    return shares[shares > 0]
+
+
+def planned_composition(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFrame:
+    """Return what an epoch is to hold.
+
+    Parameters
+    ----------
+    anchors : pandas.DataFrame
+        The anchor table.
+    options : SamplerConfig
+        Composition.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By (experiment, condition): `anchors`, their number; `of_table`, their share of the table; `asked`, their share
+        of the slots.
+    """
+    counts = anchors.groupby(CELL, sort=False).size()
+    asked = group_shares(anchors, options) @ asked_of_batches(anchors, options)
+    return pd.DataFrame({"anchors": counts, "of_table": counts / len(anchors), "asked": asked})
+
+
+def drawn_composition(batches: pd.DataFrame, anchors: pd.DataFrame) -> pd.Series:
+    """Return what batches held.
+
+    Parameters
+    ----------
+    batches : pandas.DataFrame
+        A row for each slot: `epoch`, `batch`, `row` of the anchor table.
+    anchors : pandas.DataFrame
+        The anchor table.
+
+    Returns
+    -------
+    pandas.Series
+        Share of the slots by (experiment, condition).
+    """
+    counts = anchors.groupby(CELL, sort=False).size()
+    drawn = anchors.iloc[batches["row"]].groupby(CELL, sort=False).size()
+    return drawn.reindex(counts.index, fill_value=0) / len(batches)
+
+
+def shares_of_batches(batches: pd.DataFrame, anchors: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the share that each value of a column has in each batch.
+
+    Parameters
+    ----------
+    batches : pandas.DataFrame
+        A row for each slot: `epoch`, `batch`, `row` of the anchor table.
+    anchors : pandas.DataFrame
+        The anchor table.
+    column : str
+        Of the anchor table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each (epoch, batch) in order, a column for each value in the table's order; rows add up to 1.
+    """
+    values = anchors[column].iloc[batches["row"]].to_numpy()
+    counts = pd.crosstab([batches["epoch"], batches["batch"]], values)
+    return counts.reindex(columns=anchors[column].unique(), fill_value=0).div(counts.sum(axis=1), axis=0)
+
+
+def own_experiments(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> pd.Series:
+    """Find which experiment each batch is of: that whose asked shares it is nearest to.
+
+    Parameters
+    ----------
+    batches, anchors, options
+        As in `promises`.
+
+    Returns
+    -------
+    pandas.Series
+        Experiment, or `WHOLE_TABLE`, by (epoch, batch).
+    """
+    drawn = shares_of_batches(batches, anchors, "experiment")
+    asked = asked_of_batches(anchors, options).T.groupby(level=0, sort=False).sum().T[drawn.columns]
+    distance = np.abs(drawn.to_numpy()[:, None] - asked.to_numpy()).sum(axis=2)
+    return pd.Series(asked.index[distance.argmin(axis=1)], index=drawn.index)
+
+
+def promises(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> list[Promise]:
+    """Hold what was drawn against what was asked of each batch.
+
+    Parameters
+    ----------
+    batches : pandas.DataFrame
+        A row for each slot: `epoch`, `batch`, `row` of the anchor table.
+    anchors : pandas.DataFrame
+        The anchor table.
+    options : SamplerConfig
+        Composition.
+
+    Returns
+    -------
+    list of Promise
+        For each axis that is on.
+    """
+    own = own_experiments(batches, anchors, options)
+    asked = asked_of_batches(anchors, options).loc[own]
+    slots = batches.groupby(["epoch", "batch"]).size().to_numpy()
+    made = []
+    if options.experiment_aware:
+        drawn = shares_of_batches(batches, anchors, "experiment")
+        part = asked.T.groupby(level=0, sort=False).sum().T[drawn.columns].to_numpy()
+        place = np.arange(len(own)), drawn.columns.get_indexer(own)
+        made.append(_promise("the batch's own experiment", part[place], drawn.to_numpy()[place], slots, slack=1))
+    if options.condition_balanced:
+        drawn = shares_of_batches(batches, anchors, "condition")
+        part = asked.T.groupby(level=1, sort=False).sum().T
+        # Of three or more conditions with a leak, both parts of one can be rounded the same way.
+        slack = 2 if len(drawn.columns) > 2 and options.leaky else 1
+        made += [
+            _promise(f"condition {name}", part[name].to_numpy(), drawn[name].to_numpy(), slots, slack)
+            for name in drawn.columns
+        ]
+    return made
+
+
+def _spread(counts: pd.Series, options: SamplerConfig) -> pd.Series:
+    """Spread one unit over cells of the table: over conditions as asked, within one in proportion to rows."""
+    if not options.condition_balanced:
+        return counts / counts.sum()
+    condition = counts.index.get_level_values("condition")
+    ratio: Mapping[str, float] = options.condition_ratio or dict.fromkeys(condition, 1.0)
+    present = {name: float(ratio[name]) for name in condition.unique()}
+    part: NDArray[np.float64] = np.array([present[name] for name in condition]) / sum(present.values())
+    return counts / counts.groupby(level="condition").transform("sum") * part
+
+
+def _promise(
+    what: str, asked: NDArray[np.float64], drawn: NDArray[np.float64], slots: NDArray[np.int64], slack: int
+) -> Promise:
+    off = np.abs(drawn - asked) * slots
+    return Promise(
+        what=what,
+        asked=float(asked.mean()),
+        drawn=float(drawn.mean()),
+        lowest=float(drawn.min()),
+        highest=float(drawn.max()),
+        kept=bool((off < slack - 1e-6).all()),
+    )

@@ -1,0 +1,168 @@
+"""Embeddings: what a trained encoder makes of every anchor, and what can be read off it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.progress import track
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from viscy_train.dataset import CropReader
+from viscy_train.encoder import Encoder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from viscy_train.config import Config
+
+_CROPS_AT_ONCE = 256
+_FOLDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """How well the condition can be told from the embeddings of a span of hours.
+
+    Parameters
+    ----------
+    from_hours, to_hours : float
+        The span, both ends included.
+    chance : float
+        Balanced accuracy of a guess.
+    untrained, trained : float
+        Balanced accuracy on tracks that the classifier has not seen, before and after training.
+    """
+
+    from_hours: float
+    to_hours: float
+    chance: float
+    untrained: float
+    trained: float
+
+
+def new_encoder(config: Config) -> Encoder:
+    """Return the encoder that a run begins with.
+
+    Parameters
+    ----------
+    config : Config
+        Sizes and seed.
+
+    Returns
+    -------
+    Encoder
+        With the initial weights.
+    """
+    torch.manual_seed(config.seed)
+    return Encoder(len(config.channels), config.encoder)
+
+
+def load_encoder(checkpoint: Path, config: Config) -> Encoder:
+    """Return the encoder of a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : pathlib.Path
+        Of a run of this configuration.
+    config : Config
+        Sizes.
+
+    Returns
+    -------
+    Encoder
+        With the checkpoint's weights.
+    """
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    encoder = new_encoder(config)
+    encoder.load_state_dict({name.removeprefix("encoder."): value for name, value in weights.items()})
+    return encoder
+
+
+@torch.inference_mode()
+def embed(
+    encoders: list[Encoder], anchors: pd.DataFrame, config: Config, console: Console
+) -> list[NDArray[np.float32]]:
+    """Embed every anchor, reading each crop once.
+
+    Parameters
+    ----------
+    encoders : list of Encoder
+        One or more.
+    anchors : pandas.DataFrame
+        The anchor table.
+    config : Config
+        Names plates and channels.
+    console : rich.console.Console
+        For the progress.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        For each encoder, shape (n_anchors, features).
+    """
+    reader = CropReader(anchors, config)
+    found: list[list[NDArray[np.float32]]] = [[] for _ in encoders]
+    starts = range(0, len(reader), _CROPS_AT_ONCE)
+    for start in track(starts, "  embedding", console=console, transient=True, disable=not console.is_terminal):
+        rows = range(start, min(start + _CROPS_AT_ONCE, len(reader)))
+        crops = torch.from_numpy(np.stack([reader.crop(row) for row in rows]))
+        for encoder, parts in zip(encoders, found, strict=True):
+            parts.append(encoder.eval()(crops).numpy())
+    return [np.concatenate(parts) for parts in found]
+
+
+def probe_conditions(
+    untrained: NDArray[np.float32], trained: NDArray[np.float32], anchors: pd.DataFrame, seed: int
+) -> list[Probe]:
+    """Tell the condition of each cell from its embedding, in the first and the last third of the hours.
+
+    Parameters
+    ----------
+    untrained, trained : numpy.ndarray
+        Embeddings, shape (n_anchors, features).
+    anchors : pandas.DataFrame
+        The anchor table.
+    seed : int
+        Of the split.
+
+    Returns
+    -------
+    list of Probe
+        Early and late; without those spans in which some condition has too few tracks.
+    """
+    hours = anchors["hours_post_infection"].to_numpy()
+    first, second = hours.min() + np.ptp(hours) / 3, hours.max() - np.ptp(hours) / 3
+    probes = []
+    for low, high in ((hours.min(), first), (second, hours.max())):
+        span = (hours >= low) & (hours <= high)
+        tracks = anchors[span].groupby(["experiment", "position", "track_id"]).ngroup().to_numpy()
+        condition = anchors["condition"].to_numpy()[span]
+        if _enough(condition, tracks):
+            scores = [_accuracy(found[span], condition, tracks, seed) for found in (untrained, trained)]
+            chance = 1 / len(np.unique(condition))
+            probes.append(Probe(from_hours=low, to_hours=high, chance=chance, untrained=scores[0], trained=scores[1]))
+    return probes
+
+
+def _enough(condition: NDArray, tracks: NDArray[np.int64]) -> bool:
+    """Whether there are two conditions, and each has a track for every fold."""
+    names = np.unique(condition)
+    return len(names) > 1 and all(len(np.unique(tracks[condition == name])) >= _FOLDS for name in names)
+
+
+def _accuracy(found: NDArray[np.float32], condition: NDArray, tracks: NDArray[np.int64], seed: int) -> float:
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
+    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
+    told = cross_val_predict(classifier, found, condition, groups=tracks, cv=folds)
+    return float(balanced_accuracy_score(condition, told))

@@ -1,0 +1,94 @@
+"""Run folder: the names of what a run reads and leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from viscy_train.errors import UserError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The results of one run.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration as it was run, with absolute paths."""
+        return self.path / "config.yaml"
+
+    @property
+    def anchors(self) -> Path:
+        """The anchor table; batches and embeddings refer to its rows."""
+        return self.path / "anchors.csv"
+
+    @property
+    def batches(self) -> Path:
+        """Folder with a CSV for each rank: what its batches held."""
+        return self.path / "batches"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder with a checkpoint of each epoch."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """The log: the loss of each step."""
+        return self.path / "log" / "metrics.csv"
+
+    @property
+    def embeddings(self) -> Path:
+        """The embeddings, `embeddings` of shape (n_anchors, features)."""
+        return self.path / "embeddings.npz"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    def checkpoint_of(self, epoch: int) -> Path:
+        """Return the checkpoint of an epoch, counted from 0."""
+        return self.checkpoints / f"epoch-{epoch}.ckpt"
+
+    def read_batches(self) -> pd.DataFrame:
+        """Read the batches of all ranks.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each slot: `epoch`, `batch`, `rank`, `row`, sorted by epoch and batch.
+        """
+        ranks = [pd.read_csv(path) for path in sorted(self.batches.glob("rank*.csv"))]
+        return pd.concat(ranks).sort_values(["epoch", "batch"], kind="stable", ignore_index=True)
+
+
+def require_new(path: Path, remedy: str) -> None:
+    """Refuse a folder with something in it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Folder to be written to.
+    remedy : str
+        What to do instead.
+
+    Raises
+    ------
+    UserError
+        If it is there and not empty, or is a file.
+    """
+    if path.is_file():
+        raise UserError(f"{path} is a file; {remedy}")
+    if path.is_dir() and any(path.iterdir()):
+        raise UserError(f"{path} already holds a run, and runs are not mixed; {remedy}")

@@ -1,0 +1,150 @@
+"""Plate: the images of an experiment, an HCS OME-Zarr store opened with iohub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from iohub.ngff import Plate, open_ome_zarr
+from iohub.ngff.models import ChannelAxisMeta, SpaceAxisMeta, TimeAxisMeta
+
+from viscy_train.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+_AXES = [TimeAxisMeta(name="T"), ChannelAxisMeta(name="C"), *(SpaceAxisMeta(name=name) for name in "ZYX")]
+
+
+def write_plate(path: Path, channels: list[str], images: Mapping[str, NDArray[np.uint16]]) -> None:
+    """Write a plate.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Store to create; nothing may be there.
+    channels : list of str
+        Names, in order.
+    images : mapping of str to numpy.ndarray
+        Position, such as ``A/1/0``, to its images, shape (n_frames, n_channels, n_slices, height, width).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open_ome_zarr(path, layout="hcs", mode="w-", channel_names=channels, axes=_AXES) as plate:
+        for name, image in images.items():
+            # A chunk is what one crop needs: a frame with its channels.
+            chunks = (1, image.shape[1], 1, *image.shape[3:])
+            plate.create_position(*name.split("/")).create_image("0", image, chunks=chunks)
+
+
+def open_plate(path: Path) -> Plate:
+    """Open a plate for reading.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The store.
+
+    Returns
+    -------
+    iohub.ngff.Plate
+        To be closed by the caller.
+
+    Raises
+    ------
+    UserError
+        If there is no store, or it is no plate.
+    """
+    if not path.exists():
+        raise UserError(f"there is no plate {path}; correct `plate` of its experiment")
+    try:
+        return open_ome_zarr(path, layout="hcs", mode="r")
+    except Exception as error:  # iohub and zarr raise many types for a folder that is no store
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is no HCS OME-Zarr plate: {reason}") from error
+
+
+def positions_of_well(plate: Plate, well: str, path: Path) -> list[str]:
+    """Return the positions of a well.
+
+    Parameters
+    ----------
+    plate : iohub.ngff.Plate
+        Where to look.
+    well : str
+        Such as ``A/1``.
+    path : pathlib.Path
+        Of the plate, for the message.
+
+    Returns
+    -------
+    list of str
+        Such as ``A/1/0``.
+
+    Raises
+    ------
+    UserError
+        If the plate has no such well.
+    """
+    wells = [entry.path for entry in plate.metadata.wells]
+    if well not in wells:
+        raise UserError(f"plate {path} has no well {well!r}; it has {', '.join(wells)}")
+    return [f"{well}/{image.path}" for image in plate[well].metadata.images]
+
+
+def channel_indices(plate: Plate, channels: list[str], path: Path) -> list[int]:
+    """Return the places of channels in a plate's images.
+
+    Parameters
+    ----------
+    plate : iohub.ngff.Plate
+        Where to look.
+    channels : list of str
+        Names.
+    path : pathlib.Path
+        Of the plate, for the message.
+
+    Returns
+    -------
+    list of int
+        One for each name.
+
+    Raises
+    ------
+    UserError
+        If the plate has no such channel.
+    """
+    for channel in channels:
+        if channel not in plate.channel_names:
+            raise UserError(f"plate {path} has no channel {channel!r}; it has {', '.join(plate.channel_names)}")
+    return [plate.channel_names.index(channel) for channel in channels]
+
+
+def read_crop(image: Any, channels: list[int], t: int, y: float, x: float, side: int) -> NDArray[np.float32]:
+    """Read the square around a cell, in the middle slice.
+
+    Parameters
+    ----------
+    image : iohub.ngff.nodes.ImageArray
+        Shape (n_frames, n_channels, n_slices, height, width), at least `side` high and wide.
+    channels : list of int
+        Places of the channels to read.
+    t : int
+        Frame.
+    y, x : float
+        Centre in pixels. Near a border the square is moved into the image.
+    side : int
+        Of the square, in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_channels, side, side).
+    """
+    _, _, slices, height, width = image.shape
+    top, left = (int(np.clip(round(centre) - side // 2, 0, size - side)) for centre, size in ((y, height), (x, width)))
+    crop = image[t, :, slices // 2, top : top + side, left : left + side]
+    return np.asarray(crop, dtype=np.float32)[channels]

@@ -1,0 +1,251 @@
+"""Report: one HTML file that shows what a run did, with its pictures inside."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import PCA
+
+from viscy_train import figures
+from viscy_train.composition import (
+    asked_of_batches,
+    drawn_composition,
+    own_experiments,
+    planned_composition,
+    promises,
+    shares_of_batches,
+)
+from viscy_train.dataset import CropReader
+from viscy_train.focus import find_focus, focus_promise
+from viscy_train.template import PAGE, figure_html, table_html
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from viscy_train.composition import Promise
+    from viscy_train.config import Config
+    from viscy_train.embeddings import Probe
+    from viscy_train.folder import RunFolder
+
+_DOTS_PER_INCH = 130
+_TIMES_SHOWN = 5
+
+
+def write_report(
+    folder: RunFolder,
+    anchors: pd.DataFrame,
+    embeddings: NDArray[np.float32],
+    probes: list[Probe],
+    config: Config,
+    seconds: float,
+) -> None:
+    """Write the report of a run.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        With log and batches; receives the report.
+    anchors : pandas.DataFrame
+        The anchor table.
+    embeddings : numpy.ndarray
+        Of the anchors, shape (n_anchors, features).
+    probes : list of Probe
+        How well the condition can be told from them.
+    config : Config
+        What was run.
+    seconds : float
+        How long it took.
+    """
+    batches = folder.read_batches()
+    sections = [
+        _summary(anchors, batches, config, seconds),
+        _cells_section(anchors, config),
+        _batches_section(batches, anchors, config),
+        _run_section(batches, anchors, config),
+        _loss_section(folder),
+        _embeddings_section(embeddings, anchors, config),
+        _probe_section(probes),
+        _files_section(folder),
+    ]
+    folder.report.write_text(PAGE.format(body="\n".join(sections)), encoding="utf-8")
+
+
+def _summary(anchors: pd.DataFrame, batches: pd.DataFrame, config: Config, seconds: float) -> str:
+    tracks = anchors.groupby(["experiment", "position", "track_id"]).ngroups
+    hours = anchors["hours_post_infection"]
+    n_batches = len(batches.drop_duplicates(["epoch", "batch"]))
+    conditions = ", ".join(map(html.escape, anchors["condition"].unique()))
+    facts = [
+        (
+            f"{len(anchors):,}",
+            f"anchors: {tracks} tracked cells, {hours.min():g} to {hours.max():g} hours post infection",
+        ),
+        (f"{anchors['experiment'].nunique()}", f"experiments, with conditions {conditions}"),
+        (f"{n_batches:,}", f"batches of {config.sampler.batch_size}, {config.training.epochs} epochs"),
+        (f"{config.training.processes}", f"training processes, {seconds:.0f} s in all, seed {config.seed}"),
+    ]
+    cards = "".join(f"<div class='fact'><b>{number}</b>{text}</div>" for number, text in facts)
+    return f"<div class='facts'>{cards}</div>"
+
+
+def _cells_section(anchors: pd.DataFrame, config: Config) -> str:
+    tracks = anchors.groupby(["experiment", "condition", "position", "track_id"], sort=False)
+    longest = tracks.size().groupby(level=["experiment", "condition"], sort=False).idxmax()
+    chosen = [tracks.get_group(key).index.to_numpy() for key in longest]
+    latest_start = max(anchors["hours_post_infection"].iloc[rows[0]] for rows in chosen)
+    first_end = min(anchors["hours_post_infection"].iloc[rows[-1]] for rows in chosen)
+    hours = np.linspace(latest_start, max(first_end, latest_start), _TIMES_SHOWN)
+    reader = CropReader(anchors, config)
+    crops = [[reader.crop(rows[_nearest(anchors, rows, hour)]) for hour in hours] for rows in chosen]
+    labels = [f"{experiment}, {condition}" for experiment, condition in longest.index]
+    figure = figures.draw_cells(np.array(crops), labels, hours.tolist(), config.channels)
+    text = (
+        "One cell of each experiment and condition over the hours, as the encoder sees it: "
+        "experiments differ in contrast and sharpness, infected cells change."
+    )
+    return "<h2>The cells</h2>" + _figure(figure, text)
+
+
+def _nearest(anchors: pd.DataFrame, rows: NDArray[np.int64], hour: float) -> int:
+    return int(np.abs(anchors["hours_post_infection"].to_numpy()[rows] - hour).argmin())
+
+
+def _batches_section(batches: pd.DataFrame, anchors: pd.DataFrame, config: Config) -> str:
+    options = config.sampler
+    experiments = shares_of_batches(batches, anchors, "experiment")
+    conditions = shares_of_batches(batches, anchors, "condition")
+    hours = shares_of_batches(batches, anchors, "hours_post_infection").sort_index(axis=1)
+    focus = find_focus(batches, anchors, options) if options.temporal_enrichment else None
+    asked = asked_of_batches(anchors, options).loc[own_experiments(batches, anchors, options)]
+    # Where one colour of a stack ends and the next begins.
+    edges = {
+        axis: asked.T.groupby(level=axis, sort=False).sum().T[columns].cumsum(axis=1).to_numpy()[:, :-1]
+        for axis, columns in (("experiment", experiments.columns), ("condition", conditions.columns))
+    }
+    figure = figures.draw_batches(
+        experiments, conditions, _on_even_hours(hours), edges, focus, options.temporal_window_hours, anchors
+    )
+    text = (
+        "Each column is one batch, both processes' together, as recorded while training; dashes show what was asked for."
+        + (" Red marks the focal window, found from the batch." if focus is not None else "")
+    )
+    made = promises(batches, anchors, options)
+    if focus is not None:
+        made.append(focus_promise(focus))
+    return "<h2>What each batch held</h2>" + _figure(figure, text) + _promise_table(made)
+
+
+def _on_even_hours(hours: pd.DataFrame) -> pd.DataFrame:
+    """Sum up shares on evenly spaced hours, as a picture needs them."""
+    times = hours.columns.to_numpy(dtype=float)
+    gaps = np.diff(times)
+    step = float(np.median(gaps)) if len(gaps) else 1.0
+    n_bins = min(int(round((times[-1] - times[0]) / step)) + 1, 200)
+    even = np.linspace(times[0], times[-1], n_bins)
+    nearest = np.abs(times[:, None] - even).argmin(axis=1)
+    return hours.T.groupby(even[nearest]).sum().reindex(even, fill_value=0.0).T
+
+
+def _promise_table(made: list[Promise]) -> str:
+    rows = [
+        [
+            html.escape(promise.what),
+            f"{promise.asked:.1%}",
+            f"{promise.drawn:.1%}",
+            f"{promise.lowest:.1%} to {promise.highest:.1%}",
+            "<span class='yes'>yes</span>" if promise.kept else "<span class='no'>no</span>",
+        ]
+        for promise in made
+    ]
+    if not rows:
+        return "<p>No axis of the composition is on.</p>"
+    headings = ["share of a batch", "asked for", "drawn, mean", "least to most", "every batch as asked"]
+    note = "<p class='note'>Asked-for shares become whole slots: a batch may have the next lower or higher number.</p>"
+    return table_html(headings, rows) + note
+
+
+def _run_section(batches: pd.DataFrame, anchors: pd.DataFrame, config: Config) -> str:
+    planned = planned_composition(anchors, config.sampler)
+    drawn = drawn_composition(batches, anchors)
+    figure = figures.draw_composition(planned, drawn, anchors)
+    rows = [
+        [
+            html.escape(experiment),
+            html.escape(condition),
+            f"{row['anchors']:.0f}",
+            f"{row['of_table']:.1%}",
+            f"{row['asked']:.1%}",
+            f"{drawn[experiment, condition]:.1%}",
+        ]
+        for (experiment, condition), row in planned.iterrows()
+    ]
+    text = (
+        "How the run's slots are shared, beside the shares of the table: the rare is as frequent as it was asked to be."
+    )
+    headings = ["experiment", "condition", "anchors", "of the table", "asked for", "drawn"]
+    return "<h2>What the run held</h2>" + _figure(figure, text) + table_html(headings, rows, text_columns=2)
+
+
+def _loss_section(folder: RunFolder) -> str:
+    log = pd.read_csv(folder.metrics)
+    loss = log.dropna(subset="loss")
+    text = (
+        "The lower the loss, the better the encoder tells a cell, seen at another time, from the others of its batch."
+    )
+    return "<h2>The loss</h2>" + _figure(figures.draw_loss(loss), text)
+
+
+def _embeddings_section(embeddings: NDArray[np.float32], anchors: pd.DataFrame, config: Config) -> str:
+    pca = PCA(n_components=2, svd_solver="full")
+    points = pca.fit_transform(embeddings)
+    order = np.random.default_rng(config.seed).permutation(len(points))
+    figure = figures.draw_embeddings(points, pca.explained_variance_ratio_.tolist(), anchors, order)
+    text = "Each dot is one anchor, placed by the first two principal components of its embedding; three times the same dots."
+    return "<h2>What the encoder learned</h2>" + _figure(figure, text)
+
+
+def _probe_section(probes: list[Probe]) -> str:
+    if not probes:
+        return "<p>Too few tracks, or one condition only: whether the condition can be told is not measured.</p>"
+    rows = [
+        [
+            f"{probe.from_hours:g} to {probe.to_hours:g} hours",
+            f"{probe.chance:.0%}",
+            f"{probe.untrained:.0%}",
+            f"{probe.trained:.0%}",
+        ]
+        for probe in probes
+    ]
+    text = (
+        "<p>How often a linear classifier names a cell's condition from its embedding, on cells it has not seen "
+        "(balanced accuracy; cells are split by track).</p>"
+    )
+    return text + table_html(["hours post infection", "guessing", "before training", "after training"], rows)
+
+
+def _files_section(folder: RunFolder) -> str:
+    files = [
+        (
+            folder.config,
+            "what was run; <code>viscy-train fit --config</code> repeats it with another <code>--output</code>",
+        ),
+        (folder.anchors, "the anchor table: one row a cell at a time, with where to read it"),
+        (folder.batches, "what the batches of each process held, as rows of the anchor table"),
+        (folder.checkpoints, "the model after each epoch"),
+        (folder.metrics, "the loss of each step"),
+        (folder.embeddings, "<code>embeddings</code>, a row for each row of the anchor table"),
+    ]
+    rows = [[f"<code>{html.escape(str(path.relative_to(folder.path)))}</code>", text] for path, text in files]
+    return "<h2>Files beside this report</h2>" + table_html(["file", "holds"], rows, text_columns=2)
+
+
+def _figure(figure: Figure, caption: str) -> str:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
+    return figure_html(base64.b64encode(picture.getvalue()).decode("ascii"), caption)
