@@ -92,6 +92,8 @@ def warn_of_options_without_effect(options: SamplerOptions) -> None:
     """Log a warning for every option that was set but belongs to an axis that is off."""
     if not options.experiment_aware and options.experiment_weights is not None:
         _log.warning("experiment_weights has no effect: experiment_aware=False")
+    if not options.experiment_aware and options.leaky > 0:
+        _log.warning("leaky=%g has no effect: experiment_aware=False; batches are full without a leak", options.leaky)
     if not options.condition_balanced and options.condition_ratio is not None:
         _log.warning("condition_ratio has no effect: condition_balanced=False")
     if options.temporal_enrichment and not options.enriched:
@@ -102,7 +104,7 @@ def warn_of_shortages(index: AnchorIndex, options: SamplerOptions, quotas: Quota
     """Log a warning where no leak is possible, and one where pools are smaller than the slots they fill."""
     drawn = quotas.group_share > 0
     without_leak = int((drawn & (quotas.leaky == 0)).sum())
-    if options.leaky > 0 and without_leak:
+    if options.experiment_aware and options.leaky > 0 and without_leak:
         _log.warning(
             "leaky=%g has no effect for %d of %d groups: there is no other group to leak from; their batches are full "
             "without a leak",

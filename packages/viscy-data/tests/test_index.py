@@ -1,0 +1,153 @@
+"""The anchor index: columns as codes, rows sorted once, and windows of time as slices."""
+
+import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from viscy_data import FlexibleBatchSampler
+from viscy_data._columns import Codes, label_codes, time_codes
+from viscy_data._index import AnchorIndex
+from viscy_sampling_testkit import AWKWARD_TABLES, assert_positions
+
+
+def codes_of(values, by="x"):
+    frame = pd.DataFrame({"x": values})
+    return label_codes(frame, "condition", by)
+
+
+# columns
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        (["b", "a", "b"], ("a", "b")),
+        ([3, 1, 2], (1, 2, 3)),
+        ([True, False, True], (False, True)),
+        ([1.5, -0.5, 1.5], (-0.5, 1.5)),
+        (pd.Categorical(["b", "a"], categories=["unused", "b", "a"]), ("a", "b")),
+        (pd.array([2, 1], dtype="Int64"), (1, 2)),
+        (pd.array(["b", "a"], dtype="string"), ("a", "b")),
+        (pd.Series(["b", "a"], dtype="string[pyarrow]"), ("a", "b")),
+        (pd.Series([2, 1], dtype="int64[pyarrow]"), (1, 2)),
+        (pd.Series([1, "1", "a"], dtype=object), (1, "1", "a")),
+        (pd.Series([("b", 1), ("a", 2)], dtype=object), (("a", 2), ("b", 1))),
+    ],
+)
+def test_labels_are_the_distinct_values_in_order(values, labels):
+    codes = codes_of(values)
+    assert codes.labels == labels
+    assert [codes.labels[code] for code in codes.codes] == [label for label in pd.Series(values)]  # noqa: C416
+    assert all(not isinstance(label, np.generic) for label in codes.labels)
+
+
+def test_labels_are_values_not_text():
+    frame = pd.DataFrame({"a": ["a|b", "a"], "b": ["c", "b|c"]})
+    assert label_codes(frame, "condition", ("a", "b")).labels == (("a", "b|c"), ("a|b", "c"))
+
+
+def test_dates_are_labels():
+    days = pd.to_datetime(["2026-01-02", "2026-01-01"])
+    assert codes_of(days).labels == (pd.Timestamp("2026-01-01"), pd.Timestamp("2026-01-02"))
+    assert codes_of([datetime.date(2026, 1, 2)]).labels == (datetime.date(2026, 1, 2),)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from("xyz"), st.booleans()), min_size=1, max_size=30))
+def test_combinations_of_columns_are_those_that_occur(rows):
+    frame = pd.DataFrame(rows, columns=["a", "b", "c"])
+    codes = label_codes(frame, "experiment", ("a", "b", "c"))
+    assert codes.labels == tuple(sorted(set(rows)))
+    assert [codes.labels[code] for code in codes.codes] == rows
+
+
+@pytest.mark.parametrize(("n_labels", "dtype"), [(256, np.uint8), (257, np.uint16), (70_000, np.uint32)])
+def test_codes_are_as_narrow_as_can_be(n_labels, dtype):
+    assert codes_of(np.arange(n_labels)).codes.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [float, "float32", "float16", int, "Int32", "Float64", "double[pyarrow]"])
+def test_times_may_be_of_any_number_type(dtype):
+    frame = pd.DataFrame({"t": pd.Series([4, 2, 2, 0]).astype(dtype)})
+    codes = time_codes(frame, "t")
+    assert codes.labels.tolist() == [0.0, 2.0, 4.0]
+    assert codes.codes.tolist() == [2, 1, 1, 0]
+
+
+# index
+
+
+def random_codes(rng, n, n_labels):
+    return Codes(tuple(range(n_labels)), rng.integers(0, n_labels, n).astype(np.uint16))
+
+
+@settings(deadline=None)
+@given(
+    n=st.integers(1, 300),
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 4), st.sampled_from([1, 7, 300, 40_000])),
+    seed=st.integers(0, 10**6),
+)
+def test_every_pool_is_a_slice_of_the_sorted_rows(n, shape, seed):
+    rng = np.random.default_rng(seed)
+    group, condition, time = (random_codes(rng, n, size) for size in shape)
+    time = Codes(np.sort(rng.normal(size=shape[2])), time.codes)
+    index = AnchorIndex.of_codes(group, condition, time)
+    assert len(index) == n
+    axes = [axis.codes[index.order] for axis in (group, condition, time)]
+    keys = list(zip(*axes, index.order, strict=True))
+    assert keys == sorted(keys)
+    for g in range(shape[0]):
+        for c in range(shape[1]):
+            start, size = index.cell_start[g, c], index.cell_size[g, c]
+            expected = np.flatnonzero((group.codes == g) & (condition.codes == c))
+            assert sorted(index.order[start : start + size]) == expected.tolist()
+    times, start = index.times_of_groups()
+    for g in range(shape[0]):
+        assert times[start[g] : start[g + 1]].tolist() == sorted(set(time.codes[group.codes == g].tolist()))
+    g, t = rng.integers(0, shape[0]), rng.integers(0, shape[2])
+    starts, sizes = index.window(np.array([g]), np.array([t]), 0.4)
+    near = np.abs(time.labels[time.codes] - time.labels[t]) <= 0.4
+    for c in range(shape[1]):
+        rows = index.order[starts[0, c] : starts[0, c] + sizes[0, c]]
+        assert sorted(rows) == np.flatnonzero(near & (group.codes == g) & (condition.codes == c)).tolist()
+
+
+def test_a_window_holds_times_that_differ_by_rounding_only():
+    """Half-width 0.1 around 0.2: 0.1 + 0.2 is not 0.3 as a number, and still within."""
+    frame = pd.DataFrame({"t": [0.1, 0.2, 0.1 + 0.2, 0.4]})
+    off = Codes((None,), np.zeros(4, np.uint8))
+    index = AnchorIndex.of_codes(off, off, time_codes(frame, "t"))
+    start, size = index.window(np.array([0]), np.array([1]), 0.1)
+    assert (start[0, 0], size[0, 0]) == (0, 3)
+
+
+def test_too_many_pairs_of_group_and_condition_are_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"at most 16777216 pairs of group and condition, got 5000 groups x 5000"):
+        AnchorIndex.of_codes(random_codes(rng, 9, 5000), random_codes(rng, 9, 5000), random_codes(rng, 9, 1))
+
+
+def test_the_digest_is_of_the_content():
+    rng = np.random.default_rng(0)
+    axes = [random_codes(rng, 50, size) for size in (3, 2, 5)]
+    digest = AnchorIndex.of_codes(*axes).digest
+    assert AnchorIndex.of_codes(*axes).digest == digest
+    changed = axes[1].codes.copy()
+    changed[30] = 1 - changed[30]
+    assert AnchorIndex.of_codes(axes[0], Codes((0, 1), changed), axes[2]).digest != digest
+    assert AnchorIndex.of_codes(axes[0], Codes(("0", "1"), axes[1].codes), axes[2]).digest != digest
+
+
+# tables as they come
+
+
+@pytest.mark.parametrize("name", AWKWARD_TABLES)
+def test_awkward_tables_are_sampled_like_others(name):
+    table = AWKWARD_TABLES[name]()
+    sampler = FlexibleBatchSampler(table, 8, leaky=0.25, temporal_enrichment=True)
+    batches = list(sampler)
+    assert_positions(batches, len(table))
+    assert {len(batch) for batch in batches} == {8}

@@ -1,0 +1,225 @@
+"""The laws that always hold, over tables x options x ranks x position.
+
+What a batch may hold is worked out here from the table by plain counting, a second time and in another way.
+"""
+
+import itertools
+import logging
+import math
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from viscy_data import FlexibleBatchSampler
+
+GROUPS = [1, "1", "monday", ("a", "b")]
+CONDITIONS = ["mock", "infected", 0, "0"]
+
+
+@st.composite
+def tables(draw):
+    """Draw tables in which groups lack conditions, have one row, or share no time with each other."""
+    cell = st.tuples(st.integers(0, 3), st.integers(0, 2))
+    cells = draw(st.dictionaries(cell, st.integers(1, 25), min_size=1, max_size=8))
+    times = st.sampled_from([0.0, 0.1, 0.2, 0.30000000000000004, 1.0, 2.5, -3.0, 48.0])
+    rows = [(GROUPS[g], CONDITIONS[c]) for (g, c), n in cells.items() for _ in range(n)]
+    hours = draw(st.lists(times, min_size=len(rows), max_size=len(rows)))
+    order = draw(st.permutations(range(len(rows))))
+    table = pd.DataFrame({"hours_post_infection": hours})
+    table["experiment"] = pd.Series([g for g, _ in rows], dtype=object)
+    table["condition"] = pd.Series([c for _, c in rows], dtype=object)
+    return table.iloc[list(order)]
+
+
+@st.composite
+def options(draw):
+    """Draw the options that do not name labels of the table."""
+    return {
+        "batch_size": draw(st.integers(1, 24)),
+        "experiment_aware": draw(st.booleans()),
+        "leaky": draw(st.sampled_from([0.0, 0.05, 0.25, 1 / 3, 0.9])),
+        "experiment_weights": draw(st.sampled_from([None, "proportional", "sqrt", "uniform"])),
+        "condition_balanced": draw(st.booleans()),
+        "temporal_enrichment": draw(st.booleans()),
+        "temporal_window_hours": draw(st.sampled_from([0.0, 0.1, 0.5, 100.0])),
+        "temporal_global_fraction": draw(st.sampled_from([0.0, 0.3, 0.99, 1.0])),
+        "seed": draw(st.integers(0, 2**70)),
+        "drop_last": draw(st.booleans()),
+    }
+
+
+class Oracle:
+    """What a table and options ask for, by plain counting."""
+
+    def __init__(self, table, options):
+        self.options = options
+        n = len(table)
+        self.group = list(table["experiment"]) if options["experiment_aware"] else [None] * n
+        self.condition = list(table["condition"]) if options["condition_balanced"] else [None] * n
+        self.time = table["hours_post_infection"].to_numpy()
+        self.rows = {cell: [] for cell in itertools.product(set(self.group), set(self.condition))}
+        for row in range(n):
+            self.rows[self.group[row], self.condition[row]].append(row)
+        self.enriched = options["temporal_enrichment"] and options["temporal_global_fraction"] < 1
+
+    def leaks(self):
+        return self.options["leaky"] > 0 and len(set(self.group)) > 1
+
+    def check(self, batch, n_slots):
+        assert len(batch) == n_slots
+        assert all(type(row) is int and 0 <= row < len(self.group) for row in batch)
+        assert any(self.is_batch_of(group, batch) for group in set(self.group))
+
+    def is_batch_of(self, group, batch):
+        """Whether the batch obeys every law as one of this group."""
+        own = [row for row in batch if self.group[row] == group]
+        away = [row for row in batch if self.group[row] != group]
+        leaky = Fraction(self.options["leaky"]) if self.leaks() else Fraction(0)
+        pool = {c: self.rows[group, c] for c in set(self.condition)}
+        others = {c: [r for (g, d), rows in self.rows.items() if g != group and d == c for r in rows] for c in pool}
+        return (
+            self.is_split(own, pool, len(batch) * (1 - leaky))
+            and self.is_split(away, others, len(batch) * leaky)
+            and self.is_even(away, others)
+            and (self.is_focused(group, own, pool) if self.enriched else self.is_even(own, pool))
+        )
+
+    def is_split(self, rows, pools, quota):
+        """Whether rows number the floor or ceiling of the quota, in all and for each condition that has any."""
+        present = [c for c, pool in pools.items() if pool]
+        held = Counter(self.condition[row] for row in rows)
+        return rounded(len(rows), quota) and all(rounded(held[c], quota / len(present)) for c in present)
+
+    def is_even(self, rows, pools):
+        """Whether each row of a condition comes equally often to within one: once or not at all if there are enough."""
+        held = Counter(rows)
+        for pool in pools.values():
+            slots = sum(held[row] for row in pool)
+            if pool and not all(slots // len(pool) <= held[row] <= -(-slots // len(pool)) for row in pool):
+                return False
+        return True
+
+    def is_focused(self, group, rows, pools):
+        return any(self.is_focused_on(t, rows, pools) for t in {self.time[r] for pool in pools.values() for r in pool})
+
+    def is_focused_on(self, focal, rows, pools):
+        """Whether enough of each condition's rows are near the focal time, and none repeats without need."""
+        held = Counter(rows)
+        for pool in pools.values():
+            near = {row for row in pool if abs(self.time[row] - focal) <= self.options["temporal_window_hours"] + 1e-9}
+            slots = sum(held[row] for row in pool)
+            wanted = max(0, math.floor(slots * (1 - self.options["temporal_global_fraction"])) - 1) if near else 0
+            if self.options["temporal_global_fraction"] == 0 and near:
+                wanted = slots
+            if sum(held[row] for row in near) < wanted:
+                return False
+            if slots <= len(near) and any(held[row] > 1 for row in pool):
+                return False
+        return True
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet():
+    """Thousands of small tables warn of small pools; `test_batch.py` and `test_errors.py` hold the warnings."""
+    logging.getLogger("viscy_data").setLevel(logging.ERROR)
+    yield
+    logging.getLogger("viscy_data").setLevel(logging.NOTSET)
+
+
+def rounded(count, quota):
+    return math.floor(quota + Fraction(1, 10**6)) <= count <= math.ceil(quota - Fraction(1, 10**6))
+
+
+def usable(table, options):
+    """Leave out what is an error: an epoch of no batch."""
+    if options["batch_size"] > len(table):
+        options["drop_last"] = False
+
+
+EXAMPLES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@EXAMPLES
+@given(table=tables(), options=options(), k=st.integers(0, 2**40), epoch=st.integers(0, 2**40))
+def test_any_batch_of_any_epoch_obeys_every_law_of_a_batch(table, options, k, epoch):
+    usable(table, options)
+    sampler = FlexibleBatchSampler(table, **options)
+    oracle = Oracle(table, options)
+    full, rest = divmod(len(table), options["batch_size"])
+    for number in (*range(full + 2), k + full + 1):
+        is_short = not options["drop_last"] and rest and number == full
+        oracle.check(sampler.batch(number, epoch), rest if is_short else options["batch_size"])
+
+
+@EXAMPLES
+@given(table=tables(), options=options(), num_replicas=st.integers(1, 9))
+def test_ranks_share_out_the_global_sequence(table, options, num_replicas):
+    usable(table, options)
+    whole = FlexibleBatchSampler(table, **options)
+    ranks = [FlexibleBatchSampler(table, num_replicas=num_replicas, rank=r, **options) for r in range(num_replicas)]
+    drawn = [list(rank) for rank in ranks]
+    n_steps = -(-len(whole) // num_replicas)
+    assert [len(batches) for batches in drawn] == [len(rank) for rank in ranks] == [n_steps] * num_replicas
+    sequence = [batch for step in zip(*drawn, strict=True) for batch in step]
+    assert sequence == [whole.batch(k, 0) for k in range(n_steps * num_replicas)]
+    assert sequence[: len(whole)] == list(whole)
+
+
+@EXAMPLES
+@given(table=tables(), options=options(), stop=st.integers(0, 30), ranks=st.tuples(*[st.integers(1, 5)] * 2))
+def test_a_run_resumed_on_other_ranks_goes_on_in_order(table, options, stop, ranks):
+    usable(table, options)
+    before = [FlexibleBatchSampler(table, num_replicas=ranks[0], rank=r, **options) for r in range(ranks[0])]
+    drawn = [list(itertools.islice(iter(sampler), stop)) for sampler in before]
+    state = before[-1].state_dict()
+    after = [FlexibleBatchSampler(table, num_replicas=ranks[1], rank=r, **options) for r in range(ranks[1])]
+    for sampler in after:
+        sampler.load_state_dict(state)
+    rest = [list(sampler) for sampler in after]
+    whole = FlexibleBatchSampler(table, **options)
+    if len(drawn[0]) * ranks[0] >= len(whole):
+        start, expected = 0, 1
+    else:
+        start, expected = len(drawn[0]) * ranks[0], 0
+    sequence = [batch for step in zip(*rest, strict=True) for batch in step]
+    assert sequence == [whole.batch(start + i, expected) for i in range(len(sequence))]
+    assert len(whole) <= start + len(sequence) < len(whole) + ranks[1]
+
+
+@EXAMPLES
+@given(table=tables(), options=options(), epoch=st.integers(0, 1000))
+def test_groups_have_their_share_and_anchors_their_turn(table, options, epoch):
+    usable(table, options)
+    options.update(leaky=0.0, temporal_enrichment=False)
+    sampler = FlexibleBatchSampler(table, **options)
+    oracle = Oracle(table, options)
+    batches = [sampler.batch(k, epoch) for k in range(len(sampler))]
+    n_rows = Counter(oracle.group)
+    power = {None: 1, "proportional": 1, "sqrt": 0.5, "uniform": 0}[options["experiment_weights"]]
+    weight = {g: n**power for g, n in n_rows.items()} if options["experiment_aware"] else dict.fromkeys(n_rows, 1)
+    homes = Counter(oracle.group[batch[0]] for batch in batches)
+    for group in n_rows:
+        assert abs(homes[group] - len(batches) * weight[group] / sum(weight.values())) < 1 + 1e-6
+    dealt = Counter()
+    for batch in batches:
+        dealt.update(batch)
+        for rows in oracle.rows.values():
+            times = [dealt[row] for row in rows]
+            assert not rows or max(times) - min(times) <= 1
+
+
+@EXAMPLES
+@given(table=tables(), options=options(), index=st.sampled_from(["shifted", "same", "text"]))
+def test_the_index_and_other_columns_do_not_matter(table, options, index):
+    usable(table, options)
+    n = len(table)
+    labels = {"shifted": np.arange(n) + 5, "same": np.zeros(n), "text": [f"row{i % 7}" for i in range(n)]}[index]
+    other = table.set_index(pd.Index(labels)).assign(track_id=3)[["track_id", *table.columns[::-1]]]
+    a, b = FlexibleBatchSampler(table, **options), FlexibleBatchSampler(other, **options)
+    assert list(a) == list(b)
+    assert a.state_dict() == b.state_dict()
