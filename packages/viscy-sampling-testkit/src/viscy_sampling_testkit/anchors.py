@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ def make_anchors(
     *,
     n_experiments: int = 2,
     experiments: Mapping[str, float] | None = None,
-    conditions: Sequence[Hashable] | Mapping[Hashable, float] = ("uninfected", "infected"),
+    conditions: Sequence[Hashable] | Mapping[Any, float] = ("uninfected", "infected"),
     hours: float | None = None,
     regular_times: bool = True,
     n_timepoints: int = 48,
@@ -111,7 +112,7 @@ def _check_count(name: str, value: int, at_least: int = 1) -> None:
         raise ValueError(f"{name} must be at least {at_least}, got {value}")
 
 
-def _weights(name: str, given: Sequence[Hashable] | Mapping[Hashable, float] | Mapping[str, float]) -> np.ndarray:
+def _weights(name: str, given: Sequence[Hashable] | Mapping[Any, float] | Mapping[str, float]) -> np.ndarray:
     """Return the relative weights of distinct labels, shape (n_labels,)."""
     if isinstance(given, str):
         raise TypeError(f"{name} must be a sequence or a mapping of labels, got the string {given!r}; put it in a list")

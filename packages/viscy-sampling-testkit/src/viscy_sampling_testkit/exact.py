@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -131,7 +132,7 @@ def assert_leak(batches: Batches, groups: Labels, leaky: float) -> None:
     )
 
 
-def assert_rounded(batches: Batches, labels: Labels, quotas: Mapping[Hashable, float], *, slack: int = 0) -> None:
+def assert_rounded(batches: Batches, labels: Labels, quotas: Mapping[Any, float], *, slack: int = 0) -> None:
     """Assert that each label has the floor or the ceiling of its quota in every batch, and no other label comes.
 
     Parameters
@@ -172,7 +173,7 @@ def assert_rounded(batches: Batches, labels: Labels, quotas: Mapping[Hashable, f
     )
 
 
-def assert_shares(batches: Batches, groups: Labels, shares: Mapping[Hashable, float], within: float = 1) -> None:
+def assert_shares(batches: Batches, groups: Labels, shares: Mapping[Any, float], within: float = 1) -> None:
     """Assert how many of the batches have each group for their home, which is the one with most slots.
 
     Parameters
@@ -200,16 +201,18 @@ def assert_shares(batches: Batches, groups: Labels, shares: Mapping[Hashable, fl
     counts = np.bincount(homes, minlength=len(fractions))
     names = [*names, *(label for label in shares if label not in set(names))]
     due = len(batches) * fractions
-    wrong = (np.abs(counts - due) > within + 1e-9) | ((fractions == 0) & (counts > 0))
+    # A group without a share is due no batch at all.
+    reach = np.where(fractions > 0, within, 0)
+    wrong = np.abs(counts - due) > reach + 1e-9
     if wrong.any():
         g = int(wrong.argmax())
         fail(
             "each group must have its share of the batches",
             observed=f"{counts[g]} batches of {names[g]!r}: {_named(counts, names)}",
             expected=f"{due[g]:g} batches",
-            bound=f"within {within:g}",
+            bound=f"within {reach[g]:g}",
             n=f"{len(batches)} batches",
-            first_offending_batch=_last_beyond(homes == g, due[g] + within),
+            first_offending_batch=_first_beyond(homes == g, due[g] + reach[g]),
         )
 
 
@@ -305,7 +308,7 @@ def _named(counts: np.ndarray, names: Sequence[Hashable]) -> dict[Hashable, int]
     return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
 
 
-def _shares_of(what: str, shares: Mapping[Hashable, float], names: Sequence[Hashable]) -> np.ndarray:
+def _shares_of(what: str, shares: Mapping[Any, float], names: Sequence[Hashable]) -> np.ndarray:
     """Return the fraction of each label of the table, 0 where none is given, then those of labels it lacks."""
     values = np.array(list(shares.values()), float)
     if not (values >= 0).all() or abs(values.sum() - 1) > 1e-9:
@@ -316,7 +319,7 @@ def _shares_of(what: str, shares: Mapping[Hashable, float], names: Sequence[Hash
     return np.array([*(shares.get(n, 0.0) for n in names), *(f for n, f in shares.items() if n not in known)])
 
 
-def _last_beyond(mask: np.ndarray, most: float) -> int | None:
+def _first_beyond(mask: np.ndarray, most: float) -> int | None:
     """Return the first batch at which a running count exceeds its bound; None where it stays below."""
     beyond = np.cumsum(mask) > most + 1e-9
     return int(beyond.argmax()) if beyond.any() else None

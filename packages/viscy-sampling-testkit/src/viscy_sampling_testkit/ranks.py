@@ -125,7 +125,7 @@ def spawn_ranks(function: Callable[..., Any], num_replicas: int, *args: Any, dea
             crew.listen(ends)
             if crew.in_trouble:
                 crew.listen(time.monotonic() + _SETTLE, to_all=True)
-            else:
+            elif not crew.silent:
                 crew.leave(_LEAVE)
         finally:
             crew.end()

@@ -1,0 +1,185 @@
+"""Each assertion about ranks and resuming accepts a right sampler and rejects one that is broken in just that way."""
+
+import numpy as np
+import pytest
+
+from viscy_sampling_testkit import (
+    assert_disjoint_ranks,
+    assert_equal_steps,
+    assert_ranks_interleave,
+    assert_resumes,
+    assert_same_batches,
+    interleave,
+    simulate_ranks,
+)
+
+SEEDS = range(20)
+N_BATCHES = 7
+
+
+class ShuffledSampler:
+    """A right sampler: shuffled batches on every rank, resumable in mid-epoch."""
+
+    def __init__(self, rank=0, num_replicas=1, seed=0):
+        self.rank, self.num_replicas, self.seed = rank, num_replicas, seed
+        self.epoch, self.step = 0, 0
+
+    def batches(self, epoch):
+        order = np.random.default_rng([self.seed, epoch]).permutation(4 * N_BATCHES)
+        return order.reshape(N_BATCHES, 4).tolist()[self.rank :: self.num_replicas]
+
+    def __len__(self):
+        return len(self.batches(0))
+
+    def __iter__(self):
+        epoch, start = self.epoch, self.step
+        for step, batch in enumerate(self.batches(epoch)[start:], start + 1):
+            self.epoch, self.step = divmod(epoch * len(self) + step, len(self))
+            yield batch
+
+    def state_dict(self):
+        return {"epoch": self.epoch, "step": self.step}
+
+    def load_state_dict(self, state):
+        self.epoch, self.step = state["epoch"], state["step"]
+
+
+class StartsAgain(ShuffledSampler):
+    """Loads the epoch and forgets the place in it."""
+
+    def load_state_dict(self, state):
+        self.epoch = state["epoch"]
+
+
+class StaysAtTheEnd(ShuffledSampler):
+    """Saves an epoch's end as that: what resumes yields nothing."""
+
+    def state_dict(self):
+        return {"epoch": self.epoch - 1, "step": len(self)} if self.epoch and not self.step else super().state_dict()
+
+
+class GoesOn(ShuffledSampler):
+    """Its state changes after it was taken."""
+
+    def __iter__(self):
+        self.state = {}
+        for batch in super().__iter__():
+            self.state.update(super().state_dict())
+            yield batch
+
+    def state_dict(self):
+        return self.state
+
+
+class RepeatsTheEpoch(ShuffledSampler):
+    """After a resumed epoch yields the same epoch again."""
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        self.loaded = state["epoch"]
+
+    def batches(self, epoch):
+        return super().batches(getattr(self, "loaded", epoch))
+
+
+def fails(*lines):
+    """Return a context in which an assertion must fail with each of these lines in its message."""
+    return pytest.raises(AssertionError, match="(?s)" + ".*".join(lines))
+
+
+def whole(seed=0):
+    return ShuffledSampler(seed=seed).batches(0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("num_replicas", [1, 2, 3, 7])
+def test_ranks_that_share_a_sequence_are_accepted(seed, num_replicas):
+    ranks = simulate_ranks(lambda rank, n: ShuffledSampler(rank, n, seed), num_replicas)
+    assert_ranks_interleave(ranks, whole(seed))
+    assert_disjoint_ranks(ranks)
+    assert_same_batches(interleave(ranks), whole(seed))
+
+
+@pytest.mark.parametrize("batches", [[], [[1, 2]]])
+def test_equal_sequences_are_the_same(batches):
+    assert_same_batches(batches, [tuple(batch) for batch in batches])
+
+
+def test_the_first_difference_is_named():
+    with fails(r"observed: \[3, 4\]", r"expected: \[4, 3\]", "2 batches observed, 2 expected", "offending batch: 1"):
+        assert_same_batches([[1, 2], [3, 4]], [[1, 2], [4, 3]])
+    with fails(r"observed: no batch", r"expected: \[3\]", "1 batches observed, 2 expected", "offending batch: 1"):
+        assert_same_batches([[1]], [[1], [3]])
+    with fails(r"observed: \[3\]", "expected: no batch"):
+        assert_same_batches([[1], [3]], [[1]])
+
+
+def test_ranks_with_equally_many_batches_are_accepted():
+    assert_equal_steps([[[1], [2]], [[3], [4]]])
+    assert_equal_steps([[], []])
+
+
+def test_a_rank_with_fewer_batches_is_rejected():
+    ranks = simulate_ranks(ShuffledSampler, 2)
+    with fails(r"equally many", r"observed: \[4, 3\] batches on ranks 0 to 1", "expected: 4", "n: 7", "batch: 3"):
+        assert_equal_steps(ranks)
+    with fails("no ranks", "at least 1 rank"):
+        assert_equal_steps([])
+
+
+def test_ranks_may_go_on_after_the_whole_sequence():
+    ranks = simulate_ranks(ShuffledSampler, 2)
+    ranks[1].append([0, 1, 2, 3])
+    assert_equal_steps(ranks)
+    assert_ranks_interleave(ranks, whole())
+
+
+def test_a_rank_that_stops_before_the_end_is_rejected():
+    ranks = simulate_ranks(ShuffledSampler, 2)
+    ranks[0].pop()
+    with fails("rank 0 of 2 must have batch 6 .* as its batch 3", "no batch", r"\[3, 3\] on the ranks", "batch: 6"):
+        assert_ranks_interleave(ranks, whole())
+
+
+def test_contiguous_blocks_of_the_sequence_are_no_interleaving():
+    with fails("rank 1 of 2 must have batch 1 of the whole", "n: 7 batches of the whole", "first offending batch: 1"):
+        assert_ranks_interleave([whole()[:4], whole()[4:]], whole())
+
+
+def test_ranks_that_draw_each_for_themselves_share_anchors():
+    ranks = [ShuffledSampler(seed=rank).batches(0) for rank in range(3)]
+    with fails(r"observed: position 0 on ranks 0 and 1; 28 anchors shared", "n: 21 batches", "first offending batch: "):
+        assert_disjoint_ranks(ranks)
+
+
+def test_an_anchor_twice_on_one_rank_is_not_shared():
+    assert_disjoint_ranks([[[1, 2], [1, 2]], [[3]], []])
+    with fails("position 3 on ranks 1 and 2; 1 anchors", "first offending batch: 1"):
+        assert_disjoint_ranks([[[1, 2]], [[3]], [[4], [5, 3]]])
+
+
+@pytest.mark.parametrize("n_drawn", range(N_BATCHES + 1))
+def test_a_sampler_that_resumes_is_accepted(n_drawn):
+    for seed in SEEDS:
+        assert_resumes(lambda seed=seed: ShuffledSampler(seed=seed), n_drawn)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "n_drawn", "lines"),
+    [
+        (StartsAgain, 3, ["before and after a stop at 3", "10 batches observed, 7 expected", "batch: 3"]),
+        (StaysAtTheEnd, 7, ["end must resume with the next epoch", "observed: no batch", "batch: 0"]),
+        (GoesOn, 3, ["before and after a stop at 3", "6 batches observed, 7 expected", "batch: 3"]),
+        (RepeatsTheEpoch, 3, ["the epoch after the resumed one must be the next", "first offending batch: 0"]),
+        (RepeatsTheEpoch, 7, ["the epoch after the resumed one must follow", "first offending batch: 0"]),
+    ],
+)
+def test_a_sampler_that_resumes_wrongly_is_rejected(sampler, n_drawn, lines):
+    with fails(*lines):
+        assert_resumes(sampler, n_drawn)
+
+
+@pytest.mark.parametrize("n_drawn", [-1, N_BATCHES + 1])
+def test_a_stop_outside_the_epoch_is_refused(n_drawn):
+    with pytest.raises(ValueError, match=r"n_drawn must be in \[0, 7\], the batches of an epoch, got"):
+        assert_resumes(ShuffledSampler, n_drawn)
