@@ -172,7 +172,7 @@ def test_a_label_that_the_table_lacks_is_missed():
 
 @pytest.mark.parametrize("quotas", [{"a": 0.5}, {"a": 1.5, "b": -0.5}, {"a": float("nan")}, {"a": 9, "b": 1}])
 def test_quotas_that_do_not_add_up_are_refused(quotas):
-    with pytest.raises(ValueError, match="quotas must be non-negative and add up to 1, got .*name every label"):
+    with pytest.raises(ValueError, match=r"quotas must be non-negative and add up to 1, got .*name every label"):
         assert_rounded(drawn(0, {"a": 8}), GROUPS, quotas)
 
 

@@ -308,9 +308,8 @@ def _judge_runs(shown: np.ndarray, counts: np.ndarray, false_alarm: float, seed:
     mean = (n * (n + 1) - squares) / n
     variance = (squares * (squares + n * (n + 1)) - 2 * n * cubes - n**3) / (n**2 * (n - 1))
     if variance.sum() < _LEAST_VARIANCE:
-        raise ValueError(
-            "labels must vary within batches for their runs to be tested; give more batches, or mixed ones"
-        )
+        # Nearly all orders have equally many runs, as those of one slot against the rest: places tell all there is.
+        return
     deviation = float((runs - mean).sum() / math.sqrt(variance.sum()))
     _judge(
         "equal labels must stand together, or apart, only by chance",
