@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from viscy_data import FlexibleBatchSampler
 
+from viscy_data import FlexibleBatchSampler
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:

@@ -104,14 +104,14 @@ class PairDataset(Dataset):
     def __len__(self) -> int:
         return len(self._partners)
 
-    def __getitem__(self, row: int) -> dict[str, Tensor | int]:
-        """Return crops of shape (n_channels, side, side) as `anchor` and `positive`, and `row` itself."""
-        rng = self._random(row)
-        positive = self._choose(row, rng)
+    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
+        """Return crops of shape (n_channels, side, side) as `anchor` and `positive`, and as `row` the index itself."""
+        rng = self._random(index)
+        positive = self._choose(index, rng)
         return {
-            "anchor": _varied(self._reader.crop(row), rng),
+            "anchor": _varied(self._reader.crop(index), rng),
             "positive": _varied(self._reader.crop(positive), rng),
-            "row": row,
+            "row": index,
         }
 
     def positive_of(self, row: int) -> int:

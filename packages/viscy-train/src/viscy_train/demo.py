@@ -173,7 +173,7 @@ sampler:
   # A batch is of one experiment, but for an eighth that leaks in from the others.
   experiment_aware: true
   leaky: 0.125
-  # Batches per experiment: proportional to its anchors, sqrt, uniform, or weights such as {{monday: 2, friday: 1, ...}}.
+  # Batches per experiment: proportional to its anchors, sqrt, uniform, or weights for each.
   experiment_weights: uniform
   # Both conditions have half of each batch, however rare one is.
   condition_balanced: true

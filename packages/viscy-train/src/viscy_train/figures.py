@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # Experiments and conditions have hues of their own, all told apart with the common colour blindnesses.
 _EXPERIMENT_COLORS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C6D31"]
 _CONDITION_COLORS = ["#7A8794", "#D1495B", "#6A4C93", "#2A9D8F", "#F4A259", "#3D405B"]
-_STYLE = {
+_STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 12,
     "axes.titlelocation": "left",
@@ -29,6 +30,7 @@ _STYLE = {
     "figure.constrained_layout.use": True,
 }
 _WIDTH = 10.5
+_TABLE_GREY = "#D9DEE3"
 
 
 def experiment_colors(anchors: pd.DataFrame) -> dict[str, str]:
@@ -104,15 +106,18 @@ def draw_composition(planned: pd.DataFrame, drawn: pd.Series, anchors: pd.DataFr
         place = np.arange(len(planned))
         hue = condition_colors(anchors)
         colors = [hue[condition] for _, condition in planned.index]
-        axes.bar(place - 0.27, planned["of_table"], 0.25, color="#D9DEE3", label="in the table")
+        axes.bar(place - 0.27, planned["of_table"], 0.25, color=_TABLE_GREY)
         axes.bar(place, planned["asked"], 0.25, color="white", edgecolor=colors, linewidth=1.6)
         axes.bar(place + 0.27, drawn, 0.25, color=colors)
-        axes.bar([0], [0], color="white", edgecolor="#444444", linewidth=1.6, label="asked for")
-        axes.bar([0], [0], color="#444444", label="drawn")
         axes.set_xticks(place, [f"{experiment}\n{condition}" for experiment, condition in planned.index])
         axes.set_ylabel("share of slots")
         axes.yaxis.set_major_formatter(_percent)
-        axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+        handles = [
+            Patch(color=_TABLE_GREY, label="in the table"),
+            Patch(facecolor="white", edgecolor="#444444", linewidth=1.6, label="asked for"),
+            Patch(color="#444444", label="drawn"),
+        ]
+        axes.legend(handles=handles, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -174,10 +179,10 @@ def draw_embeddings(
         ):
             axes.scatter(x, y, s=5, alpha=0.6, linewidths=0, c=[colors[name] for name in anchors[column].iloc[order]])
             _legend_of_dots(axes, colors)
-            axes.set_title(f"by {column}", pad=26)
+            axes.set_title(f"by {column}", y=1.13)
         hours = anchors["hours_post_infection"].iloc[order]
         dots = panels[1].scatter(x, y, s=5, alpha=0.7, linewidths=0, c=hours, cmap="viridis")
-        panels[1].set_title("by hours post infection", pad=26)
+        panels[1].set_title("by hours post infection", y=1.13)
         inset = panels[1].inset_axes((0, 1.03, 1, 0.04))
         bar = figure.colorbar(dots, cax=inset, orientation="horizontal", ticklocation="top")
         bar.outline.set_visible(False)
@@ -209,17 +214,18 @@ def draw_cells(crops: NDArray[np.float32], labels: list[str], hours: list[float]
     n_cells, n_times = crops.shape[:2]
     with mpl.rc_context(_STYLE):
         figure = _figure(_WIDTH, 0.75 * n_cells + 0.6)
-        blocks = figure.subfigures(1, len(channels), wspace=0.02)
-        for channel, block in enumerate(np.atleast_1d(blocks)):
-            block.suptitle(channels[channel], fontsize=12)
-            grid = block.subplots(n_cells, n_times, squeeze=False)
+        # An empty column keeps the channels apart.
+        widths = ([1.0] * n_times + [0.3]) * len(channels)
+        grid = figure.add_gridspec(n_cells, len(widths), width_ratios=widths)
+        for channel, name in enumerate(channels):
             low, high = np.percentile(crops[:, :, channel], [0.5, 99.7])
-            for (row, column), axes in np.ndenumerate(grid):
+            for row, column in np.ndindex(n_cells, n_times):
+                axes = figure.add_subplot(grid[row, channel * (n_times + 1) + column])
                 axes.imshow(crops[row, column, channel], cmap="gray", vmin=low, vmax=high)
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set_visible(False)
                 if row == 0:
-                    axes.set_title(f"{hours[column]:.0f} h", fontsize=10, loc="center")
+                    axes.set_title(f"{name}\n" * (column == 0) + f"{hours[column]:.1f} h", fontsize=10)
                 if column == 0 and channel == 0:
                     axes.set_ylabel(labels[row], rotation=0, ha="right", va="center", fontsize=10)
     return figure
@@ -236,7 +242,7 @@ def _colors(names: Any, palette: list[str]) -> dict[str, str]:
     return {name: palette[number % len(palette)] for number, name in enumerate(names)}
 
 
-def _percent(share: float, _: int) -> str:
+def _percent(share: float, _: float) -> str:
     return f"{share:.0%}"
 
 
@@ -247,10 +253,9 @@ def _draw_stack(
     for name in shares.columns:
         axes.bar(place, shares[name], 0.92, bottom=floor, color=colors[name], label=name)
         floor += shares[name].to_numpy()
-    for number, line in enumerate(asked.T):
-        axes.step(
-            place, line, where="mid", color="black", linewidth=1, linestyle="--", label=None if number else "asked for"
-        )
+    for line in asked.T:
+        axes.hlines(line, place - 0.5, place + 0.5, color="black", linewidth=1.1, linestyle=(0, (2, 1)))
+    axes.plot([], [], color="black", linewidth=1.1, linestyle=(0, (2, 1)), label="asked for")
     axes.set(ylim=(0, 1), xlim=(-0.6, len(shares) - 0.4), ylabel="share of batch")
     axes.set_title(title)
     axes.yaxis.set_major_formatter(_percent)
@@ -280,9 +285,12 @@ def _draw_hours(axes: Axes, hours: pd.DataFrame, focus: pd.DataFrame | None, win
 
 def _mark_epochs(panels: list[Axes], shares: pd.DataFrame) -> None:
     epochs = shares.index.get_level_values("epoch").to_numpy()
-    for start in np.flatnonzero(np.diff(epochs)) + 0.5:
-        for axes in panels:
-            axes.axvline(start, color="black", linewidth=1.6)
+    starts = [0, *(np.flatnonzero(np.diff(epochs)) + 1)]
+    for start in starts:
+        for axes in panels[: None if start else 0]:
+            axes.axvline(start - 0.5, color="black", linewidth=1.6)
+    labels = [f"{start}\nepoch {epochs[start] + 1}" for start in starts]
+    panels[-1].set_xticks(np.array(starts), labels)
 
 
 def _legend_of_dots(axes: Axes, colors: dict[str, str]) -> None:

@@ -54,7 +54,7 @@ def focus_promise(focus: pd.DataFrame) -> Promise:
         Of the shares within the window.
     """
     return Promise(
-        what="of those, in the focal window",
+        what="of the own experiment's part, within the focal window",
         asked=float(focus["asked"].mean()),
         drawn=float(focus["drawn"].mean()),
         lowest=float(focus["drawn"].min()),

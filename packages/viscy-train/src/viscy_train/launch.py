@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from viscy_train.folder import RunFolder
 
@@ -104,7 +104,7 @@ def _end(ranks: list[subprocess.Popen]) -> None:
 
 
 @contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
+def _sigterm_as_exit() -> Generator[None]:
     """Turn SIGTERM into SystemExit, so that processes are ended on the way out."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -131,9 +131,8 @@ def _batches_section(batches: pd.DataFrame, anchors: pd.DataFrame, config: Confi
     figure = figures.draw_batches(
         experiments, conditions, _on_even_hours(hours), edges, focus, options.temporal_window_hours, anchors
     )
-    text = (
-        "Each column is one batch, both processes' together, as recorded while training; dashes show what was asked for."
-        + (" Red marks the focal window, found from the batch." if focus is not None else "")
+    text = "Each column is one batch of one process, as recorded while training; dashes show what was asked for." + (
+        " Red marks the focal window, found from the batch." if focus is not None else ""
     )
     made = promises(batches, anchors, options)
     if focus is not None:
@@ -146,7 +145,7 @@ def _on_even_hours(hours: pd.DataFrame) -> pd.DataFrame:
     times = hours.columns.to_numpy(dtype=float)
     gaps = np.diff(times)
     step = float(np.median(gaps)) if len(gaps) else 1.0
-    n_bins = min(int(round((times[-1] - times[0]) / step)) + 1, 200)
+    n_bins = min(round((times[-1] - times[0]) / step) + 1, 200)
     even = np.linspace(times[0], times[-1], n_bins)
     nearest = np.abs(times[:, None] - even).argmin(axis=1)
     return hours.T.groupby(even[nearest]).sum().reindex(even, fill_value=0.0).T
@@ -155,7 +154,7 @@ def _on_even_hours(hours: pd.DataFrame) -> pd.DataFrame:
 def _promise_table(made: list[Promise]) -> str:
     rows = [
         [
-            html.escape(promise.what),
+            html.escape(promise.what, quote=False),
             f"{promise.asked:.1%}",
             f"{promise.drawn:.1%}",
             f"{promise.lowest:.1%} to {promise.highest:.1%}",
@@ -183,7 +182,7 @@ def _run_section(batches: pd.DataFrame, anchors: pd.DataFrame, config: Config) -
             f"{row['asked']:.1%}",
             f"{drawn[experiment, condition]:.1%}",
         ]
-        for (experiment, condition), row in planned.iterrows()
+        for (experiment, condition), row in zip(planned.index, planned.to_dict("records"), strict=True)
     ]
     text = (
         "How the run's slots are shared, beside the shares of the table: the rare is as frequent as it was asked to be."
@@ -206,7 +205,7 @@ def _embeddings_section(embeddings: NDArray[np.float32], anchors: pd.DataFrame, 
     points = pca.fit_transform(embeddings)
     order = np.random.default_rng(config.seed).permutation(len(points))
     figure = figures.draw_embeddings(points, pca.explained_variance_ratio_.tolist(), anchors, order)
-    text = "Each dot is one anchor, placed by the first two principal components of its embedding; three times the same dots."
+    text = "Each dot is an anchor, placed by the first two principal components of its embedding: the same dots three times."
     return "<h2>What the encoder learned</h2>" + _figure(figure, text)
 
 
@@ -215,7 +214,7 @@ def _probe_section(probes: list[Probe]) -> str:
         return "<p>Too few tracks, or one condition only: whether the condition can be told is not measured.</p>"
     rows = [
         [
-            f"{probe.from_hours:g} to {probe.to_hours:g} hours",
+            f"{probe.from_hours:.1f} to {probe.to_hours:.1f}",
             f"{probe.chance:.0%}",
             f"{probe.untrained:.0%}",
             f"{probe.trained:.0%}",

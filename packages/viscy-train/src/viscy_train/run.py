@@ -77,6 +77,7 @@ def _show_plan(anchors: pd.DataFrame, config: Config, n_batches: int, console: C
     table = Table("experiment", "condition")
     for heading in ("anchors", "of the table", "asked for"):
         table.add_column(heading, justify="right")
-    for (experiment, condition), row in planned_composition(anchors, config.sampler).iterrows():
+    planned = planned_composition(anchors, config.sampler)
+    for (experiment, condition), row in zip(planned.index, planned.to_dict("records"), strict=True):
         table.add_row(experiment, condition, f"{row['anchors']:.0f}", f"{row['of_table']:.1%}", f"{row['asked']:.1%}")
     console.print(table, highlight=False)

@@ -1,4 +1,4 @@
-"""Simulation: cells that move, divide and, where infected, change over hours, and the images a microscope takes of them."""
+"""Simulation: cells that move, divide and, where infected, change over hours, and images of them."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def simulate_cells(rng: np.random.Generator, n_cells: int, infected: bool) -> li
     cells = [_new_cell(rng, track, infected) for track in range(1, n_cells + 1)]
     starts = _scattered(rng, n_cells)
     for cell, start in zip(cells, starts, strict=True):
-        _walk(rng, cell, start, N_FRAMES)
+        _walk(rng, cell, np.asarray(start), N_FRAMES)
     if not infected:
         cells += _divide(rng, cells[0], int(rng.integers(8, 16)), n_cells)
     return cells
@@ -161,7 +161,7 @@ def _new_cell(rng: np.random.Generator, track_id: int, infected: bool, mother: C
         onset=rng.normal(8, 1) if infected else np.inf,
         shape=(rng.uniform(6.5, 9), rng.uniform(4.5, 6.5), rng.uniform(0, np.pi)),
         grains=np.column_stack([rng.uniform(-0.6, 0.6, (5, 2)), rng.uniform(0.4, 1.4, 5)]),
-        glow=rng.uniform(0.15, 0.4),
+        glow=rng.uniform(0.15, 0.9),
     )
 
 
@@ -200,19 +200,18 @@ def _draw(frame: NDArray[np.float64], cell: Cell, centre: tuple[float, float], h
     y, x = np.ogrid[top : top + phase.shape[0], left : left + phase.shape[1]]
     y, x = y - centre[0], x - centre[1]
     a, b, angle = cell.shape
-    # Infected cells round up and shrink a little.
-    a, b = a + infection * (5.5 - a), b + infection * (5.5 - b)
+    # Infected cells round up.
+    a, b = a - 0.3 * infection * (a - b), b + 0.3 * infection * (a - b)
     along, across = y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
     radius = np.hypot(along / a, across / b)
     body = 1 / (1 + np.exp(6 * (radius - 1)))
-    phase += body + (0.3 + 0.7 * infection) * np.exp(-(((radius - 1.1) / 0.2) ** 2))
+    phase += body + (0.3 + 0.3 * infection) * np.exp(-(((radius - 1.1) / 0.2) ** 2))
     virus += cell.glow * body
     for up, right, brightness in cell.grains:
         spot = np.exp(-((along - up * a) ** 2 + (across - right * b) ** 2) / 4)
         phase += 0.6 * brightness * spot
-        # The virus gathers in some places of the cell before it fills it.
-        virus += 1.2 * infection * brightness * spot
-    virus += 0.8 * infection**2 * body
+        # The virus gathers in the places where the cell is dense.
+        virus += 0.8 * infection * brightness * spot
 
 
 def _blurred(images: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:

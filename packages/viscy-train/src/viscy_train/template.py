@@ -10,7 +10,8 @@ PAGE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>viscy-train: report of a run</title>
 <style>
-body {{ font: 16px/1.5 "Helvetica Neue", Arial, "DejaVu Sans", sans-serif; color: #1f2933; background: #f5f6f8; margin: 0; }}
+body {{ font: 16px/1.5 "Helvetica Neue", Arial, "DejaVu Sans", sans-serif; }}
+body {{ color: #1f2933; background: #f5f6f8; margin: 0; }}
 main {{ max-width: 1040px; margin: 0 auto; padding: 32px 40px 48px; background: white; }}
 h1 {{ font-size: 28px; margin: 0 0 4px; }}
 h2 {{ font-size: 20px; margin: 40px 0 8px; padding-top: 12px; border-top: 1px solid #dde2e8; }}
@@ -27,13 +28,14 @@ td {{ text-align: right; border-bottom: 1px solid #e4e8ed; padding: 5px 14px; fo
 .text {{ text-align: left; }}
 .yes {{ color: #1d7a46; font-weight: 600; }}
 .no {{ color: #b3261e; font-weight: 600; }}
-code {{ font: 14px "DejaVu Sans Mono", Menlo, Consolas, monospace; background: #f0f3f7; padding: 1px 4px; border-radius: 3px; }}
+code {{ font: 14px "DejaVu Sans Mono", Menlo, Consolas, monospace; }}
+code {{ background: #f0f3f7; padding: 1px 4px; border-radius: 3px; }}
 </style>
 </head>
 <body>
 <main>
 <h1>Contrastive training: what the batches held and what was learned</h1>
-<p class="lead">An encoder was trained to recognise a tracked cell at another time among the other cells of its batch.</p>
+<p class="lead">An encoder was trained to recognise a tracked cell at another time among the others of its batch.</p>
 {body}
 </main>
 </body>

@@ -87,4 +87,4 @@ def _checked_values(path: Path, tracks: pd.DataFrame) -> pd.DataFrame:
     if len(twice):
         track, frame = numbers[["track_id", "t"]].iloc[twice[0]].astype(int)
         raise UserError(f"a track must be once in a frame, track {track} is twice in frame {frame} of {path}")
-    return numbers.astype({column: "int64" for column in _INTEGERS} | {"y": "float64", "x": "float64"})
+    return numbers.astype(dict.fromkeys(_INTEGERS, "int64") | {"y": "float64", "x": "float64"})
