@@ -354,6 +354,28 @@ def test_primary_and_leak_of_each_condition_are_rounded_too(leaky):
     assert_mean_counts(held["leak"], 16 * leaky / 3)
 
 
+@pytest.mark.parametrize("n_conditions", [2, 3, 5, 20])
+@pytest.mark.parametrize(("batch_size", "leaky"), [(32, 0.1), (64, 0.25), (7, 0.5)])
+def test_with_a_leak_each_conditions_total_is_rounded_as_well(n_conditions, batch_size, leaky):
+    names = [f"drug{i:02d}" for i in range(n_conditions)]
+    table = make_anchors(9000, n_experiments=3, conditions=names, seed=0)
+    batches = batches_of(table, batch_size, n_batches=300, leaky=leaky)
+    assert_rounded(batches, table["condition"], dict.fromkeys(names, 1 / n_conditions))
+    assert_leak(batches, table["experiment"], leaky)
+
+
+def test_with_a_leak_and_an_excluded_condition_too():
+    table = make_anchors(9000, n_experiments=3, conditions=list("abcd"), seed=0)
+    batches = batches_of(table, 32, leaky=0.1, condition_ratio={"a": 1, "b": 0, "c": 1, "d": 1})
+    assert_rounded(batches, table["condition"], dict.fromkeys("acd", 1 / 3))
+
+
+def test_with_two_conditions_of_any_ratio_totals_are_rounded_beside_a_leak():
+    table = make_anchors(9000, n_experiments=3, conditions=list("ab"), seed=0)
+    batches = batches_of(table, 30, leaky=0.15, condition_ratio={"a": 1, "b": 2.3})
+    assert_rounded(batches, table["condition"], {"a": 1 / 3.3, "b": 2.3 / 3.3})
+
+
 def test_focal_slots_are_the_floor_or_the_ceiling_of_their_quota_and_exact_on_average():
     """A focal time of one row repeats that row as often as there are focal slots, so they can be counted."""
     table = table_of(("a", "x", 2000), ("a", "y", 2000), hours=np.arange(2000) * 10.0)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from viscy_data._focus import focal_slots
-from viscy_data._rounding import BITS, UNIT, cumulative, offset, slots_before, whole_slots
+from viscy_data._rounding import BITS, UNIT, beside, cumulative, offset, slots_before, whole_slots
 
 quotas = st.lists(st.floats(0, 1), min_size=1, max_size=12).filter(lambda parts: sum(parts) > 1e-3)
 
@@ -78,3 +78,23 @@ def test_focal_slots_meet_their_quota_on_average():
     focal = focal_slots(slots, np.diff(bound), 0.63, rng.integers(0, 1 << BITS, n))
     error = focal.mean(axis=0) - 0.63 * np.diff(bound)[0] / UNIT
     assert (np.abs(error) <= 6 * np.maximum(focal.std(axis=0), 1e-3) / np.sqrt(n)).all()
+
+
+@given(
+    taken=st.lists(st.integers(3, 4), min_size=1, max_size=12),
+    total=st.integers(0, 40),
+    seed=st.integers(0, 1000),
+)
+def test_equal_quotas_rounded_beside_others_leave_all_sums_within_one(taken, total, seed):
+    words = np.random.default_rng(seed).integers(0, 2**63, len(taken)).astype(np.uint64)
+    given_away = beside(np.array([taken]), np.array([total]), words[None])[0]
+    assert given_away.sum() == total
+    assert given_away.max() - given_away.min() <= 1
+    assert np.ptp(given_away + taken) <= 1
+
+
+def test_who_took_equally_much_is_chosen_at_random():
+    words = np.random.default_rng(0).integers(0, 2**63, (9000, 3)).astype(np.uint64)
+    shares = beside(np.tile([1, 0, 0], (9000, 1)), np.ones(9000, int), words).mean(axis=0)
+    assert shares[0] == 0
+    assert shares[1:] == pytest.approx(0.5, abs=5 * 0.5 / 9000**0.5)

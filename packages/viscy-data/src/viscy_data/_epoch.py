@@ -35,6 +35,7 @@ class Purpose(IntEnum):
     CARDS = 5
     BATCHES = 6
     ORDER = 7
+    LEAK = 8
 
 
 class Epoch:
@@ -68,6 +69,7 @@ class Epoch:
         words = derive(self.key, Purpose.CONDITIONS, np.arange(len(index.conditions)))
         self.condition_order = np.argsort(words, kind="stable")
         self._quotas = quotas
+        self._shared, self._has_even_leak = quotas.shared, quotas.has_even_leak
         self._tickets = Tickets(
             quotas.group_share, self.total, self._fixed_point(Purpose.SHARES), derive(self.key, Purpose.TICKETS)
         )
@@ -100,7 +102,23 @@ class Epoch:
             Slots of each condition, both of shape (n_batches, n_conditions).
         """
         bound = self._bound if n_slots == self.n_slots else self._short_bound
-        return self._by_condition(_rounding.whole_slots(bound[turns.group], self._offset(turns)))
+        primary, leak = self._by_condition(_rounding.whole_slots(bound[turns.group], self._offset(turns)))
+        even = np.flatnonzero(self._has_even_leak[turns.group])
+        if even.size:
+            self._even_out(primary, leak, turns, even)
+        return primary, leak
+
+    def _even_out(
+        self, primary: NDArray[np.int64], leak: NDArray[np.int64], turns: Turns, even: NDArray[np.intp]
+    ) -> None:
+        """Give the leak slots of some batches, in place, to the conditions that the primary ones were rounded against.
+
+        Where all conditions have equal shares, their totals then are the floor or the ceiling of their quotas as well.
+        """
+        place = np.ix_(even, self._shared)
+        key = derive(self.key, Purpose.LEAK, turns.group[even], turns.turn[even])
+        words = derive(key[:, None], self._shared)
+        leak[place] = _rounding.beside(primary[place], leak[even].sum(axis=1), words)
 
     def primary_quota(self, turns: Turns, n_slots: int) -> NDArray[np.int64]:
         """Return the primary quota of each condition in units of 2**-24 of a slot, shape (n_batches, n_conditions)."""

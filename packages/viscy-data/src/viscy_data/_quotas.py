@@ -59,6 +59,23 @@ class Quotas:
             leak_pool=leak_pool,
         )
 
+    @property
+    def shared(self) -> NDArray[np.intp]:
+        """The conditions that have a share at all."""
+        return np.flatnonzero((self.primary + self.leak).any(axis=0))
+
+    @property
+    def has_even_leak(self) -> NDArray[np.bool_]:
+        """Whether a group leaks, and all conditions have equal shares of its primary and of its leak slots.
+
+        Not asked of one or two conditions, where the order of the parts sees to all sums; shape (n_groups,).
+        """
+        shared = self.shared
+        if len(shared) < 3:
+            return np.zeros(len(self.leaky), bool)
+        even = [np.ptp(part[:, shared], axis=1) == 0 for part in (self.primary, self.leak)]
+        return (self.leaky > 0) & even[0] & even[1]
+
     def primary_slots(self, n_slots: int) -> NDArray[np.float64]:
         """Return the primary slots each condition is due in a batch of each group, shape (n_groups, n_conditions)."""
         return n_slots * (1 - self.leaky)[:, None] * self.primary

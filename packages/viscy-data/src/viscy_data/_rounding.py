@@ -96,6 +96,33 @@ def whole_slots(bound: NDArray[np.int64], offset: NDArray[np.int64]) -> NDArray[
     return np.diff((bound + offset[:, None]) >> BITS, axis=1)
 
 
+def beside(taken: NDArray[np.int64], total: NDArray[np.int64], word: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Round equal quotas beside others that are rounded, so that the sums of both are the floor or the ceiling too.
+
+    Slots go round the parts once and again; where the last round ends, those have come first that took least.
+
+    Parameters
+    ----------
+    taken
+        Slots that each part has already, all the floor or the ceiling of one quota; shape (n, n_parts).
+    total
+        Slots to be given away, shape (n,).
+    word
+        Random, to choose between parts that took equally much, shape (n, n_parts).
+
+    Returns
+    -------
+    NDArray[np.int64]
+        Slots of each part beside those taken, shape (n, n_parts).
+    """
+    n_parts = taken.shape[1]
+    order = np.lexsort((word, taken), axis=1)
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.broadcast_to(np.arange(n_parts), order.shape), axis=1)
+    rounds, rest = np.divmod(total, n_parts)
+    return rounds[:, None] + (rank < rest[:, None])
+
+
 def slots_before(bound: NDArray[np.int64], turn: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return how many slots each part gets in the turns 0..turn-1 together: `whole_slots` summed over them.
 

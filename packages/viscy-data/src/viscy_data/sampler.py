@@ -108,9 +108,8 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     **Rounding.** Quotas become whole slots by systematic rounding. Each part (the leak, a condition's primary slots and
     its leak slots, the focal ones of the primary) has the floor or the ceiling of its quota, parts add up to the batch
-    exactly, and on average over batches each part has exactly its quota. A condition's total, primary and leak
-    together, is the floor or the ceiling of its quota too where there are one or two conditions, no leak, or a whole
-    quota; with three or more, a leak and a fractional quota it can be one further away.
+    exactly, and on average over batches each part has exactly its quota. So has a condition's total, primary and leak
+    together; only with a leak and three or more conditions of unequal shares can it be one further away.
 
     **Distinct.** No anchor comes twice in a batch, unless its pool has fewer rows than slots to fill. Then each row of
     the pool comes the floor or the ceiling of slots / rows times, and a logged warning at construction counts the
