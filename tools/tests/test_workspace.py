@@ -45,3 +45,11 @@ def test_ci_calls_targets_and_no_tool_of_its_own(caller):
 
 def test_ci_on_a_bare_machine_runs_what_make_check_runs():
     assert words(".ci/run", r"^stages=\((.*)\)$") == words("Makefile", r"^check: (.*?) *##")
+
+
+def test_the_example_of_the_readme_runs():
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 1
+    namespace = {"__name__": "readme"}
+    exec(compile(blocks[0], "README.md", "exec"), namespace)
+    assert namespace["epoch"] == 1
