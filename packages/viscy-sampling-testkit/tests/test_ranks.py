@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 
 from viscy_sampling_testkit import interleave, simulate_ranks, spawn_ranks
-from viscy_sampling_testkit._process import Outcome, answer, find
-from viscy_sampling_testkit.ranks import _Crew, _reference
+from viscy_sampling_testkit._process import Outcome, find, main
+from viscy_sampling_testkit.ranks import _Crew, _environment, _reference
 
 
 class OddError(Exception):
@@ -154,20 +154,32 @@ def test_a_killed_rank_is_noticed_though_its_children_live(folder):
     _nothing_is_left(folder, pids)
 
 
-@pytest.mark.slow
-def test_ranks_that_do_not_finish_in_time_are_named_and_ended(folder):
-    payload = pickle.dumps((*_reference(_sleep_unless_first), pickle.dumps((folder,))))
-    crew = _Crew.start(payload, 2, str(Path(folder) / "store"), 60.0)
-    try:
-        # Until the first rank has answered, however long its start takes here; then a moment more.
-        while len(crew.silent) == 2:
-            crew.listen(time.monotonic() + 0.1)
-        crew.listen(time.monotonic() + 0.1)
-    finally:
-        crew.end()
-    with pytest.raises(TimeoutError, match=r"ranks \[1\] of 2 did not finish within 60 s"):
+def test_only_the_ranks_that_did_not_finish_are_named():
+    processes = [SpawnProcess() for _ in range(3)]
+    crew = _Crew(processes, [], outcomes={1: Outcome(1, result="done")})
+    with pytest.raises(TimeoutError, match=r"ranks \[0, 2\] of 3 did not finish within 60 s"):
         crew.results(60.0)
-    assert multiprocessing.active_children() == []
+
+
+def test_a_rank_whose_pipe_ends_without_an_answer_is_dead():
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    theirs.close()
+    crew = _Crew([], [ours])
+    crew._look_at(0, has_ended=False)
+    ours.close()
+    assert crew.dead == {0}
+    assert crew.in_trouble
+
+
+@pytest.mark.parametrize("before", ["7", None])
+def test_the_environment_is_as_before_once_processes_are_started(before, monkeypatch):
+    if before is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", before)
+    with _environment(OMP_NUM_THREADS="1"):
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert os.environ.get("OMP_NUM_THREADS") == before
 
 
 @pytest.mark.slow
@@ -235,31 +247,32 @@ def test_a_function_that_no_other_process_can_find_is_refused():
         spawn_ranks(lambda rank, num_replicas: None, 1)
 
 
-def _answer_here(function, *args):
+def _answer_here(function, *args, reference=_reference):
     """Run what the process of a rank runs, in this process, as the only rank."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    payload = pickle.dumps((*_reference(function), pickle.dumps(args)))
+    payload = pickle.dumps((*reference(function), pickle.dumps(args)))
     with tempfile.TemporaryDirectory() as folder:
-        answer(theirs, payload, 0, 1, str(Path(folder) / "store"), 20.0)
+        main(theirs, payload, 0, 1, str(Path(folder) / "store"), 20.0)
     outcome = Outcome.loads(ours.recv_bytes())
     ours.close()
     return outcome
 
 
 @pytest.fixture
-def interface(monkeypatch):
-    """Take back the interface that a rank chooses for gloo."""
+def as_a_rank(monkeypatch):
+    """Take back the interface that a rank chooses for gloo, and keep it from leading processes of its own."""
+    monkeypatch.setattr(os, "setsid", lambda: None)
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
 
 
-@pytest.mark.usefixtures("interface")
+@pytest.mark.usefixtures("as_a_rank")
 def test_a_rank_answers_with_its_result_and_leaves_the_group():
     outcome = _answer_here(_double, 4)
     assert (outcome.result, outcome.error) == (8, None)
     assert not dist.is_initialized()
 
 
-@pytest.mark.usefixtures("interface")
+@pytest.mark.usefixtures("as_a_rank")
 def test_a_rank_answers_with_its_exception():
     outcome = _answer_here(_raise, OSError("gone"))
     assert isinstance(outcome.error, OSError)
@@ -267,9 +280,16 @@ def test_a_rank_answers_with_its_exception():
     assert "rank 0 of 1" in outcome.exception(1).__notes__[0]
 
 
-@pytest.mark.usefixtures("interface")
+@pytest.mark.usefixtures("as_a_rank")
 def test_a_result_that_cannot_be_pickled_is_an_error_that_says_so():
     assert "result of rank 0 (it could not be pickled" in str(_answer_here(_return_a_function).error)
+
+
+@pytest.mark.usefixtures("as_a_rank")
+def test_a_function_whose_file_is_gone_is_an_error_before_the_group_is_joined():
+    outcome = _answer_here(_double, reference=lambda function: ("/nowhere/gone.py", "gone_for_good", "function"))
+    assert isinstance(outcome.error, FileNotFoundError)
+    assert not dist.is_initialized()
 
 
 def test_an_exception_that_cannot_be_read_back_is_replaced_by_its_text():
