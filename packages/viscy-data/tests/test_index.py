@@ -73,7 +73,7 @@ def test_codes_are_as_narrow_as_can_be(n_labels, dtype):
 def test_times_may_be_of_any_number_type(dtype):
     frame = pd.DataFrame({"t": pd.Series([4, 2, 2, 0]).astype(dtype)})
     codes = time_codes(frame, "t")
-    assert codes.labels.tolist() == [0.0, 2.0, 4.0]
+    assert list(codes.labels) == [0.0, 2.0, 4.0]
     assert codes.codes.tolist() == [2, 1, 1, 0]
 
 

@@ -1,0 +1,78 @@
+"""The sequences are bit-stable: these digests hold on every platform, in every release of Python, NumPy and pandas.
+
+A digest changes only on purpose, with a line in the CHANGELOG. The table is made by integer arithmetic alone, so it
+does not depend on any library's random numbers.
+"""
+
+import hashlib
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from viscy_data import FlexibleBatchSampler
+
+
+def anchors():
+    row = np.arange(3000, dtype=np.int64)
+    scattered = row * 7919 % 3001
+    return pd.DataFrame(
+        {
+            "experiment": np.array(["alpha", "beta", "gamma"])[np.minimum(scattered % 10 // 4, 2)],
+            "condition": np.array(["mock", "infected", "treated"])[np.minimum(scattered // 7 % 20 // 9, 2)],
+            "hours_post_infection": scattered // 11 % 97 * 0.5,
+            "site": scattered % 4,
+        }
+    )
+
+
+ALL = {"leaky": 0.1, "temporal_enrichment": True, "experiment_weights": "uniform"}
+CASES = {
+    "defaults": ({}, "6c3848d946414665"),
+    "plain shuffle": ({"experiment_aware": False, "condition_balanced": False}, "ec9b0aa338bf72e1"),
+    "leak": ({"leaky": 0.05, "experiment_weights": "sqrt"}, "08a80a1674044d6a"),
+    "ratio": ({"condition_ratio": {"mock": 1, "infected": 2, "treated": 0.5}}, "51f868b08920cd9d"),
+    "weights": ({"experiment_weights": {"alpha": 1, "beta": 3, "gamma": 0}}, "4edbb200c80d66cf"),
+    "enriched": ({"temporal_enrichment": True, "temporal_global_fraction": 0.0}, "f964412a350f17cf"),
+    "all axes": (ALL, "06087ee0599d5c37"),
+    "all axes, another seed": ({**ALL, "seed": 2**70 + 1}, "4c76d6c18f25b4f7"),
+    "all axes, short last batch": ({**ALL, "drop_last": False, "batch_size": 70}, "a32462874186da62"),
+    "several columns": ({"experiment_by": ["experiment", "site"], "condition_by": "condition"}, "6c17acd19b5d933e"),
+}
+
+
+def digest_of(sampler):
+    epochs = [list(itertools.islice(iter(sampler), 40)) for _ in range(2)]
+    beyond = sampler.batch(1000, epoch=5)
+    return hashlib.sha256(json.dumps([epochs, beyond]).encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_sequence_is_the_recorded_one(name):
+    options, digest = CASES[name]
+    assert digest_of(FlexibleBatchSampler(anchors(), **{"batch_size": 64, **options})) == digest
+
+
+def as_categorical(table):
+    levels = ["unused", *sorted(table["condition"].unique(), reverse=True)]
+    return table.assign(
+        experiment=table["experiment"].astype("category"), condition=pd.Categorical(table["condition"], levels)
+    )
+
+
+FRAMES = {
+    "categorical, levels in another order and one unused": as_categorical,
+    "object strings": lambda table: table.astype({"experiment": object, "condition": object}),
+    "nullable times": lambda table: table.astype({"hours_post_infection": "Float64"}),
+    "narrow times": lambda table: table.astype({"hours_post_infection": "float32"}),
+    "another index": lambda table: table.set_index(pd.Index(np.arange(3000)[::-1] * 2)),
+    "more columns": lambda table: table.assign(track_id=0, experiment_2="x")[["track_id", *table.columns[::-1]]],
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_the_sequence_depends_on_the_content_of_the_table_alone(name):
+    options, digest = CASES["all axes"]
+    assert digest_of(FlexibleBatchSampler(FRAMES[name](anchors()), **{"batch_size": 64, **options})) == digest
