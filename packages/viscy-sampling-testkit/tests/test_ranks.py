@@ -19,6 +19,9 @@ from viscy_sampling_testkit import interleave, simulate_ranks, spawn_ranks
 from viscy_sampling_testkit._process import Outcome, find, main
 from viscy_sampling_testkit.ranks import _Crew, _environment, _reference
 
+# Seconds; two processes that import torch start within ten, unless the machine is busy with other things.
+PATIENCE = 150.0
+
 
 class OddError(Exception):
     """An exception that is written by pickle and yet not read: it takes two arguments and passes on one."""
@@ -125,7 +128,7 @@ def test_no_ranks_are_refused():
 @pytest.mark.slow
 def test_spawned_ranks_are_one_group_and_answer_in_order(folder):
     before = os.environ.get("OMP_NUM_THREADS")
-    answers = spawn_ranks(_sum_over_ranks, 2, Answer(10), folder)
+    answers = spawn_ranks(_sum_over_ranks, 2, Answer(10), folder, deadline=PATIENCE)
     assert [a.value for a in answers] == [(rank, 2, 23, rank, 2, "gloo", "1") for rank in range(2)]
     assert os.environ.get("OMP_NUM_THREADS") == before
     assert not dist.is_initialized()
@@ -134,10 +137,8 @@ def test_spawned_ranks_are_one_group_and_answer_in_order(folder):
 
 @pytest.mark.slow
 def test_an_exception_on_one_rank_ends_those_that_wait_for_it(folder):
-    start = time.monotonic()
     with pytest.raises(KeyError, match="the reason") as caught:
-        spawn_ranks(_fail_on_rank_1, 2, folder)
-    assert time.monotonic() - start < 50
+        spawn_ranks(_fail_on_rank_1, 2, folder, deadline=PATIENCE)
     note = "".join(caught.value.__notes__)
     assert "raised on rank 1 of 2" in note
     assert "in _fail_on_rank_1" in note
@@ -146,10 +147,8 @@ def test_an_exception_on_one_rank_ends_those_that_wait_for_it(folder):
 
 @pytest.mark.slow
 def test_a_killed_rank_is_noticed_though_its_children_live(folder):
-    start = time.monotonic()
     with pytest.raises(RuntimeError, match="rank 0 died with exit code -9, without an answer, of 2 ranks"):
-        spawn_ranks(_be_killed_or_sleep, 2, folder)
-    assert time.monotonic() - start < 50
+        spawn_ranks(_be_killed_or_sleep, 2, folder, deadline=PATIENCE)
     pids = len(list(Path(folder).glob("pid*")))
     _nothing_is_left(folder, pids)
 
@@ -222,8 +221,9 @@ def test_spawned_processes_die_with_their_parent(folder):
         "if __name__ == '__main__':\n"
         "    spawn_ranks(wait, 1)\n"
     )
-    parent = subprocess.Popen([sys.executable, str(script), folder])
-    ends = time.monotonic() + 50
+    environment = {**os.environ, "TMPDIR": folder}
+    parent = subprocess.Popen([sys.executable, str(script), folder], env=environment)
+    ends = time.monotonic() + PATIENCE
     while not list(Path(folder).glob("pid*")) and time.monotonic() < ends:
         time.sleep(0.1)
     time.sleep(0.1)
