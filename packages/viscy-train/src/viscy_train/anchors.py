@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from viscy_train.config import Config, ExperimentConfig, PositiveConfig
 
 COLUMNS = ["experiment", "condition", "hours_post_infection", "well", "position", "track_id", "id", "t", "y", "x"]
-_TEXT = ["experiment", "condition", "well", "position"]
+_INTEGERS = ["track_id", "id", "t"]
+_FLOATS = ["hours_post_infection", "y", "x"]
 
 
 def build_anchors(config: Config) -> pd.DataFrame:
@@ -104,7 +105,9 @@ def read_anchors(path: Path) -> pd.DataFrame:
     pandas.DataFrame
         Columns `COLUMNS`, shape (n_anchors, 10).
     """
-    return pd.read_csv(path, dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False, float_precision="round_trip")
+    # As text first: pandas's own reading of numbers can be off in the last digit.
+    text = pd.read_csv(path, dtype="str", keep_default_na=False)
+    return text.astype(dict.fromkeys(_INTEGERS, "int64") | dict.fromkeys(_FLOATS, "float64"))
 
 
 def _cells_of_experiment(experiment: ExperimentConfig, config: Config) -> pd.DataFrame:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CELL = ["experiment", "condition"]
 WHOLE_TABLE = "all"
+# Of numbers of slots, for the rounding of floating-point shares.
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +200,7 @@ def shares_of_batches(batches: pd.DataFrame, anchors: pd.DataFrame, column: str)
 
 
 def own_experiments(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> pd.Series:
-    """Find which experiment each batch is of: that whose asked shares it is nearest to.
+    """Find which experiment each batch is of, from what it holds.
 
     Parameters
     ----------
@@ -208,12 +210,19 @@ def own_experiments(batches: pd.DataFrame, anchors: pd.DataFrame, options: Sampl
     Returns
     -------
     pandas.Series
-        Experiment, or `WHOLE_TABLE`, by (epoch, batch).
+        Experiment, or `WHOLE_TABLE`, by (epoch, batch): of those whose own part has its number of slots, the one whose
+        asked shares the batch is nearest to.
     """
     drawn = shares_of_batches(batches, anchors, "experiment")
     asked = asked_of_batches(anchors, options).T.groupby(level=0, sort=False).sum().T[drawn.columns]
-    distance = np.abs(drawn.to_numpy()[:, None] - asked.to_numpy()).sum(axis=2)
-    return pd.Series(asked.index[distance.argmin(axis=1)], index=drawn.index)
+    distance = np.abs(drawn.to_numpy()[:, None] - asked.to_numpy())
+    total = distance.sum(axis=2)
+    if options.experiment_aware:
+        slots = batches.groupby(["epoch", "batch"]).size().to_numpy()
+        own = distance[:, np.arange(len(asked)), drawn.columns.get_indexer(asked.index)]
+        # No two distributions are further apart than 2.
+        total = total + 2.0 * (own * slots[:, None] > 1 - _TOLERANCE)
+    return pd.Series(asked.index[total.argmin(axis=1)], index=drawn.index)
 
 
 def promises(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> list[Promise]:
@@ -275,5 +284,5 @@ def _promise(
         drawn=float(drawn.mean()),
         lowest=float(drawn.min()),
         highest=float(drawn.max()),
-        kept=bool((off < slack - 1e-6).all()),
+        kept=bool((off < slack - _TOLERANCE).all()),
     )

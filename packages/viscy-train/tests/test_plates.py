@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from viscy_train.errors import UserError
+from viscy_train.plates import channel_indices, open_plate, positions_of_well, read_crop, write_plate
+
+CHANNELS = ["Phase3D", "Virus"]
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 1000, (3, 2, 1, 40, 50)).astype(np.uint16)
+
+
+@pytest.fixture
+def path(tmp_path, image):
+    write_plate(tmp_path / "p.zarr", CHANNELS, {"A/1/0": image, "A/1/1": image + 1, "B/2/0": image + 2})
+    return tmp_path / "p.zarr"
+
+
+def test_a_plate_comes_back_as_it_was_written(path, image):
+    with open_plate(path) as plate:
+        assert plate.channel_names == CHANNELS
+        assert sorted(name for name, _ in plate.positions()) == ["A/1/0", "A/1/1", "B/2/0"]
+        np.testing.assert_array_equal(plate["A/1/1"]["0"][:], image + 1)
+
+
+def test_a_well_has_its_positions(path):
+    with open_plate(path) as plate:
+        assert positions_of_well(plate, "A/1", path) == ["A/1/0", "A/1/1"]
+        with pytest.raises(UserError, match="no well 'C/1'; it has A/1, B/2"):
+            positions_of_well(plate, "C/1", path)
+
+
+def test_channels_are_found_in_the_order_asked_for(path):
+    with open_plate(path) as plate:
+        assert channel_indices(plate, ["Virus", "Phase3D"], path) == [1, 0]
+        with pytest.raises(UserError, match="no channel 'GFP'; it has Phase3D, Virus"):
+            channel_indices(plate, ["GFP"], path)
+
+
+@pytest.mark.parametrize(
+    ("centre", "top", "left"),
+    [((20.0, 25.0), 12, 17), ((0.0, 0.0), 0, 0), ((39.0, 49.0), 24, 34), ((20.4, 2.0), 12, 0)],
+)
+def test_a_crop_is_centred_but_never_leaves_the_image(image, centre, top, left):
+    crop = read_crop(image, [1], 2, *centre, 16)
+    np.testing.assert_array_equal(crop, image[2, [1], 0, top : top + 16, left : left + 16])
+
+
+def test_what_is_no_plate_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"there is no plate .*nowhere"):
+        open_plate(tmp_path / "nowhere.zarr")
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(UserError, match="is no HCS OME-Zarr plate"):
+        open_plate(tmp_path / "empty.zarr")
