@@ -1,11 +1,8 @@
 """One real run on two processes, looked at from all sides."""
 
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 
 import numpy as np
@@ -17,15 +14,12 @@ from rich.console import Console
 from viscy_train.anchors import build_anchors, read_anchors
 from viscy_train.cli import main
 from viscy_train.composition import make_sampler
-from viscy_train.config import dump_config, load_config
+from viscy_train.config import load_config
 from viscy_train.embeddings import embed, load_encoder, new_encoder
 from viscy_train.folder import RunFolder
-from viscy_train.launch import TrainingFailedError, launch_training
 
-pytestmark = [
-    pytest.mark.slow,
-    # Importing torch's profiler, as loading a checkpoint does, names a module that torch itself has deprecated.
-]
+COMMAND = "import sys; from viscy_train.cli import main; sys.exit(main())"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +38,13 @@ def run(data_folder, tmp_path_factory):
         crop: 16
         seed: 5
         output: first
-        sampler: {{batch_size: 16, leaky: 0.125, temporal_enrichment: true}}
+        sampler: {{batch_size: 17, leaky: 0.125, temporal_enrichment: true}}
         encoder: {{width: 4, features: 8, projection: 4}}
         training: {{epochs: 2, processes: 2}}
         """)
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; from viscy_train.cli import main; sys.exit(main())"]
-        + ["fit", "--config", str(folder / "config.yaml")],
+        [sys.executable, "-c", COMMAND, "fit", "--config", str(folder / "config.yaml")],
         capture_output=True,
         text=True,
         timeout=240,
@@ -93,7 +86,7 @@ def test_training_changes_the_encoder_it_began_with(run):
     folder, _ = run
     config = load_config(folder.config)
     before, after = new_encoder(config), load_encoder(folder.checkpoint_of(1), config)
-    moved = [float((old - new).abs().max()) for old, new in zip(before.parameters(), after.parameters(), strict=True)]
+    moved = [float((old - new).detach().abs().max()) for old, new in zip(before.parameters(), after.parameters(), strict=True)]
     # Each step of AdamW moves a weight by about the learning rate: it began there, and went on.
     assert 0 < max(moved) < 2 * len(pd.read_csv(folder.metrics)) * config.training.learning_rate
     assert torch.isfinite(torch.tensor(moved)).all()
@@ -141,8 +134,8 @@ def test_the_report_says_what_was_asked_and_what_was_drawn(run):
     links = Links()
     links.feed(folder.report.read_text(encoding="utf-8"))
     text = " ".join(links.text)
-    for words in ("asked for", "the batch's own experiment", "condition infected", "focal window", "before training"):
-        assert words in text or words == "before training"
+    for words in ("asked for", "the batch's own experiment", "condition infected", "focal window"):
+        assert words in text
     assert "87.5%" in text
     assert "no" not in [part.strip() for part in links.text]
 
@@ -161,50 +154,3 @@ def test_a_second_run_into_the_folder_is_refused_and_another_output_is_not(run, 
     n_batches = len(make_sampler(read_anchors(folder.anchors), load_config(folder.config)))
     expected = rows[rows["batch"] < n_batches]["row"].tolist()
     assert again.read_batches()["row"].tolist() == expected
-
-
-def test_a_failing_training_process_ends_the_run(tmp_path, config, capfd):
-    folder = RunFolder(tmp_path / "broken")
-    folder.path.mkdir()
-    folder.config.write_text(dump_config(config), encoding="utf-8")
-    with pytest.raises(TrainingFailedError, match=r"process [01] of 2 ended with code 1"):
-        launch_training(folder, 2)
-    assert "FileNotFoundError" in capfd.readouterr().err
-
-
-def children_of(pid):
-    """Return the processes whose parent a process is."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
-
-
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(state.strip()) and not state.startswith("Z")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_is_left_behind(number, tmp_path, config_file):
-    code = "import sys; from viscy_train.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "fit", "--config", str(config_file)]
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 90
-        while len(ranks := children_of(run.pid)) < 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert len(ranks) == 2
-        run.send_signal(number)
-        _, errors = run.communicate(timeout=30)
-        deadline = time.monotonic() + 20
-        while any(map(is_alive, ranks)) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not any(map(is_alive, ranks))
-        assert "Traceback" not in errors
-        assert run.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
-    finally:
-        run.kill()
-        run.wait()

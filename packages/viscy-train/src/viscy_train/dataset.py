@@ -104,7 +104,7 @@ class PairDataset(Dataset):
     def __len__(self) -> int:
         return len(self._partners)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         """Return crops of shape (n_channels, side, side) as `anchor` and `positive`, and as `row` the index itself."""
         rng = self._random(index)
         positive = self._choose(index, rng)

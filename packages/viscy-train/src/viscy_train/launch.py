@@ -38,10 +38,28 @@ def launch_training(folder: RunFolder, processes: int) -> None:
     Raises
     ------
     TrainingFailedError
+        If one fails.
+    """
+    launch([sys.executable, "-m", "viscy_train.rank", str(folder.path)], processes)
+
+
+def launch(command: list[str], processes: int) -> None:
+    """Run a command as the ranks of a process group and wait for them; none outlives this call or this process.
+
+    Parameters
+    ----------
+    command : list of str
+        What each rank runs; it finds its rank and the address of the others in the environment, and ends when its
+        standard input is closed.
+    processes : int
+        How many.
+
+    Raises
+    ------
+    TrainingFailedError
         If one fails; the others are ended first.
     """
     port = _free_port()
-    command = [sys.executable, "-m", "viscy_train.rank", str(folder.path)]
     with _sigterm_as_exit():
         ranks: list[subprocess.Popen] = []
         try:
@@ -83,7 +101,7 @@ def _wait(ranks: list[subprocess.Popen]) -> None:
 
 def _raise_if_failed(ranks: list[subprocess.Popen]) -> None:
     for rank, process in enumerate(ranks):
-        if process.returncode:
+        if process.poll():
             raise TrainingFailedError(f"training process {rank} of {len(ranks)} ended with code {process.returncode}")
 
 
