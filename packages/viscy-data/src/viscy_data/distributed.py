@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch.distributed as dist
@@ -18,6 +20,20 @@ def rank_and_world_size() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+def ranks_dealt_to_by(caller: FrameType) -> int | None:
+    """Return to how many ranks accelerate deals out the batches that it draws, None where the caller is another.
+
+    A loader prepared by accelerate wraps its batch sampler in a ``BatchSamplerShard``, which draws every batch and
+    passes on each R-th. It gives the sampler no sign of that but the call itself; a sampler that dealt its batches out
+    as well would lose all but every R-th without a word.
+    """
+    drawn_by: Any = caller.f_locals.get("self")
+    kind = type(drawn_by)
+    if kind.__name__ == "BatchSamplerShard" and kind.__module__.partition(".")[0] == "accelerate":
+        return drawn_by.num_processes
+    return None
 
 
 class ShardedDistributedSampler(DistributedSampler):

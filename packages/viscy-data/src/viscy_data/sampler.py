@@ -15,8 +15,11 @@ between ranks, be lost in a crash, or have to be replayed.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
+from types import FrameType
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,12 +29,24 @@ from viscy_data import _checks, _state
 from viscy_data._block import BlockComposer
 from viscy_data._epoch import Epoch
 from viscy_data._index import AnchorIndex
+from viscy_data._iterator import EpochIterator
 from viscy_data._options import SamplerOptions, columns, flag, integer
 from viscy_data._quotas import Quotas
-from viscy_data.distributed import rank_and_world_size
+from viscy_data.distributed import rank_and_world_size, ranks_dealt_to_by
 
 # A block is built at once: large enough to spread the cost of the array calls, small enough to stay in the cache.
 _SLOTS_OF_A_BLOCK = 2**14
+
+
+class Dealing(NamedTuple):
+    """How the global sequence is dealt out: which batches of a step are own ones."""
+
+    first: int
+    """The first batch of a step that is."""
+    stride: int
+    """From one such batch to the next."""
+    step: int
+    """Batches of a step, on all ranks together."""
 
 
 class FlexibleBatchSampler(Sampler[list[int]]):
@@ -129,8 +144,8 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     **Ranks.** The batches of an epoch are one global, endless sequence that does not depend on the number of ranks R.
     Rank r yields its batches r, r + R, r + 2R, ..., all ranks equally many, and builds no others. In Lightning,
-    pass ``use_distributed_sampler=False``; where a prepared accelerate loader deals batches to the ranks by itself,
-    pass ``num_replicas=1, rank=0``.
+    pass ``use_distributed_sampler=False``. A loader prepared by accelerate draws every batch on every rank and passes
+    on each R-th; the sampler sees that and does not deal them out a second time.
 
     **Cost.** Construction sorts the table once and keeps four bytes an anchor and a few integers for each distinct
     (group, condition, time). A batch costs the same whatever the number of anchors or ranks.
@@ -262,14 +277,12 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield this rank's batches of the chosen epoch, or of the one after that last drawn from."""
-        if self._is_chosen:
-            return self._draw(self._epoch, self._position)
-        return self._draw(self._epoch + 1, 0)
+        epoch, position = (self._epoch, self._position) if self._is_chosen else (self._epoch + 1, 0)
+        return EpochIterator(partial(self._draw, self._dealing(sys._getframe(1))), epoch, position)
 
     def __len__(self) -> int:
         """Return the number of batches this rank yields in a whole epoch."""
-        rank, num_replicas = self._ranks()
-        return len(self._own_batches(0, rank, num_replicas))
+        return len(self._own_batches(0, self._dealing(sys._getframe(1))))
 
     def batch(self, k: int, epoch: int | None = None) -> list[int]:
         """Return batch `k` of the global sequence of an epoch, without those before it.
@@ -372,26 +385,31 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         full, rest = divmod(len(self._index), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
-    def _ranks(self) -> tuple[int, int]:
-        """Return rank and number of replicas, as of now."""
-        return self._given_ranks or rank_and_world_size()
+    def _dealing(self, caller: FrameType) -> Dealing:
+        """Return how the batches are dealt out to the ranks, as of now."""
+        if n_ranks := ranks_dealt_to_by(caller):
+            return Dealing(first=0, stride=1, step=n_ranks)
+        rank, num_replicas = self._given_ranks or rank_and_world_size()
+        return Dealing(first=rank, stride=num_replicas, step=num_replicas)
 
-    def _own_batches(self, position: int, rank: int, num_replicas: int) -> range:
-        """Return the numbers of the batches that a rank yields, from a position in the global sequence to the end."""
+    def _own_batches(self, position: int, dealing: Dealing) -> range:
+        """Return the numbers of the batches to be yielded, from a position in the global sequence to the end."""
         last = self._total
         if self._even_batches:
-            last = position + -(-(self._total - position) // num_replicas) * num_replicas
-        return range(position + rank, last, num_replicas)
+            last = position + -(-(self._total - position) // dealing.step) * dealing.step
+        return range(position + dealing.first, last, dealing.stride)
 
-    def _draw(self, epoch: int, position: int) -> Iterator[list[int]]:
+    def _draw(self, dealing: Dealing, epoch: int, position: int) -> Iterator[tuple[int, list[int]]]:
+        """Yield own batches from a position to the end of the epoch, each with the position after it."""
+        if position >= self._total:
+            return
         self._epoch, self._position, self._is_chosen = epoch, position, False
-        rank, num_replicas = self._ranks()
         plan = self._plan_of(epoch)
-        for block in self._blocks(self._own_batches(position, rank, num_replicas)):
+        for block in self._blocks(self._own_batches(position, dealing)):
             for batch in self._composer.compose(plan, np.array(block)).tolist():
-                position += num_replicas
+                position += dealing.stride
                 self._epoch, self._position = epoch, position
-                yield batch
+                yield position, batch
         self._epoch, self._position = epoch, max(position, self._total)
 
     def _blocks(self, numbers: range) -> Iterator[range]:
