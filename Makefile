@@ -49,7 +49,7 @@ test-lowest: ## the golden sequences on the lowest supported NumPy and pandas
 	$(LOWEST)/bin/python -m pytest packages/viscy-data/tests/test_golden.py $(ARGS)
 
 coverage: ## run all tests; fail where a line or branch of viscy_data is not run
-	uv run coverage run -m pytest $(ARGS)
+	uv run pytest --cov --cov-report= $(ARGS)
 	uv run coverage report --include='packages/viscy-data/src/*' --fail-under=100
 
 demo: ## run the demo into a new folder, or into OUT
