@@ -161,7 +161,7 @@ def _new_cell(rng: np.random.Generator, track_id: int, infected: bool, mother: C
         onset=rng.normal(8, 1) if infected else np.inf,
         shape=(rng.uniform(6.5, 9), rng.uniform(4.5, 6.5), rng.uniform(0, np.pi)),
         grains=np.column_stack([rng.uniform(-0.6, 0.6, (5, 2)), rng.uniform(0.4, 1.4, 5)]),
-        glow=rng.uniform(0.15, 0.75),
+        glow=rng.uniform(0.15, 0.6),
     )
 
 
@@ -211,8 +211,8 @@ def _draw(frame: NDArray[np.float64], cell: Cell, centre: tuple[float, float], h
         spot = np.exp(-((along - up * a) ** 2 + (across - right * b) ** 2) / 4)
         phase += 0.6 * brightness * spot
         # The virus gathers in the places where the cell is dense.
-        virus += 0.9 * infection * brightness * spot
-    virus += 0.2 * infection**2 * body
+        virus += infection * brightness * spot
+    virus += 0.5 * infection**2 * body
 
 
 def _blurred(images: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
