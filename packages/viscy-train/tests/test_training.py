@@ -86,7 +86,10 @@ def test_training_changes_the_encoder_it_began_with(run):
     folder, _ = run
     config = load_config(folder.config)
     before, after = new_encoder(config), load_encoder(folder.checkpoint_of(1), config)
-    moved = [float((old - new).detach().abs().max()) for old, new in zip(before.parameters(), after.parameters(), strict=True)]
+    moved = [
+        float((old - new).detach().abs().max())
+        for old, new in zip(before.parameters(), after.parameters(), strict=True)
+    ]
     # Each step of AdamW moves a weight by about the learning rate: it began there, and went on.
     assert 0 < max(moved) < 2 * len(pd.read_csv(folder.metrics)) * config.training.learning_rate
     assert torch.isfinite(torch.tensor(moved)).all()

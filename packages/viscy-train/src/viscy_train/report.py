@@ -205,7 +205,7 @@ def _embeddings_section(embeddings: NDArray[np.float32], anchors: pd.DataFrame, 
     points = pca.fit_transform(embeddings)
     order = np.random.default_rng(config.seed).permutation(len(points))
     figure = figures.draw_embeddings(points, pca.explained_variance_ratio_.tolist(), anchors, order)
-    text = "Each dot is an anchor, placed by the first two principal components of its embedding: three times the same."
+    text = "Each dot is an anchor, placed by the first two principal components of its embedding."
     return "<h2>What the encoder learned</h2>" + _figure(figure, text)
 
 
