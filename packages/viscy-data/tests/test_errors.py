@@ -212,3 +212,9 @@ def test_the_frame_is_not_modified():
 
 def test_the_sampler_is_importable_from_both_places():
     assert FlexibleBatchSampler is SameFlexibleBatchSampler
+
+
+def test_a_table_too_long_for_its_positions_is_refused(monkeypatch):
+    monkeypatch.setattr("viscy_data._checks.MAX_ANCHORS", 59)
+    with pytest.raises(ValueError, match="at most 59 rows, got 60; split the table"):
+        FlexibleBatchSampler(anchors(), batch_size=6)

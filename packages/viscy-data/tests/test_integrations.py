@@ -10,6 +10,7 @@ import lightning
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
@@ -108,6 +109,16 @@ def test_lightning_on_two_processes_deals_out_the_batches_or_names_the_setting_t
 
 
 # accelerate
+
+
+@pytest.mark.parametrize("n_ranks", [1, 2, 3, 7])
+def test_batches_that_accelerate_deals_out_are_not_dealt_out_twice(n_ranks):
+    n_steps = -(-20 // n_ranks)
+    for rank in range(n_ranks):
+        shard = BatchSamplerShard(sampler(rank=rank, num_replicas=n_ranks), n_ranks, rank)
+        assert len(shard) == n_steps
+        assert list(shard) == [sampler().batch(k) for k in range(rank, n_steps * n_ranks, n_ranks)]
+        assert list(shard) == [sampler().batch(k, 1) for k in range(rank, n_steps * n_ranks, n_ranks)]
 
 
 def draw_with_accelerate(rank, num_replicas):
