@@ -91,4 +91,4 @@ def require_new(path: Path, remedy: str) -> None:
     if path.is_file():
         raise UserError(f"{path} is a file; {remedy}")
     if path.is_dir() and any(path.iterdir()):
-        raise UserError(f"{path} already holds a run, and runs are not mixed; {remedy}")
+        raise UserError(f"{path} is not empty, and runs are not mixed; {remedy}")
