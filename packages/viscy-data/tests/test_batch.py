@@ -1,5 +1,6 @@
 """One batch: group, leak, condition, time, rounding, distinctness and order, each law by itself."""
 
+import itertools
 import logging
 import math
 
@@ -21,8 +22,10 @@ from viscy_sampling_testkit import (
 
 
 def batches_of(table, batch_size=32, n_batches=None, **options):
+    """Return the batches of the first epoch, or so many of as many epochs as it takes."""
     sampler = FlexibleBatchSampler(table, batch_size, **options)
-    return [sampler.batch(k) for k in range(n_batches or len(sampler))]
+    epochs = itertools.chain.from_iterable(sampler for _ in itertools.count())
+    return list(itertools.islice(epochs, n_batches or len(sampler)))
 
 
 def table_of(*cells, hours=(0.0,)):

@@ -178,7 +178,7 @@ def test_with_enrichment_draws_are_independent_between_batches():
     table = make_anchors(200, n_experiments=1, conditions=["x"])
     options = {"temporal_enrichment": True, "temporal_window_hours": 1e3}
     sampler = FlexibleBatchSampler(table, 20, **options)
-    batches = [set(sampler.batch(k)) for k in range(4000)]
+    batches = [set(batch) for _ in range(400) for batch in sampler]
     overlaps = [len(a & b) for a, b in zip(batches[::2], batches[1::2], strict=True)]
     variance = 20 * 0.1 * 0.9 * 180 / 199
     assert abs(np.mean(overlaps) - 2.0) < 5 * (variance / 2000) ** 0.5
@@ -189,9 +189,7 @@ def test_leak_slots_are_independent_between_batches():
     table = make_anchors(400, experiments={"a": 1, "b": 1}, conditions=["x"])
     row_is_a = (table["experiment"] == "a").to_numpy()
     sampler = FlexibleBatchSampler(table, 20, leaky=0.5, experiment_weights={"a": 1, "b": 1e-9})
-    leaks = [{row for row in sampler.batch(k) if not row_is_a[row]} for k in range(20)]
-    for epoch in range(1, 200):
-        leaks += [{row for row in sampler.batch(k, epoch) if not row_is_a[row]} for k in range(20)]
+    leaks = [{row for row in batch if not row_is_a[row]} for _ in range(200) for batch in sampler]
     overlaps = [len(a & b) for a, b in zip(leaks[::2], leaks[1::2], strict=True)]
     variance = 10 * 0.05 * 0.95 * 190 / 199
     assert abs(np.mean(overlaps) - 0.5) < 5 * (variance / len(overlaps)) ** 0.5
@@ -200,12 +198,14 @@ def test_leak_slots_are_independent_between_batches():
 # epochs and seeds
 
 
+def epoch_of(seed, epoch):
+    sampler = FlexibleBatchSampler(TABLE, 50, seed=seed)
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
 def test_epochs_and_seeds_give_unrelated_sequences():
-    sequences = {
-        (seed, epoch): [FlexibleBatchSampler(TABLE, 50, seed=seed).batch(k, epoch) for k in range(100)]
-        for seed in (0, 1, 10, 2**64)
-        for epoch in (0, 1, 2, 2**40)
-    }
+    sequences = {(seed, epoch): epoch_of(seed, epoch) for seed in (0, 1, 10, 2**64) for epoch in (0, 1, 2, 2**40)}
     for one, other in itertools.combinations(sequences.values(), 2):
         assert_unrelated(one, other, 5000)
 

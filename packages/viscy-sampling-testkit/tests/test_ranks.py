@@ -314,6 +314,17 @@ def test_a_function_is_found_by_name_or_else_by_file(tmp_path):
                 sys.modules[module] = before
 
 
+def test_arguments_of_classes_in_a_loaded_file_can_be_read(tmp_path, monkeypatch):
+    """Unpickling imports the packages a module is in, which nobody can import where pytest has made them up."""
+    file = tmp_path / "functions.py"
+    file.write_text("class Answer:\n    pass\ndef make():\n    return Answer()\n")
+    for name in ("made", "made.up", "made.up.functions"):
+        monkeypatch.setitem(sys.modules, name, None)
+        del sys.modules[name]
+    made = find(str(file), "made.up.functions", "make")()
+    assert type(pickle.loads(pickle.dumps(made))) is type(made)
+
+
 def test_a_file_that_is_no_module_cannot_be_loaded(tmp_path):
     with pytest.raises(ImportError, match="is not a Python file"):
         find(str(tmp_path / "notes.txt"), "notes_of_nobody", "function")

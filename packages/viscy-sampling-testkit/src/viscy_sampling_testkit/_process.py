@@ -114,9 +114,17 @@ def _loaded(module: str, file: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(module, file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is not a Python file")
+    for parent in _parents(module):  # unpickling imports them, and none need be a package that can be imported
+        sys.modules.setdefault(parent, ModuleType(parent))
     found = sys.modules[module] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(found)
     return found
+
+
+def _parents(module: str) -> list[str]:
+    """Return the names of the packages that a module is in, the outermost first."""
+    parts = module.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def _die_with_parent() -> None:
