@@ -76,7 +76,7 @@ class LossProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar on."""
-        self._losses.append(float(outputs["loss"]))
+        self._losses.append(float(trainer.callback_metrics["loss"]))  # of all ranks, as in the log
         self._bar.update(self._task, advance=1, description=f"{self._title(trainer)}  loss {self._losses[-1]:.2f}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

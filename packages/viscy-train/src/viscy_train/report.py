@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from viscy_train.config import Config
     from viscy_train.embeddings import Probe
     from viscy_train.folder import RunFolder
+    from viscy_train.retrieval import Retrieval
 
 _DOTS_PER_INCH = 130
 _TIMES_SHOWN = 5
@@ -41,6 +42,7 @@ def write_report(
     folder: RunFolder,
     anchors: pd.DataFrame,
     embeddings: NDArray[np.float32],
+    found: list[Retrieval],
     probes: list[Probe],
     config: Config,
     seconds: float,
@@ -55,6 +57,8 @@ def write_report(
         The anchor table.
     embeddings : numpy.ndarray
         Of the anchors, shape (n_anchors, features).
+    found : list of Retrieval
+        How often cells were found again by them.
     probes : list of Probe
         How well the condition can be told from them.
     config : Config
@@ -70,6 +74,7 @@ def write_report(
         _run_section(batches, anchors, config),
         _loss_section(folder),
         _embeddings_section(embeddings, anchors, config),
+        _retrieval_section(found),
         _probe_section(probes),
         _files_section(folder),
     ]
@@ -207,6 +212,19 @@ def _embeddings_section(embeddings: NDArray[np.float32], anchors: pd.DataFrame, 
     figure = figures.draw_embeddings(points, pca.explained_variance_ratio_.tolist(), anchors, order)
     text = "Each dot is an anchor, placed by the first two principal components of its embedding."
     return "<h2>What the encoder learned</h2>" + _figure(figure, text)
+
+
+def _retrieval_section(found: list[Retrieval]) -> str:
+    if not found:
+        return "<p>No cell is there at two times: whether cells are found again is not measured.</p>"
+    rows = [
+        [f"{one.hours:.1f} hours", f"{one.chance:.0%}", f"{one.untrained:.0%}", f"{one.trained:.0%}"] for one in found
+    ]
+    text = (
+        "<p>How often the cell that is nearest to a cell, among all of its experiment some time later, is that cell "
+        "itself. This is what the encoder is trained for.</p>"
+    )
+    return text + table_html(["later by", "guessing", "before training", "after training"], rows)
 
 
 def _probe_section(probes: list[Probe]) -> str:

@@ -16,6 +16,7 @@ from viscy_train.embeddings import embed, load_encoder, new_encoder, probe_condi
 from viscy_train.folder import RunFolder, require_new
 from viscy_train.launch import launch_training
 from viscy_train.report import write_report
+from viscy_train.retrieval import find_again
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,8 @@ def _report(folder: RunFolder, anchors: pd.DataFrame, config: Config, console: C
     untrained, trained = embed([new_encoder(config), last], anchors, config, console)
     np.savez_compressed(folder.embeddings, embeddings=trained)
     probes = probe_conditions(untrained, trained, anchors, config.seed)
-    write_report(folder, anchors, trained, probes, config, time.monotonic() - began)
+    found = find_again(untrained, trained, anchors)
+    write_report(folder, anchors, trained, found, probes, config, time.monotonic() - began)
 
 
 def _show_plan(anchors: pd.DataFrame, config: Config, n_batches: int, console: Console) -> None:

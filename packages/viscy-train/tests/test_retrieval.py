@@ -1,0 +1,84 @@
+"""Retrieval and probe: what can be read off embeddings, on embeddings of which it is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from viscy_train.embeddings import probe_conditions
+from viscy_train.retrieval import find_again
+
+N_TRACKS, N_FRAMES = 40, 8
+
+
+@pytest.fixture
+def anchors():
+    rows = [(track, t) for track in range(N_TRACKS) for t in range(N_FRAMES)]
+    table = pd.DataFrame(rows, columns=["track_id", "t"])
+    return table.assign(
+        experiment=np.where(table["track_id"] % 2 == 0, "monday", "tuesday"),
+        position="A/1/0",
+        condition=np.where(table["track_id"] % 4 < 2, "uninfected", "infected"),
+        hours_post_infection=3.0 + table["t"] * 0.5,
+    )
+
+
+def cell_by_cell(anchors):
+    """Return embeddings in which each cell has a direction of its own."""
+    return np.eye(N_TRACKS, dtype=np.float32)[anchors["track_id"]]
+
+
+def of_nothing(anchors):
+    return np.random.default_rng(0).normal(size=(len(anchors), 16)).astype(np.float32)
+
+
+def test_a_cell_with_a_direction_of_its_own_is_always_found_again(anchors):
+    found = find_again(of_nothing(anchors), cell_by_cell(anchors), anchors)
+    assert [(one.frames, one.hours) for one in found] == [(1, 0.5), (4, 2.0)]
+    assert [one.trained for one in found] == [1.0, 1.0]
+    assert [one.chance for one in found] == pytest.approx([1 / 20, 1 / 20])
+
+
+def test_embeddings_of_nothing_find_a_cell_by_chance(anchors):
+    """Of 280 searches among 20 cells 14 succeed; more than 40 or none at all do with probability below 1e-6."""
+    (one, _) = find_again(of_nothing(anchors), cell_by_cell(anchors), anchors)
+    assert 0 < one.untrained < 40 / 280
+
+
+def test_cells_are_sought_in_their_own_experiment(anchors):
+    """Two cells of one direction in different experiments are no hindrance, in one experiment they are."""
+    embeddings = np.eye(N_TRACKS // 2, dtype=np.float32)[anchors["track_id"] // 2]
+    assert find_again(embeddings, embeddings, anchors)[0].trained == 1.0
+    embeddings = np.eye(N_TRACKS // 2, dtype=np.float32)[anchors["track_id"] % 20]
+    assert find_again(embeddings, embeddings, anchors)[0].trained == 0.5
+
+
+def test_cells_that_are_gone_are_not_sought(anchors):
+    gone = anchors[(anchors["track_id"] > 30) | (anchors["t"] == 0)].reset_index(drop=True)
+    found = find_again(of_nothing(gone), cell_by_cell(gone), gone)
+    assert [one.trained for one in found] == [1.0, 1.0]
+
+
+def test_without_two_times_there_is_nothing_to_find(anchors):
+    once = anchors[anchors["t"] == 0].reset_index(drop=True)
+    assert find_again(of_nothing(once), cell_by_cell(once), once) == []
+
+
+def test_a_condition_that_embeddings_hold_is_named_on_unseen_tracks(anchors):
+    told = of_nothing(anchors)
+    told[:, 0] += 20 * (anchors["condition"] == "infected")
+    early, late = probe_conditions(of_nothing(anchors), told, anchors, seed=0)
+    assert (early.from_hours, late.to_hours) == (3.0, 6.5)
+    assert early.chance == late.chance == 0.5
+    assert early.trained == late.trained == 1.0
+    assert max(early.untrained, late.untrained) < 0.8
+
+
+def test_a_track_that_is_its_own_giveaway_does_not_help_to_name_its_condition(anchors):
+    """Splits are by track: what tells one cell from another says nothing of a cell that was not seen."""
+    early, _ = probe_conditions(cell_by_cell(anchors), cell_by_cell(anchors), anchors, seed=0)
+    assert early.trained < 0.8
+
+
+def test_too_few_tracks_are_not_probed(anchors):
+    few = anchors[anchors["track_id"] < 8].reset_index(drop=True)
+    assert probe_conditions(of_nothing(few), of_nothing(few), few, seed=0) == []
