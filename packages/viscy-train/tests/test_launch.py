@@ -8,8 +8,11 @@ import pytest
 from viscy_train.launch import TrainingFailedError, launch
 
 SLEEPING_RANK = "from viscy_train.rank import end_with_parent; end_with_parent(); import time; time.sleep(120)"
-# Starts two ranks that would sleep for minutes.
-PARENT = f"import sys; from viscy_train.launch import launch; launch([sys.executable, '-c', {SLEEPING_RANK!r}], 2)"
+# Starts two ranks that would sleep for minutes. A shell's background job, as these tests may be, ignores Ctrl-C.
+PARENT = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    f"from viscy_train.launch import launch; launch([sys.executable, '-c', {SLEEPING_RANK!r}], 2)"
+)
 
 
 def children_of(pid):
