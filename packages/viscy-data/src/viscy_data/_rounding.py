@@ -70,7 +70,8 @@ def reversed_below(n: NDArray[np.int64], limit: NDArray[np.int64], bits: int) ->
     """Count the numbers 0..n-1 that, their lowest `bits` reversed, are less than `limit` (0..2**bits)."""
     limit = limit << (BITS - bits)
     count = np.where(limit == UNIT, n, 0)
-    for shift in range(BITS - _DIGIT, -1, -_DIGIT):
+    n_digits = -(-bits // _DIGIT)  # the others of the limit are zero
+    for shift in range(BITS - _DIGIT, BITS - _DIGIT * n_digits - 1, -_DIGIT):
         digit = (limit >> shift) % _BASE
         rounds, rest = n >> _DIGIT, n % _BASE
         count = count + rounds * digit + _BELOW[rest, digit]
