@@ -34,7 +34,7 @@ from viscy_data._options import SamplerOptions, columns, flag, integer
 from viscy_data._quotas import Quotas
 from viscy_data.distributed import rank_and_world_size, ranks_dealt_to_by
 
-# A block is built at once: large enough to spread the cost of the array calls, small enough to be built in milliseconds.
+# A block is built at once: large enough to spread the cost of array calls, small enough to take milliseconds.
 _SLOTS_OF_A_BLOCK = 2**16
 
 
