@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from viscy_data import FlexibleBatchSampler
 from viscy_data._columns import Codes, label_codes, time_codes
-from viscy_data._index import AnchorIndex
+from viscy_data.index import AnchorIndex
 from viscy_sampling_testkit import AWKWARD_TABLES, assert_positions
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from viscy_data._index import MAX_ANCHORS
+from viscy_data._checks import MAX_ANCHORS
 from viscy_data._mix import derive, epoch_key
 from viscy_data._tickets import CHUNK, Tickets
 

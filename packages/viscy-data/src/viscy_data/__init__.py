@@ -1,6 +1,7 @@
 """Batches of tracked cells for contrastive learning."""
 
 from viscy_data.distributed import ShardedDistributedSampler
+from viscy_data.index import AnchorIndex
 from viscy_data.sampler import FlexibleBatchSampler
 
-__all__ = ["FlexibleBatchSampler", "ShardedDistributedSampler"]
+__all__ = ["AnchorIndex", "FlexibleBatchSampler", "ShardedDistributedSampler"]

@@ -20,10 +20,10 @@ from viscy_data._rounding import BITS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_data._index import AnchorIndex
     from viscy_data._options import SamplerOptions
     from viscy_data._quotas import Quotas
     from viscy_data._tickets import Turns
+    from viscy_data.index import AnchorIndex
 
 _LOW_HALF = np.uint64(0xFFFFFFFF)
 

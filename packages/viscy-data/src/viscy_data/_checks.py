@@ -11,21 +11,21 @@ import numpy as np
 import pandas as pd
 from torch.utils.data import Sampler
 
-from viscy_data._index import MAX_ANCHORS
 from viscy_data._options import integer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_data._index import AnchorIndex
     from viscy_data._options import SamplerOptions
     from viscy_data._quotas import Quotas
+    from viscy_data.index import AnchorIndex
 
+MAX_ANCHORS = 2**30
 _log = logging.getLogger("viscy_data.sampler")
 
 
-def check_table(table: object, options: SamplerOptions) -> None:
-    """Raise TypeError unless the table is a DataFrame, ValueError unless it has rows for an epoch."""
+def check_table(table: object) -> None:
+    """Raise TypeError unless the table is a DataFrame, ValueError unless its length can be indexed."""
     if isinstance(table, Sampler):
         raise TypeError(
             f"valid_anchors must be a pandas DataFrame, got the sampler {type(table).__name__}: Lightning has rebuilt "
@@ -38,10 +38,21 @@ def check_table(table: object, options: SamplerOptions) -> None:
         raise ValueError("valid_anchors must have at least one row, got an empty table")
     if len(table) > MAX_ANCHORS:
         raise ValueError(f"valid_anchors must have at most {MAX_ANCHORS} rows, got {len(table)}; split the table")
-    if options.batch_size > len(table) and options.drop_last:
+
+
+def check_fit(index: AnchorIndex, options: SamplerOptions) -> None:
+    """Raise ValueError unless the index is of the columns that the options name and has rows for a batch."""
+    for name, wanted in options.axes.items():
+        if getattr(index, name) != wanted:
+            raise ValueError(
+                f"the index must be of the columns that the sampler's options use, got one with "
+                f"{name}={getattr(index, name)!r}, while the options ask for {name}={wanted!r}; build another with "
+                f"AnchorIndex.build(anchors, {', '.join(f'{key}={value!r}' for key, value in options.axes.items())})"
+            )
+    if options.batch_size > len(index) and options.drop_last:
         raise ValueError(
             f"batch_size must be at most the number of anchors with drop_last=True, got {options.batch_size} for "
-            f"{len(table)} anchors (an epoch of no batch); take a smaller batch or drop_last=False"
+            f"{len(index)} anchors (an epoch of no batch); take a smaller batch or drop_last=False"
         )
 
 

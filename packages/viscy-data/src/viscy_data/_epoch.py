@@ -19,9 +19,9 @@ from viscy_data._tickets import Tickets, Turns
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_data._index import AnchorIndex
     from viscy_data._options import SamplerOptions
     from viscy_data._quotas import Quotas
+    from viscy_data.index import AnchorIndex
 
 
 class Purpose(IntEnum):

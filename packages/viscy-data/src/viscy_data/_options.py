@@ -48,10 +48,18 @@ class SamplerOptions:
             "experiment_weights": weights("experiment_weights", self.experiment_weights, _WEIGHTINGS),
             "condition_ratio": weights("condition_ratio", self.condition_ratio, ()),
         }
-        if not isinstance(self.time_by, str):
-            raise TypeError(f"time_by must be the name of one column, got {self.time_by!r}")
+        column("time_by", self.time_by)
         for name, value in plain.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def axes(self) -> dict[str, str | tuple[str, ...] | None]:
+        """The columns that batches depend on, by the names of their parameters; None for an axis that is off."""
+        return {
+            "experiment_by": self.experiment_by if self.experiment_aware else None,
+            "condition_by": self.condition_by if self.condition_balanced else None,
+            "time_by": self.time_by if self.enriched else None,
+        }
 
     @property
     def enriched(self) -> bool:
@@ -83,6 +91,13 @@ def number(name: str, value: Any, rule: str, holds: Any) -> float:
     if not (math.isfinite(value) and holds(value)):
         raise ValueError(f"{name} must be {rule}, got {value!r}")
     return float(value)
+
+
+def column(name: str, value: Any) -> str:
+    """Return the name of a column, else raise TypeError."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be the name of one column, got {value!r}")
+    return value
 
 
 def columns(name: str, value: Any) -> str | tuple[str, ...]:

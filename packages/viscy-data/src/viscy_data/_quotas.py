@@ -13,8 +13,8 @@ from viscy_data._checks import check_groups_can_be_drawn, weight_of_each
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_data._index import AnchorIndex
     from viscy_data._options import SamplerOptions
+    from viscy_data.index import AnchorIndex
 
 
 @dataclass(frozen=True, slots=True, eq=False)

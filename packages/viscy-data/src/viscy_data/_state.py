@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from viscy_data._options import integer
 
 if TYPE_CHECKING:
-    from viscy_data._index import AnchorIndex
     from viscy_data._options import SamplerOptions
+    from viscy_data.index import AnchorIndex
 
 _VERSION = 1
 _KEYS = {"version", "epoch", "position", "fingerprint"}

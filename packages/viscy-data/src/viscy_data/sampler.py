@@ -2,7 +2,7 @@
 
 The story of one batch, and the module that tells each step:
 
-1. the table is sorted once, so that every pool of anchors is a slice (`_columns`, `_index`);
+1. the table is sorted once, so that every pool of anchors is a slice (`_columns`, `index`);
 2. the options and the table give each group its share of the batches, each condition its share of a batch (`_quotas`);
 3. the batch draws a ticket, which gives its group and its turn in that group (`_epoch`);
 4. its quotas are rounded to whole primary and leak slots (`_rounding`), primary ones to focal and global (`_focus`);
@@ -27,12 +27,13 @@ from torch.utils.data import Sampler
 
 from viscy_data import _checks, _state
 from viscy_data._block import BlockComposer
+from viscy_data._columns import time_codes
 from viscy_data._epoch import Epoch
-from viscy_data._index import AnchorIndex
 from viscy_data._iterator import EpochIterator
 from viscy_data._options import SamplerOptions, columns, flag, integer
 from viscy_data._quotas import Quotas
 from viscy_data.distributed import rank_and_world_size, ranks_dealt_to_by
+from viscy_data.index import AnchorIndex
 
 # A block is built at once: large enough to spread the cost of array calls, small enough to take milliseconds.
 _SLOTS_OF_A_BLOCK = 2**16
@@ -60,10 +61,11 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     Parameters
     ----------
-    valid_anchors : pandas.DataFrame
+    valid_anchors : pandas.DataFrame or AnchorIndex
         One row an anchor, shape (n_anchors, any), in any order and with any index. Columns may be strings,
         categoricals, integers, booleans or Arrow-backed. Only the columns of the axes that are on are read; the frame
-        is neither modified nor kept.
+        is neither modified nor kept. In place of a table, an `AnchorIndex` of the same columns gives the same batches:
+        built once, it serves all processes of a node and later runs.
     batch_size : int, default 128
         Slots of a batch. At most `n_anchors`, unless `drop_last` is False.
     experiment_aware : bool, default True
@@ -225,7 +227,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        valid_anchors: pd.DataFrame,
+        valid_anchors: pd.DataFrame | AnchorIndex,
         batch_size: int = 128,
         experiment_aware: bool = True,
         leaky: float = 0.0,
@@ -263,8 +265,8 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         )
         self._even_batches = flag("even_batches", even_batches)
         self._given_ranks = _checks.ranks(rank, num_replicas)
-        _checks.check_table(valid_anchors, self._options)
-        self._index = AnchorIndex.of(valid_anchors, self._options)
+        self._index = self._index_of(valid_anchors)
+        _checks.check_fit(self._index, self._options)
         self._quotas = Quotas.of(self._index, self._options)
         _checks.warn_of_options_without_effect(self._options)
         _checks.warn_of_shortages(self._index, self._options, self._quotas)
@@ -384,6 +386,14 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         """Batches of an epoch, on all ranks together."""
         full, rest = divmod(len(self._index), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
+
+    def _index_of(self, valid_anchors: pd.DataFrame | AnchorIndex) -> AnchorIndex:
+        if isinstance(valid_anchors, AnchorIndex):
+            return valid_anchors
+        _checks.check_table(valid_anchors)
+        if self._options.temporal_enrichment and not self._options.enriched:
+            time_codes(valid_anchors, self._options.time_by)  # the axis is on: its column has to be in order
+        return AnchorIndex.build(valid_anchors, **self._options.axes)
 
     def _dealing(self, caller: FrameType) -> Dealing:
         """Return how the batches are dealt out to the ranks, as of now."""

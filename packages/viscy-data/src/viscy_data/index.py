@@ -8,29 +8,36 @@ integers.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from viscy_data import _storage
+from viscy_data._checks import check_table
 from viscy_data._columns import Codes, constant_codes, label_codes, time_codes
+from viscy_data._options import column, columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_data._options import SamplerOptions
-
-MAX_ANCHORS = 2**30
 MAX_CELLS = 2**24
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class AnchorIndex:
     """Where the anchors of each group, condition and time are.
 
+    A sampler makes one of its table. Made beforehand and saved, it is opened in milliseconds by every process of a
+    node, which share one copy of it, and by tomorrow's run; the batches are those of the table.
+
     Attributes
     ----------
+    experiment_by, condition_by, time_by
+        Columns that the index is of: a name (of the first two, also a tuple of names), None for an axis that is off.
     groups, conditions
         The labels, in order; a single None where the axis is off.
     times
@@ -46,8 +53,23 @@ class AnchorIndex:
         shape (n_runs,); `run_start` has one entry more, the end.
     digest
         Hash of the labels, the times and the codes of every row: of all that the sampler knows of the table.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> from viscy_data import AnchorIndex, FlexibleBatchSampler
+    >>> anchors = pd.DataFrame({"experiment": ["monday", "tuesday"] * 50, "condition": ["mock"] * 50 + ["drug"] * 50})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     AnchorIndex.build(anchors, time_by=None).save(f"{folder}/index")
+    ...     sampler = FlexibleBatchSampler(AnchorIndex.open(f"{folder}/index"), batch_size=8)
+    ...     list(sampler) == list(FlexibleBatchSampler(anchors, batch_size=8))
+    True
     """
 
+    experiment_by: str | tuple[str, ...] | None
+    condition_by: str | tuple[str, ...] | None
+    time_by: str | None
     groups: tuple[Any, ...]
     conditions: tuple[Any, ...]
     times: NDArray[np.float64]
@@ -60,16 +82,95 @@ class AnchorIndex:
     digest: str
 
     @classmethod
-    def of(cls, table: pd.DataFrame, options: SamplerOptions) -> AnchorIndex:
-        """Index a table by the columns whose axes are on; the table is neither modified nor kept."""
-        group = label_codes(table, "experiment", options.experiment_by) if options.experiment_aware else None
-        condition = label_codes(table, "condition", options.condition_by) if options.condition_balanced else None
-        time = time_codes(table, options.time_by) if options.temporal_enrichment else None
-        off = constant_codes(len(table))
-        return cls.of_codes(group or off, condition or off, time if time and options.enriched else off)
+    def build(
+        cls,
+        valid_anchors: pd.DataFrame,
+        *,
+        experiment_by: str | Sequence[str] | None = "experiment",
+        condition_by: str | Sequence[str] | None = "condition",
+        time_by: str | None = "hours_post_infection",
+    ) -> AnchorIndex:
+        """Index a table, which is neither modified nor kept.
+
+        Parameters
+        ----------
+        valid_anchors : pandas.DataFrame
+            As `FlexibleBatchSampler` takes it.
+        experiment_by, condition_by : str, sequence of str or None
+            Columns of groups and conditions; None where the sampler has ``experiment_aware=False`` or
+            ``condition_balanced=False``.
+        time_by : str or None
+            Column of times in hours; None where the sampler has ``temporal_enrichment=False``.
+
+        Returns
+        -------
+        AnchorIndex
+            In memory.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As of `FlexibleBatchSampler`, if the table cannot be used.
+        """
+        check_table(valid_anchors)
+        experiment_by = None if experiment_by is None else columns("experiment_by", experiment_by)
+        condition_by = None if condition_by is None else columns("condition_by", condition_by)
+        time_by = None if time_by is None else column("time_by", time_by)
+        off = constant_codes(len(valid_anchors))
+        return cls.of_codes(
+            off if experiment_by is None else label_codes(valid_anchors, "experiment", experiment_by),
+            off if condition_by is None else label_codes(valid_anchors, "condition", condition_by),
+            off if time_by is None else time_codes(valid_anchors, time_by),
+            experiment_by=experiment_by,
+            condition_by=condition_by,
+            time_by=time_by,
+        )
 
     @classmethod
-    def of_codes(cls, group: Codes, condition: Codes, time: Codes) -> AnchorIndex:
+    def open(cls, folder: str | Path, *, verify: bool = False) -> AnchorIndex:
+        """Open a saved index; its positions are mapped into memory, not read.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Where it was saved.
+        verify : bool, default False
+            Whether to read the positions through, too, and compare their checksum. The lengths of all files, and the
+            checksums of the others, are compared in any case.
+
+        Returns
+        -------
+        AnchorIndex
+            Read-only.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no index.
+        ValueError
+            If a file is missing, incomplete or damaged.
+        """
+        return cls(**_storage.load(Path(folder), verify))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the index into a new folder; it is there whole or not at all.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Must not exist yet.
+
+        Raises
+        ------
+        FileExistsError
+            If it exists.
+        TypeError
+            If a label is neither text, number, boolean, date, time nor a tuple of those.
+        """
+        _storage.save(Path(folder), {field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def of_codes(cls, group: Codes, condition: Codes, time: Codes, **columns: Any) -> AnchorIndex:
         """Index rows whose group, condition and time are given as codes."""
         shape = len(group.labels), len(condition.labels)
         n_cells, n_times = shape[0] * shape[1], len(time.labels)
@@ -83,6 +184,7 @@ class AnchorIndex:
         run_start = np.concatenate([[0], np.cumsum(run_size)])
         cell_bound = run_start[np.searchsorted(run_key, np.arange(n_cells + 1) * n_times)]
         return cls(
+            **{"experiment_by": None, "condition_by": None, "time_by": None} | columns,
             groups=tuple(group.labels),
             conditions=tuple(condition.labels),
             times=np.asarray(time.labels, np.float64),

@@ -1,0 +1,154 @@
+"""Storage: an index as a folder of arrays and one description, written whole or not at all.
+
+The folder is written under another name and renamed when all of it is on the disk, so an interrupted write leaves
+nothing that could be taken for an index. The description has the length and a checksum of every array, and one of its
+own. Positions, the one array as long as the table, are mapped; the others are small and read.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+_VERSION = 1
+_DESCRIPTION = "index.json"
+_MAPPED = "order"
+_LABELS = ("groups", "conditions")
+_BLOCK = 2**20
+
+# Kinds of labels that JSON does not have, each with how it is written and read.
+_KINDS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "timestamp": (pd.Timestamp, pd.Timestamp.isoformat, pd.Timestamp),
+    "timedelta": (pd.Timedelta, pd.Timedelta.isoformat, pd.Timedelta),
+    "datetime": (datetime.datetime, datetime.datetime.isoformat, datetime.datetime.fromisoformat),
+    "date": (datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
+    "tuple": (tuple, lambda labels: [_written(label) for label in labels], lambda items: tuple(map(_read, items))),
+}
+
+
+def save(folder: Path, fields: Mapping[str, Any]) -> None:
+    """Write fields, arrays and others, as the files of a new folder; errors as in `AnchorIndex.save`."""
+    if folder.exists():
+        raise FileExistsError(
+            f"the folder of an index must be new, {folder} exists; choose another, or delete it first"
+        )
+    plain = {name: value for name, value in fields.items() if not isinstance(value, np.ndarray)}
+    plain |= {name: [_written(label) for label in plain[name]] for name in _LABELS}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f"{folder.name}.unfinished-{os.getpid()}")
+    try:
+        unfinished.mkdir()
+        arrays = {name: value for name, value in fields.items() if name not in plain}
+        files = {name: _write_array(unfinished / f"{name}.npy", array) for name, array in arrays.items()}
+        _write_description(unfinished / _DESCRIPTION, {"version": _VERSION, **plain, "files": files})
+        os.replace(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def load(folder: Path, verify: bool) -> dict[str, Any]:
+    """Return the fields that `save` wrote; errors as in `AnchorIndex.open`."""
+    fields = _read_description(folder)
+    files = fields.pop("files")
+    for name, expected in files.items():
+        path = folder / f"{name}.npy"
+        _check_length(path, expected["bytes"])
+        if (name != _MAPPED or verify) and _checksum(path) != expected["checksum"]:
+            raise _damaged(path)
+    del fields["version"], fields["checksum"]
+    for name in _LABELS:
+        fields[name] = tuple(map(_read, fields[name]))
+    for name in ("experiment_by", "condition_by"):
+        if isinstance(fields[name], list):
+            fields[name] = tuple(fields[name])
+    mapped = {name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == _MAPPED else None) for name in files}
+    return fields | mapped | {_MAPPED: np.asarray(mapped[_MAPPED])}
+
+
+def _write_array(path: Path, array: np.ndarray) -> dict[str, Any]:
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": path.stat().st_size, "checksum": _checksum(path)}
+
+
+def _write_description(path: Path, description: dict[str, Any]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(description | {"checksum": _checksum_of(description)}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / _DESCRIPTION
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {_DESCRIPTION} in {folder}; save an AnchorIndex there first")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        description = None
+    if not isinstance(description, dict) or description.get("version") != _VERSION:
+        raise ValueError(f"{_DESCRIPTION} in {folder} must be that of an index of version {_VERSION}; save it anew")
+    rest = {name: value for name, value in description.items() if name != "checksum"}
+    if description.get("checksum") != _checksum_of(rest):
+        raise _damaged(path)
+    return description
+
+
+def _check_length(path: Path, n_bytes: int) -> None:
+    if not path.is_file():
+        raise ValueError(f"the index in {path.parent} lacks {path.name}; build and save it anew")
+    if path.stat().st_size != n_bytes:
+        raise ValueError(
+            f"{path.name} of the index in {path.parent} must have {n_bytes} bytes, got {path.stat().st_size}; build "
+            "and save it anew"
+        )
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(f"{path.name} of the index in {path.parent} is damaged; build and save it anew")
+
+
+def _checksum(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _checksum_of(description: Mapping[str, Any]) -> str:
+    text = json.dumps(description, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _written(label: Any) -> Any:
+    """Return a label as JSON has it; of another kind, with the name of its kind."""
+    if label is None or type(label) in (str, bool, int, float):
+        return label
+    for name, (kind, write, _) in _KINDS.items():
+        if isinstance(label, kind):
+            return {name: write(label)}
+    raise TypeError(
+        f"labels must be text, numbers, booleans, dates, times or tuples of them to be saved, got {label!r} of type "
+        f"{type(label).__name__}"
+    )
+
+
+def _read(item: Any) -> Any:
+    if not isinstance(item, dict):
+        return item
+    ((name, value),) = item.items()
+    return _KINDS[name][2](value)

@@ -1,0 +1,237 @@
+"""An index on disk: built once, saved whole or not at all, opened memory-mapped by every process."""
+
+import datetime
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from viscy_data import AnchorIndex, FlexibleBatchSampler
+from viscy_sampling_testkit import AWKWARD_TABLES, make_anchors, spawn_ranks
+
+TABLE = make_anchors(2000, n_experiments=3, conditions={"mock": 9, "infected": 1}, seed=1)
+ON = {"temporal_enrichment": True, "leaky": 0.1, "batch_size": 32}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return the folder of a saved index."""
+    AnchorIndex.build(TABLE).save(tmp_path / "index")
+    return tmp_path / "index"
+
+
+# the same batches
+
+
+def test_an_index_gives_the_batches_of_its_table(folder):
+    expected = list(FlexibleBatchSampler(TABLE, **ON))
+    assert list(FlexibleBatchSampler(AnchorIndex.build(TABLE), **ON)) == expected
+    assert list(FlexibleBatchSampler(AnchorIndex.open(folder), **ON)) == expected
+
+
+@pytest.mark.parametrize(
+    ("axes", "options"),
+    [
+        ({"time_by": None}, {}),
+        ({"time_by": None, "condition_by": None}, {"condition_balanced": False}),
+        ({"time_by": None, "experiment_by": None}, {"experiment_aware": False}),
+        ({"experiment_by": ["condition", "experiment"]}, {**ON, "experiment_by": ("condition", "experiment")}),
+        ({"time_by": None}, {"temporal_enrichment": True, "temporal_global_fraction": 1.0}),
+    ],
+)
+def test_whichever_axes_are_on(tmp_path, axes, options):
+    AnchorIndex.build(TABLE, **axes).save(tmp_path / "index")
+    opened = FlexibleBatchSampler(AnchorIndex.open(tmp_path / "index"), **options)
+    assert list(opened) == list(FlexibleBatchSampler(TABLE, **options))
+
+
+@pytest.mark.parametrize("name", AWKWARD_TABLES)
+def test_awkward_tables_survive_the_disk(tmp_path, name):
+    table = AWKWARD_TABLES[name]()
+    AnchorIndex.build(table).save(tmp_path / "index")
+    options = {"batch_size": 8, "temporal_enrichment": True}
+    opened = FlexibleBatchSampler(AnchorIndex.open(tmp_path / "index"), **options)
+    assert list(opened) == list(FlexibleBatchSampler(table, **options))
+
+
+def test_a_run_goes_on_from_table_to_index_and_back(folder):
+    by_table, by_index = FlexibleBatchSampler(TABLE, **ON), FlexibleBatchSampler(AnchorIndex.open(folder), **ON)
+    next(iter(by_table))
+    by_index.load_state_dict(by_table.state_dict())
+    assert next(iter(by_index)) == by_table.batch(1)
+    by_table.load_state_dict(by_index.state_dict())
+    assert next(iter(by_table)) == by_index.batch(2)
+
+
+def test_labels_keep_their_kinds(tmp_path):
+    times = [datetime.date(2026, 1, 2), datetime.datetime(2026, 1, 2, 3), pd.Timestamp("2026-01-02 03:04", tz="UTC")]
+    labels = [7, "7", 2.5, True, ("a", 1), *times, pd.Timedelta("90s")]
+    table = pd.DataFrame({"experiment": pd.Series(labels, dtype=object)})
+    index = AnchorIndex.build(table, condition_by=None, time_by=None)
+    index.save(tmp_path / "index")
+    opened = AnchorIndex.open(tmp_path / "index")
+    assert opened.groups == index.groups
+    assert [type(label) for label in opened.groups] == [type(label) for label in index.groups]
+
+
+def test_labels_of_other_kinds_cannot_be_saved(tmp_path):
+    table = pd.DataFrame({"experiment": pd.Series([1j, 2j], dtype=object)})
+    index = AnchorIndex.build(table.iloc[:1], condition_by=None, time_by=None)
+    with pytest.raises(TypeError, match=r"labels must be text, numbers, .* to be saved, got 1j of type complex"):
+        index.save(tmp_path / "index")
+    assert list(tmp_path.iterdir()) == []
+
+
+# many processes
+
+
+def batches_of_rank(rank, num_replicas, folder):
+    del rank, num_replicas
+    index = AnchorIndex.open(folder)
+    return isinstance(index.order.base, np.memmap), list(FlexibleBatchSampler(index, **ON))
+
+
+@pytest.mark.slow
+def test_ranks_share_one_index(folder):
+    ranks = spawn_ranks(batches_of_rank, 2, str(folder), deadline=120)
+    assert [batches for _, batches in ranks] == [
+        list(FlexibleBatchSampler(TABLE, num_replicas=2, rank=rank, **ON)) for rank in (0, 1)
+    ]
+    assert all(mapped for mapped, _ in ranks)
+
+
+def test_positions_are_mapped_not_read(folder):
+    order = AnchorIndex.open(folder).order
+    assert isinstance(order.base, np.memmap)
+    assert not order.flags.writeable
+
+
+# whole or not at all
+
+
+def test_a_folder_that_is_there_is_not_written_over(folder):
+    before = sorted(folder.iterdir())
+    with pytest.raises(FileExistsError, match=r"must be new, .* delete it first"):
+        AnchorIndex.build(TABLE.iloc[:100]).save(folder)
+    assert sorted(folder.iterdir()) == before
+    assert len(AnchorIndex.open(folder)) == 2000
+
+
+def test_an_interrupted_save_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        AnchorIndex.build(TABLE).save(tmp_path / "index")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parents_are_made(tmp_path):
+    AnchorIndex.build(TABLE).save(tmp_path / "some" / "where")
+    assert len(AnchorIndex.open(tmp_path / "some" / "where")) == 2000
+
+
+@pytest.mark.parametrize("name", ["order", "cell_start", "cell_size", "run_key", "run_start", "times"])
+def test_a_file_that_is_missing_or_cut_short_is_detected(folder, name):
+    path = folder / f"{name}.npy"
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole + b"x", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"{name}\.npy of the index .* must have {len(whole)} bytes"):
+            AnchorIndex.open(folder)
+    path.unlink()
+    with pytest.raises(ValueError, match=rf"lacks {name}\.npy"):
+        AnchorIndex.open(folder)
+
+
+@pytest.mark.parametrize("name", ["cell_start", "cell_size", "run_key", "run_start", "times"])
+def test_a_changed_byte_is_detected(folder, name):
+    path = folder / f"{name}.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name}\.npy of the index .* is damaged"):
+        AnchorIndex.open(folder)
+
+
+def test_a_changed_byte_of_the_positions_is_detected_when_they_are_read_through(folder):
+    path = folder / "order.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    AnchorIndex.open(folder)
+    with pytest.raises(ValueError, match=r"order\.npy of the index .* is damaged"):
+        AnchorIndex.open(folder, verify=True)
+
+
+def test_a_whole_index_is_verified_without_complaint(folder):
+    assert len(AnchorIndex.open(folder, verify=True)) == 2000
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 99}'])
+def test_a_description_that_is_none_is_refused(folder, content):
+    (folder / "index.json").write_text(content)
+    with pytest.raises(ValueError, match=r"index\.json .* must be .* version 1"):
+        AnchorIndex.open(folder)
+
+
+def test_a_changed_description_is_detected(folder):
+    description = json.loads((folder / "index.json").read_text())
+    description["groups"] = description["groups"][::-1]
+    (folder / "index.json").write_text(json.dumps(description))
+    with pytest.raises(ValueError, match=r"index\.json of the index .* is damaged"):
+        AnchorIndex.open(folder)
+
+
+def test_a_folder_that_holds_no_index_is_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(FileNotFoundError, match=r"no index\.json in .*; save an AnchorIndex there first"):
+            AnchorIndex.open(path)
+
+
+def test_an_index_can_be_moved(folder, tmp_path):
+    shutil.move(folder, tmp_path / "elsewhere")
+    assert len(AnchorIndex.open(tmp_path / "elsewhere", verify=True)) == 2000
+
+
+# an index for other options
+
+
+MISFITS = [
+    ({}, {}, "time_by='hours_post_infection'.*time_by=None"),
+    ({"time_by": None}, {"temporal_enrichment": True}, "time_by=None.*time_by='hours_post_infection'"),
+    ({"time_by": None}, {"experiment_aware": False}, "experiment_by='experiment'.*experiment_by=None"),
+    ({"time_by": None}, {"condition_by": "experiment"}, "condition_by='condition'.*condition_by='experiment'"),
+]
+
+
+@pytest.mark.parametrize(("axes", "options", "message"), MISFITS)
+def test_an_index_of_other_columns_is_refused_by_name(axes, options, message):
+    with pytest.raises(ValueError, match=message):
+        FlexibleBatchSampler(AnchorIndex.build(TABLE, **axes), 32, **options)
+
+
+def test_an_index_is_checked_against_the_options_like_a_table():
+    index = AnchorIndex.build(TABLE, time_by=None)
+    with pytest.raises(ValueError, match="batch_size must be at most the number of anchors"):
+        FlexibleBatchSampler(index, 2001)
+    with pytest.raises(ValueError, match="did you mean 'exp1'"):
+        FlexibleBatchSampler(index, 32, experiment_weights={"exp0": 1, "exp11": 1, "exp2": 1})
+
+
+@pytest.mark.parametrize(("table", "error"), [([1, 2], TypeError), (TABLE.iloc[:0], ValueError)])
+def test_what_no_sampler_takes_is_not_indexed(table, error):
+    with pytest.raises(error, match="valid_anchors must"):
+        AnchorIndex.build(table)
+
+
+@pytest.mark.parametrize(
+    ("axes", "error"),
+    [({"time_by": 3}, TypeError), ({"experiment_by": 3}, TypeError), ({"condition_by": []}, ValueError)],
+)
+def test_columns_are_names(axes, error):
+    with pytest.raises(error, match="must"):
+        AnchorIndex.build(TABLE, **axes)
