@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from viscy_data._sorting import taken
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -52,7 +54,7 @@ def label_codes(table: pd.DataFrame, axis: str, by: str | tuple[str, ...]) -> Co
     order = np.argsort(present)
     indices = np.unravel_index(present[order], [len(part.labels) for part in parts])
     columns = [[part.labels[i] for i in index] for part, index in zip(parts, indices, strict=True)]
-    return Codes(tuple(zip(*columns, strict=True)), _ranks(order)[codes])
+    return Codes(tuple(zip(*columns, strict=True)), taken(_ranks(order), codes))
 
 
 def time_codes(table: pd.DataFrame, by: str) -> Codes:
@@ -69,8 +71,8 @@ def time_codes(table: pd.DataFrame, by: str) -> Codes:
         )
     codes, uniques = _factorize(column, "time", by)
     times = np.asarray(uniques, np.float64)
-    infinite = np.flatnonzero(np.isin(codes, np.flatnonzero(~np.isfinite(times))))
-    if infinite.size:
+    if not np.isfinite(times).all():
+        infinite = np.flatnonzero(np.isin(codes, np.flatnonzero(~np.isfinite(times))))
         raise ValueError(
             f"times must be finite, got {infinite.size} infinite values in column {by!r}, {_first(infinite)}; drop or "
             "mend those rows"
@@ -78,7 +80,7 @@ def time_codes(table: pd.DataFrame, by: str) -> Codes:
     order = np.argsort(times)
     largest = np.abs(times).max()
     return Codes(
-        times[order], _ranks(order)[codes], tolerance=4 * float(np.spacing(largest.astype(_float_type(column))))
+        times[order], taken(_ranks(order), codes), tolerance=4 * float(np.spacing(largest.astype(_float_type(column))))
     )
 
 
@@ -92,17 +94,26 @@ def _labels(column: pd.Series, axis: str, name: str) -> Codes:
     codes, uniques = _factorize(column, axis, name)
     labels = [value.item() if isinstance(value, np.generic) else value for value in uniques]
     order = sorted(range(len(labels)), key=lambda i: (type(labels[i]).__name__, labels[i]))
-    return Codes(tuple(labels[i] for i in order), _ranks(np.array(order))[codes])
+    return Codes(tuple(labels[i] for i in order), taken(_ranks(np.array(order)), codes))
 
 
-def _factorize(column: pd.Series, axis: str, name: str) -> tuple[NDArray[np.intp], Any]:
-    codes, uniques = pd.factorize(column)
+def _factorize(column: pd.Series, axis: str, name: str) -> tuple[NDArray[np.integer], Any]:
+    """Return a code for each row, and the values that codes stand for, of which a categorical may not use all."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        codes, uniques = column.cat.codes.to_numpy(), column.cat.categories
+    else:
+        codes, uniques = pd.factorize(column)
     if codes.min() < 0:
         missing = np.flatnonzero(codes < 0)
         raise ValueError(
             f"column {name!r} must have no missing values ({_SWITCH[axis]}=True uses it), got {len(missing)} of "
             f"{len(column)}, {_first(missing)}; drop those anchors or fill the values in"
         )
+    used = np.sort(pd.unique(codes))
+    if len(used) < len(uniques):
+        place = np.zeros(len(uniques), codes.dtype)
+        place[used] = np.arange(len(used))
+        codes, uniques = taken(place, codes), uniques[used]
     return codes, uniques
 
 

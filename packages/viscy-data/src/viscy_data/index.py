@@ -20,6 +20,7 @@ from viscy_data import _storage
 from viscy_data._checks import check_table
 from viscy_data._columns import Codes, constant_codes, label_codes, time_codes
 from viscy_data._options import column, columns
+from viscy_data._sorting import runs, sorted_positions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,8 +181,8 @@ class AnchorIndex:
                 "conditions; name coarser columns"
             )
         key = _joint_key((group, condition, time))
-        run_key, run_size = _count(key, n_cells * n_times)
-        run_start = np.concatenate([[0], np.cumsum(run_size)])
+        order = sorted_positions(key)
+        run_key, run_start = runs(key, order)
         cell_bound = run_start[np.searchsorted(run_key, np.arange(n_cells + 1) * n_times)]
         return cls(
             **{"experiment_by": None, "condition_by": None, "time_by": None} | columns,
@@ -189,7 +190,7 @@ class AnchorIndex:
             conditions=tuple(condition.labels),
             times=np.asarray(time.labels, np.float64),
             time_tolerance=time.tolerance,
-            order=_sorted_positions(key),
+            order=order,
             cell_start=cell_bound[:-1].reshape(shape),
             cell_size=np.diff(cell_bound).reshape(shape),
             run_key=run_key,
@@ -253,29 +254,6 @@ def _joint_key(axes: tuple[Codes, ...]) -> NDArray[np.unsignedinteger]:
             key *= kind(len(axis.labels))
             key += axis.codes.astype(kind, copy=False)
     return key
-
-
-def _count(key: NDArray[np.unsignedinteger], n_keys: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the distinct keys, ascending, and how often each occurs."""
-    if n_keys <= 2 * len(key) + 2**16:
-        count = np.bincount(key.view(np.int64) if key.itemsize == 8 else key, minlength=n_keys)
-        distinct = np.flatnonzero(count)
-        return distinct, count[distinct]
-    distinct, count = np.unique(key, return_counts=True)
-    return distinct.astype(np.int64), count
-
-
-def _sorted_positions(key: NDArray[np.unsignedinteger]) -> NDArray[np.uint32]:
-    """Return the stable sorting order of the keys.
-
-    NumPy's stable argsort of 16-bit keys is a radix sort, so wider keys are sorted digit by digit, the lowest first.
-    """
-    digits = [(key >> key.dtype.type(shift)).astype(np.uint16) for shift in range(0, 8 * key.itemsize, 16)]
-    order = np.argsort(digits[0], kind="stable").astype(np.uint32)
-    for digit in digits[1:]:
-        if digit.any():
-            order = order[np.argsort(digit[order], kind="stable")]
-    return order
 
 
 def _digest(key: NDArray[np.unsignedinteger], *labels: Any) -> str:
