@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parents[1]
 CORE = Path(viscy_data.__file__).parent
 
 
-def test_the_example_of_the_readme_runs():
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     result = doctest.testfile(str(PACKAGE / "README.md"), module_relative=False)
     assert result.attempted > 5
     assert result.failed == 0
