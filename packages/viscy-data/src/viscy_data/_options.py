@@ -53,7 +53,7 @@ class SamplerOptions:
             object.__setattr__(self, name, value)
 
     @property
-    def axes(self) -> dict[str, str | tuple[str, ...] | None]:
+    def axes(self) -> dict[str, Any]:
         """The columns that batches depend on, by the names of their parameters; None for an axis that is off."""
         return {
             "experiment_by": self.experiment_by if self.experiment_aware else None,
