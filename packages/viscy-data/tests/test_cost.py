@@ -1,0 +1,163 @@
+"""What a batch costs, in memory and in calls: counts that no other program on the machine can change, never a time."""
+
+import gc
+import sys
+import tracemalloc
+from itertools import islice
+
+import numpy as np
+import pandas as pd
+import pytest
+from torch.utils.data import BatchSampler, RandomSampler
+
+from viscy_data import FlexibleBatchSampler
+
+SMALL, LARGE = 2 * 10**4, 10**6
+BATCH_SIZE = 64
+# One less than a power of two: blocks grow by doubling, so that none is built ahead and left unused.
+N_BATCHES = 127
+# What may differ between tables: the deck of a larger pool takes a few more draws, a larger integer a few more bytes.
+SLACK = 1.1
+
+AXES = {
+    "all axes": {"leaky": 0.1, "experiment_weights": "uniform", "temporal_enrichment": True},
+    "no enrichment": {"leaky": 0.1, "experiment_weights": "uniform"},
+    "plain": {"experiment_aware": False, "condition_balanced": False},
+}
+
+
+def make_table(n_anchors):
+    """Make a table in which every (experiment, condition, time) occurs, so that only its length differs."""
+    row = np.random.default_rng(0).permutation(n_anchors)
+    return pd.DataFrame(
+        {
+            "experiment": pd.Categorical.from_codes(row % 10, [f"exp{i}" for i in range(10)]),
+            "condition": pd.Categorical.from_codes(row // 10 % 2, ["mock", "infected"]),
+            "hours_post_infection": (row // 20 % 97 * 0.5).astype(np.float32),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return {n: make_table(n) for n in (SMALL, LARGE)}
+
+
+def draw(sampler, n_batches=N_BATCHES):
+    for _ in islice(iter(sampler), n_batches):
+        pass
+
+
+def peak_of(action):
+    """Return the most bytes that an action held at once, beyond what there was before."""
+    action()  # what is done once, in a process or for an epoch, is not the cost of a batch
+    gc.collect()
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def calls_of(action):
+    """Return how many functions, of Python or C, an action calls."""
+    counted = 0
+
+    def count(_frame, event, _argument):
+        nonlocal counted
+        counted += event in ("call", "c_call")
+
+    action()
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        action()
+    finally:
+        sys.setprofile(before)
+    return counted
+
+
+COUNTS = pytest.mark.parametrize("count", [peak_of, calls_of])
+
+
+@pytest.mark.parametrize("options", AXES.values(), ids=AXES.keys())
+@COUNTS
+def test_batches_of_a_large_table_cost_what_those_of_a_small_one_do(tables, count, options):
+    small, large = (FlexibleBatchSampler(tables[n], BATCH_SIZE, **options) for n in (SMALL, LARGE))
+    assert count(lambda: draw(large)) <= SLACK * count(lambda: draw(small))
+
+
+@pytest.mark.parametrize("options", AXES.values(), ids=AXES.keys())
+def test_a_batch_holds_nothing_as_long_as_the_table(tables, options):
+    sampler = FlexibleBatchSampler(tables[LARGE], BATCH_SIZE, **options)
+    assert peak_of(lambda: sampler.batch(5000)) < LARGE / 4  # a quarter of a byte an anchor: not even a mask
+
+
+@pytest.mark.parametrize("options", AXES.values(), ids=AXES.keys())
+@COUNTS
+def test_rank_0_of_64_does_no_more_for_a_batch_than_rank_0_of_1(tables, count, options):
+    one, many = (FlexibleBatchSampler(tables[LARGE], BATCH_SIZE, **options, num_replicas=n, rank=0) for n in (1, 64))
+    assert len(one) > len(many) > N_BATCHES
+    assert count(lambda: draw(many)) <= SLACK * count(lambda: draw(one))
+
+
+@COUNTS
+def test_a_late_batch_costs_what_an_early_one_does(tables, count):
+    sampler = FlexibleBatchSampler(tables[LARGE], BATCH_SIZE, **AXES["all axes"])
+    late = LARGE // BATCH_SIZE - 1
+    assert count(lambda: sampler.batch(late)) <= SLACK * count(lambda: sampler.batch(0))
+
+
+@COUNTS
+def test_resuming_late_costs_what_resuming_early_does(tables, count):
+    sampler = FlexibleBatchSampler(tables[LARGE], BATCH_SIZE, **AXES["all axes"])
+    early = sampler.state_dict()
+    late = {**early, "position": LARGE // BATCH_SIZE - N_BATCHES}
+
+    def resume(state):
+        sampler.load_state_dict(state)
+        draw(sampler, n_batches=1)
+
+    assert count(lambda: resume(late)) <= SLACK * count(lambda: resume(early))
+
+
+def test_a_sampler_keeps_at_most_eight_bytes_an_anchor_and_not_the_table():
+    FlexibleBatchSampler(make_table(SMALL), BATCH_SIZE, **AXES["all axes"])
+    gc.collect()
+    tracemalloc.start()
+    try:
+        sampler = FlexibleBatchSampler(make_table(LARGE), BATCH_SIZE, **AXES["all axes"])
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(sampler) == LARGE // BATCH_SIZE
+    assert kept <= 8 * LARGE
+
+
+class MaskingSampler(FlexibleBatchSampler):
+    """Looks at every anchor for each batch, and calls a function for each rank before its own."""
+
+    def __iter__(self):
+        numbers = np.zeros(len(self._index))
+        for batch in super().__iter__():
+            np.flatnonzero(numbers)
+            for _ in range(self._given_ranks[1] if self._given_ranks else 0):
+                len(batch)
+            yield batch
+
+
+def test_the_counts_tell_when_a_batch_looks_at_the_whole_table(tables):
+    small, large = (MaskingSampler(tables[n], BATCH_SIZE) for n in (SMALL, LARGE))
+    assert peak_of(lambda: draw(large)) > 2 * SLACK * peak_of(lambda: draw(small))
+
+
+def test_the_counts_tell_when_a_rank_does_something_for_every_other_rank(tables):
+    one, many = (MaskingSampler(tables[LARGE], BATCH_SIZE, num_replicas=n, rank=0) for n in (1, 64))
+    assert calls_of(lambda: draw(many)) > SLACK * calls_of(lambda: draw(one))
+
+
+def test_the_counts_tell_a_shuffle_of_all_rows():
+    small, large = (BatchSampler(RandomSampler(range(n)), BATCH_SIZE, drop_last=True) for n in (SMALL, LARGE))
+    assert peak_of(lambda: draw(large)) > 2 * SLACK * peak_of(lambda: draw(small))
