@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 # `make test ARGS="-k leak"` passes options to pytest, `make demo OUT=folder` says where to write.
+# `make bench ARGS="--viscy-sampler FILE"` adds VisCy's released sampler to the peers.
 ARGS ?=
 OUT ?=
 
@@ -11,8 +12,9 @@ PACKAGES := viscy-data viscy-sampling-testkit viscy-train
 EXPORT := uv export --quiet --upgrade --all-packages --all-groups --no-emit-workspace --no-annotate --no-header \
 	--format requirements-txt
 LOWEST := .venvs/lowest
+BENCH := .venvs/bench
 
-.PHONY: help setup lint format types test $(PACKAGES:%=test-%) test-lowest coverage demo lock lock-check plan-check check clean
+.PHONY: help setup lint format types test $(PACKAGES:%=test-%) test-lowest coverage demo bench bench-full lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +56,15 @@ coverage: ## run all tests; fail where a line or branch of viscy_data is not run
 
 demo: ## run the demo into a new folder, or into OUT
 	out="$(OUT)"; uv run viscy-train demo --out "$${out:-$$(mktemp -d)/demo}"
+
+bench: ## measure the sampler beside its peers, up to 1e7 rows, and write BENCHMARKS.md
+bench-full: ## the same up to 1e8 rows
+bench bench-full:
+	uv venv --quiet --allow-existing --python 3.12 $(BENCH)
+	uv pip install --quiet --python $(BENCH) --editable packages/viscy-data \
+		--requirement packages/viscy-data/benchmarks/requirements.txt
+	PYTHONPATH=packages/viscy-data $(BENCH)/bin/python -m benchmarks $(if $(filter bench-full,$@),--full) \
+		--output BENCHMARKS.md $(ARGS)
 
 lock: ## resolve all dependencies anew and write them to requirements.txt
 	$(EXPORT) --output-file requirements.txt >/dev/null

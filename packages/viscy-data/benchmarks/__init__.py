@@ -1,0 +1,1 @@
+"""Benchmarks of `FlexibleBatchSampler` beside what other samplers cost: ``make bench``, ``make bench-full``."""

@@ -1,0 +1,172 @@
+"""The samplers that are measured: `FlexibleBatchSampler` and its peers, each with as many of the axes as it has.
+
+Peers are imported when they are built, so that one that is not installed can be skipped with a line that says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, WeightedRandomSampler
+
+from viscy_data import FlexibleBatchSampler
+
+from .setting import BATCH_SIZE, OPTIONS, cell_codes, group_codes
+
+# What starts an epoch: called without arguments, returns the iterator of its batches, each a list of positions.
+Epochs = Callable[[], Iterator[list[int]]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A sampler that is measured.
+
+    Attributes
+    ----------
+    name
+        As shown.
+    needs
+        The module it comes from.
+    axes
+        What of the setting it does, or does in its place.
+    build
+        Makes its epochs for a table.
+    max_rows
+        The largest table it is measured with.
+    """
+
+    name: str
+    needs: str
+    axes: str
+    build: Callable[[pd.DataFrame], Epochs]
+    max_rows: int = 10**9
+
+
+def flexible(table: pd.DataFrame, **ranks: int) -> Epochs:
+    """Compose batches with all four axes."""
+    return partial(iter, FlexibleBatchSampler(table, **OPTIONS, **ranks))
+
+
+def _random(table: pd.DataFrame) -> Epochs:
+    return partial(iter, BatchSampler(RandomSampler(range(len(table))), BATCH_SIZE, drop_last=True))
+
+
+def _distributed(table: pd.DataFrame) -> Epochs:
+    sampler = DistributedSampler(range(len(table)), num_replicas=1, rank=0)  # ty: ignore[invalid-argument-type]
+    return partial(iter, BatchSampler(sampler, BATCH_SIZE, drop_last=True))
+
+
+def _weighted(table: pd.DataFrame) -> Epochs:
+    cell = cell_codes(table)
+    weights: Any = torch.from_numpy((1 / np.bincount(cell))[cell])
+    sampler = WeightedRandomSampler(weights, len(table))
+    return partial(iter, BatchSampler(sampler, BATCH_SIZE, drop_last=True))
+
+
+def _m_per_class(table: pd.DataFrame) -> Epochs:
+    samplers = importlib.import_module("pytorch_metric_learning.samplers")
+    # One batch a pass, so that a few batches of an epoch can be measured without building all of it.
+    one = samplers.MPerClassSampler(cell_codes(table), m=16, batch_size=BATCH_SIZE, length_before_new_iter=BATCH_SIZE)
+    return lambda: (list(one) for _ in range(len(table) // BATCH_SIZE))
+
+
+def _concord(table: pd.DataFrame) -> Epochs:
+    # The module alone: the package around it imports single-cell tools for many seconds.
+    sampler = _load(_package_folder("concord") / "model" / "sampler.py").ConcordSampler(
+        BATCH_SIZE,
+        torch.from_numpy(group_codes(table).astype(np.int64)),
+        neighborhood=None,
+        p_intra_knn=0.0,
+        p_intra_domain=1 - OPTIONS["leaky"],
+        device=torch.device("cpu"),
+    )
+    return partial(iter, sampler)
+
+
+def _scdataset(table: pd.DataFrame) -> Epochs:
+    scdataset = importlib.import_module("scdataset")
+    strategy = importlib.import_module("scdataset.strategy").ClassBalancedSampling(cell_codes(table))
+    positions = np.arange(len(table))
+    batches = scdataset.scDataset(positions, strategy, batch_size=BATCH_SIZE, drop_last=True, seed=0)
+    return lambda: (batch.tolist() for batch in batches)
+
+
+def _grain(table: pd.DataFrame) -> Epochs:
+    grain = importlib.import_module("grain")
+    batches = grain.MapDataset.range(len(table)).shuffle(seed=0).batch(BATCH_SIZE, drop_remainder=True)
+    return lambda: (batches[k].tolist() for k in range(len(batches)))
+
+
+def _released(file: Path, table: pd.DataFrame) -> Epochs:
+    """Call the step that makes one batch: an epoch of a large table, which it builds at once, takes hours."""
+    sampler_type = _load(file).FlexibleBatchSampler
+    table = table.assign(hours_post_perturbation=table["hours_post_infection"])
+    known = inspect.signature(sampler_type).parameters
+    weights = dict.fromkeys(table["experiment"].cat.categories, 1.0)
+    options = {**OPTIONS, "experiment_weights": weights, "stratify_by": "condition"}
+    sampler = sampler_type(table, **{name: value for name, value in options.items() if name in known})
+    rng = np.random.default_rng(0)
+    return lambda: (sampler._build_one_batch(rng) for _ in range(len(table) // BATCH_SIZE))
+
+
+def _package_folder(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(name)
+    return Path(spec.origin).parent
+
+
+def _load(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("sampler_of_a_peer", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"a sampler must be in a Python file, got {file}")
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+FLEXIBLE = "FlexibleBatchSampler"
+RANDOM = "torch RandomSampler"
+RELEASED = "VisCy's released sampler"
+_CONTENDERS = (
+    Contender(FLEXIBLE, "viscy_data", "all four", flexible),
+    Contender(RANDOM, "torch", "none: a plain shuffle", _random),
+    Contender("torch DistributedSampler", "torch", "none: a plain shuffle, rank 0 of 1", _distributed),
+    Contender(
+        "torch WeightedRandomSampler",
+        "torch",
+        "experiment and condition, equal on average",
+        _weighted,
+        10**7,
+    ),
+    Contender(
+        "MPerClassSampler",
+        "pytorch_metric_learning",
+        "16 rows of each of 16 pairs of experiment and condition",
+        _m_per_class,
+        10**7,
+    ),
+    Contender("ConcordSampler", "concord", "experiment and leak; no conditions, no times", _concord, 10**7),
+    Contender("scDataset", "scdataset", "experiment and condition, equal on average", _scdataset, 10**7),
+    Contender("Grain shuffle", "grain", "none: a plain shuffle", _grain),
+)
+
+
+def contenders(released: Path | None) -> dict[str, Contender]:
+    """Return the samplers by name; VisCy's released one where a file is given."""
+    listed = {contender.name: contender for contender in _CONTENDERS}
+    if released is not None:
+        axes = "all four; conditions not while times are enriched"
+        listed[RELEASED] = Contender(RELEASED, "viscy_data", axes, partial(_released, released), 10**7)
+    return listed

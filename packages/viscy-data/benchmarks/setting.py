@@ -1,0 +1,58 @@
+"""The setting: the table and the options that every sampler is measured with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+BATCH_SIZE = 256
+N_GROUPS = 10
+N_CONDITIONS = 2
+N_TIMES = 97
+FRAME_HOURS = 0.5
+
+OPTIONS: dict[str, Any] = {
+    "batch_size": BATCH_SIZE,
+    "leaky": 0.1,
+    "experiment_weights": "uniform",
+    "temporal_enrichment": True,
+}
+
+
+def make_table(n_rows: int) -> pd.DataFrame:
+    """Make a table of anchors in random order, with only the columns that the axes use.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of anchors.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Shape (n_rows, 3): ``experiment`` and ``condition`` (categorical), ``hours_post_infection`` (float32, hours).
+    """
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, N_GROUPS, n_rows, dtype=np.int8)
+    condition = rng.integers(0, N_CONDITIONS, n_rows, dtype=np.int8)
+    frame = rng.integers(0, N_TIMES, n_rows, dtype=np.int8)
+    return pd.DataFrame(
+        {
+            "experiment": pd.Categorical.from_codes(group, [f"experiment {i}" for i in range(N_GROUPS)]),
+            "condition": pd.Categorical.from_codes(condition, ["uninfected", "infected"]),
+            "hours_post_infection": (np.arange(N_TIMES) * FRAME_HOURS).astype(np.float32)[frame],
+        },
+        copy=False,
+    )
+
+
+def group_codes(table: pd.DataFrame) -> np.ndarray:
+    """Return the number of each row's experiment, shape (n_rows,)."""
+    return table["experiment"].cat.codes.to_numpy()
+
+
+def cell_codes(table: pd.DataFrame) -> np.ndarray:
+    """Return the number of each row's pair of experiment and condition, shape (n_rows,)."""
+    return group_codes(table) * np.int8(N_CONDITIONS) + table["condition"].cat.codes.to_numpy()
