@@ -167,6 +167,6 @@ def contenders(released: Path | None) -> dict[str, Contender]:
     """Return the samplers by name; VisCy's released one where a file is given."""
     listed = {contender.name: contender for contender in _CONTENDERS}
     if released is not None:
-        axes = "all four; conditions not while times are enriched"
+        axes = "all four set; it leaves conditions unbalanced while times are enriched"
         listed[RELEASED] = Contender(RELEASED, "viscy_data", axes, partial(_released, released), 10**7)
     return listed
