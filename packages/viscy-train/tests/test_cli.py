@@ -1,6 +1,7 @@
 import shutil
 
 import pytest
+import yaml
 
 from viscy_train.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER_ERROR, main
 from viscy_train.launch import TrainingFailedError
@@ -54,12 +55,53 @@ def test_a_wrong_command_line_is_told_in_one_line(capsys, arguments, message):
         ("B/1: infected", "C/1: infected", "no well 'C/1'; it has A/1, B/1"),
         ("monday.zarr", "munday.zarr", "munday.zarr"),
         ("tracks/monday", "tracks/munday", "munday"),
+        ("features: 8", "features: 1", "encoder.features must be at least 2, got 1"),
+        ("features: 8", "features: null", "encoder.features must be a number, got null"),
+        ("epochs: 2", "epochs: null", "training.epochs must be a number, got null"),
+        ("max_frames: 3", "max_frames: null", "positive.max_frames must be a number, got null"),
+        ("crop: 16", "crop: null", "crop must be a number, got null"),
+        ("seed: 5", "seed: null", "seed must be a number, got null"),
+        ("seed: 5", "seed: 4294967296", "seed must be in [0, 2**32), got 4294967296"),
+        ("batch_size: 16", "batch_size: null", "batch_size"),
+        ("leaky: 0.125", "leaky: null", "leaky"),
+        ("hours_at_start: 3.0", "hours_at_start: .inf", "must be finite, got inf"),
+        ("hours_per_frame: 0.5", "hours_per_frame: .nan", "must be finite, got nan"),
+        ("learning_rate: 0.002", "learning_rate: .inf", "training.learning_rate must be finite, got inf"),
+        ("temperature: 0.2", "temperature: .nan", "training.temperature must be finite, got nan"),
+        ("processes: 2", "processes: 1000", "training.processes must be at most 64, got 1000"),
+        ("name: monday", "name: ''", "name of an experiment must be a text that is not empty, got ''"),
+        ("A/1: uninfected", "A/1: ''", "condition of well 'A/1' of experiment 'monday' must be a text"),
+        ("name: monday", "name: null", "name"),
+        ("A/1: uninfected", "A/1: null", "conditions"),
     ],
 )
 def test_a_wrong_configuration_is_told_in_one_line(capsys, config_file, old, new, message):
     replace_in(config_file, old, new)
     assert main(["fit", "--config", str(config_file)]) == EXIT_USER_ERROR
     assert message in one_line(capsys)
+
+
+@pytest.mark.parametrize("content", [None, [], [1]])
+@pytest.mark.parametrize(
+    "section", ["sampler", "training", "encoder", "positive", "experiments", "channels", "output", "crop"]
+)
+def test_a_section_of_another_kind_is_told_in_one_line(capsys, config_file, section, content):
+    text = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+    text[section] = content
+    config_file.write_text(yaml.safe_dump(text), encoding="utf-8")
+    assert main(["fit", "--config", str(config_file)]) == EXIT_USER_ERROR
+    assert section in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"crop: 16 # \xff\xfe", "must be a YAML file in UTF-8"), (b" \n", "is empty")]
+)
+def test_a_file_without_readable_text_is_named(capsys, tmp_path, content, message):
+    (tmp_path / "c.yaml").write_bytes(content)
+    assert main(["fit", "--config", str(tmp_path / "c.yaml")]) == EXIT_USER_ERROR
+    line = one_line(capsys)
+    assert message in line
+    assert "c.yaml" in line
 
 
 @pytest.mark.parametrize("content", ["", "hello", "- 1\n- 2\n"])
@@ -117,6 +159,18 @@ def test_a_second_demo_into_the_same_folder_is_refused(capsys, tmp_path):
     assert main(["demo", "--out", str(tmp_path)]) == EXIT_USER_ERROR
     assert "runs are not mixed" in one_line(capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("output", ["config.yaml/sub", "/dev/null", "/proc/nope/x", "null\0byte", "n" * 300, "dangling"])
+@pytest.mark.parametrize("command", ["fit", "demo"])
+def test_an_output_folder_that_cannot_be_made_is_told_in_one_line(
+    monkeypatch, capsys, config_file, tmp_path, command, output
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dangling").symlink_to("/proc/nope")
+    options = ["--config", str(config_file), "--output"] if command == "fit" else ["--out"]
+    assert main([command, *options, output]) == EXIT_USER_ERROR
+    one_line(capsys)
 
 
 def test_an_output_on_the_command_line_starts_at_the_working_directory(monkeypatch, config_file, tmp_path, capsys):

@@ -56,7 +56,7 @@ def test_sampler_options_have_the_samplers_names_and_defaults():
         ({"experiments": []}, "experiments must hold at least one"),
         ({"channels": []}, "channels must name at least one"),
         ({"crop": 4}, "crop must be at least 8 pixels, got 4"),
-        ({"seed": -1}, "seed must not be negative, got -1"),
+        ({"seed": -1}, r"seed must be in \[0, 2\*\*32\), got -1"),
     ],
 )
 def test_values_out_of_range_are_refused(config, change, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentError
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,25 @@ def _parser() -> ArgumentParser:
 def _parse(arguments: list[str]) -> Any:
     if arguments == ["fit"]:
         raise UserError("fit needs --config FILE; `viscy-train demo` writes one to start from")
+    _check_config_file(arguments)
     return _parser().parse_args(arguments)
+
+
+def _check_config_file(arguments: list[str]) -> None:
+    """Refuse a config file that is empty or no text, which the parser cannot tell with the file's name."""
+    named = [later for option, later in pairwise(arguments) if option == "--config"]
+    named += [option.removeprefix("--config=") for option in arguments if option.startswith("--config=")]
+    for name in named:
+        try:
+            if not Path(name).is_file():
+                continue  # The parser names what is missing, and a pipe can be read only once.
+            text = Path(name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{name} must be a YAML file in UTF-8, got other bytes; save it as UTF-8") from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read the config file {name!r}: {error}") from error
+        if not text.strip():
+            raise UserError(f"{name} is empty; `viscy-train demo` writes a config file to start from")
 
 
 def _run(parsed: Any) -> None:
