@@ -3,6 +3,7 @@
 import itertools
 import logging
 import math
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -455,3 +456,14 @@ def test_a_position_in_the_batch_says_nothing_about_the_anchor(column):
 def test_a_position_in_the_batch_says_nothing_about_the_copy_of_a_repeated_anchor():
     table = table_of(("a", "x", 5), ("a", "y", 100))
     assert_exchangeable_slots(batches_of(table, 16, n_batches=2000, leaky=0.0), np.minimum(np.arange(105), 5))
+
+
+def test_many_conditions_take_no_more_memory_than_many_slots():
+    """5000 conditions and batches of 4: a block is as large as its parts allow, not as its slots do."""
+    table = table_of(*[("a", f"c{i:04d}", 2) for i in range(5000)])
+    sampler = FlexibleBatchSampler(table, 4)
+    tracemalloc.start()
+    list(itertools.islice(iter(sampler), 300))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60 * 2**20

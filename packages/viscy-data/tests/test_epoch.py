@@ -246,6 +246,35 @@ def test_an_iterator_that_nothing_was_drawn_from_counts_for_nothing():
     assert next(iter(sampler)) == sampler.batch(0, 0)
 
 
+def test_an_epoch_chosen_while_one_is_drawn_is_the_next():
+    """Also in the body of the loop's last batch, from whose iterator the end is still asked."""
+    sampler = FlexibleBatchSampler(TABLE, 100)
+    for k, _ in enumerate(sampler):
+        if k == len(sampler) - 1:
+            sampler.set_epoch(5)
+    assert sampler.epoch == 5
+    assert list(sampler) == [sampler.batch(k, 5) for k in range(50)]
+
+
+def test_an_older_iterator_does_not_move_the_sampler_from_what_was_chosen():
+    sampler = FlexibleBatchSampler(TABLE, 100)
+    older, unused = iter(sampler), iter(sampler)
+    next(older)
+    sampler.set_epoch(5)
+    assert [next(older), next(unused)] == [sampler.batch(1, 0), sampler.batch(0, 0)]
+    assert (sampler.state_dict()["epoch"], sampler.state_dict()["position"]) == (5, 0)
+    assert next(iter(sampler)) == sampler.batch(0, 5)
+
+
+def test_an_older_iterator_does_not_move_the_sampler_from_what_was_loaded():
+    sampler = FlexibleBatchSampler(TABLE, 100)
+    older = iter(sampler)
+    next(older)
+    sampler.load_state_dict({**sampler.state_dict(), "position": 30})
+    next(older)
+    assert next(iter(sampler)) == sampler.batch(30, 0)
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_data_loader_shows_a_new_epoch_each_time(num_workers, persistent):

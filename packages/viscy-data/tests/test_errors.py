@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from torch.utils.data import SequentialSampler
 
@@ -34,6 +35,14 @@ def with_infinite_times():
     return table
 
 
+def arrow_nan():
+    return pd.Series(pd.arrays.ArrowExtensionArray(pa.array([float("nan"), 1.0] * 30)))
+
+
+def arrow_lists():
+    return pd.Series(pd.arrays.ArrowExtensionArray(pa.array([[1], [2]] * 30)))
+
+
 ON = {"temporal_enrichment": True}
 TABLES = [
     ("a list", [1, 2], {}, TypeError, "must be a pandas DataFrame, got list"),
@@ -48,6 +57,18 @@ TABLES = [
     ("missing time", with_missing("hours_post_infection"), ON, ValueError, "got 2 of 60, first at positions 4, 7"),
     ("infinite times", with_infinite_times(), ON, ValueError, "must be finite, got 2 .* positions 5, 9"),
     ("times as text", anchors(hours_post_infection="1 h"), ON, TypeError, "must hold numbers"),
+    ("complex times", anchors(hours_post_infection=np.arange(60) * 1j), ON, TypeError, "must hold numbers.*complex128"),
+    ("Arrow NaN", anchors(condition=arrow_nan()), {}, ValueError, "got 30 of 60, first at positions 0, 2, 4, 6, 8"),
+    ("Arrow NaN time", anchors(hours_post_infection=arrow_nan()), ON, ValueError, "no missing values.*got 30 of 60"),
+    (
+        "lists",
+        anchors(condition=pd.Series([[1], [2]] * 30)),
+        {},
+        TypeError,
+        "'condition' must hold text.*object",
+    ),
+    ("complex labels", anchors(condition=np.arange(60) % 2 * 1j), {}, TypeError, "'condition' must hold text"),
+    ("Arrow lists", anchors(condition=arrow_lists()), {}, TypeError, "'condition' must hold text, .* got dtype list"),
     ("times as bool", anchors(hours_post_infection=True), ON, TypeError, "must hold numbers"),
 ]
 
@@ -66,6 +87,10 @@ OPTIONS = [
     ({"batch_size": -3}, ValueError, "batch_size must be at least 1, got -3"),
     ({"batch_size": 2.0}, TypeError, "batch_size must be an integer, got 2.0"),
     ({"batch_size": True}, TypeError, "batch_size must be an integer"),
+    ({"batch_size": 2**40, "drop_last": False}, ValueError, "batch_size must be at most 1073741824"),
+    ({"num_replicas": 10**30, "rank": 0}, ValueError, "num_replicas must be at most"),
+    ({"leaky": 10**400}, ValueError, r"leaky must be in \[0, 1\), got 1000"),
+    ({"temporal_window_hours": 10**400}, ValueError, "temporal_window_hours must be finite"),
     ({"batch_size": 61}, ValueError, "batch_size must be at most the number of anchors.*got 61 for 60"),
     ({"leaky": 1.0}, ValueError, r"leaky must be in \[0, 1\), got 1.0"),
     ({"leaky": 1.5}, ValueError, r"leaky must be in \[0, 1\), got 1.5"),
@@ -218,3 +243,23 @@ def test_a_table_too_long_for_its_positions_is_refused(monkeypatch):
     monkeypatch.setattr("viscy_data._checks.MAX_ANCHORS", 59)
     with pytest.raises(ValueError, match="at most 59 rows, got 60; split the table"):
         FlexibleBatchSampler(anchors(), batch_size=6)
+
+
+def test_a_column_may_have_a_name_that_is_missing():
+    table = anchors()
+    table.insert(0, pd.NA, 1)
+    assert len(FlexibleBatchSampler(table, batch_size=6)) == 10
+
+
+def test_sparse_times_are_times():
+    table = anchors()
+    sparse = table.assign(hours_post_infection=pd.arrays.SparseArray(table["hours_post_infection"]))
+    options = {"batch_size": 6, "temporal_enrichment": True}
+    assert list(FlexibleBatchSampler(sparse, **options)) == list(FlexibleBatchSampler(table, **options))
+
+
+def test_the_number_of_a_batch_has_a_bound():
+    sampler = FlexibleBatchSampler(anchors(), batch_size=6)
+    assert len(sampler.batch(2**48)) == 6
+    with pytest.raises(ValueError, match="k must be at most 281474976710656"):
+        sampler.batch(2**63)

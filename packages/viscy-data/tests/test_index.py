@@ -124,6 +124,21 @@ def test_a_window_holds_times_that_differ_by_rounding_only():
     assert (start[0, 0], size[0, 0]) == (0, 3)
 
 
+def test_a_window_is_no_wider_because_another_time_is_far_off():
+    frame = pd.DataFrame({"t": [0.0, 0.5, 1.0, 1e16]})
+    off = Codes((None,), np.zeros(4, np.uint8))
+    index = AnchorIndex.of_codes(off, off, time_codes(frame, "t"))
+    start, size = index.window(np.array([0]), np.array([1]), 0.25)
+    assert (start[0, 0], size[0, 0]) == (1, 1)
+
+
+def test_combinations_of_many_wide_columns_do_not_overflow():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({f"c{i}": rng.permutation(20_000) for i in range(5)})
+    codes = label_codes(frame, "experiment", tuple(frame))
+    assert codes.labels == tuple(sorted(zip(*(frame[name].tolist() for name in frame), strict=True)))
+
+
 def test_too_many_pairs_of_group_and_condition_are_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match=r"at most 16777216 pairs of group and condition, got 5000 groups x 5000"):

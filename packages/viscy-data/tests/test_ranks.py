@@ -3,6 +3,7 @@
 import itertools
 import time
 
+import numpy as np
 import pytest
 import torch.distributed as dist
 
@@ -85,6 +86,17 @@ def test_a_rank_composes_its_own_batches_and_no_others(monkeypatch, rank, num_re
     monkeypatch.setattr(own._composer, "compose", lambda plan, k: composed.extend(k.tolist()) or compose(plan, k))
     list(own)
     assert composed == list(range(rank, -(-100 // num_replicas) * num_replicas, num_replicas))
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2, 3, 8, 16])
+def test_no_rank_misses_a_condition(num_replicas):
+    """20 conditions, 8 slots: on each rank each condition is in 40 % of batches, within five standard errors."""
+    table = make_anchors(16_000, n_experiments=1, conditions=[f"drug{i:02d}" for i in range(20)])
+    code = table["condition"].str[4:].astype(int).to_numpy()
+    ranks = simulate_ranks(lambda r, n: FlexibleBatchSampler(table, 8, num_replicas=n, rank=r), num_replicas)
+    for batches in ranks:
+        share = np.bincount(code[np.concatenate(batches)], minlength=20) / len(batches)
+        assert np.abs(share - 0.4).max() < 5 * (0.24 / len(batches)) ** 0.5
 
 
 def test_an_epoch_of_many_ranks_goes_on_with_the_next_as_on_one():

@@ -4,6 +4,7 @@ import itertools
 import json
 import pickle
 
+import numpy as np
 import pytest
 
 from viscy_data import FlexibleBatchSampler
@@ -175,6 +176,14 @@ def test_the_state_of_other_options_is_refused_by_name(name):
         sampler().load_state_dict(sampler(**{name: OTHERS[name]}).state_dict())
 
 
+def test_equal_options_in_other_words_are_no_difference():
+    table = TABLE.assign(plate=np.arange(len(TABLE)) % 2)
+    by_plate = {"batch_size": 50, "experiment_by": "plate"}
+    one = FlexibleBatchSampler(table, experiment_weights={np.int64(0): 1, np.int64(1): 2}, **by_plate)
+    FlexibleBatchSampler(table, experiment_weights={0: 1, 1: 2}, **by_plate).load_state_dict(one.state_dict())
+    sampler(experiment_weights="proportional").load_state_dict(sampler().state_dict())
+
+
 def test_the_order_of_a_mapping_is_no_difference():
     one, other = {"uninfected": 2, "infected": 1}, {"infected": 1, "uninfected": 2.0}
     sampler(condition_ratio=one).load_state_dict(sampler(condition_ratio=other).state_dict())
@@ -192,6 +201,7 @@ NOT_STATES = [
     (None, TypeError, "must be a mapping, got NoneType"),
     ({}, ValueError, "must be one that FlexibleBatchSampler.state_dict"),
     ({"epoch": 0, "position": 0}, ValueError, "must be one that"),
+    ({**sampler().state_dict(), "fingerprint": None}, ValueError, "must be one that"),
     ({**sampler().state_dict(), "version": 0}, ValueError, "and version 0"),
     ({**sampler().state_dict(), "position": -1}, ValueError, "position in state_dict must be at least 0"),
     ({**sampler().state_dict(), "epoch": 0.5}, TypeError, "epoch in state_dict must be an integer"),

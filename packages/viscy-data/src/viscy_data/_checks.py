@@ -64,7 +64,7 @@ def ranks(rank: Any, num_replicas: Any) -> tuple[int, int] | None:
         raise ValueError(
             f"num_replicas and rank must be given together or not at all, got num_replicas={num_replicas}, rank={rank}"
         )
-    num_replicas = integer("num_replicas", num_replicas, at_least=1)
+    num_replicas = integer("num_replicas", num_replicas, at_least=1, at_most=2**48)
     rank = integer("rank", rank, at_least=0)
     if rank >= num_replicas:
         raise ValueError(f"rank must be in [0, num_replicas), got {rank} of {num_replicas}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class Codes:
     codes
         For each row the index of its value in `labels`, shape (n_rows,), an unsigned integer type.
     tolerance
-        For times: hours by which values may differ and count as equal.
+        For times: fraction of them by which values may differ and count as equal.
     """
 
     labels: Sequence[Any] | NDArray[np.float64]
@@ -47,30 +48,27 @@ def label_codes(table: pd.DataFrame, axis: str, by: str | tuple[str, ...]) -> Co
     if isinstance(by, str):
         return _labels(_column(table, axis, by), axis, by)
     parts = [_labels(_column(table, axis, name), axis, name) for name in by]
-    joint = np.zeros(len(table), np.int64)
-    for part in parts:
-        joint = joint * len(part.labels) + part.codes
-    codes, present = pd.factorize(joint)
-    order = np.argsort(present)
-    indices = np.unravel_index(present[order], [len(part.labels) for part in parts])
-    columns = [[part.labels[i] for i in index] for part, index in zip(parts, indices, strict=True)]
-    return Codes(tuple(zip(*columns, strict=True)), taken(_ranks(order), codes))
+    first = Codes([(label,) for label in parts[0].labels], parts[0].codes)
+    return reduce(_combined, parts[1:], first)
 
 
 def time_codes(table: pd.DataFrame, by: str) -> Codes:
     """Return the codes of a column of times in hours.
 
     Equal steps of time are not equal as floating-point numbers (2.1 - 0.1 is not 2.0), so times compare equal within
-    four units in the last place of the largest one, in the column's own type.
+    four units in the last place, in the column's own type.
     """
     column = _column(table, "time", by)
-    if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+    types = pd.api.types
+    if not types.is_any_real_numeric_dtype(column.dtype):
         raise TypeError(
             f"the time column {by!r} must hold numbers (hours post infection), got dtype {column.dtype}; convert it, "
             "e.g. a timedelta with .dt.total_seconds() / 3600"
         )
     codes, uniques = _factorize(column, "time", by)
     times = np.asarray(uniques, np.float64)
+    if np.isnan(times).any():
+        raise _missing(np.isin(codes, np.flatnonzero(np.isnan(times))), "time", by)
     if not np.isfinite(times).all():
         infinite = np.flatnonzero(np.isin(codes, np.flatnonzero(~np.isfinite(times))))
         raise ValueError(
@@ -78,22 +76,25 @@ def time_codes(table: pd.DataFrame, by: str) -> Codes:
             "mend those rows"
         )
     order = np.argsort(times)
-    largest = np.abs(times).max()
-    return Codes(
-        times[order], taken(_ranks(order), codes), tolerance=4 * float(np.spacing(largest.astype(_float_type(column))))
-    )
+    return Codes(times[order], taken(_ranks(order), codes), tolerance=4 * float(np.finfo(_float_type(column)).eps))
 
 
 def _float_type(column: pd.Series) -> np.dtype:
-    """Return the type in which a column's times were rounded; nullable and Arrow-backed columns wrap it."""
-    dtype: Any = getattr(column.dtype, "numpy_dtype", column.dtype)
+    """Return the type in which a column's times were rounded; nullable, Arrow-backed and sparse columns wrap it."""
+    dtype: Any = getattr(column.dtype, "numpy_dtype", getattr(column.dtype, "subtype", column.dtype))
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
 def _labels(column: pd.Series, axis: str, name: str) -> Codes:
     codes, uniques = _factorize(column, axis, name)
     labels = [value.item() if isinstance(value, np.generic) else value for value in uniques]
-    order = sorted(range(len(labels)), key=lambda i: (type(labels[i]).__name__, labels[i]))
+    # an Arrow column may hold NaN as a value that is not missing to pandas
+    if nan := [code for code, label in enumerate(labels) if isinstance(label, float) and label != label]:
+        raise _missing(np.isin(codes, nan), axis, name)
+    try:
+        order = sorted(range(len(labels)), key=lambda i: (type(labels[i]).__name__, labels[i]))
+    except TypeError as error:
+        raise _no_labels(column, name) from error
     return Codes(tuple(labels[i] for i in order), taken(_ranks(np.array(order)), codes))
 
 
@@ -102,19 +103,42 @@ def _factorize(column: pd.Series, axis: str, name: str) -> tuple[NDArray[np.inte
     if isinstance(column.dtype, pd.CategoricalDtype):
         codes, uniques = column.cat.codes.to_numpy(), column.cat.categories
     else:
-        codes, uniques = pd.factorize(column)
+        try:
+            codes, uniques = pd.factorize(column)
+        except (TypeError, NotImplementedError) as error:
+            raise _no_labels(column, name) from error
     if codes.min() < 0:
-        missing = np.flatnonzero(codes < 0)
-        raise ValueError(
-            f"column {name!r} must have no missing values ({_SWITCH[axis]}=True uses it), got {len(missing)} of "
-            f"{len(column)}, {_first(missing)}; drop those anchors or fill the values in"
-        )
+        raise _missing(codes < 0, axis, name)
     used = np.sort(pd.unique(codes))
     if len(used) < len(uniques):
         place = np.zeros(len(uniques), codes.dtype)
         place[used] = np.arange(len(used))
         codes, uniques = taken(place, codes), uniques[used]
     return codes, uniques
+
+
+def _combined(first: Codes, second: Codes) -> Codes:
+    """Return the codes of the pairs that occur; labels of the first are tuples, which those of the second lengthen."""
+    n = len(second.labels)
+    codes, present = pd.factorize(first.codes.astype(np.int64) * n + second.codes)
+    order = np.argsort(present)
+    pairs = zip(*np.divmod(present[order], n), strict=True)
+    return Codes(tuple((*first.labels[i], second.labels[j]) for i, j in pairs), taken(_ranks(order), codes))
+
+
+def _missing(missing: NDArray[np.bool_], axis: str, name: str) -> ValueError:
+    rows = np.flatnonzero(missing)
+    return ValueError(
+        f"column {name!r} must have no missing values ({_SWITCH[axis]}=True uses it), got {len(rows)} of "
+        f"{len(missing)}, {_first(rows)}; drop those anchors or fill the values in"
+    )
+
+
+def _no_labels(column: pd.Series, name: str) -> TypeError:
+    return TypeError(
+        f"column {name!r} must hold text, numbers, booleans, dates or tuples of those, which can be told apart and put "
+        f"in order, got dtype {column.dtype}; convert it, e.g. with .astype(str)"
+    )
 
 
 def _ranks(order: NDArray[np.intp]) -> NDArray[np.unsignedinteger]:
@@ -126,7 +150,7 @@ def _ranks(order: NDArray[np.intp]) -> NDArray[np.unsignedinteger]:
 
 
 def _column(table: pd.DataFrame, axis: str, name: str) -> pd.Series:
-    count = list(table.columns).count(name)
+    count = sum(isinstance(column, str) and column == name for column in table.columns)
     if count != 1:
         problem = "lacks it" if count == 0 else f"has it {count} times"
         raise ValueError(

@@ -70,10 +70,8 @@ class Epoch:
         self.condition_order = np.argsort(words, kind="stable")
         self._quotas = quotas
         self._shared, self._has_even_leak = quotas.shared, quotas.has_even_leak
-        self._tickets = Tickets(
-            quotas.group_share, self.total, self._fixed_point(Purpose.SHARES), derive(self.key, Purpose.TICKETS)
-        )
-        self._phase = self._fixed_point(Purpose.ROUNDING, np.arange(len(index.groups)))
+        self._tickets = Tickets(quotas.group_share, self.total, self._share_offset(), derive(self.key, Purpose.TICKETS))
+        self._offset_key = derive(self.key, Purpose.ROUNDING, np.arange(len(index.groups)))
         self._bound = self._part_bounds(self.n_slots)
         self._short_bound = self._part_bounds(self.short_slots)
         self._spared = self._spared_by_short_batch()
@@ -127,8 +125,7 @@ class Epoch:
 
     def dealt_before(self, turns: Turns) -> NDArray[np.int64]:
         """Return the primary slots of each condition in the group's earlier turns, shape (n_batches, n_conditions)."""
-        bound, phase = self._bound[turns.group], self._phase[turns.group]
-        before = _rounding.slots_before(bound, phase + turns.turn) - _rounding.slots_before(bound, phase)
+        before = _rounding.slots_before(self._bound[turns.group], turns.turn, self._offset_key[turns.group])
         dealt = self._by_condition(before)[0]
         if self._spared:
             short, slots = self._spared
@@ -160,8 +157,8 @@ class Epoch:
         return parts[:, place], parts[:, ::-1][:, :n_conditions][:, place]
 
     def _offset(self, turns: Turns) -> NDArray[np.int64]:
-        return _rounding.offset(self._phase[turns.group] + turns.turn)
+        return _rounding.offset(turns.turn, self._offset_key[turns.group])
 
-    def _fixed_point(self, purpose: Purpose, *address: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return random fractions in units of 2**-24."""
-        return (derive(self.key, purpose, *address) >> np.uint64(64 - _rounding.BITS)).astype(np.int64)
+    def _share_offset(self) -> NDArray[np.int64]:
+        """Return which way the groups' shares are rounded: a random fraction in units of 2**-24."""
+        return (derive(self.key, Purpose.SHARES) >> np.uint64(64 - _rounding.BITS)).astype(np.int64)

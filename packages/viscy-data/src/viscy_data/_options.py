@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
+_MAX_SLOTS = 2**30
 _WEIGHTINGS = ("proportional", "sqrt", "uniform")
 
 
@@ -36,7 +39,7 @@ class SamplerOptions:
         for name in ("experiment_aware", "condition_balanced", "temporal_enrichment", "drop_last"):
             flag(name, getattr(self, name))
         plain = {
-            "batch_size": integer("batch_size", self.batch_size, at_least=1),
+            "batch_size": integer("batch_size", self.batch_size, at_least=1, at_most=_MAX_SLOTS),
             "seed": integer("seed", self.seed, at_least=0),
             "leaky": number("leaky", self.leaky, "in [0, 1)", lambda x: 0 <= x < 1),
             "temporal_window_hours": number(
@@ -74,13 +77,15 @@ def flag(name: str, value: object) -> bool:
     return value
 
 
-def integer(name: str, value: Any, *, at_least: int) -> int:
-    """Return `value` as an int; TypeError if it is none, ValueError if it is below `at_least`."""
+def integer(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
+    """Return `value` as an int; TypeError if it is none, ValueError if it is out of bounds."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}")
     value = operator.index(value)
     if value < at_least:
         raise ValueError(f"{name} must be at least {at_least}, got {value}")
+    if at_most is not None and value > at_most:
+        raise ValueError(f"{name} must be at most {at_most}, got {value}")
     return value
 
 
@@ -88,9 +93,13 @@ def number(name: str, value: Any, rule: str, holds: Any) -> float:
     """Return `value` as a float; TypeError if it is no number, ValueError unless it is finite and the rule holds."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number {rule}, got {value!r} of type {type(value).__name__}")
-    if not (math.isfinite(value) and holds(value)):
+    try:
+        plain = float(value)
+    except OverflowError:
+        plain = math.inf
+    if not (math.isfinite(plain) and holds(plain)):
         raise ValueError(f"{name} must be {rule}, got {value!r}")
-    return float(value)
+    return plain
 
 
 def column(name: str, value: Any) -> str:
@@ -113,6 +122,8 @@ def columns(name: str, value: Any) -> str | tuple[str, ...]:
 
 def weights(name: str, value: Any, words: tuple[str, ...]) -> Mapping[Any, float] | str | None:
     """Return weights by key, or one of the words that stand for some; check all but the keys."""
+    if isinstance(value, str) and value in words[:1]:
+        return None  # the first word names the default
     if value is None or (isinstance(value, str) and value in words):
         return value
     allowed = " or ".join(["None", *map(repr, words), "a mapping from key to weight"])
@@ -121,9 +132,16 @@ def weights(name: str, value: Any, words: tuple[str, ...]) -> Mapping[Any, float
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be {allowed}, got {type(value).__name__}")
     plain = {
-        key: number(f"{name}[{key!r}]", weight, "finite and at least 0", lambda x: x >= 0)
+        _plain(key): number(f"{name}[{key!r}]", weight, "finite and at least 0", lambda x: x >= 0)
         for key, weight in value.items()
     }
     if not any(plain.values()):
         raise ValueError(f"{name} must give at least one key a weight above 0, got {dict(value)!r}")
     return plain
+
+
+def _plain(key: Any) -> Any:
+    """Return a key as a Python value, as labels are."""
+    if isinstance(key, tuple):
+        return tuple(map(_plain, key))
+    return key.item() if isinstance(key, np.generic) else key

@@ -5,9 +5,11 @@ slots whose points fall on it (W. G. Madow, "On the Theory of Systematic Samplin
 every part, and every run of neighbouring parts, gets the floor or the ceiling of its quota, the whole gets all slots,
 and over offsets that fill [0, 1) evenly each part gets exactly its quota on average.
 
-The offsets are those of J. G. van der Corput (1935), 24 bits reversed: turn after turn they fill [0, 1) as evenly as
-can be. That is also why the number of slots that a part got in all turns before the n-th needs no summing up: it is
-counted from the digits of n, six bits at a time.
+The offsets of 2**m turns fall one into each of 2**m equal intervals, turn after turn, as do those of J. G. van der
+Corput (1935), 24 bits reversed. But there every other turn has an offset below a half, and a rank that takes every
+other turn would round one way for ever. So a coin is tossed for each pair of turns, each pair of pairs, and so on:
+which of the two comes first. The number of slots that a part got in all turns before the n-th still needs no summing
+up: it is counted bit by bit.
 
 Quotas are fixed-point integers in units of 2**-24 of a slot: whole quotas stay whole, on every platform.
 """
@@ -18,16 +20,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from viscy_data._mix import derive
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BITS = 24
 UNIT = 1 << BITS
-_DIGIT = 6
-_BASE = 1 << _DIGIT
-_REVERSED = np.array([int(f"{digit:06b}"[::-1], 2) for digit in range(_BASE)])
-# _BELOW[n, d]: how many of the first n digits are, reversed, less than d
-_BELOW = np.concatenate([np.zeros((1, _BASE), np.int64), np.cumsum(_REVERSED[:, None] < np.arange(_BASE), axis=0)])
 
 
 def cumulative(quotas: NDArray[np.float64], total: int) -> NDArray[np.int64]:
@@ -52,31 +51,43 @@ def cumulative(quotas: NDArray[np.float64], total: int) -> NDArray[np.int64]:
     return bound
 
 
-def offset(turn: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rounding offset of a turn, in units of 2**-24: its last 24 bits reversed."""
-    return reverse(turn, BITS)
+def offset(turn: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the rounding offset of a turn, in units of 2**-24.
+
+    Parameters
+    ----------
+    turn, key
+        Shape (n,); turns of one key share one sequence of offsets.
+
+    Returns
+    -------
+    NDArray[np.int64]
+        Shape (n,), in [0, 2**24).
+    """
+    level = np.arange(BITS)
+    bit = (turn[:, None] >> level) & 1 ^ _coin(key[:, None], level, turn[:, None] >> (level + 1))
+    return (bit << (BITS - 1 - level)).sum(axis=1)
 
 
-def reverse(number: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
-    """Reverse the lowest `bits` (at most 24) of non-negative numbers."""
-    result = np.zeros_like(number)
-    for _ in range(BITS // _DIGIT):
-        result = (result << _DIGIT) | _REVERSED[number % _BASE]
-        number = number >> _DIGIT
-    return result >> (BITS - bits)
+def _offsets_below(n: NDArray[np.int64], limit: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Count the turns 0..n-1 whose offset is less than `limit` (1..2**24), bit by bit, the highest first.
 
-
-def reversed_below(n: NDArray[np.int64], limit: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
-    """Count the numbers 0..n-1 that, their lowest `bits` reversed, are less than `limit` (0..2**bits)."""
-    limit = limit << (BITS - bits)
+    Of the two turns of a pair one has a 0 there and the other a 1, so half of the turns are decided; the others, whose
+    bit is that of the limit, are one of each pair, and the last turn if it is without another and ties.
+    """
     count = np.where(limit == UNIT, n, 0)
-    n_digits = -(-bits // _DIGIT)  # the others of the limit are zero
-    for shift in range(BITS - _DIGIT, BITS - _DIGIT * n_digits - 1, -_DIGIT):
-        digit = (limit >> shift) % _BASE
-        rounds, rest = n >> _DIGIT, n % _BASE
-        count = count + rounds * digit + _BELOW[rest, digit]
-        n = rounds + (_REVERSED[digit] < rest)  # numbers whose first digit ties: decided by the next
+    for level in range(BITS):
+        bit = (limit >> (BITS - 1 - level)) & 1
+        pairs, single = n >> 1, n & 1
+        bit_of_single = _coin(key, level, pairs)
+        count = count + bit * (pairs + single * (1 - bit_of_single))
+        n = pairs + single * (bit_of_single == bit)
     return count
+
+
+def _coin(key: NDArray[np.uint64], level: NDArray[np.int64] | int, pair: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Toss which of the two turns of a pair has a 0 in a bit: 0 if the first, 1 if the second."""
+    return (derive(key, pair * 32 + level) >> np.uint64(63)).astype(np.int64)
 
 
 def whole_slots(bound: NDArray[np.int64], offset: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -124,15 +135,15 @@ def beside(taken: NDArray[np.int64], total: NDArray[np.int64], word: NDArray[np.
     return rounds[:, None] + (rank < rest[:, None])
 
 
-def slots_before(bound: NDArray[np.int64], turn: NDArray[np.int64]) -> NDArray[np.int64]:
+def slots_before(bound: NDArray[np.int64], turn: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Return how many slots each part gets in the turns 0..turn-1 together: `whole_slots` summed over them.
 
     Parameters
     ----------
     bound
         As returned by `cumulative`, shape (n, n_parts + 1).
-    turn
-        Shape (n,).
+    turn, key
+        As of `offset`, shape (n,).
 
     Returns
     -------
@@ -140,5 +151,5 @@ def slots_before(bound: NDArray[np.int64], turn: NDArray[np.int64]) -> NDArray[n
         Shape (n, n_parts).
     """
     fraction, turn = bound % UNIT, turn[:, None]
-    carries = turn - reversed_below(turn, UNIT - fraction, BITS)  # turns whose offset makes the fraction a whole
+    carries = turn - _offsets_below(turn, UNIT - fraction, key[:, None])  # whose offset makes the fraction a whole
     return np.diff((bound >> BITS) * turn + carries, axis=1)

@@ -36,7 +36,7 @@ def load(state: Mapping[str, Any], fingerprint: dict[str, str], total: int) -> t
     """Return epoch and position of a state; errors as in `FlexibleBatchSampler.load_state_dict`."""
     if not isinstance(state, Mapping):
         raise TypeError(f"state_dict must be a mapping, got {type(state).__name__}")
-    if set(state) != _KEYS or state["version"] != _VERSION:
+    if set(state) != _KEYS or state["version"] != _VERSION or not isinstance(state["fingerprint"], Mapping):
         raise ValueError(
             f"state_dict must be one that FlexibleBatchSampler.state_dict() returned (version {_VERSION}), got keys "
             f"{sorted(map(str, state))} and version {state.get('version')!r}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data import _rounding
+from viscy_data import _reversal, _rounding
 from viscy_data._mix import below, derive
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Tickets:
         seat = below(derive(key, _SEATS), self._n_chunks).astype(np.int64)  # where the first chunk sits
         chunk = self._chunk_of(number, seat)
         place = number - self._dealt_before(chunk, self._total, seat)
-        first = (_rounding.reverse(chunk, self._bits) + seat) % self._n_chunks  # the chunk's first ticket
+        first = (_reversal.reverse(chunk, self._bits) + seat) % self._n_chunks  # the chunk's first ticket
         shuffled = self._shuffled(first, derive(key, _SHUFFLE, chunk))
         ticket = first + shuffled[np.arange(len(batch)), place] * self._n_chunks
 
@@ -95,9 +95,9 @@ class Tickets:
         # a full round gives each chunk one ticket; of the last one, the seats up to `rest` have a ticket
         rounds, rest = bound >> self._bits, bound % self._n_chunks
         first, last = self._n_chunks - seat, self._n_chunks - seat + rest  # these seats, counted from the first chunk
-        within = _rounding.reversed_below(chunk, np.minimum(last, self._n_chunks), self._bits)
-        within -= _rounding.reversed_below(chunk, first, self._bits)
-        around = _rounding.reversed_below(chunk, np.maximum(last - self._n_chunks, 0), self._bits)
+        within = _reversal.reversed_below(chunk, np.minimum(last, self._n_chunks), self._bits)
+        within -= _reversal.reversed_below(chunk, first, self._bits)
+        around = _reversal.reversed_below(chunk, np.maximum(last - self._n_chunks, 0), self._bits)
         return chunk * rounds + within + around
 
     def _shuffled(self, first: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -44,7 +44,7 @@ class AnchorIndex:
     times
         Distinct times in hours, ascending, shape (n_times,); a single NaN where the axis is off.
     time_tolerance
-        Hours by which two times may differ and count as equal: the rounding of the time column's own type.
+        Fraction of a time by which two may differ and count as equal: the rounding of the time column's own type.
     order
         Positions of the anchors sorted by (group, condition, time, position), shape (n_anchors,), dtype uint32.
     cell_start, cell_size
@@ -234,7 +234,7 @@ class AnchorIndex:
         start, size
             Slices of `order`, each of shape (n, n_conditions).
         """
-        reach = half_width + self.time_tolerance
+        reach = half_width + self.time_tolerance * (np.abs(self.times[time]) + half_width)
         first = np.searchsorted(self.times, self.times[time] - reach, side="left")
         last = np.searchsorted(self.times, self.times[time] + reach, side="right")
         n_conditions = len(self.conditions)

@@ -276,11 +276,13 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         self._epoch, self._position = 0, 0
         # ... and whether that place was chosen (at first, by set_epoch or load_state_dict), not reached by drawing.
         self._is_chosen = True
+        self._n_choices = 0
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield this rank's batches of the chosen epoch, or of the one after that last drawn from."""
         epoch, position = (self._epoch, self._position) if self._is_chosen else (self._epoch + 1, 0)
-        return EpochIterator(partial(self._draw, self._dealing(sys._getframe(1))), epoch, position)
+        draw = partial(self._draw, self._dealing(sys._getframe(1)), self._n_choices)
+        return EpochIterator(draw, epoch, position)
 
     def __len__(self) -> int:
         """Return the number of batches this rank yields in a whole epoch."""
@@ -306,7 +308,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         TypeError, ValueError
             If `k` or `epoch` is no integer or is negative.
         """
-        k = integer("k", k, at_least=0)
+        k = integer("k", k, at_least=0, at_most=2**48)
         epoch = self._epoch if epoch is None else integer("epoch", epoch, at_least=0)
         return self._composer.compose(self._plan_of(epoch), np.array([k]))[0].tolist()
 
@@ -325,7 +327,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         """
         epoch = integer("epoch", epoch, at_least=0)
         if not (self._is_chosen and epoch == self._epoch):
-            self._epoch, self._position, self._is_chosen = epoch, 0, True
+            self._choose(epoch, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the sampler is, as a small dict of plain values.
@@ -358,8 +360,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         ValueError
             If it is no such state, or is that of another table or of other options; the message says which differ.
         """
-        self._epoch, self._position = _state.load(state_dict, self._fingerprint(), self._total)
-        self._is_chosen = True
+        self._choose(*_state.load(state_dict, self._fingerprint(), self._total))
 
     @property
     def sampler(self) -> FlexibleBatchSampler:
@@ -409,22 +410,34 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             last = position + -(-(self._total - position) // dealing.step) * dealing.step
         return range(position + dealing.first, last, dealing.stride)
 
-    def _draw(self, dealing: Dealing, epoch: int, position: int) -> Iterator[tuple[int, list[int]]]:
+    def _choose(self, epoch: int, position: int) -> None:
+        """Choose the place of the next ``iter()``; iterators made before no longer move the sampler."""
+        self._epoch, self._position, self._is_chosen = epoch, position, True
+        self._n_choices += 1
+
+    def _reach(self, epoch: int, position: int, choice: int) -> None:
+        """Note how far drawing has come, unless another place was chosen since."""
+        if choice == self._n_choices:
+            self._epoch, self._position, self._is_chosen = epoch, position, False
+
+    def _draw(self, dealing: Dealing, choice: int, epoch: int, position: int) -> Iterator[tuple[int, list[int]]]:
         """Yield own batches from a position to the end of the epoch, each with the position after it."""
         if position >= self._total:
             return
-        self._epoch, self._position, self._is_chosen = epoch, position, False
+        self._reach(epoch, position, choice)
         plan = self._plan_of(epoch)
         for block in self._blocks(self._own_batches(position, dealing)):
             for batch in self._composer.compose(plan, np.array(block)).tolist():
                 position += dealing.stride
-                self._epoch, self._position = epoch, position
+                self._reach(epoch, position, choice)
                 yield position, batch
-        self._epoch, self._position = epoch, max(position, self._total)
+        self._reach(epoch, max(position, self._total), choice)
 
     def _blocks(self, numbers: range) -> Iterator[range]:
         """Cut batch numbers into blocks of growing size, so that the first batch comes soon; a short batch is alone."""
-        size, largest = 1, max(1, _SLOTS_OF_A_BLOCK // self.batch_size)
+        # a batch has as many slots, or as many parts to round, whichever are more
+        width = max(self.batch_size, 2 * len(self._index.conditions))
+        size, largest = 1, max(1, _SLOTS_OF_A_BLOCK // width)
         while numbers:
             block = numbers[:size]
             if len(block) > 1 and not self.drop_last and self._total - 1 in block:

@@ -1,0 +1,43 @@
+"""Bit reversal: numbers with their lowest bits in reversed order, and how many of a range stay below a limit so.
+
+Reversed, the numbers 0, 1, 2, ... fill their range as evenly as can be (J. G. van der Corput, 1935), and what the
+first n of them are is counted without listing them, six bits at a time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BITS = 24
+_DIGIT = 6
+_BASE = 1 << _DIGIT
+_REVERSED = np.array([int(f"{digit:06b}"[::-1], 2) for digit in range(_BASE)])
+# _BELOW[n, d]: how many of the first n digits are, reversed, less than d
+_BELOW = np.concatenate([np.zeros((1, _BASE), np.int64), np.cumsum(_REVERSED[:, None] < np.arange(_BASE), axis=0)])
+
+
+def reverse(number: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+    """Reverse the lowest `bits` (at most 24) of non-negative numbers."""
+    result = np.zeros_like(number)
+    for _ in range(BITS // _DIGIT):
+        result = (result << _DIGIT) | _REVERSED[number % _BASE]
+        number = number >> _DIGIT
+    return result >> (BITS - bits)
+
+
+def reversed_below(n: NDArray[np.int64], limit: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+    """Count the numbers 0..n-1 that, their lowest `bits` reversed, are less than `limit` (0..2**bits)."""
+    limit = limit << (BITS - bits)
+    count = np.where(limit == (1 << BITS), n, 0)
+    n_digits = -(-bits // _DIGIT)  # the others of the limit are zero
+    for shift in range(BITS - _DIGIT, BITS - _DIGIT * n_digits - 1, -_DIGIT):
+        digit = (limit >> shift) % _BASE
+        rounds, rest = n >> _DIGIT, n % _BASE
+        count = count + rounds * digit + _BELOW[rest, digit]
+        n = rounds + (_REVERSED[digit] < rest)  # numbers whose first digit ties: decided by the next
+    return count
