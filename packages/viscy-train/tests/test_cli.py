@@ -161,7 +161,9 @@ def test_a_second_demo_into_the_same_folder_is_refused(capsys, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
-@pytest.mark.parametrize("output", ["config.yaml/sub", "/dev/null", "/proc/nope/x", "null\0byte", "n" * 300, "dangling"])
+@pytest.mark.parametrize(
+    "output", ["config.yaml/sub", "/dev/null", "/proc/nope/x", "null\0byte", "n" * 300, "dangling"]
+)
 @pytest.mark.parametrize("command", ["fit", "demo"])
 def test_an_output_folder_that_cannot_be_made_is_told_in_one_line(
     monkeypatch, capsys, config_file, tmp_path, command, output

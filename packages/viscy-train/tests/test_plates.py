@@ -1,8 +1,11 @@
+import shutil
+from itertools import product
+
 import numpy as np
 import pytest
 
 from viscy_train.errors import UserError
-from viscy_train.plates import channel_indices, open_plate, positions_of_well, read_crop, write_plate
+from viscy_train.plates import channel_indices, image_of, open_plate, positions_of_well, read_crop, write_plate
 
 CHANNELS = ["Phase3D", "Virus"]
 
@@ -54,3 +57,33 @@ def test_what_is_no_plate_is_refused(tmp_path):
     (tmp_path / "empty.zarr").mkdir()
     with pytest.raises(UserError, match="is no HCS OME-Zarr plate"):
         open_plate(tmp_path / "empty.zarr")
+
+
+def damage(path, how):
+    if how == "no folder":
+        shutil.rmtree(path)
+    else:
+        metadata = next(file for file in (path / ".zattrs", path / "zarr.json", path / ".zarray") if file.exists())
+        metadata.write_text({"no json": "{", "other json": "{}"}[how])
+
+
+def read_well(path):
+    with open_plate(path) as plate:
+        channel_indices(plate, CHANNELS, path)
+        return [image_of(plate, position, path) for position in positions_of_well(plate, "A/1", path)]
+
+
+@pytest.mark.parametrize(
+    ("where", "how"),
+    [("A", "no folder"), *product(["A/1", "A/1/0", "A/1/0/0"], ["no folder", "no json", "other json"])],
+)
+def test_a_damaged_plate_is_told_with_its_name(path, where, how):
+    damage(path / where, how)
+    with pytest.raises(UserError, match=r"p\.zarr"):
+        read_well(path)
+
+
+@pytest.mark.parametrize("name", ["null\0byte", "n" * 300])
+def test_a_name_that_no_plate_can_have_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match="plate"):
+        open_plate(tmp_path / name)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from viscy_train.errors import UserError
-from viscy_train.plates import channel_indices, open_plate, positions_of_well
+from viscy_train.plates import channel_indices, image_of, open_plate, positions_of_well
 from viscy_train.tracks import read_tracks
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _cells_of_experiment(experiment: ExperimentConfig, config: Config) -> pd.Dat
 def _cells_of_position(plate: Plate, position: str, well: str, experiment: ExperimentConfig, crop: int) -> pd.DataFrame:
     path = experiment.tracks / f"{position}.csv"
     tracks = read_tracks(path).sort_values(["track_id", "t"])
-    _check_inside(tracks, plate[position]["0"].shape, crop, path)
+    _check_inside(tracks, image_of(plate, position, experiment.plate).shape, crop, path)
     hours = experiment.hours_at_start + tracks["t"] * experiment.hours_per_frame
     return tracks.assign(
         experiment=experiment.name,

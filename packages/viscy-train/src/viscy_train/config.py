@@ -256,7 +256,9 @@ class Config:
         # NumPy's and scikit-learn's generators take no larger one.
         _require(0 <= self.seed < 2**32, "seed must be in [0, 2**32)", self.seed)
         for section in ("positive", "sampler", "encoder", "training"):
-            _require(is_dataclass(getattr(self, section)), f"{section} must be a mapping of keys", getattr(self, section))
+            _require(
+                is_dataclass(getattr(self, section)), f"{section} must be a mapping of keys", getattr(self, section)
+            )
 
 
 def config_parser() -> ArgumentParser:

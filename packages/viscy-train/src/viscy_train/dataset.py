@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from viscy_train.anchors import partners_of
-from viscy_train.plates import channel_indices, open_plate, read_crop
+from viscy_train.plates import channel_indices, image_of, open_plate, read_crop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,7 @@ class CropReader:
         if experiment not in self._opened:
             path = self._plates[experiment]
             plate = open_plate(path)
-            images = {position: plate[position]["0"] for position in self._positions[experiment]}
+            images = {position: image_of(plate, position, path) for position in self._positions[experiment]}
             channels = channel_indices(plate, self._channels, path)
             self._opened[experiment] = images, channels, *_brightness(images, channels)
         return self._opened[experiment]

@@ -74,21 +74,29 @@ class RunFolder:
 
 
 def require_new(path: Path, remedy: str) -> None:
-    """Refuse a folder with something in it.
+    """Make a folder, or refuse one with something in it.
 
     Parameters
     ----------
     path : pathlib.Path
-        Folder to be written to.
+        Folder to be written to; made with its parents where it is missing.
     remedy : str
         What to do instead.
 
     Raises
     ------
     UserError
-        If it is there and not empty, or is a file.
+        If it is there and not empty, is a file, or cannot be made.
     """
-    if path.is_file():
-        raise UserError(f"{path} is a file; {remedy}")
-    if path.is_dir() and any(path.iterdir()):
+    try:
+        if path.is_file():
+            raise UserError(f"{path} is a file; {remedy}")
+        path.mkdir(parents=True, exist_ok=True)
+        filled = any(path.iterdir())
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot make the folder {str(path)!r}: {reason}; {remedy}") from error
+    if filled:
         raise UserError(f"{path} is not empty, and runs are not mixed; {remedy}")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import zarr.errors
 from iohub.ngff import Plate, open_ome_zarr
 from iohub.ngff.models import ChannelAxisMeta, SpaceAxisMeta, TimeAxisMeta
 
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -58,7 +60,11 @@ def open_plate(path: Path) -> Plate:
     UserError
         If there is no store, or it is no plate.
     """
-    if not path.exists():
+    try:
+        there = path.exists()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot look for the plate {str(path)!r}: {error}") from error
+    if not there:
         raise UserError(f"there is no plate {path}; correct `plate` of its experiment")
     try:
         return open_ome_zarr(path, layout="hcs", mode="r")
@@ -89,10 +95,42 @@ def positions_of_well(plate: Plate, well: str, path: Path) -> list[str]:
     UserError
         If the plate has no such well.
     """
-    wells = [entry.path for entry in plate.metadata.wells]
+    with _damage_told(path, "its metadata"):
+        wells = [entry.path for entry in plate.metadata.wells]
     if well not in wells:
         raise UserError(f"plate {path} has no well {well!r}; it has {', '.join(wells)}")
-    return [f"{well}/{image.path}" for image in plate[well].metadata.images]
+    with _damage_told(path, f"well {well}"):
+        return [f"{well}/{image.path}" for image in plate[well].metadata.images]
+
+
+def image_of(plate: Plate, position: str, path: Path) -> Any:
+    """Return the images of a position.
+
+    Parameters
+    ----------
+    plate : iohub.ngff.Plate
+        Where to look.
+    position : str
+        Such as ``A/1/0``.
+    path : pathlib.Path
+        Of the plate, for the message.
+
+    Returns
+    -------
+    iohub.ngff.nodes.ImageArray
+        Shape (n_frames, n_channels, n_slices, height, width).
+
+    Raises
+    ------
+    UserError
+        If the position is not there or cannot be read, or its images have other axes.
+    """
+    with _damage_told(path, f"position {position}"):
+        image = plate[position]["0"]
+        shape = image.shape
+    if len(shape) != 5:
+        raise UserError(f"images must have the axes T, C, Z, Y, X, position {position} of plate {path} has {shape}")
+    return image
 
 
 def channel_indices(plate: Plate, channels: list[str], path: Path) -> list[int]:
@@ -117,10 +155,25 @@ def channel_indices(plate: Plate, channels: list[str], path: Path) -> list[int]:
     UserError
         If the plate has no such channel.
     """
+    with _damage_told(path, "its channel names"):
+        names = list(plate.channel_names)
     for channel in channels:
-        if channel not in plate.channel_names:
-            raise UserError(f"plate {path} has no channel {channel!r}; it has {', '.join(plate.channel_names)}")
-    return [plate.channel_names.index(channel) for channel in channels]
+        if channel not in names:
+            raise UserError(f"plate {path} has no channel {channel!r}; it has {', '.join(names)}")
+    return [names.index(channel) for channel in channels]
+
+
+@contextmanager
+def _damage_told(path: Path, what: str) -> Generator[None]:
+    """Turn what iohub and zarr raise for a damaged or incomplete plate into one line."""
+    try:
+        yield
+    # A JSONDecodeError is a ValueError, as is the validation error of iohub's models.
+    except (AttributeError, IndexError, KeyError, OSError, TypeError, ValueError, zarr.errors.BaseZarrError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"plate {path} is damaged or incomplete, {what} cannot be read ({reason}); restore it or leave its well out"
+        ) from error
 
 
 def read_crop(image: Any, channels: list[int], t: int, y: float, x: float, side: int) -> NDArray[np.float32]:

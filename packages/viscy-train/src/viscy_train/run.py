@@ -42,7 +42,7 @@ def fit(config: Config, console: Console | None = None) -> RunFolder:
     Raises
     ------
     UserError
-        If the configuration asks for what is not there, or the output folder is not empty.
+        If the configuration asks for what is not there, or the output folder is not empty or cannot be made.
     """
     console = console or Console()
     began = time.monotonic()
@@ -51,7 +51,6 @@ def fit(config: Config, console: Console | None = None) -> RunFolder:
     anchors = build_anchors(config)
     sampler = make_sampler(anchors, config)
     _show_plan(anchors, config, len(sampler), console)
-    folder.path.mkdir(parents=True, exist_ok=True)
     folder.config.write_text(dump_config(config), encoding="utf-8")
     write_anchors(folder.anchors, anchors)
     console.print(f"Training on {config.training.processes} processes", highlight=False)
