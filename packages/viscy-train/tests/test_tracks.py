@@ -6,6 +6,8 @@ from viscy_train import simulation
 from viscy_train.errors import UserError
 from viscy_train.tracks import COLUMNS, read_tracks, write_tracks
 
+INTEGERS = ["track_id", "t", "id", "parent_track_id", "parent_id"]
+
 
 @pytest.fixture
 def tracks():
@@ -48,6 +50,10 @@ def broken(tracks, how):
         return tracks.assign(x=tracks["x"].astype(object).where(tracks.index != 4, "left"))
     if how == "fraction":
         return tracks.assign(t=tracks["t"] + 0.5)
+    if how == "infinite":
+        return tracks.assign(y=np.inf)
+    if how.startswith("huge "):
+        return tracks.assign(**{how.removeprefix("huge "): 1e30})
     return pd.concat([tracks, tracks.iloc[:1]])
 
 
@@ -57,8 +63,10 @@ def broken(tracks, how):
         ("no column", "lacks parent_id"),
         ("no row", "need at least one row"),
         ("missing", "'y' of tracks has no value in data row 5"),
-        ("text", "'x' of tracks must be a number, got 'left' in data row 5"),
-        ("fraction", "'t' of tracks must be an integer, got 0.5"),
+        ("text", "'x' of tracks must be a finite number, got 'left' in data row 5"),
+        ("fraction", "'t' of tracks must be an integer from .*, got 0.5 in row 1"),
+        ("infinite", "'y' of tracks must be a finite number, got inf in data row 1"),
+        *((f"huge {column}", f"'{column}' of tracks must be an integer from") for column in INTEGERS),
         ("twice", "track 1 is twice in frame 0"),
     ],
 )
@@ -78,6 +86,12 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"there is no tracks file .*nowhere\.csv"):
         read_tracks(tmp_path / "nowhere.csv")
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "tracks").touch()
+    with pytest.raises(UserError, match="must be a folder of CSVs"):
+        read_tracks(tmp_path / "tracks" / "A" / "0.csv")
 
 
 def test_the_columns_are_those_of_the_format():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ["track_id", "t", "y", "x", "id", "parent_track_id", "parent_id"]
 _INTEGERS = ["track_id", "t", "id", "parent_track_id", "parent_id"]
+# Integers beyond this are not exact as floats, which is what a column with a decimal point holds.
+_MOST = 2**53
 
 
 def write_tracks(path: Path, tracks: pd.DataFrame) -> None:
@@ -64,8 +66,12 @@ def _read_csv(path: Path) -> pd.DataFrame:
         return pd.read_csv(path)
     except FileNotFoundError:
         raise UserError(f"there is no tracks file {path}; each position of a well that is used needs one") from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no CSV of tracks: {error}".replace("\n", " ").strip()) from None
+    except (OSError, ValueError) as error:
+        # As where `tracks` names a file: nothing lies below one.
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read {path}, {reason}; `tracks` of an experiment must be a folder of CSVs") from None
 
 
 def _checked_values(path: Path, tracks: pd.DataFrame) -> pd.DataFrame:
@@ -74,17 +80,24 @@ def _checked_values(path: Path, tracks: pd.DataFrame) -> pd.DataFrame:
         bad = np.flatnonzero(~np.isfinite(numbers[column].to_numpy(dtype=float)))
         if len(bad):
             value = tracks[column].iloc[bad[0]]
-            what = "has no value" if pd.isna(value) else f"must be a number, got {value!r}"
+            what = "has no value" if pd.isna(value) else f"must be a finite number, got {_plain(value)!r}"
             raise UserError(f"column {column!r} of tracks {what} in data row {bad[0] + 1} of {path} ({len(bad)} such)")
     for column in _INTEGERS:
-        bad = np.flatnonzero(numbers[column] % 1)
+        values = numbers[column].to_numpy(dtype=float)
+        bad = np.flatnonzero((values % 1 != 0) | (np.abs(values) > _MOST))
         if len(bad):
-            value = numbers[column].iloc[bad[0]]
+            value = _plain(numbers[column].iloc[bad[0]])
             raise UserError(
-                f"column {column!r} of tracks must be an integer, got {value} in row {bad[0] + 1} of {path}"
+                f"column {column!r} of tracks must be an integer from -2**53 to 2**53, got {value} in row "
+                f"{bad[0] + 1} of {path}"
             )
     twice = np.flatnonzero(numbers.duplicated(["track_id", "t"]))
     if len(twice):
         track, frame = numbers[["track_id", "t"]].iloc[twice[0]].astype(int)
         raise UserError(f"a track must be once in a frame, track {track} is twice in frame {frame} of {path}")
     return numbers.astype(dict.fromkeys(_INTEGERS, "int64") | {"y": "float64", "x": "float64"})
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy scalar as a Python one, so that a message shows it without its type."""
+    return value.item() if isinstance(value, np.generic) else value
