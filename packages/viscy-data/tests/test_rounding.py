@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from viscy_data._focus import focal_slots
 from viscy_data._mix import derive, epoch_key
-from viscy_data._rounding import BITS, UNIT, beside, cumulative, offset, slots_before, whole_slots
+from viscy_data._rounding import BITS, UNIT, Offsets, beside, cumulative, slots_before, whole_slots
 
 quotas = st.lists(st.floats(0, 1), min_size=1, max_size=12).filter(lambda parts: sum(parts) > 1e-3)
 
@@ -39,6 +39,7 @@ def test_whole_quotas_stay_whole_in_spite_of_floating_point():
 
 
 KEY = derive(epoch_key(0, 0), 1)
+OFFSETS = Offsets(2**18, derive(epoch_key(0, 0), 2))
 
 
 def keys(n):
@@ -49,7 +50,7 @@ def keys(n):
 def test_every_part_gets_its_quota_on_average(n_turns):
     bound = bounds_of([0.1, 0.25, 0.3, 0.35], 8)
     turns = np.arange(n_turns)
-    slots = whole_slots(np.repeat(bound, n_turns, axis=0), offset(turns, keys(n_turns)))
+    slots = whole_slots(np.repeat(bound, n_turns, axis=0), OFFSETS.of(turns, keys(n_turns)))
     # the offsets of 2**m turns are 2**m equal steps, so a part's mean is off by one step at most
     assert np.abs(slots.mean(axis=0) - np.diff(bound)[0] / UNIT).max() <= 1 / n_turns
 
@@ -58,8 +59,8 @@ def test_every_part_gets_its_quota_on_average(n_turns):
 def test_slots_before_a_turn_are_the_sum_over_earlier_turns(parts, total, first):
     bound = bounds_of(parts, total)
     turns = np.arange(first, first + 150)
-    summed = whole_slots(np.repeat(bound, 150, axis=0), offset(turns, keys(150))).sum(axis=0)
-    before = [slots_before(bound, np.array([turn]), KEY)[0] for turn in (first, first + 150)]
+    summed = whole_slots(np.repeat(bound, 150, axis=0), OFFSETS.of(turns, keys(150))).sum(axis=0)
+    before = [slots_before(bound, np.array([turn]), OFFSETS, KEY)[0] for turn in (first, first + 150)]
     assert (before[1] - before[0]).tolist() == summed.tolist()
 
 
@@ -68,19 +69,19 @@ def test_every_nth_turn_gets_the_quota_on_average_too(stride):
     """What a rank sees; 2048 turns, within five standard errors of independent offsets."""
     bound = bounds_of([0.1, 0.25, 0.3, 0.35], 8)
     turns = np.arange(0, 2048 * stride, stride)
-    slots = whole_slots(np.repeat(bound, 2048, axis=0), offset(turns, keys(2048)))
+    slots = whole_slots(np.repeat(bound, 2048, axis=0), OFFSETS.of(turns, keys(2048)))
     assert np.abs(slots.mean(axis=0) - np.diff(bound)[0] / UNIT).max() < 5 * 0.5 / 2048**0.5
 
 
 def test_offsets_of_aligned_turns_fill_equal_intervals():
     turns = np.arange(4096)
-    values = offset(turns, keys(4096))
+    values = OFFSETS.of(turns, keys(4096))
     assert sorted(values >> (BITS - 12)) == list(range(4096))
     assert sorted(values[1024:1088] >> (BITS - 6)) == list(range(64))
 
 
 def test_slots_before_turn_zero_are_none():
-    assert slots_before(bounds_of([0.3, 0.7], 11), np.array([0]), KEY).tolist() == [[0, 0]]
+    assert slots_before(bounds_of([0.3, 0.7], 11), np.array([0]), OFFSETS, KEY).tolist() == [[0, 0]]
 
 
 @given(quotas, st.integers(1, 300), st.floats(0, 1), st.integers(0, UNIT - 1), st.integers(0, UNIT - 1))

@@ -1,7 +1,7 @@
 """A block: many batches composed at once by array operations.
 
-Quotas are rounded to slots, slots are gathered in parts with a pool each, every part is dealt cards, cards become rows
-of the sorted anchors, and the slots of each batch are put in random order.
+Quotas are rounded to slots, slots are gathered in parts with a pool of rows each, every part is filled from its pool,
+rows of the sorted anchors become positions, and the slots of each batch are put in random order.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from viscy_data._deal import Hands
 from viscy_data._deck import Decks
-from viscy_data._epoch import Epoch, Purpose
+from viscy_data._draw import drawn_rows
+from viscy_data._epoch import Epoch, Stream
 from viscy_data._focus import focal_slots, keep_clear_of_focal
-from viscy_data._mix import derive
+from viscy_data._leak import Leak
+from viscy_data._mix import derive, half_words
 from viscy_data._parts import Kind, Parts, Pools
 from viscy_data._rounding import BITS
 
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
     from viscy_data._tickets import Turns
     from viscy_data.index import AnchorIndex
 
-_LOW_HALF = np.uint64(0xFFFFFFFF)
+# What batches are planned with is small and wants many at once, their slots are many and want to stay in the cache.
+_SLOTS_AT_ONCE = 2**16
+_HALF_WORD = np.uint64(32)
 
 
 class BlockComposer:
@@ -40,11 +45,9 @@ class BlockComposer:
     def __init__(self, index: AnchorIndex, quotas: Quotas, options: SamplerOptions) -> None:
         self._index = index
         self._options = options
-        self._leak_pool = quotas.leak_pool
+        self._leak = Leak(index, quotas)
+        self._leaks = bool(quotas.leaky.any())
         self._group_times, self._group_times_start = index.times_of_groups()
-        # the rows that may leak, listed condition by condition and in each group by group: where each cell starts
-        self._source = (index.cell_size * (quotas.group_share > 0)[:, None]).T
-        self._source_start = (np.cumsum(self._source) - self._source.ravel()).reshape(self._source.shape)
 
     def compose(self, epoch: Epoch, batch: NDArray[np.int64]) -> NDArray[np.uint32]:
         """Compose batches that have equally many slots.
@@ -63,96 +66,80 @@ class BlockComposer:
         """
         n_slots = epoch.slots_of(int(batch[0]))
         turns = epoch.turns(batch)
-        key = derive(epoch.key, Purpose.BATCHES, batch)
+        streams = epoch.streams(batch)
+        parts = self._parts(epoch, turns, streams, n_slots)
+        positions = np.empty((len(batch), n_slots), np.uint32)
+        step = max(1, _SLOTS_AT_ONCE // n_slots)
+        for first in range(0, len(batch), step):
+            some = slice(first, first + step)
+            rows = self._rows(epoch, turns.of_batches(some), parts.of_batches(some), streams[some])
+            positions[some] = _in_random_order(self._index.order.take(rows, mode="clip"), streams[some])
+        return positions
+
+    def _parts(self, epoch: Epoch, turns: Turns, streams: NDArray[np.uint64], n_slots: int) -> Parts:
+        """Return what batches consist of."""
         primary, leak = epoch.slots(turns, n_slots)
-        if self._options.enriched:
-            quota = epoch.primary_quota(turns, n_slots)
-            pools = self._focal_and_global(epoch, turns, key, primary, quota)
-        else:
-            pools = [self._dealt(epoch, turns, primary)]
-        parts = Parts.of([*pools, self._leaked(turns, key, leak)])
-        cards = parts.cards()
-        if self._options.enriched:
-            keep_clear_of_focal(parts, cards)
-        rows = self._rows(turns, parts, cards).reshape(len(batch), n_slots)
-        return self._index.order[_in_random_order(rows, key)]
-
-    def _dealt(self, epoch: Epoch, turns: Turns, slots: NDArray[np.int64]) -> Pools:
-        """Primary slots without enrichment: each cell is one deck for the whole epoch, dealt on from turn to turn."""
-        size = self._index.cell_size[turns.group]
-        n_conditions = size.shape[1]
-        cell = turns.group[:, None] * n_conditions + np.arange(n_conditions)
-        return Pools(
-            kind=Kind.DEALT,
-            start=self._index.cell_start[turns.group],
-            size=size,
-            slots=slots,
-            first=epoch.dealt_before(turns) % np.maximum(size, 1),
-            key=derive(epoch.key, Purpose.CARDS, cell),
-        )
-
-    def _focal_and_global(
-        self, epoch: Epoch, turns: Turns, key: NDArray[np.uint64], slots: NDArray[np.int64], quota: NDArray[np.int64]
-    ) -> list[Pools]:
-        """Primary slots with enrichment; a condition with no row in the focal window draws all from its whole cell."""
-        options = self._options
-        start, size = self._index.window(turns.group, self._focal_time(epoch, turns), options.temporal_window_hours)
-        offset = (derive(key, Purpose.FOCUS) >> np.uint64(64 - BITS)).astype(np.int64)
-        focal = focal_slots(slots, quota, 1 - options.temporal_global_fraction, offset)
-        focal = np.where(size > 0, focal, 0)
         cell_start, cell_size = self._index.cell_start[turns.group], self._index.cell_size[turns.group]
-        return [
-            _fresh(Kind.FOCAL, start, size, focal, key),
-            _fresh(Kind.GLOBAL, cell_start, cell_size, slots - focal, key),
-        ]
+        if self._options.enriched:
+            start, size = self._focal_window(epoch, turns)
+            quota = epoch.primary_quota(turns, n_slots)
+            offset = (streams[:, Stream.FOCUS] >> np.uint64(64 - BITS)).astype(np.int64)
+            focal = focal_slots(primary, quota, 1 - self._options.temporal_global_fraction, offset)
+            focal *= size > 0  # a condition with no row in the focal window draws all from its whole cell
+            pools = [Pools(Kind.FOCAL, start, size, focal), Pools(Kind.GLOBAL, cell_start, cell_size, primary - focal)]
+        else:
+            pools = [Pools(Kind.DEALT, cell_start, cell_size, primary)]
+        if self._leaks:
+            pools.append(self._leak.pools(turns.group, leak))
+        return Parts.of(pools)
 
-    def _leaked(self, turns: Turns, key: NDArray[np.uint64], slots: NDArray[np.int64]) -> Pools:
-        size = self._leak_pool[turns.group]
-        return _fresh(Kind.LEAK, np.zeros_like(size), size, slots, key)
-
-    def _focal_time(self, epoch: Epoch, turns: Turns) -> NDArray[np.int64]:
-        """Return the index of each batch's focal time: a group's times take turns, each round in a new order."""
+    def _focal_window(self, epoch: Epoch, turns: Turns) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows around each batch's focal time: a group's times take turns, each round in a new order."""
         start = self._group_times_start[turns.group]
         n_times = self._group_times_start[turns.group + 1] - start
-        rounds, place = turns.turn // n_times, turns.turn % n_times
-        decks = Decks.keyed(n_times, derive(epoch.key, Purpose.FOCUS, turns.group, rounds))
-        return self._group_times[start + decks.card(place)]
+        rounds, place = np.divmod(turns.turn, n_times)
+        # batches of the same round share its deck
+        key, first, deck = np.unique(epoch.focus_key(turns, rounds), return_index=True, return_inverse=True)
+        decks = Decks.keyed(n_times[first], key).take(deck)
+        focal_time = self._group_times[start + decks.card(place)]
+        return self._index.window(turns.group, focal_time, self._options.temporal_window_hours)
 
-    def _rows(self, turns: Turns, parts: Parts, cards: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the row of the sorted anchors that each card stands for, shape (n_slots,)."""
-        rows = np.repeat(parts.start, parts.slots) + cards
-        leaked = np.flatnonzero(np.repeat(parts.kind == Kind.LEAK, parts.slots))
-        if leaked.size:
-            part = parts.of_slots()[leaked]
-            rows[leaked] = self._leaked_rows(turns.group[parts.batch[part]], parts.condition[part], cards[leaked])
+    def _rows(self, epoch: Epoch, turns: Turns, parts: Parts, streams: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Return rows of the sorted anchors, shape (n_batches, n_slots).
+
+        Without enrichment a cell is one deck for the whole epoch, dealt on from turn to turn. With it rows are drawn;
+        in batches that have a pool with few rows, they are dealt as well, from decks of the batch's own.
+        """
+        if not self._options.enriched:
+            return self._dealt_rows(epoch, turns, parts, streams)
+        roomy = parts.are_roomy()
+        if roomy.all():
+            return drawn_rows(parts, self._leak, streams[:, Stream.DRAWS])
+        rows = np.empty((len(parts), parts.slots[0].sum()), np.int64)
+        rows[~roomy] = self._dealt_rows(epoch, turns.of_batches(~roomy), parts.of_batches(~roomy), streams[~roomy])
+        if roomy.any():
+            rows[roomy] = drawn_rows(parts.of_batches(roomy), self._leak, streams[roomy, Stream.DRAWS])
         return rows
 
-    def _leaked_rows(
-        self, group: NDArray[np.int64], condition: NDArray[np.int64], card: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Return rows of a condition in all groups but one: the card counts them, skipping the group's own."""
-        number = self._source_start[condition, 0] + card
-        number += np.where(number >= self._source_start[condition, group], self._source[condition, group], 0)
-        cell = np.searchsorted(self._source_start.ravel(), number, side="right") - 1
-        return self._index.cell_start.T.ravel()[cell] + number - self._source_start.ravel()[cell]
+    def _dealt_rows(self, epoch: Epoch, turns: Turns, parts: Parts, streams: NDArray[np.uint64]) -> NDArray[np.int64]:
+        first = np.zeros_like(parts.slots)
+        condition = np.arange(parts.slots.shape[2])
+        deck_key = derive(streams[:, Stream.CARDS, None, None], np.array(parts.kinds)[:, None], condition)
+        if parts.kinds[0] == Kind.DEALT:
+            first[:, 0] = epoch.dealt_before(turns) % np.maximum(parts.size[:, 0], 1)
+            deck_key[:, 0] = epoch.deck_key(turns.group[:, None] * len(condition) + condition)
+        hands = Hands.of(parts, first, deck_key)
+        cards = hands.cards()
+        if Kind.GLOBAL in parts.kinds:
+            keep_clear_of_focal(hands, cards)
+        cards += parts.of_slots(parts.start)
+        return self._leak.rows(cards, parts.of_slots(parts.own)).reshape(len(parts), -1)
 
 
-def _fresh(
-    kind: Kind,
-    start: NDArray[np.int64],
-    size: NDArray[np.int64],
-    slots: NDArray[np.int64],
-    key: NDArray[np.uint64],
-) -> Pools:
-    """Make pools whose decks are used in one batch only, so that draws are independent between batches."""
-    deck_key = derive(key[:, None], Purpose.CARDS, kind, np.arange(size.shape[1]))
-    return Pools(kind=kind, start=start, size=size, slots=slots, first=np.zeros_like(slots), key=deck_key)
-
-
-def _in_random_order(rows: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Shuffle the slots of each batch: sort random words that carry the rows in their lower half."""
-    words = derive(derive(key, Purpose.ORDER)[:, None], np.arange(rows.shape[1]))
-    words &= ~_LOW_HALF
-    words |= rows.astype(np.uint64)
+def _in_random_order(positions: NDArray[np.uint32], streams: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Shuffle the slots of each batch: sort random words that carry the positions in their lower half."""
+    words = half_words(streams[:, Stream.ORDER], positions.shape[1]).astype(np.uint64)
+    words <<= _HALF_WORD
+    words |= positions
     words.sort(axis=1)
-    return (words & _LOW_HALF).astype(np.int64)
+    return words.astype(np.uint32)

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._mix import below, derive
+from viscy_data._mix import SHUFFLED, below, derive, shuffled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
 
-SMALL = 128
-_ROTATION, _SORT = range(2)
+SMALL = SHUFFLED
+_ROTATION = 0
 _HALF_WORD = np.uint32(16)
 _FOLD = np.uint32(15)
 _SCRAMBLE = np.uint32(0x85EBCA6B)
@@ -45,8 +45,8 @@ class Decks:
     rotation: NDArray[np.uint32]
     small_row: NDArray[np.int32]
     """Row of `small` that holds the deck, -1 for a large one; shape (n_decks,)."""
-    small: NDArray[np.intp]
-    """The cards of the small decks in order, shape (n_small_decks, SMALL)."""
+    small: NDArray[np.uint8]
+    """The cards of the small decks in order, shape (n_small_decks, cards of the largest)."""
 
     @classmethod
     def keyed(cls, size: ArrayLike, key: NDArray[np.uint64]) -> Decks:
@@ -76,10 +76,13 @@ class Decks:
     def card(self, place: ArrayLike) -> NDArray[np.uint32]:
         """Return the card that lies at `place` (0..size-1) of each deck, shape (n_decks,)."""
         place = np.asarray(place).astype(np.uint32)
-        card = _add_modulo(self._walk(place, _encrypt), self.rotation, self.size)
-        shuffled = np.flatnonzero(self.small_row >= 0)
-        if shuffled.size:
-            card[shuffled] = self.small[self.small_row[shuffled], place[shuffled]]
+        large, small = np.flatnonzero(self.small_row < 0), np.flatnonzero(self.small_row >= 0)
+        if not small.size:
+            return self._large_card(place)
+        card = np.empty_like(place)
+        card[small] = self.small[self.small_row[small], place[small]]
+        if large.size:
+            card[large] = self.take(large)._large_card(place[large])
         return card
 
     def place(self, card: ArrayLike) -> NDArray[np.uint32]:
@@ -91,6 +94,9 @@ class Decks:
             place[shuffled] = np.argsort(self.small, axis=1)[self.small_row[shuffled], card[shuffled]]
         return place
 
+    def _large_card(self, place: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        return _add_modulo(self._walk(place, _encrypt), self.rotation, self.size)
+
     def _walk(self, value: NDArray[np.uint32], step: Callable) -> NDArray[np.uint32]:
         value = step(self, value)
         outside = np.flatnonzero(value >= self.size)
@@ -100,12 +106,9 @@ class Decks:
         return value
 
 
-def _shuffled(size: NDArray[np.uint64], key: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Shuffle decks of at most SMALL cards, shape (n_decks, SMALL); the cards from `size` on stay at the end."""
-    card = np.arange(SMALL)
-    word = derive(key[:, None], _SORT, card)
-    word[card >= size[:, None]] = np.iinfo(np.uint64).max
-    return np.argsort(word, axis=1, kind="stable")
+def _shuffled(size: NDArray[np.uint64], key: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Shuffle decks of at most SMALL cards, shape (n_decks, cards of the largest)."""
+    return shuffled(key, int(size.max(initial=0)), size)
 
 
 def _encrypt(decks: Decks, value: NDArray[np.uint32]) -> NDArray[np.uint32]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Purpose(IntEnum):
-    """What random words are for: part of their address, below the key of an epoch or a batch."""
+    """What the random words of an epoch are for: part of their address, below the key of the epoch."""
 
     TICKETS = 0
     SHARES = 1
@@ -34,8 +34,16 @@ class Purpose(IntEnum):
     FOCUS = 4
     CARDS = 5
     BATCHES = 6
-    ORDER = 7
-    LEAK = 8
+    LEAK = 7
+
+
+class Stream(IntEnum):
+    """What the random words of a batch are for: part of their address, below the key of the batch."""
+
+    FOCUS = 0
+    DRAWS = 1
+    CARDS = 2
+    ORDER = 3
 
 
 class Epoch:
@@ -50,8 +58,6 @@ class Epoch:
 
     Attributes
     ----------
-    key
-        Root of the epoch's randomness, shape (1,).
     total
         Number of batches in a lap, the short one included.
     short_slots
@@ -62,16 +68,20 @@ class Epoch:
     """
 
     def __init__(self, index: AnchorIndex, quotas: Quotas, options: SamplerOptions, epoch: int) -> None:
-        self.key = epoch_key(options.seed, epoch)
+        self._key = derive(epoch_key(options.seed, epoch), np.arange(len(Purpose)))
         self.n_slots = options.batch_size
         self.short_slots = 0 if options.drop_last else len(index) % options.batch_size
         self.total = len(index) // options.batch_size + (self.short_slots > 0)
-        words = derive(self.key, Purpose.CONDITIONS, np.arange(len(index.conditions)))
+        words = derive(self._key[Purpose.CONDITIONS], np.arange(len(index.conditions)))
         self.condition_order = np.argsort(words, kind="stable")
+        self._place = np.argsort(self.condition_order)
         self._quotas = quotas
         self._shared, self._has_even_leak = quotas.shared, quotas.has_even_leak
-        self._tickets = Tickets(quotas.group_share, self.total, self._share_offset(), derive(self.key, Purpose.TICKETS))
-        self._offset_key = derive(self.key, Purpose.ROUNDING, np.arange(len(index.groups)))
+        tickets_key = self._key[Purpose.TICKETS, None]
+        self._tickets = Tickets(quotas.group_share, self.total, self._share_offset(), tickets_key)
+        group = np.arange(len(index.groups))
+        self._offset_key, self._focus_key = derive(self._key[[Purpose.ROUNDING, Purpose.FOCUS], None], group)
+        self._offsets = _rounding.Offsets(self._tickets.longest_run, self._key[Purpose.ROUNDING, None])
         self._bound = self._part_bounds(self.n_slots)
         self._short_bound = self._part_bounds(self.short_slots)
         self._spared = self._spared_by_short_batch()
@@ -83,6 +93,10 @@ class Epoch:
     def turns(self, batch: NDArray[np.int64]) -> Turns:
         """Return group and turn of batches, by their numbers; shape (n_batches,)."""
         return self._tickets.turns(batch)
+
+    def streams(self, batch: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Return the keys of all that is random in batches, by their numbers; shape (n_batches, len(Stream))."""
+        return derive(derive(self._key[Purpose.BATCHES], batch)[:, None], np.arange(len(Stream)))
 
     def slots(self, turns: Turns, n_slots: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Round the quotas of batches to whole slots.
@@ -114,9 +128,17 @@ class Epoch:
         Where all conditions have equal shares, their totals then are the floor or the ceiling of their quotas as well.
         """
         place = np.ix_(even, self._shared)
-        key = derive(self.key, Purpose.LEAK, turns.group[even], turns.turn[even])
+        key = derive(self._key[Purpose.LEAK], turns.group[even], turns.turn[even])
         words = derive(key[:, None], self._shared)
         leak[place] = _rounding.beside(primary[place], leak[even].sum(axis=1), words)
+
+    def deck_key(self, cell: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Return the keys of the decks that cells are for the whole epoch, in the shape of `cell`."""
+        return derive(self._key[Purpose.CARDS], cell)
+
+    def focus_key(self, turns: Turns, rounds: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Return the key of the order in which a group's times are focal in one round, shape (n_batches,)."""
+        return derive(self._focus_key[turns.group], rounds)
 
     def primary_quota(self, turns: Turns, n_slots: int) -> NDArray[np.int64]:
         """Return the primary quota of each condition in units of 2**-24 of a slot, shape (n_batches, n_conditions)."""
@@ -125,7 +147,8 @@ class Epoch:
 
     def dealt_before(self, turns: Turns) -> NDArray[np.int64]:
         """Return the primary slots of each condition in the group's earlier turns, shape (n_batches, n_conditions)."""
-        before = _rounding.slots_before(self._bound[turns.group], turns.turn, self._offset_key[turns.group])
+        key = self._offset_key[turns.group]
+        before = _rounding.slots_before(self._bound[turns.group], turns.turn, self._offsets, key)
         dealt = self._by_condition(before)[0]
         if self._spared:
             short, slots = self._spared
@@ -152,13 +175,11 @@ class Epoch:
 
     def _by_condition(self, parts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Put parts that are laid out as in `_part_bounds` in the order of the condition codes."""
-        n_conditions = len(self.condition_order)
-        place = np.argsort(self.condition_order)
-        return parts[:, place], parts[:, ::-1][:, :n_conditions][:, place]
+        return parts[:, self._place], parts[:, -1 - self._place]
 
     def _offset(self, turns: Turns) -> NDArray[np.int64]:
-        return _rounding.offset(turns.turn, self._offset_key[turns.group])
+        return self._offsets.of(turns.turn, self._offset_key[turns.group])
 
     def _share_offset(self) -> NDArray[np.int64]:
         """Return which way the groups' shares are rounded: a random fraction in units of 2**-24."""
-        return (derive(self.key, Purpose.SHARES) >> np.uint64(64 - _rounding.BITS)).astype(np.int64)
+        return (self._key[Purpose.SHARES, None] >> np.uint64(64 - _rounding.BITS)).astype(np.int64)

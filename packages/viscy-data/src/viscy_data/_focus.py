@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._parts import Kind, Parts
+from viscy_data._parts import Kind
 from viscy_data._rounding import BITS, UNIT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from viscy_data._deal import Hands
 
 
 def focal_slots(
@@ -50,46 +52,46 @@ def focal_slots(
     return (focal >> BITS) + np.diff((bound + offset[:, None]) >> BITS, axis=1)
 
 
-def keep_clear_of_focal(parts: Parts, cards: NDArray[np.int64]) -> None:
+def keep_clear_of_focal(hands: Hands, cards: NDArray[np.int64]) -> None:
     """Change the cards of global slots, in place, so that they repeat no focal anchor while there are others.
 
     A global slot whose card is one that a focal slot of the same cell holds takes the next card of its deck instead.
     Whether a card is held is read off its place in the focal deck. Once a cell is used up, its deck starts over.
     """
-    parts_of_slots = parts.of_slots()
+    hand_of_slot = hands.of_slots()
     # rows of the pool that no focal slot holds
-    held = np.minimum(parts.size, parts.slots)[parts.sibling]
-    has_focal = (parts.kind == Kind.GLOBAL) & (parts.sibling >= 0)
-    clear = np.where(has_focal, parts.size - held, 0)
-    slots = np.flatnonzero(has_focal[parts_of_slots])
-    number = parts.slot_numbers()[slots]
+    held = np.minimum(hands.size, hands.slots)[hands.sibling]
+    has_focal = (hands.kind == Kind.GLOBAL) & (hands.sibling >= 0)
+    clear = np.where(has_focal, hands.size - held, 0)
+    slots = np.flatnonzero(has_focal[hand_of_slot])
+    number = hands.slot_numbers()[slots]
 
-    late = number >= clear[parts_of_slots[slots]]
-    _take_cards(parts, cards, slots[late], (number - clear[parts_of_slots[slots]])[late])
+    late = number >= clear[hand_of_slot[slots]]
+    _take_cards(hands, cards, slots[late], (number - clear[hand_of_slot[slots]])[late])
 
-    next_place = np.minimum(parts.slots, clear)
-    slots = _held_by_focal(parts, cards, slots[~late], parts_of_slots)
+    next_place = np.minimum(hands.slots, clear)
+    slots = _held_by_focal(hands, cards, slots[~late], hand_of_slot)
     while slots.size:
-        part, first, count = np.unique(parts_of_slots[slots], return_index=True, return_counts=True)
+        hand, first, count = np.unique(hand_of_slot[slots], return_index=True, return_counts=True)
         rank = np.arange(len(slots)) - np.repeat(first, count)
-        _take_cards(parts, cards, slots, np.repeat(next_place[part], count) + rank)
-        next_place[part] += count
-        slots = _held_by_focal(parts, cards, slots, parts_of_slots)
+        _take_cards(hands, cards, slots, np.repeat(next_place[hand], count) + rank)
+        next_place[hand] += count
+        slots = _held_by_focal(hands, cards, slots, hand_of_slot)
 
 
-def _take_cards(parts: Parts, cards: NDArray[np.int64], slots: NDArray[np.int64], place: NDArray[np.int64]) -> None:
+def _take_cards(hands: Hands, cards: NDArray[np.int64], slots: NDArray[np.int64], place: NDArray[np.int64]) -> None:
     if slots.size:
-        decks = parts.decks.take(parts.of_slots()[slots])
+        decks = hands.decks.take(hands.of_slots()[slots])
         cards[slots] = decks.card(place % decks.size)
 
 
 def _held_by_focal(
-    parts: Parts, cards: NDArray[np.int64], slots: NDArray[np.int64], parts_of_slots: NDArray[np.int64]
+    hands: Hands, cards: NDArray[np.int64], slots: NDArray[np.int64], hand_of_slot: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return those of some global slots whose card a focal slot holds."""
-    part = parts_of_slots[slots]
-    focal = parts.sibling[part]
-    card = cards[slots] + (parts.start[part] - parts.start[focal])
-    inside = np.flatnonzero((card >= 0) & (card < parts.size[focal]))
+    hand = hand_of_slot[slots]
+    focal = hands.sibling[hand]
+    card = cards[slots] + (hands.start[hand] - hands.start[focal])
+    inside = np.flatnonzero((card >= 0) & (card < hands.size[focal]))
     slots, focal, card = slots[inside], focal[inside], card[inside]
-    return slots[parts.decks.take(focal).place(card) < parts.slots[focal]]
+    return slots[hands.decks.take(focal).place(card) < hands.slots[focal]]

@@ -1,21 +1,24 @@
-"""A part: so many slots of one batch, filled from one pool of rows by the cards of one deck."""
+"""A part: so many slots of one batch, filled from one pool of rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._deck import Decks
-
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+# A pool of so many rows a slot is roomy: of the rows drawn from it at random, few are drawn twice.
+_ROOM = 4
 
 
 class Kind(IntEnum):
-    """What the slots of a part are; the numbers go into the key of the part's deck."""
+    """What the slots of a part are; the numbers go into the keys of decks."""
 
     FOCAL = 0
     GLOBAL = 1
@@ -25,73 +28,55 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pools:
-    """The pools of one kind of part in every batch of a block, each field of shape (n_batches, n_conditions)."""
+    """The pools of one kind of part in every batch of a block, each array of shape (n_batches, n_conditions)."""
 
     kind: Kind
     start: NDArray[np.int64]
-    """Where the pool starts in the sorted anchors; for LEAK, whose pools are not one slice, not used."""
+    """Number of the pool's first row: in the sorted anchors, or, for LEAK, in the numbering of `Leak`."""
     size: NDArray[np.int64]
     """Rows of the pool."""
     slots: NDArray[np.int64]
     """Slots to fill; 0 where the pool is empty."""
-    first: NDArray[np.int64]
-    """Place in the deck of the first slot's card."""
-    key: NDArray[np.uint64]
-    """Key of the deck."""
+    own: NDArray[np.int64] | int = -1
+    """For LEAK: the cell that is left out, as `Leak` numbers cells; -1 for others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parts:
-    """All parts of a block that fill a slot, batch by batch; each field but `decks` of shape (n_parts,)."""
+    """All parts of a block of batches; each array of shape (n_batches, n_kinds, n_conditions).
 
-    batch: NDArray[np.int64]
-    kind: NDArray[np.int64]
-    condition: NDArray[np.int64]
+    The slots of a batch are laid out part by part, in this order.
+    """
+
+    kinds: tuple[Kind, ...]
     start: NDArray[np.int64]
     size: NDArray[np.int64]
     slots: NDArray[np.int64]
-    first: NDArray[np.int64]
-    sibling: NDArray[np.int64]
-    """The part of the kind before, in the same batch and condition: of a GLOBAL part the FOCAL one; -1 if none."""
-    decks: Decks
+    own: NDArray[np.int64]
 
     @classmethod
-    def of(cls, pools: list[Pools]) -> Parts:
-        """List the parts of the given kinds."""
-        slots = np.stack([pool.slots for pool in pools], axis=1)
-        kept = np.flatnonzero(slots)
-        batch, kind, condition = np.unravel_index(kept, slots.shape)
-        number = np.full(slots.size, -1)
-        number[kept] = np.arange(len(kept))
-        before = kept - slots.shape[2]
-        start, size, first, key = (
-            np.stack([getattr(pool, name) for pool in pools], axis=1).ravel()[kept]
-            for name in ("start", "size", "first", "key")
-        )
-        return cls(
-            batch=batch,
-            kind=np.array([pool.kind for pool in pools])[kind],
-            condition=condition,
-            start=start,
-            size=size,
-            slots=slots.ravel()[kept],
-            first=first,
-            sibling=np.where(kind > 0, number[before], -1),
-            decks=Decks.keyed(size, key),
-        )
+    def of(cls, pools: Sequence[Pools]) -> Parts:
+        """Put the pools of all kinds beside each other."""
+        start, size, slots, own = np.empty((4, len(pools[0].slots), len(pools), pools[0].slots.shape[1]), np.int64)
+        for at, pool in enumerate(pools):
+            start[:, at], size[:, at], slots[:, at], own[:, at] = pool.start, pool.size, pool.slots, pool.own
+        return cls(tuple(pool.kind for pool in pools), start, size, slots, own)
 
-    def of_slots(self) -> NDArray[np.int64]:
-        """Return the part that each slot is of, shape (n_slots,)."""
-        return np.repeat(np.arange(len(self.slots)), self.slots)
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.slots)
 
-    def slot_numbers(self) -> NDArray[np.int64]:
-        """Return the number of each slot within its part, from 0, shape (n_slots,)."""
-        return np.arange(self.slots.sum()) - np.repeat(np.cumsum(self.slots) - self.slots, self.slots)
+    def of_batches(self, which: NDArray | slice) -> Parts:
+        """Return the parts of some of the batches."""
+        return replace(self, **{name: getattr(self, name)[which] for name in ("start", "size", "slots", "own")})
 
-    def cards(self) -> NDArray[np.int64]:
-        """Return the card of each slot, shape (n_slots,): consecutive ones, round and round the deck."""
-        place = np.repeat(self.first, self.slots) + self.slot_numbers()
-        decks = self.decks.repeat(self.slots)
-        beyond = np.flatnonzero(place >= decks.size)
-        place[beyond] %= decks.size[beyond]
-        return decks.card(place).astype(np.int64)
+    def of_slots(self, values: NDArray) -> NDArray:
+        """Return for each slot the value of its part, shape (n_batches * n_slots,)."""
+        return np.repeat(values.ravel(), self.slots.ravel())
+
+    def are_roomy(self) -> NDArray[np.bool_]:
+        """Say of each batch with focal and global slots whether all its pools are roomy, shape (n_batches,)."""
+        focal, rest = (self.kinds.index(kind) for kind in (Kind.FOCAL, Kind.GLOBAL))
+        needed = self.slots.copy()
+        needed[:, rest] += self.slots[:, focal]  # the pool of the others holds the rows of the focal slots as well
+        return ((self.slots == 0) | (self.size >= _ROOM * needed)).all(axis=(1, 2))

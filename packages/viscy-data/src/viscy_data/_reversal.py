@@ -17,17 +17,20 @@ BITS = 24
 _DIGIT = 6
 _BASE = 1 << _DIGIT
 _REVERSED = np.array([int(f"{digit:06b}"[::-1], 2) for digit in range(_BASE)])
-# _BELOW[n, d]: how many of the first n digits are, reversed, less than d
-_BELOW = np.concatenate([np.zeros((1, _BASE), np.int64), np.cumsum(_REVERSED[:, None] < np.arange(_BASE), axis=0)])
+_FIRST = np.arange(_BASE + 1)[:, None, None] > np.arange(_BASE)  # [n, 0, i]: whether digit i is one of the first n
+_DIGITS = np.arange(_BASE)[:, None]
+# [n * 64 + d]: how many of the first n digits are, reversed, less than d, times two; plus one if one of them is d
+_BELOW = (2 * (_FIRST & (_REVERSED < _DIGITS)).sum(axis=2) + (_FIRST & (_REVERSED == _DIGITS)).sum(axis=2)).ravel()
 
 
 def reverse(number: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
     """Reverse the lowest `bits` (at most 24) of non-negative numbers."""
     result = np.zeros_like(number)
-    for _ in range(BITS // _DIGIT):
+    n_digits = -(-bits // _DIGIT)
+    for _ in range(n_digits):
         result = (result << _DIGIT) | _REVERSED[number % _BASE]
         number = number >> _DIGIT
-    return result >> (BITS - bits)
+    return result >> (_DIGIT * n_digits - bits)
 
 
 def reversed_below(n: NDArray[np.int64], limit: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
@@ -38,6 +41,7 @@ def reversed_below(n: NDArray[np.int64], limit: NDArray[np.int64], bits: int) ->
     for shift in range(BITS - _DIGIT, BITS - _DIGIT * n_digits - 1, -_DIGIT):
         digit = (limit >> shift) % _BASE
         rounds, rest = n >> _DIGIT, n % _BASE
-        count = count + rounds * digit + _BELOW[rest, digit]
-        n = rounds + (_REVERSED[digit] < rest)  # numbers whose first digit ties: decided by the next
+        below = _BELOW.take(rest * _BASE + digit)
+        count += rounds * digit + (below >> 1)
+        n = rounds + (below & 1)  # numbers whose first digit ties: decided by the next
     return count

@@ -5,11 +5,11 @@ slots whose points fall on it (W. G. Madow, "On the Theory of Systematic Samplin
 every part, and every run of neighbouring parts, gets the floor or the ceiling of its quota, the whole gets all slots,
 and over offsets that fill [0, 1) evenly each part gets exactly its quota on average.
 
-The offsets of 2**m turns fall one into each of 2**m equal intervals, turn after turn, as do those of J. G. van der
-Corput (1935), 24 bits reversed. But there every other turn has an offset below a half, and a rank that takes every
-other turn would round one way for ever. So a coin is tossed for each pair of turns, each pair of pairs, and so on:
-which of the two comes first. The number of slots that a part got in all turns before the n-th still needs no summing
-up: it is counted bit by bit.
+The offsets of 64**m turns fall one into each of 64**m equal intervals, turn after turn: they are the numbers of the
+turns in base 64, the digits in reversed order (J. G. van der Corput, 1935) and each scrambled by a permutation (A. B.
+Owen, "Randomly Permuted (t,m,s)-Nets", 1995), which is rotated anew for each cycle of 64 turns, so that a rank that
+takes every second, fourth, ... turn sees all offsets as well. The number of slots that a part got in all turns before
+the n-th needs no summing up: it is counted digit by digit.
 
 Quotas are fixed-point integers in units of 2**-24 of a slot: whole quotas stay whole, on every platform.
 """
@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._mix import derive
+from viscy_data._mix import below, derive, shuffled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BITS = 24
 UNIT = 1 << BITS
+_DIGIT = 6
+_BASE = 1 << _DIGIT
 
 
 def cumulative(quotas: NDArray[np.float64], total: int) -> NDArray[np.int64]:
@@ -51,43 +53,72 @@ def cumulative(quotas: NDArray[np.float64], total: int) -> NDArray[np.int64]:
     return bound
 
 
-def offset(turn: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return the rounding offset of a turn, in units of 2**-24.
+class Offsets:
+    """The rounding offsets of an epoch's turns.
 
     Parameters
     ----------
-    turn, key
-        Shape (n,); turns of one key share one sequence of offsets.
-
-    Returns
-    -------
-    NDArray[np.int64]
-        Shape (n,), in [0, 2**24).
+    n_turns
+        Turns whose offsets are to be evenly spread; those that follow repeat their lowest bits.
+    key
+        Of the epoch's permutation of digits, shape (1,).
     """
-    level = np.arange(BITS)
-    bit = (turn[:, None] >> level) & 1 ^ _coin(key[:, None], level, turn[:, None] >> (level + 1))
-    return (bit << (BITS - 1 - level)).sum(axis=1)
+
+    def __init__(self, n_turns: int, key: NDArray[np.uint64]) -> None:
+        self._n_digits = next((n for n in range(1, BITS // _DIGIT) if _BASE**n >= n_turns), BITS // _DIGIT)
+        # twice, so that a rotated permutation is a slice of it
+        self._digit = np.tile(shuffled(key, _BASE)[0], 2).astype(np.int64)
+        # how many of the first i digits are less than d
+        self._below = np.zeros((2 * _BASE + 1, _BASE + 2), np.int64)
+        np.cumsum(self._digit[:, None] < np.arange(_BASE + 2), axis=0, out=self._below[1:])
+
+    def of(self, turn: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Return the rounding offset of turns, in units of 2**-24.
+
+        Parameters
+        ----------
+        turn, key
+            Shape (n,); turns of one key share one sequence of offsets.
+
+        Returns
+        -------
+        NDArray[np.int64]
+            Shape (n,), in [0, 2**24).
+        """
+        offset = self._low(key)
+        for level in range(self._n_digits):
+            turn, place = turn >> _DIGIT, turn & (_BASE - 1)
+            offset += self._digit[_rotation(key, level, turn) + place] << self._shift(level)
+        return offset
+
+    def count_below(self, n: NDArray[np.int64], limit: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Count the turns 0..n-1 whose offset is less than `limit` (0..2**24), digit by digit, the highest first.
+
+        A full cycle of turns has each digit once. Of the last cycle, a slice of the permutation says how many digits
+        are less than that of the limit. The turns whose digit is that of the limit, at most one a cycle, are decided by
+        the next.
+        """
+        count = np.zeros_like(limit)
+        for level in range(self._n_digits):
+            digit = (limit >> self._shift(level)) & (2 * _BASE - 1 if level == 0 else _BASE - 1)
+            n, rest = n >> _DIGIT, n & (_BASE - 1)
+            first = _rotation(key, level, n)
+            less, tied = (self._below[first + rest, d] - self._below[first, d] for d in (digit, digit + 1))
+            count += n * digit + less
+            n = n + tied - less
+        return count + n * (self._low(key) < limit & ((1 << self._shift(self._n_digits - 1)) - 1))
+
+    def _shift(self, level: int) -> int:
+        return BITS - _DIGIT * (level + 1)
+
+    def _low(self, key: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Return the bits below those of the digits."""
+        return key.astype(np.int64) & ((1 << self._shift(self._n_digits - 1)) - 1)
 
 
-def _offsets_below(n: NDArray[np.int64], limit: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Count the turns 0..n-1 whose offset is less than `limit` (1..2**24), bit by bit, the highest first.
-
-    Of the two turns of a pair one has a 0 there and the other a 1, so half of the turns are decided; the others, whose
-    bit is that of the limit, are one of each pair, and the last turn if it is without another and ties.
-    """
-    count = np.where(limit == UNIT, n, 0)
-    for level in range(BITS):
-        bit = (limit >> (BITS - 1 - level)) & 1
-        pairs, single = n >> 1, n & 1
-        bit_of_single = _coin(key, level, pairs)
-        count = count + bit * (pairs + single * (1 - bit_of_single))
-        n = pairs + single * (bit_of_single == bit)
-    return count
-
-
-def _coin(key: NDArray[np.uint64], level: NDArray[np.int64] | int, pair: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Toss which of the two turns of a pair has a 0 in a bit: 0 if the first, 1 if the second."""
-    return (derive(key, pair * 32 + level) >> np.uint64(63)).astype(np.int64)
+def _rotation(key: NDArray[np.uint64], level: int, cycle: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return at which digit of the permutation a cycle of turns begins."""
+    return below(derive(key, cycle * 4 + level), _BASE).astype(np.int64)
 
 
 def whole_slots(bound: NDArray[np.int64], offset: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -135,7 +166,9 @@ def beside(taken: NDArray[np.int64], total: NDArray[np.int64], word: NDArray[np.
     return rounds[:, None] + (rank < rest[:, None])
 
 
-def slots_before(bound: NDArray[np.int64], turn: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:
+def slots_before(
+    bound: NDArray[np.int64], turn: NDArray[np.int64], offsets: Offsets, key: NDArray[np.uint64]
+) -> NDArray[np.int64]:
     """Return how many slots each part gets in the turns 0..turn-1 together: `whole_slots` summed over them.
 
     Parameters
@@ -143,13 +176,15 @@ def slots_before(bound: NDArray[np.int64], turn: NDArray[np.int64], key: NDArray
     bound
         As returned by `cumulative`, shape (n, n_parts + 1).
     turn, key
-        As of `offset`, shape (n,).
+        As of `Offsets.of`, shape (n,).
+    offsets
+        Of the turns.
 
     Returns
     -------
     NDArray[np.int64]
         Shape (n, n_parts).
     """
-    fraction, turn = bound % UNIT, turn[:, None]
-    carries = turn - _offsets_below(turn, UNIT - fraction, key[:, None])  # whose offset makes the fraction a whole
+    turn = turn[:, None]
+    carries = turn - offsets.count_below(turn, UNIT - bound % UNIT, key[:, None])  # offsets that make a fraction whole
     return np.diff((bound >> BITS) * turn + carries, axis=1)

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viscy_data import _reversal, _rounding
-from viscy_data._mix import below, derive
+from viscy_data._mix import below, derive, shuffled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK = 64
-_SEATS, _SHUFFLE = range(2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +34,10 @@ class Turns:
     """Group codes."""
     turn: NDArray[np.int64]
     """How many batches of the group come before."""
+
+    def of_batches(self, which: NDArray | slice) -> Turns:
+        """Return those of some of the batches."""
+        return Turns(self.group[which], self.turn[which])
 
 
 class Tickets:
@@ -50,6 +53,11 @@ class Tickets:
         Which way the shares are rounded, in units of 2**-24, in [0, 2**24).
     key
         Of the randomness, shape (1,).
+
+    Attributes
+    ----------
+    longest_run
+        Most batches that a group has in a lap.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class Tickets:
     ) -> None:
         bound = _rounding.cumulative(share[None] * total, total)
         self._run_bound = ((bound + offset[:, None]) >> _rounding.BITS)[0]
+        self.longest_run = int(np.diff(self._run_bound).max())
         self._total = total
         self._bits = max(0, (-(-total // CHUNK) - 1).bit_length())
         self._n_chunks = 1 << self._bits
@@ -64,46 +73,47 @@ class Tickets:
 
     def turns(self, batch: NDArray[np.int64]) -> Turns:
         """Return group and turn of batches, by their numbers; shape (n_batches,)."""
-        lap, number = batch // self._total, batch % self._total
+        lap, number = np.divmod(batch, self._total)
         key = derive(self._key, lap)
-        seat = below(derive(key, _SEATS), self._n_chunks).astype(np.int64)  # where the first chunk sits
-        chunk = self._chunk_of(number, seat)
-        place = number - self._dealt_before(chunk, self._total, seat)
+        seat = below(key, self._n_chunks).astype(np.int64)  # where the first chunk sits
+        chunk, before = self._chunk_of(number, seat)
+        place = number - before
         first = (_reversal.reverse(chunk, self._bits) + seat) % self._n_chunks  # the chunk's first ticket
-        shuffled = self._shuffled(first, derive(key, _SHUFFLE, chunk))
-        ticket = first + shuffled[np.arange(len(batch)), place] * self._n_chunks
+        rounds = shuffled(derive(key, chunk), CHUNK, self._rounds_to(self._total, first))
+        ticket = first + rounds[np.arange(len(batch)), place].astype(np.int64) * self._n_chunks
 
         group = np.searchsorted(self._run_bound, ticket, side="right") - 1
-        start, stop = self._run_bound[group], self._run_bound[group + 1]
-        others = first[:, None] + shuffled * self._n_chunks
-        earlier = np.arange(CHUNK) < place[:, None]
-        in_chunk = (earlier & (others >= start[:, None]) & (others < stop[:, None])).sum(axis=1)
-        in_chunks_before = self._dealt_before(chunk, stop, seat) - self._dealt_before(chunk, start, seat)
-        return Turns(group, in_chunk + in_chunks_before + lap * (stop - start))
+        run = np.stack([self._run_bound[group], self._run_bound[group + 1]])
+        start, stop = self._rounds_to(run, first).astype(np.uint8)[:, :, None]
+        in_chunk = (np.arange(CHUNK) < place[:, None]) & (rounds >= start) & (rounds < stop)
+        dealt = self._dealt_before(chunk, run, seat)
+        return Turns(group, in_chunk.sum(axis=1) + dealt[1] - dealt[0] + lap * (run[1] - run[0]))
 
-    def _chunk_of(self, number: NDArray[np.int64], seat: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the chunk that each batch is in: next to the one it would be in if all were equally large."""
-        chunk = number * self._n_chunks // self._total
-        chunk -= self._dealt_before(chunk, self._total, seat) > number
-        chunk += self._dealt_before(chunk + 1, self._total, seat) <= number
-        return chunk
+    def _rounds_to(self, bound: NDArray[np.int64] | int, first: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many of a chunk's tickets are below a bound: in how many rounds it got one."""
+        return np.maximum(-((first - bound) >> self._bits), 0)
+
+    def _chunk_of(self, number: NDArray[np.int64], seat: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+        """Return the chunk that each batch is in, and how many batches are in the chunks before.
+
+        It is the chunk that it would be in if all were equally large, or a neighbour.
+        """
+        near = np.maximum(number * self._n_chunks // self._total + np.array([[-1], [0], [1]]), 0)
+        before = self._dealt_before(near, self._total, seat)
+        which = (before <= number).sum(axis=0) - 1, np.arange(len(number))
+        return near[which], before[which]
 
     def _dealt_before(
         self, chunk: NDArray[np.int64], bound: NDArray[np.int64] | int, seat: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Return how many of the tickets 0..bound-1 are in the chunks 0..chunk-1."""
+        """Return how many of the tickets 0..bound-1 are in the chunks 0..chunk-1; shapes are broadcast."""
         # a full round gives each chunk one ticket; of the last one, the seats up to `rest` have a ticket
-        rounds, rest = bound >> self._bits, bound % self._n_chunks
+        rounds, rest = bound >> self._bits, bound & (self._n_chunks - 1)
         first, last = self._n_chunks - seat, self._n_chunks - seat + rest  # these seats, counted from the first chunk
-        within = _reversal.reversed_below(chunk, np.minimum(last, self._n_chunks), self._bits)
-        within -= _reversal.reversed_below(chunk, first, self._bits)
-        around = _reversal.reversed_below(chunk, np.maximum(last - self._n_chunks, 0), self._bits)
-        return chunk * rounds + within + around
-
-    def _shuffled(self, first: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Return the rounds in which a chunk's tickets were dealt, in random order, shape (n_batches, CHUNK)."""
-        rounds = np.arange(CHUNK)
-        words = derive(key[:, None], rounds)
-        not_dealt = first[:, None] + rounds * self._n_chunks >= self._total
-        words[not_dealt] = np.iinfo(np.uint64).max  # to the end
-        return np.argsort(words, axis=1, kind="stable")
+        around = np.maximum(last - self._n_chunks, 0)
+        limits = np.empty((3, *np.broadcast_shapes(chunk.shape, last.shape)), np.int64)
+        np.minimum(last, self._n_chunks, out=limits[0])
+        np.maximum(last - self._n_chunks, 0, out=limits[1])
+        limits[2] = first
+        to_last, around, to_first = _reversal.reversed_below(chunk, limits, self._bits)
+        return chunk * rounds + to_last + around - to_first
