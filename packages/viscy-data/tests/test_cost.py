@@ -14,8 +14,8 @@ from viscy_data import FlexibleBatchSampler
 
 SMALL, LARGE = 2 * 10**4, 10**6
 BATCH_SIZE = 64
-# One less than a power of two: blocks grow by doubling, so that none is built ahead and left unused.
-N_BATCHES = 127
+# 1 + 4 + 16 + 64: blocks grow fourfold, so that none is built ahead and left unused.
+N_BATCHES = 85
 # What may differ between tables: the deck of a larger pool takes a few more draws, a larger integer a few more bytes.
 SLACK = 1.1
 

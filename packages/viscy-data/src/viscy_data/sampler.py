@@ -18,8 +18,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,14 +30,17 @@ from viscy_data import _checks, _state
 from viscy_data._block import BlockComposer
 from viscy_data._columns import time_codes
 from viscy_data._epoch import Epoch
-from viscy_data._iterator import EpochIterator
+from viscy_data._iterator import EpochIterator, Place
 from viscy_data._options import SamplerOptions, columns, flag, integer
 from viscy_data._quotas import Quotas
 from viscy_data.distributed import rank_and_world_size, ranks_dealt_to_by
 from viscy_data.index import AnchorIndex
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 # A block is built at once: large enough to spread the cost of array calls, small enough to take milliseconds.
-_SLOTS_OF_A_BLOCK = 2**16
+_SLOTS_OF_A_BLOCK = 2**18
 
 
 class Dealing(NamedTuple):
@@ -106,6 +110,9 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         Whether every rank yields the same number of batches. Where the epoch's total is not a multiple of
         `num_replicas` the last step then goes on with freshly composed batches; an uneven epoch would hang
         DistributedDataParallel. False stops at the total.
+    as_arrays : bool, default False
+        Whether batches are arrays of positions, shape (batch_size,), dtype int64, in place of lists: half the cost of a
+        batch, for a dataset whose ``__getitems__`` takes arrays. The batches are the same.
 
     Raises
     ------
@@ -246,6 +253,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         condition_by: str | Sequence[str] = "condition",
         time_by: str = "hours_post_infection",
         even_batches: bool = True,
+        as_arrays: bool = False,
     ) -> None:
         self._options = SamplerOptions(
             batch_size=batch_size,
@@ -264,6 +272,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             time_by=time_by,
         )
         self._even_batches = flag("even_batches", even_batches)
+        self._as_arrays = flag("as_arrays", as_arrays)
         self._given_ranks = _checks.ranks(rank, num_replicas)
         self._index = self._index_of(valid_anchors)
         _checks.check_fit(self._index, self._options)
@@ -272,17 +281,13 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         _checks.warn_of_shortages(self._index, self._options, self._quotas)
         self._composer = BlockComposer(self._index, self._quotas, self._options)
         self._plan: tuple[int, Epoch] | None = None
-        # Where the next batch is drawn from: an epoch and a position in the global sequence ...
-        self._epoch, self._position = 0, 0
-        # ... and whether that place was chosen (at first, by set_epoch or load_state_dict), not reached by drawing.
-        self._is_chosen = True
-        self._n_choices = 0
+        self._place = Place()
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield this rank's batches of the chosen epoch, or of the one after that last drawn from."""
-        epoch, position = (self._epoch, self._position) if self._is_chosen else (self._epoch + 1, 0)
-        draw = partial(self._draw, self._dealing(sys._getframe(1)), self._n_choices)
-        return EpochIterator(draw, epoch, position)
+        place, dealing = self._place, self._dealing(sys._getframe(1))
+        epoch, position = (place.epoch, place.position) if place.is_chosen else (place.epoch + 1, 0)
+        return EpochIterator(partial(self._batches, dealing), dealing.stride, self._total, place, epoch, position)
 
     def __len__(self) -> int:
         """Return the number of batches this rank yields in a whole epoch."""
@@ -309,8 +314,8 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             If `k` or `epoch` is no integer or is negative.
         """
         k = integer("k", k, at_least=0, at_most=2**48)
-        epoch = self._epoch if epoch is None else integer("epoch", epoch, at_least=0)
-        return self._composer.compose(self._plan_of(epoch), np.array([k]))[0].tolist()
+        epoch = self._place.epoch if epoch is None else integer("epoch", epoch, at_least=0)
+        return next(self._handed_out(self._composer.compose(self._plan_of(epoch), np.array([k]))))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next ``iter()``; the epoch of a state just loaded keeps its position.
@@ -326,8 +331,8 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             If `epoch` is no integer or is negative.
         """
         epoch = integer("epoch", epoch, at_least=0)
-        if not (self._is_chosen and epoch == self._epoch):
-            self._choose(epoch, 0)
+        if not (self._place.is_chosen and epoch == self._place.epoch):
+            self._place = Place(epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the sampler is, as a small dict of plain values.
@@ -341,9 +346,9 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             ``epoch``, ``position`` in the global sequence (the same on all ranks after equally many steps), and
             ``fingerprint`` of table and options. At the end of an epoch, the start of the next.
         """
-        if self._position >= self._total:
-            return _state.dump(self._epoch + 1, 0, self._fingerprint())
-        return _state.dump(self._epoch, self._position, self._fingerprint())
+        place = self._place
+        epoch, position = (place.epoch, place.position) if place.position < self._total else (place.epoch + 1, 0)
+        return _state.dump(epoch, position, self._fingerprint())
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on where a sampler of the same table and options stopped, on any number of ranks.
@@ -360,7 +365,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         ValueError
             If it is no such state, or is that of another table or of other options; the message says which differ.
         """
-        self._choose(*_state.load(state_dict, self._fingerprint(), self._total))
+        self._place = Place(*_state.load(state_dict, self._fingerprint(), self._total))
 
     @property
     def sampler(self) -> FlexibleBatchSampler:
@@ -380,7 +385,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     @property
     def epoch(self) -> int:
         """The epoch being drawn from, or chosen for the next ``iter()``."""
-        return self._epoch
+        return self._place.epoch
 
     @property
     def _total(self) -> int:
@@ -410,28 +415,18 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             last = position + -(-(self._total - position) // dealing.step) * dealing.step
         return range(position + dealing.first, last, dealing.stride)
 
-    def _choose(self, epoch: int, position: int) -> None:
-        """Choose the place of the next ``iter()``; iterators made before no longer move the sampler."""
-        self._epoch, self._position, self._is_chosen = epoch, position, True
-        self._n_choices += 1
+    def _batches(self, dealing: Dealing, epoch: int, position: int) -> Iterator[Any]:
+        """Yield own batches from a position to the end of the epoch."""
+        blocks = self._blocks(self._own_batches(position, dealing))
+        return chain.from_iterable(
+            self._handed_out(self._composer.compose(self._plan_of(epoch), np.array(block))) for block in blocks
+        )
 
-    def _reach(self, epoch: int, position: int, choice: int) -> None:
-        """Note how far drawing has come, unless another place was chosen since."""
-        if choice == self._n_choices:
-            self._epoch, self._position, self._is_chosen = epoch, position, False
-
-    def _draw(self, dealing: Dealing, choice: int, epoch: int, position: int) -> Iterator[tuple[int, list[int]]]:
-        """Yield own batches from a position to the end of the epoch, each with the position after it."""
-        if position >= self._total:
-            return
-        self._reach(epoch, position, choice)
-        plan = self._plan_of(epoch)
-        for block in self._blocks(self._own_batches(position, dealing)):
-            for batch in self._composer.compose(plan, np.array(block)).tolist():
-                position += dealing.stride
-                self._reach(epoch, position, choice)
-                yield position, batch
-        self._reach(epoch, max(position, self._total), choice)
+    def _handed_out(self, positions: NDArray[np.uint32]) -> Iterator[Any]:
+        """Return the batches of a block, one by one, as they are handed out."""
+        if self._as_arrays:
+            return iter(positions.astype(np.int64))
+        return (row.tolist() for row in positions)
 
     def _blocks(self, numbers: range) -> Iterator[range]:
         """Cut batch numbers into blocks of growing size, so that the first batch comes soon; a short batch is alone."""
@@ -445,7 +440,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
                 block = block[: max(at, 1)]
             yield block
             numbers = numbers[len(block) :]
-            size = min(2 * size, largest)
+            size = min(4 * size, largest)
 
     def _plan_of(self, epoch: int) -> Epoch:
         if self._plan is None or self._plan[0] != epoch:
