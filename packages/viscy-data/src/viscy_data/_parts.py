@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# A pool of so many rows a slot is roomy: of the rows drawn from it at random, few are drawn twice.
-_ROOM = 4
+# A pool of so many rows a slot is roomy: of the rows drawn from it at random, the fewer part is drawn twice.
+_ROOM = 2
 
 
 class Kind(IntEnum):

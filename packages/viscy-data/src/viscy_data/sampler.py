@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
+from operator import methodcaller
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -426,7 +427,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         """Return the batches of a block, one by one, as they are handed out."""
         if self._as_arrays:
             return iter(positions.astype(np.int64))
-        return (row.tolist() for row in positions)
+        return map(methodcaller("tolist"), positions)
 
     def _blocks(self, numbers: range) -> Iterator[range]:
         """Cut batch numbers into blocks of growing size, so that the first batch comes soon; a short batch is alone."""
