@@ -62,7 +62,7 @@ def _measured(options: argparse.Namespace, files: Files) -> Result:
     promised = [job for line in lines for job in (line.job, line.reference) if job is not None]
     others = [job for slope in slopes_ for job in slope.jobs]
     others += [epoch(n, name) for name, sampler in samplers.items() for n in sizes if n <= sampler.max_rows]
-    often = [job for job in promised if job.n_rows <= options.rows]
+    often = [job for job in promised if job.n_rows <= options.rows and job.sampler != RELEASED]
     plan = _plan(often, promised + others, options.rounds)
     for n_rows in sizes:
         run(Job("building", n_rows), files)

@@ -76,6 +76,12 @@ def own_batches(n_rows: int, num_replicas: int = 1) -> int:
     return -(-(n_rows // BATCH_SIZE) // num_replicas)
 
 
+def settled_block() -> tuple[int, int]:
+    """Return which batches are the last whole block of an epoch of the small table, from one to before another."""
+    first, end = block_ends(own_batches(SMALL))[-2:]
+    return first, end
+
+
 def comparisons(large: int, largest: int, *, with_released: bool) -> list[Comparison]:
     """Return the lines of the table, those that follow each other measured one after the other.
 
@@ -124,11 +130,10 @@ def _against_released(large: int) -> list[Comparison]:
 def _epochs(large: int, largest: int) -> list[Comparison]:
     """Compare with a shuffle, and a table with a small one: whole epochs, and the same batches of each.
 
-    An epoch of 1e5 rows is so short that its start, spread over its batches, would hide what a larger table adds. Those
-    compared are the last whole block of it.
+    An epoch of 1e5 rows is so short that its start, spread over its batches, would hide what a larger table adds.
     """
     rows, many, small = map(power_of_ten, (large, largest, SMALL))
-    *_, first, end = block_ends(own_batches(SMALL))
+    first, end = settled_block()
     settled, of_small = (Job("epoch", n, n_batches=end, n_untimed=first) for n in (largest, SMALL))
     what = f"time per batch, {many} rows over {small}, batches {first} to {end - 1} of each epoch"
     shuffle = f"a whole epoch, {rows} rows, over torch's plain shuffle"

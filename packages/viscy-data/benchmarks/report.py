@@ -19,8 +19,9 @@ _INTRODUCTION = """\
 Written by `{target}`; do not edit by hand. Batch 256, 10 experiments, 2 conditions, 97 times, all four axes on
 (`leaky=0.1`, `experiment_weights="uniform"`, `temporal_enrichment=True`). Every measurement ran in a fresh process with
 one thread, what is compared one after the other: everything {least} times, the promised numbers {most} times but for
-those of the largest table of a full run. Times are CPU time of the process (user and system). A number is the median of
-the rounds, with the least and the greatest; a ratio is one of two measurements of the same round.
+those of the largest table of a full run and of VisCy's released sampler. Times are CPU time of the process (user and
+system). A number is the median of the rounds, with the least and the greatest; a ratio is one of two measurements of
+the same round.
 
 {machine}
 
