@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="go up to 1e8 rows; needs 16 GB of memory")
+    parser.add_argument("--full", action="store_true", help="go up to 1e8 rows; needs 8 GB of memory")
     parser.add_argument("--rows", type=int, default=10**7, help="rows of the large table; fewer for a quick trial")
     parser.add_argument(
         "--rounds", type=int, default=5, help=f"how often promised numbers are measured; others {_LEAST_ROUNDS} times"

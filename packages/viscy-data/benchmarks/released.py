@@ -49,7 +49,7 @@ def epochs_of(file: Path, table: pd.DataFrame) -> Callable[[], Iterator[list[int
 def version_of(file: Path) -> str:
     """Say which version of the sampler a file is."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    version = f"viscy-data {_VERSIONS[digest]}" if digest in _VERSIONS else "a version that is not listed"
+    version = f"viscy-data {_VERSIONS[digest]}" if digest in _VERSIONS else "an unlisted version"
     return f"{version} of mehta-lab/VisCy (SHA-256 of its sampler.py: {digest[:12]}...)"
 
 
