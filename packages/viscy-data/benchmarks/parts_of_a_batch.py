@@ -37,7 +37,6 @@ _STEPS = {
     "_block": _PLAN,
     "_block.BlockComposer._rows": _DRAW,
     "_block.BlockComposer._dealt_rows": _DRAW,
-    "_block.BlockComposer._leaked_rows": _DRAW,
     "_block._in_random_order": _ORDER,
     "_epoch": _PLAN,
     "_focus": _PLAN,
@@ -45,9 +44,7 @@ _STEPS = {
     "_focus._held_by_focal": _DRAW,
     "_focus._take_cards": _DRAW,
     "_parts": _PLAN,
-    "_parts.Parts.cards": _DRAW,
     "_parts.Parts.of_slots": _DRAW,
-    "_parts.Parts.slot_numbers": _DRAW,
     "_quotas": _PLAN,
     "_reversal": _PLAN,
     "_rounding": _PLAN,
@@ -59,7 +56,8 @@ _STEPS = {
 }
 # Modules that run a few lines for each batch: what they take is what no clocked function took.
 _PER_BATCH = ("sampler", "_iterator")
-_COMPOSE = "_block.BlockComposer.compose"
+# The function whose result is the batches that are made into lists.
+_LISTED = "_block._in_random_order"
 _LEAST_SHARE = 0.01
 
 
@@ -146,13 +144,13 @@ def _measured(index: AnchorIndex, n_rounds: int) -> list[Round]:
         start = perf_counter_ns()
         n_batches = drain(iter(plain))
         alone = perf_counter_ns() - start
-        with clocked(clock, _PER_BATCH, listed=_COMPOSE) as names:
+        with clocked(clock, _PER_BATCH, listed=_LISTED) as names:
             clock.forget()
             start = perf_counter_ns()
             drain(iter(timed))
             clock.whole(perf_counter_ns() - start)
-        if _COMPOSE not in names:
-            raise LookupError(f"there must be a {_COMPOSE}, whose result is listed; name it anew in {__name__}")
+        if _LISTED not in names:
+            raise LookupError(f"there must be a {_LISTED}, whose result is listed; name another in {__name__}")
         spent, calls = (
             {name: value / unit for name, value in counter.items()}
             for counter, unit in ((clock.spent, 1e3 * n_batches), (clock.calls, n_batches))

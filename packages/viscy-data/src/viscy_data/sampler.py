@@ -21,7 +21,7 @@ from functools import partial
 from itertools import chain
 from operator import methodcaller
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,9 +36,6 @@ from viscy_data._options import SamplerOptions, columns, flag, integer
 from viscy_data._quotas import Quotas
 from viscy_data.distributed import rank_and_world_size, ranks_dealt_to_by
 from viscy_data.index import AnchorIndex
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # A block is built at once: large enough to spread the cost of array calls, small enough to take milliseconds.
 _SLOTS_OF_A_BLOCK = 2**18
@@ -316,7 +313,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         """
         k = integer("k", k, at_least=0, at_most=2**48)
         epoch = self._place.epoch if epoch is None else integer("epoch", epoch, at_least=0)
-        return next(self._handed_out(self._composer.compose(self._plan_of(epoch), np.array([k]))))
+        return next(self._composed(epoch, range(k, k + 1)))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next ``iter()``; the epoch of a state just loaded keeps its position.
@@ -419,15 +416,14 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     def _batches(self, dealing: Dealing, epoch: int, position: int) -> Iterator[Any]:
         """Yield own batches from a position to the end of the epoch."""
         blocks = self._blocks(self._own_batches(position, dealing))
-        return chain.from_iterable(
-            self._handed_out(self._composer.compose(self._plan_of(epoch), np.array(block))) for block in blocks
-        )
+        return chain.from_iterable(self._composed(epoch, block) for block in blocks)
 
-    def _handed_out(self, positions: NDArray[np.uint32]) -> Iterator[Any]:
-        """Return the batches of a block, one by one, as they are handed out."""
+    def _composed(self, epoch: int, block: range) -> Iterator[Any]:
+        """Yield the batches of a block, as they are handed out."""
+        composed = self._composer.compose(self._plan_of(epoch), np.array(block))
         if self._as_arrays:
-            return iter(positions.astype(np.int64))
-        return map(methodcaller("tolist"), positions)
+            return chain.from_iterable(positions.astype(np.int64) for positions in composed)
+        return map(methodcaller("tolist"), chain.from_iterable(composed))
 
     def _blocks(self, numbers: range) -> Iterator[range]:
         """Cut batch numbers into blocks of growing size, so that the first batch comes soon; a short batch is alone."""
