@@ -79,4 +79,7 @@ class Parts:
         focal, rest = (self.kinds.index(kind) for kind in (Kind.FOCAL, Kind.GLOBAL))
         needed = self.slots.copy()
         needed[:, rest] += self.slots[:, focal]  # the pool of the others holds the rows of the focal slots as well
-        return ((self.slots == 0) | (self.size >= _ROOM * needed)).all(axis=(1, 2))
+        tight = np.flatnonzero((self.size < _ROOM * needed) & (self.slots > 0))
+        roomy = np.ones(len(self), bool)
+        roomy[tight // (self.slots.size // len(self))] = False
+        return roomy
