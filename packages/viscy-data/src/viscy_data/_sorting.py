@@ -66,6 +66,12 @@ def taken(values: NDArray, codes: NDArray[np.integer]) -> NDArray:
     return result
 
 
+def slices(n: int, size: int) -> Iterator[slice]:
+    """Return the slices that cut n entries into chunks of a size, the last of which may be shorter."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
 def _pass(key: NDArray[np.unsignedinteger], shift: int, order: NDArray[np.uint32] | None) -> NDArray[np.uint32]:
     """Sort positions, given in some order (by default ascending), by one digit of their keys."""
     counts = _counts(key, shift)
@@ -96,5 +102,4 @@ def _digit(key: NDArray[np.unsignedinteger], shift: int) -> NDArray[np.uint16]:
 
 
 def _chunks(n: int) -> Iterator[slice]:
-    for start in range(0, n, CHUNK):
-        yield slice(start, min(start + CHUNK, n))
+    return slices(n, CHUNK)

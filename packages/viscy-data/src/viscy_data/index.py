@@ -21,6 +21,7 @@ from viscy_data._checks import check_table
 from viscy_data._columns import Codes, constant_codes, label_codes, time_codes
 from viscy_data._options import column, columns
 from viscy_data._sorting import runs, sorted_positions
+from viscy_data._tables import Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,7 +86,7 @@ class AnchorIndex:
     @classmethod
     def build(
         cls,
-        valid_anchors: pd.DataFrame,
+        valid_anchors: pd.DataFrame | Table,
         *,
         experiment_by: str | Sequence[str] | None = "experiment",
         condition_by: str | Sequence[str] | None = "condition",
@@ -113,15 +114,15 @@ class AnchorIndex:
         TypeError, ValueError
             As of `FlexibleBatchSampler`, if the table cannot be used.
         """
-        check_table(valid_anchors)
+        table = check_table(valid_anchors)
         experiment_by = None if experiment_by is None else columns("experiment_by", experiment_by)
         condition_by = None if condition_by is None else columns("condition_by", condition_by)
         time_by = None if time_by is None else column("time_by", time_by)
-        off = constant_codes(len(valid_anchors))
+        off = constant_codes(table.n_rows)
         return cls.of_codes(
-            off if experiment_by is None else label_codes(valid_anchors, "experiment", experiment_by),
-            off if condition_by is None else label_codes(valid_anchors, "condition", condition_by),
-            off if time_by is None else time_codes(valid_anchors, time_by),
+            off if experiment_by is None else label_codes(table, "experiment", experiment_by),
+            off if condition_by is None else label_codes(table, "condition", condition_by),
+            off if time_by is None else time_codes(table, time_by),
             experiment_by=experiment_by,
             condition_by=condition_by,
             time_by=time_by,

@@ -391,10 +391,10 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     def _index_of(self, valid_anchors: pd.DataFrame | AnchorIndex) -> AnchorIndex:
         if isinstance(valid_anchors, AnchorIndex):
             return valid_anchors
-        _checks.check_table(valid_anchors)
+        table = _checks.check_table(valid_anchors)
         if self._options.temporal_enrichment and not self._options.enriched:
-            time_codes(valid_anchors, self._options.time_by)  # the axis is on: its column has to be in order
-        return AnchorIndex.build(valid_anchors, **self._options.axes)
+            time_codes(table, self._options.time_by)  # the axis is on: its column has to be in order
+        return AnchorIndex.build(table, **self._options.axes)
 
     def _dealing(self, caller: FrameType) -> Dealing:
         """Return how the batches are dealt out to the ranks, as of now."""
