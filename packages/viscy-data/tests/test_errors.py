@@ -49,7 +49,7 @@ def arrow_lists():
 
 ON = {"temporal_enrichment": True}
 TABLES = [
-    ("a list", [1, 2], {}, TypeError, "must be a pandas DataFrame, got list; convert it"),
+    ("a list", [1, 2], {}, TypeError, "must be a DataFrame of pandas or polars, .* got list; convert it"),
     ("a sampler", SequentialSampler([1, 2]), {}, TypeError, r"use_distributed_sampler=False"),
     ("an empty table", anchors(0), {}, ValueError, "at least one row"),
     ("no experiment", anchors().drop(columns="experiment"), {}, ValueError, "experiment_aware=True needs.*condition"),

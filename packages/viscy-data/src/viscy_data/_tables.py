@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from viscy_data._arrow import needed, series_of
 from viscy_data._sorting import slices
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+type Anchors = pd.DataFrame | pl.DataFrame | pa.Table | pa.RecordBatch
+"""What a table of anchors may be held by; polars and pyarrow need not be installed."""
 
 # Rows that are looked at together: what they need for a while is little beside a table, and so is what a call costs.
 CHUNK = 2**18
@@ -36,12 +45,40 @@ class Table:
 
 def table_of(anchors: object) -> Table:
     """Return as a table what a user has for one; TypeError if it is none."""
+    # neither is imported here: who has a frame of theirs has done so
+    polars, arrow = sys.modules.get("polars"), sys.modules.get("pyarrow")
     if isinstance(anchors, Table):
         return anchors
     if isinstance(anchors, pd.DataFrame):
         return Table(list(anchors.columns), len(anchors), lambda name: _pandas_chunks(anchors[name]))
-    raise TypeError(f"valid_anchors must be a pandas DataFrame, got {type(anchors).__name__}; convert it to one")
+    if arrow and isinstance(anchors, arrow.Table | arrow.RecordBatch):
+        return Table(anchors.schema.names, anchors.num_rows, lambda name: _arrow_chunks(anchors.column(name)))
+    if polars and isinstance(anchors, polars.DataFrame):
+        needed("pyarrow", "a polars DataFrame")
+        return Table(anchors.columns, anchors.height, lambda name: _polars_chunks(anchors[name]))
+    remedy = "call .collect() on it first" if polars and isinstance(anchors, polars.LazyFrame) else "convert it to one"
+    raise TypeError(
+        f"valid_anchors must be a DataFrame of pandas or polars, or a pyarrow Table, got {type(anchors).__name__}; "
+        f"{remedy}"
+    )
 
 
 def _pandas_chunks(column: pd.Series) -> Iterator[pd.Series]:
+    values: Any = column.array
+    if isinstance(column.dtype, pd.ArrowDtype):
+        return _arrow_chunks(values.__arrow_array__())
     return (column.iloc[part] for part in slices(len(column), CHUNK))
+
+
+def _arrow_chunks(column: pa.ChunkedArray | pa.Array) -> Iterator[pd.Series]:
+    for array in getattr(column, "chunks", [column]):
+        for part in slices(len(array), CHUNK):
+            yield series_of(array[part])
+
+
+def _polars_chunks(column: pl.Series) -> Iterator[pd.Series]:
+    for part in slices(len(column), CHUNK):
+        if str(column.dtype) == "Object":  # Arrow has no such values, polars would give it their addresses
+            yield pd.Series(column[part].to_list(), dtype=object)
+        else:
+            yield series_of(column[part].to_arrow())

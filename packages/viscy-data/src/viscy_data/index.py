@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from viscy_data import _storage
 from viscy_data._checks import check_table
 from viscy_data._columns import Codes, constant_codes, label_codes, time_codes
 from viscy_data._options import column, columns
 from viscy_data._sorting import runs, sorted_positions
-from viscy_data._tables import Table
+from viscy_data._tables import Anchors, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,7 +85,7 @@ class AnchorIndex:
     @classmethod
     def build(
         cls,
-        valid_anchors: pd.DataFrame | Table,
+        valid_anchors: Anchors | Table,
         *,
         experiment_by: str | Sequence[str] | None = "experiment",
         condition_by: str | Sequence[str] | None = "condition",
@@ -96,7 +95,7 @@ class AnchorIndex:
 
         Parameters
         ----------
-        valid_anchors : pandas.DataFrame
+        valid_anchors : DataFrame or Table
             As `FlexibleBatchSampler` takes it.
         experiment_by, condition_by : str, sequence of str or None
             Columns of groups and conditions; None where the sampler has ``experiment_aware=False`` or
@@ -111,7 +110,7 @@ class AnchorIndex:
 
         Raises
         ------
-        TypeError, ValueError
+        TypeError, ValueError, ModuleNotFoundError
             As of `FlexibleBatchSampler`, if the table cannot be used.
         """
         table = check_table(valid_anchors)

@@ -22,7 +22,6 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from torch.utils.data import Sampler
 
 from viscy_data import _checks, _state
@@ -32,6 +31,7 @@ from viscy_data._epoch import Epoch
 from viscy_data._iterator import EpochIterator
 from viscy_data._options import SamplerOptions, columns, flag, integer
 from viscy_data._quotas import Quotas
+from viscy_data._tables import Anchors
 from viscy_data.distributed import rank_and_world_size, ranks_dealt_to_by
 from viscy_data.index import AnchorIndex
 
@@ -61,11 +61,13 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     Parameters
     ----------
-    valid_anchors : pandas.DataFrame or AnchorIndex
-        One row an anchor, shape (n_anchors, any), in any order and with any index. Columns may be strings,
-        categoricals, integers, booleans or Arrow-backed. Only the columns of the axes that are on are read; the frame
-        is neither modified nor kept. In place of a table, an `AnchorIndex` of the same columns gives the same batches:
-        built once, it serves all processes of a node and later runs.
+    valid_anchors : DataFrame, Table or AnchorIndex
+        One row an anchor, shape (n_anchors, any), in any order and with any index: a DataFrame of pandas or polars, or
+        a pyarrow Table or RecordBatch. Columns may be
+        strings, categoricals, integers, booleans, dates or Arrow-backed; the same content gives the same batches,
+        whatever holds it. Only the columns of the axes that are on are read, one after the other; the table is neither
+        modified nor kept. In place of a table, an `AnchorIndex` of the same columns gives the same batches: built once,
+        it serves all processes of a node and later runs.
     batch_size : int, default 128
         Slots of a batch. At most `n_anchors`, unless `drop_last` is False.
     experiment_aware : bool, default True
@@ -110,11 +112,15 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     Raises
     ------
     TypeError
-        If `valid_anchors` is no DataFrame, or an option has the wrong type. A sampler in place of the table means that
-        Lightning has rebuilt this one around its own: set ``Trainer(use_distributed_sampler=False)``.
+        If `valid_anchors` is no table (nor is a polars LazyFrame), or an option has the wrong type. A sampler in place
+        of the table means that Lightning has rebuilt this one around its own: set
+        ``Trainer(use_distributed_sampler=False)``.
     ValueError
         If the table is empty, lacks a column or has missing values in one, or an option is out of its range or does not
-        fit the table. The message gives the rule, the value and the remedy.
+        fit the table; the message gives the rule, the value and the
+        remedy.
+    ModuleNotFoundError
+        If pyarrow, which polars DataFrames need, is not installed; `viscy-data[arrow]` brings it.
 
     Notes
     -----
@@ -227,7 +233,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        valid_anchors: pd.DataFrame | AnchorIndex,
+        valid_anchors: Anchors | AnchorIndex,
         batch_size: int = 128,
         experiment_aware: bool = True,
         leaky: float = 0.0,
@@ -388,7 +394,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         full, rest = divmod(len(self._index), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
-    def _index_of(self, valid_anchors: pd.DataFrame | AnchorIndex) -> AnchorIndex:
+    def _index_of(self, valid_anchors: Anchors | AnchorIndex) -> AnchorIndex:
         if isinstance(valid_anchors, AnchorIndex):
             return valid_anchors
         table = _checks.check_table(valid_anchors)
