@@ -6,11 +6,13 @@ import sys
 import tracemalloc
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +35,19 @@ def cut(table):
     return pa.concat_tables(table.slice(a, b - a) for a, b in pairwise(cuts))
 
 
+def to_file(table, path, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, **options)
+    return path
+
+
+def to_folder(table, folder):
+    cuts = [0, len(table) // 3, len(table) // 2, len(table) // 2, len(table)]
+    for i, (a, b) in enumerate(pairwise(cuts)):
+        to_file(table.slice(a, b - a), folder / f"part-{i}.parquet", row_group_size=max(50, len(table) // 9))
+    return folder
+
+
 # How an Arrow table, and a folder to write to, become what a user may have.
 ARROW = {
     "pyarrow Table": lambda table, _: table,
@@ -41,6 +56,11 @@ ARROW = {
     "polars": lambda table, _: pl.from_arrow(table),
     "polars in pieces": lambda table, _: pl.from_arrow(cut(table), rechunk=False),
     "pandas, Arrow-backed": lambda table, _: table.to_pandas(types_mapper=pd.ArrowDtype),
+    "Parquet file": lambda table, folder: str(to_file(table, folder / "anchors.parquet")),
+    "Parquet file without dictionaries": lambda table, folder: to_file(
+        table, folder / "anchors.pq", row_group_size=max(50, len(table) // 9), use_dictionary=False
+    ),
+    "Parquet folder": lambda table, folder: to_folder(table, folder / "anchors"),
 }
 FORMS = {"pandas": lambda table, _: table.to_pandas(), **ARROW}
 each_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -303,9 +323,9 @@ def test_a_missing_column_is_named_with_those_there_are(form, tmp_path):
         AnchorIndex.build(anchors)
 
 
-def test_a_column_that_is_there_twice_is_refused():
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
     table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["x", "x"])
-    for anchors in (table, table.to_batches()[0]):
+    for anchors in (table, table.to_batches()[0], to_file(table, tmp_path / "twice.parquet")):
         with pytest.raises(ValueError, match="has it 2 times"):
             build(anchors, experiment_by="x")
         assert len(build(anchors)) == 1
@@ -332,18 +352,162 @@ def test_an_empty_table_is_refused(form, tmp_path):
 )
 def test_what_is_no_table_is_refused(anchors, message):
     for make in (AnchorIndex.build, FlexibleBatchSampler):
-        with pytest.raises(TypeError, match=rf"must be a DataFrame of pandas or polars, or a pyarrow Table, {message}"):
+        with pytest.raises(TypeError, match=rf"must be a DataFrame of pandas or polars, a pyarrow Table, .* {message}"):
             make(anchors)
+
+
+# files
+
+
+def test_the_time_column_of_a_file_is_checked_even_if_it_changes_nothing(tmp_path):
+    path = to_file(to_arrow(TABLE.assign(hours_post_infection="1 h")), tmp_path / "anchors.parquet")
+    with pytest.raises(TypeError, match="must hold numbers"):
+        FlexibleBatchSampler(path, temporal_enrichment=True, temporal_global_fraction=1.0)
+
+
+def test_nothing_at_the_path_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"path of a Parquet file .* got .*nowhere\.parquet, where .* correct"):
+        FlexibleBatchSampler(tmp_path / "nowhere.parquet")
+
+
+def test_a_folder_without_parquet_is_told(tmp_path):
+    (tmp_path / "anchors.csv").write_text("x")
+    (tmp_path / "folder.parquet").mkdir()
+    with pytest.raises(ValueError, match=r"must hold files that end in \.parquet, got .* with none; correct the path"):
+        FlexibleBatchSampler(str(tmp_path))
+
+
+def test_the_folder_of_an_index_is_told(tmp_path):
+    AnchorIndex.build(TABLE).save(tmp_path / "index")
+    with pytest.raises(ValueError, match="with none; open a saved index with"):
+        FlexibleBatchSampler(tmp_path / "index")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"experiment,condition\nday1,mock\n"])
+def test_a_file_that_is_no_parquet_is_told(tmp_path, content):
+    path = tmp_path / "anchors.parquet"
+    path.write_bytes(content)
+    for anchors in (path, tmp_path):
+        with pytest.raises(
+            ValueError, match=r"anchors\.parquet must be a Parquet file, whole and readable, got: .*; wr"
+        ):
+            FlexibleBatchSampler(anchors)
+
+
+def spoil(path, name):
+    """Overwrite what a file holds of one column, in every row group."""
+    content = bytearray(path.read_bytes())
+    metadata = pq.read_metadata(path)
+    for i in range(metadata.num_row_groups):
+        for j in range(metadata.num_columns):
+            column = metadata.row_group(i).column(j)
+            if column.path_in_schema == name:
+                start = column.dictionary_page_offset or column.data_page_offset
+                content[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    path.write_bytes(content)
+
+
+def test_only_the_columns_of_axes_that_are_on_are_read(tmp_path):
+    path = to_file(to_arrow(TABLE), tmp_path / "anchors.parquet", row_group_size=100)
+    for name in set(TABLE) - {"experiment", "condition"}:
+        spoil(path, name)
+    assert list(FlexibleBatchSampler(path, 16)) == list(FlexibleBatchSampler(TABLE, 16))
+    with pytest.raises(ValueError, match=r"anchors\.parquet must be a Parquet file, whole and readable"):
+        FlexibleBatchSampler(path, 16, temporal_enrichment=True)
+
+
+def test_columns_of_nested_names_stay_apart(tmp_path):
+    table = pa.table({"a": ["x", "y"], "a.b": ["p", "q"], "n": [{"x": 1}, {"x": 2}]})
+    path = to_file(table, tmp_path / "anchors.parquet")
+    assert build(path, experiment_by="a", condition_by="a.b").conditions == ("p", "q")
+    with pytest.raises(TypeError, match="'n' must hold text"):
+        build(path, experiment_by="n")
+
+
+def test_the_files_of_a_folder_come_in_the_order_of_their_paths(tmp_path):
+    names = ["part-10.parquet", "part-2.parquet", "a/z.parquet", "a-b/y.parquet", "a.parquet/x.parquet"]
+    for name in names:
+        to_file(labelled([name]), tmp_path / name)
+    for name in ("_temporary/0.parquet", ".cache/0.parquet", "_metadata.parquet", "notes.txt", "other.pq"):
+        to_file(labelled([name]), tmp_path / name)
+    index = build(tmp_path, experiment_by="x")
+    ordered = ["a/z.parquet", "a-b/y.parquet", "a.parquet/x.parquet", "part-10.parquet", "part-2.parquet"]
+    assert {index.groups[i]: position for i, position in enumerate(index.order)} == {
+        name: i for i, name in enumerate(ordered)
+    }
+
+
+def test_files_of_a_folder_may_differ_in_type_and_order_of_columns(tmp_path):
+    to_file(pa.table({"x": pa.array([1, 2], pa.int8()), "t": pa.array([0.5, 1], pa.float32())}), tmp_path / "a.parquet")
+    to_file(pa.table({"t": pa.array([1.0, 0.25]), "x": pa.array([2, 300])}), tmp_path / "b.parquet")
+    index = build(tmp_path, experiment_by="x", time_by="t")
+    assert index.groups == (1, 2, 300)
+    assert index.times.tolist() == [0.25, 0.5, 1.0]
+    assert index.time_tolerance == 4 * np.finfo(np.float32).eps
+
+
+def test_a_file_that_lacks_a_column_is_named(tmp_path):
+    to_file(labelled(["a"]), tmp_path / "a.parquet")
+    to_file(pa.table({"y": ["a"]}), tmp_path / "b.parquet")
+    with pytest.raises(
+        ValueError, match=r"must have the column 'x', .*b\.parquet lacks it; its columns are \['y'\]: wr"
+    ):
+        build(tmp_path, experiment_by="x")
+
+
+def test_folders_may_name_a_column_and_its_value(tmp_path):
+    for day, dose in (("mon", 10), ("tue", 9), ("thu fri/sat", -1)):
+        table = to_arrow(TABLE[["condition"]])
+        pq.write_to_dataset(
+            table.append_column("day", pa.array([day] * 600)).append_column("dose", pa.array([dose] * 600)),
+            tmp_path,
+            partition_cols=["day", "dose"],
+        )
+    index = build(tmp_path, experiment_by=["day", "dose"], condition_by="condition", time_by="dose")
+    assert index.groups == (("mon", 10), ("thu fri/sat", -1), ("tue", 9))
+    assert index.times.tolist() == [-1.0, 9.0, 10.0]
+    assert index.order[:60].max() < 600
+
+
+def test_whole_numbers_of_folders_are_numbers_only_if_all_are_and_nothing_is_lost(tmp_path):
+    for well, site in (("1", "01"), ("2", "2"), ("10", "3")):
+        to_file(labelled(["a"]), tmp_path / f"well={well}" / f"site={site}" / "0.parquet")
+    index = build(tmp_path, experiment_by="well", condition_by="site")
+    assert index.groups == (1, 2, 10)
+    assert index.conditions == ("01", "2", "3")
+
+
+def test_a_value_that_a_folder_leaves_open_is_missing(tmp_path):
+    to_file(labelled(["a"]), tmp_path / "well=1" / "0.parquet")
+    to_file(labelled(["a", "b"]), tmp_path / "well=__HIVE_DEFAULT_PARTITION__" / "0.parquet")
+    with pytest.raises(ValueError, match="got 2 of 3, first at positions 1, 2"):
+        build(tmp_path, experiment_by="well")
+
+
+def test_a_column_of_the_file_comes_before_that_of_its_folder(tmp_path):
+    to_file(labelled(["a", "b"]), tmp_path / "x=c" / "0.parquet")
+    assert build(tmp_path, experiment_by="x").groups == ("a", "b")
+
+
+def test_a_folder_that_names_nothing_lacks_the_column(tmp_path):
+    to_file(labelled(["a"]), tmp_path / "well=1" / "0.parquet")
+    to_file(labelled(["a"]), tmp_path / "z" / "0.parquet")
+    with pytest.raises(ValueError, match=r"must have the column 'well', .*z.0\.parquet lacks it"):
+        build(tmp_path, experiment_by="well")
 
 
 # without pyarrow
 
 
-def test_without_pyarrow_the_remedy_is_told(monkeypatch):
+@pytest.mark.parametrize(
+    ("anchors", "what"), [(pl.from_pandas(TABLE), "a polars DataFrame"), (Path(__file__).parent, "a Parquet file")]
+)
+def test_without_pyarrow_the_remedy_is_told(anchors, what, tmp_path, monkeypatch):
+    if isinstance(anchors, Path):
+        anchors = to_file(to_arrow(TABLE), tmp_path / "anchors.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    message = r"reading a polars DataFrame needs pyarrow.*pip install 'viscy-data\[arrow\]'"
-    with pytest.raises(ModuleNotFoundError, match=message):
-        FlexibleBatchSampler(pl.from_pandas(TABLE))
+    with pytest.raises(ModuleNotFoundError, match=rf"reading {what} needs pyarrow.*pip install 'viscy-data\[arrow\]'"):
+        FlexibleBatchSampler(anchors)
 
 
 def test_pandas_needs_neither_pyarrow_nor_polars(monkeypatch):

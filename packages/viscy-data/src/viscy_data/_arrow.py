@@ -29,9 +29,14 @@ def needed(module: str, what: str) -> ModuleType:
         ) from error
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether values of an Arrow type are text, not encoded as a dictionary."""
+    return str(kind) in _TEXT
+
+
 def series_of(array: pa.Array) -> pd.Series:
     """Return an array as pandas has it."""
-    if str(array.type) in _TEXT:
+    if is_text(array.type):
         array = array.dictionary_encode()
     if hasattr(array, "dictionary"):
         return _categorical(array)

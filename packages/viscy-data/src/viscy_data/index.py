@@ -95,8 +95,8 @@ class AnchorIndex:
 
         Parameters
         ----------
-        valid_anchors : DataFrame or Table
-            As `FlexibleBatchSampler` takes it.
+        valid_anchors : DataFrame, Table or path
+            As `FlexibleBatchSampler` takes it; of a Parquet file or folder, only the columns named are read.
         experiment_by, condition_by : str, sequence of str or None
             Columns of groups and conditions; None where the sampler has ``experiment_aware=False`` or
             ``condition_balanced=False``.
@@ -110,7 +110,7 @@ class AnchorIndex:
 
         Raises
         ------
-        TypeError, ValueError, ModuleNotFoundError
+        TypeError, ValueError, FileNotFoundError, ModuleNotFoundError
             As of `FlexibleBatchSampler`, if the table cannot be used.
         """
         table = check_table(valid_anchors)

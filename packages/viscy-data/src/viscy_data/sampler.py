@@ -61,9 +61,9 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     Parameters
     ----------
-    valid_anchors : DataFrame, Table or AnchorIndex
-        One row an anchor, shape (n_anchors, any), in any order and with any index: a DataFrame of pandas or polars, or
-        a pyarrow Table or RecordBatch. Columns may be
+    valid_anchors : DataFrame, Table, path or AnchorIndex
+        One row an anchor, shape (n_anchors, any), in any order and with any index: a DataFrame of pandas or polars, a
+        pyarrow Table or RecordBatch, or the path of a Parquet file or of a folder of them (see Notes). Columns may be
         strings, categoricals, integers, booleans, dates or Arrow-backed; the same content gives the same batches,
         whatever holds it. Only the columns of the axes that are on are read, one after the other; the table is neither
         modified nor kept. In place of a table, an `AnchorIndex` of the same columns gives the same batches: built once,
@@ -117,10 +117,12 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         ``Trainer(use_distributed_sampler=False)``.
     ValueError
         If the table is empty, lacks a column or has missing values in one, or an option is out of its range or does not
-        fit the table; the message gives the rule, the value and the
+        fit the table; if a file is not Parquet or a folder holds none. The message gives the rule, the value and the
         remedy.
+    FileNotFoundError
+        If there is nothing at the path.
     ModuleNotFoundError
-        If pyarrow, which polars DataFrames need, is not installed; `viscy-data[arrow]` brings it.
+        If pyarrow, which polars DataFrames and Parquet files need, is not installed; `viscy-data[arrow]` brings it.
 
     Notes
     -----
@@ -154,6 +156,11 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     Rank r yields its batches r, r + R, r + 2R, ..., all ranks equally many, and builds no others. In Lightning,
     pass ``use_distributed_sampler=False``. A loader prepared by accelerate draws every batch on every rank and passes
     on each R-th; the sampler sees that and does not deal them out a second time.
+
+    **A folder of Parquet files** is one table: the files whose names end in ``.parquet``, at any depth, in the order of
+    their paths (compared as text, part by part), each with its rows in their order; names that start with ``.`` or
+    ``_`` are left out. A folder within that is called ``column=value`` gives its files that column, as whole numbers
+    where all of its values are such, else as text; a column in the file itself comes first.
 
     **Cost.** Construction sorts the table once and keeps four bytes an anchor and a few integers for each distinct
     (group, condition, time). A batch costs the same whatever the number of anchors or ranks.
