@@ -43,7 +43,7 @@ $(PACKAGES:%=test-%): test-%:
 	UV_PROJECT_ENVIRONMENT=.venvs/$* uv sync --quiet --exact --package $*
 	UV_PROJECT_ENVIRONMENT=.venvs/$* uv run --no-sync pytest packages/$* $(ARGS)
 
-test-lowest: ## the golden sequences, ranks and resume on the lowest supported NumPy, pandas and torch
+test-lowest: ## the golden sequences, ranks, resume and tables on the lowest supported NumPy, pandas, torch, pyarrow
 	uv venv --quiet --clear --python 3.12 $(LOWEST)
 	uv pip install --quiet --python $(LOWEST) --resolution lowest-direct \
 		--editable packages/viscy-data --editable packages/viscy-sampling-testkit \
