@@ -45,12 +45,13 @@ $(PACKAGES:%=test-%): test-%:
 	UV_PROJECT_ENVIRONMENT=.venvs/$* uv sync --quiet --exact --package $*
 	UV_PROJECT_ENVIRONMENT=.venvs/$* uv run --no-sync pytest packages/$* $(ARGS)
 
-test-lowest: ## the golden sequences, ranks and resume on the lowest supported NumPy, pandas and torch
+test-lowest: ## the golden sequences, ranks, resume and tables on the lowest supported NumPy, pandas, torch, pyarrow
 	uv venv --quiet --clear --python 3.12 $(LOWEST)
 	uv pip install --quiet --python $(LOWEST) --resolution lowest-direct \
-		--editable packages/viscy-data --editable packages/viscy-sampling-testkit 'pytest>=8.3' 'hypothesis>=6.110' 'pyarrow>=16'
+		--editable packages/viscy-data --editable packages/viscy-sampling-testkit \
+		'pytest>=8.3' 'hypothesis>=6.110' 'polars>=1' 'pyarrow>=16'
 	$(LOWEST)/bin/python -c 'import numpy, pandas, torch; print(numpy.__version__, pandas.__version__, torch.__version__)'
-	$(LOWEST)/bin/python -m pytest $(addprefix packages/viscy-data/tests/test_,golden.py resume.py ranks.py errors.py) $(ARGS)
+	$(LOWEST)/bin/python -m pytest $(addprefix packages/viscy-data/tests/test_,golden.py resume.py ranks.py errors.py tables.py) $(ARGS)
 
 coverage: ## run all tests; fail where a line or branch of viscy_data is not run
 	uv run pytest --cov --cov-report= $(ARGS)
