@@ -111,8 +111,8 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         `num_replicas` the last step then goes on with freshly composed batches; an uneven epoch would hang
         DistributedDataParallel. False stops at the total.
     as_arrays : bool, default False
-        Whether batches are arrays of positions, shape (batch_size,), dtype int64, in place of lists: half the cost of a
-        batch, for a dataset whose ``__getitems__`` takes arrays. The batches are the same.
+        Whether batches are arrays of positions, shape (batch_size,), dtype int64, in place of lists, for a dataset
+        whose ``__getitems__`` takes them: the list is a third of what a batch costs. The batches are the same.
 
     Raises
     ------
