@@ -68,7 +68,7 @@ bench bench-full: bench-env
 profile: bench-env ## show where the time of a batch goes, step by step
 	$(BENCHMARKS) -m benchmarks.parts_of_a_batch $(ARGS)
 
-bench-env:
+bench-env: ## install what the benchmarks need into .venvs/bench
 	uv venv --quiet --allow-existing --python 3.12 $(BENCH)
 	uv pip install --quiet --python $(BENCH) --editable packages/viscy-data \
 		--requirement packages/viscy-data/benchmarks/requirements.txt
