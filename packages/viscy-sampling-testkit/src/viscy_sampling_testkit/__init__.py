@@ -1,7 +1,8 @@
-"""What it takes to show that a batch sampler is right: tables, ranks, and assertions about batches."""
+"""What it takes to show that a batch sampler is right: tables, ranks, assertions, and all of them in one call."""
 
 from viscy_sampling_testkit.anchors import make_anchors
 from viscy_sampling_testkit.awkward import AWKWARD_TABLES
+from viscy_sampling_testkit.conformance import check_batch_sampler
 from viscy_sampling_testkit.cost import assert_rank_cost
 from viscy_sampling_testkit.exact import (
     assert_batch_sizes,
@@ -21,13 +22,17 @@ from viscy_sampling_testkit.power import (
     detectable_row_ratios,
     detectable_share,
 )
+from viscy_sampling_testkit.promises import Promises
 from viscy_sampling_testkit.ranks import interleave, simulate_ranks, spawn_ranks
+from viscy_sampling_testkit.report import Report, Verdict
 from viscy_sampling_testkit.sequences import (
+    assert_chooses_epochs,
     assert_complete_ranks,
     assert_deterministic,
     assert_digest,
     assert_disjoint_ranks,
     assert_equal_steps,
+    assert_length,
     assert_ranks_interleave,
     assert_same_batches,
     digest_of,
@@ -39,10 +44,16 @@ from viscy_sampling_testkit.statistical import (
     assert_uniform,
     assert_unrelated,
 )
+from viscy_sampling_testkit.trial import Setting
 
 __all__ = [
     "AWKWARD_TABLES",
+    "Promises",
+    "Report",
+    "Setting",
+    "Verdict",
     "assert_batch_sizes",
+    "assert_chooses_epochs",
     "assert_complete_ranks",
     "assert_dealt_evenly",
     "assert_deterministic",
@@ -53,6 +64,7 @@ __all__ = [
     "assert_exchangeable_slots",
     "assert_in_window",
     "assert_leak",
+    "assert_length",
     "assert_mean_counts",
     "assert_one_group",
     "assert_positions",
@@ -68,6 +80,7 @@ __all__ = [
     "assert_shares",
     "assert_uniform",
     "assert_unrelated",
+    "check_batch_sampler",
     "detectable_categories",
     "detectable_means",
     "detectable_place",

@@ -39,8 +39,8 @@ def fail_where_different(rule: str, observed: Sequence[Sequence[int]], expected:
         return
     fail(
         rule,
-        observed=list(observed[k]) if k < len(observed) else "no batch",
-        expected=list(expected[k]) if k < len(expected) else "no batch",
+        observed=list(map(int, observed[k])) if k < len(observed) else "no batch",
+        expected=list(map(int, expected[k])) if k < len(expected) else "no batch",
         n=f"{len(observed)} batches observed, {len(expected)} expected",
         first_offending_batch=k,
     )

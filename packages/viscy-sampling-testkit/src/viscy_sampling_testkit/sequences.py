@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -186,6 +187,53 @@ def assert_deterministic(make_sampler: Callable[[], Iterable[Sequence[int]]], n_
     fail_where_different(in_turns, [list(b) for _, b in pairs], first)
 
 
+def assert_length(sampler: Any) -> None:
+    """Assert that the length of a sampler is the number of batches that it yields.
+
+    Parameters
+    ----------
+    sampler : sized iterable
+        Iterated once, after it was asked for its length.
+
+    Raises
+    ------
+    AssertionError
+        If it yields more batches, or fewer.
+    """
+    length, n_batches = len(sampler), sum(1 for _ in sampler)
+    if length != n_batches:
+        fail(
+            "the length must be the number of batches",
+            observed=f"length {length}",
+            expected=f"length {n_batches}",
+            n=f"{n_batches} batches",
+            first_offending_batch=min(length, n_batches),
+        )
+
+
+def assert_chooses_epochs(make_sampler: Callable[[], Any], epochs: Sequence[int] = (0, 1)) -> None:
+    """Assert that ``set_epoch`` alone decides which epoch comes next, whatever was drawn before, and each time anew.
+
+    Parameters
+    ----------
+    make_sampler : callable
+        Returns a new sampler, with ``set_epoch``, of the same table and options each time.
+    epochs : sequence of int, default (0, 1)
+        The epochs that are chosen, each after all others.
+
+    Raises
+    ------
+    AssertionError
+        If an epoch is another one the second time.
+    """
+    expected = [_chosen(make_sampler(), epoch) for epoch in epochs]
+    sampler = make_sampler()
+    for _ in range(2):
+        for epoch, batches in zip(epochs, expected, strict=True):
+            rule = f"set_epoch({epoch}) must give the same epoch, whatever was drawn before"
+            fail_where_different(rule, _chosen(sampler, epoch), batches)
+
+
 def digest_of(batches: Batches) -> str:
     """Return a digest of batches: 16 hexadecimal digits that are the same on every platform.
 
@@ -231,6 +279,11 @@ def assert_digest(batches: Batches, expected: str) -> None:
             expected=f"digest {expected}",
             n=f"{len(batches)} batches",
         )
+
+
+def _chosen(sampler: Any, epoch: int) -> list[list[int]]:
+    sampler.set_epoch(epoch)
+    return _epochs(sampler, 1)
 
 
 def _epochs(sampler: Iterable[Sequence[int]], n_epochs: int) -> list[list[int]]:

@@ -108,8 +108,8 @@ def assert_replays(
 ) -> None:
     """Assert that each batch of an epoch can be had by its number, in any order, as a pure function of that number.
 
-    A fresh sampler is asked for the batches from the last to the first, each twice, before it is iterated; none of
-    that may change the sequence.
+    A fresh sampler is asked for the batches from the last to the first, and then from the first to the last, before it
+    is iterated; none of that may change the sequence.
 
     Parameters
     ----------
@@ -129,12 +129,12 @@ def assert_replays(
     """
     ask = batch or (lambda sampler, k: sampler.batch(k))
     epoch = _drawn(make_sampler())
-    wanted = sorted(range(len(epoch)) if positions is None else positions, reverse=True)
-    if wanted and not 0 <= wanted[-1] <= wanted[0] < len(epoch):
-        raise ValueError(f"positions must be in [0, {len(epoch)}), the batches of an epoch, got {wanted[::-1]}")
+    wanted = sorted(range(len(epoch)) if positions is None else positions)
+    if wanted and not 0 <= wanted[0] <= wanted[-1] < len(epoch):
+        raise ValueError(f"positions must be in [0, {len(epoch)}), the batches of an epoch, got {wanted}")
     sampler = make_sampler()
-    for k in wanted:
-        for time in ("first", "second"):
+    for time, order in (("first", wanted[::-1]), ("second", wanted)):
+        for k in order:
             got = list(ask(sampler, k))
             if got != epoch[k]:
                 fail(

@@ -90,8 +90,8 @@ def assert_uniform(
 
     Pearson's chi-square test, for independent draws and for draws more even than those. It has power against any fixed
     set of too frequent or too rare categories, most where a few are far off; `detectable_categories` says how far. It
-    does not object to counts that are too even. Its distribution is approximate: at false alarm rates as low as the default,
-    expected counts should be 20 or more, and fewer than 5 are refused.
+    does not object to counts that are too even. Its distribution is approximate: at false alarm rates as low as the
+    default, expected counts should be 20 or more, and fewer than 5 are refused.
 
     Parameters
     ----------
