@@ -1,6 +1,7 @@
 """The testkit's conformance suite over every combination of axes: the sampler is held to all that it promises."""
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def options_of(aware, leaky, balanced, enriched):
 
 
 def promises_of(aware, leaky, balanced, enriched, **others):
-    promises = {
+    promises: dict[str, Any] = {
         "seeded": True,
         "epochs": "set_epoch",
         "python_ints": True,
