@@ -2,6 +2,14 @@
 
 from viscy_sampling_testkit.anchors import make_anchors
 from viscy_sampling_testkit.awkward import AWKWARD_TABLES
+from viscy_sampling_testkit.columns import (
+    make_arrow_dtypes,
+    make_colliding_keys,
+    make_nullable_dtypes,
+    make_odd_index,
+    make_unused_levels,
+)
+from viscy_sampling_testkit.composition import make_balanced, make_missing_conditions, make_skewed, make_tiny_groups
 from viscy_sampling_testkit.exact import (
     assert_dealt_evenly,
     assert_distinct,
@@ -26,6 +34,12 @@ from viscy_sampling_testkit.statistical import (
     assert_uniform,
     assert_unrelated,
 )
+from viscy_sampling_testkit.times import (
+    make_bursts,
+    make_continuous_times,
+    make_duplicate_times,
+    make_irregular_times,
+)
 
 __all__ = [
     "AWKWARD_TABLES",
@@ -48,6 +62,19 @@ __all__ = [
     "assert_unrelated",
     "interleave",
     "make_anchors",
+    "make_arrow_dtypes",
+    "make_balanced",
+    "make_bursts",
+    "make_colliding_keys",
+    "make_continuous_times",
+    "make_duplicate_times",
+    "make_irregular_times",
+    "make_missing_conditions",
+    "make_nullable_dtypes",
+    "make_odd_index",
+    "make_skewed",
+    "make_tiny_groups",
+    "make_unused_levels",
     "simulate_ranks",
     "spawn_ranks",
 ]
