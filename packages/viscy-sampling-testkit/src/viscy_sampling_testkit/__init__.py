@@ -20,6 +20,8 @@ from viscy_sampling_testkit.exact import (
     assert_rounded,
     assert_shares,
 )
+from viscy_sampling_testkit.loaders import PositionLoader
+from viscy_sampling_testkit.protocol import ResumableBatchSampler
 from viscy_sampling_testkit.ranks import interleave, simulate_ranks, spawn_ranks
 from viscy_sampling_testkit.sequences import (
     assert_disjoint_ranks,
@@ -40,9 +42,13 @@ from viscy_sampling_testkit.times import (
     make_duplicate_times,
     make_irregular_times,
 )
+from viscy_sampling_testkit.training import Life, simulate_training, spawn_training
 
 __all__ = [
     "AWKWARD_TABLES",
+    "Life",
+    "PositionLoader",
+    "ResumableBatchSampler",
     "assert_dealt_evenly",
     "assert_disjoint_ranks",
     "assert_distinct",
@@ -76,5 +82,7 @@ __all__ = [
     "make_tiny_groups",
     "make_unused_levels",
     "simulate_ranks",
+    "simulate_training",
     "spawn_ranks",
+    "spawn_training",
 ]

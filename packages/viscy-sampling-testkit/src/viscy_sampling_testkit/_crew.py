@@ -146,7 +146,7 @@ class Crew:
     def results(self, deadline: float) -> list[Any]:
         """Return the results in order of ranks (None of the dead that may be so), or raise what went wrong first."""
         if self.dead and not self.may_die:
-            raise RuntimeError(self._obituary())
+            raise RuntimeError(self.obituary)
         errors = [outcome for outcome in self.outcomes.values() if outcome.error is not None]
         if errors:
             raise min(errors, key=lambda outcome: outcome.at).exception(len(self.processes))
@@ -154,7 +154,9 @@ class Crew:
             raise TimeoutError(f"ranks {late} of {len(self.processes)} did not finish within {deadline:g} s")
         return [self.outcomes[rank].result if rank in self.outcomes else None for rank in range(len(self.processes))]
 
-    def _obituary(self) -> str:
+    @property
+    def obituary(self) -> str:
+        """Which ranks died, and how; to be read once all have ended."""
         codes = {rank: self.processes[rank].exitcode for rank in sorted(self.dead)}
         deaths = ", ".join(f"rank {rank} died with exit code {code}" for rank, code in codes.items())
         return f"{deaths}, without an answer, of {len(self.processes)} ranks"
