@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from viscy_sampling_testkit import (
+    assert_batch_sizes,
     assert_dealt_evenly,
     assert_distinct,
     assert_in_window,
@@ -61,6 +62,32 @@ def test_what_is_no_position_is_rejected(batch, message):
     batches[5] = batch
     with fails(message, "n: 13 batches, 1 of them offending\n  first offending batch: 5"):
         assert_positions(batches, 100)
+
+
+def test_full_batches_and_a_short_last_one_are_accepted():
+    assert_batch_sizes(shuffled(0, 96), 8)
+    assert_batch_sizes(shuffled(0, 100), 8, last=4)
+
+
+@pytest.mark.parametrize(
+    ("n_anchors", "options", "lines"),
+    [
+        (100, {}, ["must have 8 slots\n  observed: 4 slots\n  expected: 8 slots", "first offending batch: 12"]),
+        (96, {"last": 4}, ["8 slots, the last one 4\n  observed: 8 slots\n  expected: 4 slots", "batch: 11"]),
+    ],
+)
+def test_a_batch_of_another_size_is_rejected(n_anchors, options, lines):
+    with fails(*lines):
+        assert_batch_sizes(shuffled(0, n_anchors), 8, **options)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "last", "message"),
+    [(0, None, "batch_size must be at least 1, got 0"), (8, 9, r"last must be in \[1, 8\], the slots of a full batch")],
+)
+def test_sizes_out_of_range_are_refused(batch_size, last, message):
+    with pytest.raises(ValueError, match=message):
+        assert_batch_sizes(shuffled(0), batch_size, last)
 
 
 def test_no_batches_at_all_are_rejected():

@@ -1,14 +1,22 @@
 """Each assertion about ranks and resuming accepts a right sampler and rejects one that is broken in just that way."""
 
+import random
+from typing import ClassVar
+
 import numpy as np
 import pytest
+import torch
 
 from viscy_sampling_testkit import (
+    assert_complete_ranks,
+    assert_deterministic,
+    assert_digest,
     assert_disjoint_ranks,
     assert_equal_steps,
     assert_ranks_interleave,
     assert_resumes,
     assert_same_batches,
+    digest_of,
     interleave,
     simulate_ranks,
 )
@@ -183,3 +191,69 @@ def test_a_sampler_that_resumes_wrongly_is_rejected(sampler, n_drawn, lines):
 def test_a_stop_outside_the_epoch_is_refused(n_drawn):
     with pytest.raises(ValueError, match=r"n_drawn must be in \[0, 7\], the batches of an epoch, got"):
         assert_resumes(ShuffledSampler, n_drawn)
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2, 3])
+def test_ranks_that_show_every_anchor_are_accepted(num_replicas):
+    ranks = simulate_ranks(ShuffledSampler, num_replicas)
+    assert_complete_ranks(ranks, 4 * N_BATCHES)
+    assert_complete_ranks(ranks, 4 * N_BATCHES + 3, left_out=3)
+
+
+def test_ranks_that_leave_anchors_out_are_rejected():
+    ranks = simulate_ranks(ShuffledSampler, 2)
+    missing = sorted(ranks[1].pop())
+    with fails(f"observed: 4 of 28 anchors on no rank, such as .{missing[0]}, {missing[1]}", "at most 3", "n: 6 bat"):
+        assert_complete_ranks(ranks, 4 * N_BATCHES, left_out=3)
+    with pytest.raises(ValueError, match="left_out must be at least 0 anchors, got -1"):
+        assert_complete_ranks(ranks, 28, left_out=-1)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_sampler_of_a_seed_is_deterministic(seed):
+    assert_deterministic(lambda: ShuffledSampler(seed=seed))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: random.randrange(10**6),
+        lambda: int(np.random.randint(10**6)),  # noqa: NPY002
+        lambda: int(torch.randint(10**6, ())),
+    ],
+    ids=["random", "numpy", "torch"],
+)
+def test_a_sampler_that_draws_from_a_global_generator_is_rejected(draw):
+    with fails("made alike must yield the same batches\n", "observed: ", "n: 6 batches observed, 6 expected"):
+        assert_deterministic(lambda: [[draw()] for _ in range(3)])
+
+
+def test_samplers_that_share_a_state_are_rejected():
+    class SharesItsPlace(ShuffledSampler):
+        place: ClassVar = [0]
+
+        def __iter__(self):
+            self.place[0] = 0
+            for _ in range(N_BATCHES):
+                self.place[0] += 1
+                yield self.batches(0)[self.place[0] % N_BATCHES]
+
+    with fails("the same batches when drawn in turns", "first offending batch: 2"):
+        assert_deterministic(SharesItsPlace)
+
+
+def test_global_states_are_put_back():
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+    assert_deterministic(ShuffledSampler)
+    assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # noqa: NPY002
+
+
+def test_a_recorded_digest_holds_batches_bit_for_bit():
+    assert_digest(whole(), digest_of([tuple(np.array(batch)) for batch in whole()]))
+    swapped = [batch[::-1] for batch in whole()]
+    with fails("those that were recorded", f"digest {digest_of(swapped)}", f"expected: digest {digest_of(whole())}"):
+        assert_digest(swapped, digest_of(whole()))
+    with fails("n: 6 batches"):
+        assert_digest(whole()[1:], digest_of(whole()))
+    with fails("n: 0 batches"):
+        assert_digest([], digest_of(whole()))

@@ -1,4 +1,4 @@
-"""What it takes to show that a batch sampler is right: tables, ranks, and assertions about batches."""
+"""What it takes to show that a batch sampler is right: tables, ranks, assertions, and all of them in one call."""
 
 from viscy_sampling_testkit.anchors import make_anchors
 from viscy_sampling_testkit.awkward import AWKWARD_TABLES
@@ -10,9 +10,10 @@ from viscy_sampling_testkit.columns import (
     make_unused_levels,
 )
 from viscy_sampling_testkit.composition import make_balanced, make_missing_conditions, make_skewed, make_tiny_groups
+from viscy_sampling_testkit.conformance import check_batch_sampler
+from viscy_sampling_testkit.cost import assert_rank_cost
 from viscy_sampling_testkit.exact import (
-    assert_dealt_evenly,
-    assert_distinct,
+    assert_batch_sizes,
     assert_in_window,
     assert_leak,
     assert_one_group,
@@ -20,16 +21,33 @@ from viscy_sampling_testkit.exact import (
     assert_rounded,
     assert_shares,
 )
+from viscy_sampling_testkit.inclusion import assert_row_inclusion
 from viscy_sampling_testkit.loaders import PositionLoader
+from viscy_sampling_testkit.pools import assert_dealt_evenly, assert_distinct, assert_repeats_evenly
+from viscy_sampling_testkit.power import (
+    detectable_categories,
+    detectable_means,
+    detectable_place,
+    detectable_row_ratios,
+    detectable_share,
+)
+from viscy_sampling_testkit.promises import Promises
 from viscy_sampling_testkit.protocol import ResumableBatchSampler
 from viscy_sampling_testkit.ranks import interleave, simulate_ranks, spawn_ranks
+from viscy_sampling_testkit.report import Report, Verdict
 from viscy_sampling_testkit.sequences import (
+    assert_chooses_epochs,
+    assert_complete_ranks,
+    assert_deterministic,
+    assert_digest,
     assert_disjoint_ranks,
     assert_equal_steps,
+    assert_length,
     assert_ranks_interleave,
-    assert_resumes,
     assert_same_batches,
+    digest_of,
 )
+from viscy_sampling_testkit.state import assert_replays, assert_resumes, assert_resumes_elastically
 from viscy_sampling_testkit.statistical import (
     assert_exchangeable_slots,
     assert_mean_counts,
@@ -43,29 +61,52 @@ from viscy_sampling_testkit.times import (
     make_irregular_times,
 )
 from viscy_sampling_testkit.training import Life, simulate_training, spawn_training
+from viscy_sampling_testkit.trial import Setting
 
 __all__ = [
     "AWKWARD_TABLES",
     "Life",
     "PositionLoader",
+    "Promises",
+    "Report",
     "ResumableBatchSampler",
+    "Setting",
+    "Verdict",
+    "assert_batch_sizes",
+    "assert_chooses_epochs",
+    "assert_complete_ranks",
     "assert_dealt_evenly",
+    "assert_deterministic",
+    "assert_digest",
     "assert_disjoint_ranks",
     "assert_distinct",
     "assert_equal_steps",
     "assert_exchangeable_slots",
     "assert_in_window",
     "assert_leak",
+    "assert_length",
     "assert_mean_counts",
     "assert_one_group",
     "assert_positions",
+    "assert_rank_cost",
     "assert_ranks_interleave",
+    "assert_repeats_evenly",
+    "assert_replays",
     "assert_resumes",
+    "assert_resumes_elastically",
     "assert_rounded",
+    "assert_row_inclusion",
     "assert_same_batches",
     "assert_shares",
     "assert_uniform",
     "assert_unrelated",
+    "check_batch_sampler",
+    "detectable_categories",
+    "detectable_means",
+    "detectable_place",
+    "detectable_row_ratios",
+    "detectable_share",
+    "digest_of",
     "interleave",
     "make_anchors",
     "make_arrow_dtypes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -28,3 +29,30 @@ def fail_where(rule: str, offending: np.ndarray, observed: Any, expected: Any, *
             n=f"{len(offending)} batches, {int(offending.sum())} of them offending",
             first_offending_batch=first,
         )
+
+
+def fail_where_different(rule: str, observed: Sequence[Sequence[int]], expected: Sequence[Sequence[int]]) -> None:
+    """Fail at the first batch in which two sequences differ, or at the end of the shorter one."""
+    pairs = enumerate(zip(observed, expected, strict=False))
+    k = next((k for k, (a, b) in pairs if list(a) != list(b)), min(len(observed), len(expected)))
+    if k == len(observed) == len(expected):
+        return
+    fail(
+        rule,
+        observed=list(map(int, observed[k])) if k < len(observed) else "no batch",
+        expected=list(map(int, expected[k])) if k < len(expected) else "no batch",
+        n=f"{len(observed)} batches observed, {len(expected)} expected",
+        first_offending_batch=k,
+    )
+
+
+def judge(rule: str, p_value: float, false_alarm: float, **facts: object) -> None:
+    """Fail if the p-value is below the false alarm rate."""
+    if p_value < false_alarm:
+        fail(rule, **facts, p_value=f"{p_value:.3g}, less than the false alarm rate {false_alarm:g}")
+
+
+def check_false_alarm(false_alarm: float) -> None:
+    """Raise a ValueError unless it is a probability that says something."""
+    if not 0 < false_alarm < 1:
+        raise ValueError(f"false_alarm must be in (0, 1), got {false_alarm!r}")

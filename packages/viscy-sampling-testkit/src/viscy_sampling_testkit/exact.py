@@ -42,28 +42,38 @@ def assert_positions(batches: Batches, n_anchors: int) -> None:
     slots.check_bounds(n_anchors)
 
 
-def assert_distinct(batches: Batches) -> None:
-    """Assert that no anchor comes twice in a batch.
+def assert_batch_sizes(batches: Batches, batch_size: int, last: int | None = None) -> None:
+    """Assert that every batch has `batch_size` slots, but for the last of the epoch where another size is given for it.
 
     Parameters
     ----------
     batches : sequence of sequence of int
-        Shape (n_batches, batch_size).
+        All batches of an epoch, shape (n_batches, batch_size).
+    batch_size : int
+        Slots of a full batch.
+    last : int, optional
+        Slots of the last batch, from 1 to `batch_size`; by default it is full.
 
     Raises
     ------
     AssertionError
-        If a batch repeats a position.
+        If a batch has more or fewer slots, or there are no batches.
+    ValueError
+        If `batch_size` or `last` is out of range.
     """
-    slots = Slots.of(batches)
-    order = np.lexsort((slots.positions, slots.numbers))
-    positions, numbers = slots.positions[order], slots.numbers[order]
-    repeated = np.flatnonzero((positions[1:] == positions[:-1]) & (numbers[1:] == numbers[:-1]))
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size!r}")
+    last = batch_size if last is None else last
+    if not 1 <= last <= batch_size:
+        raise ValueError(f"last must be in [1, {batch_size}], the slots of a full batch, got {last!r}")
+    sizes = Slots.of(batches).sizes
+    due = np.full(len(sizes), batch_size)
+    due[-1] = last
     fail_where(
-        "no anchor may come twice in a batch",
-        np.isin(np.arange(len(slots.sizes)), numbers[repeated]),
-        lambda k: f"positions {sorted(set(positions[repeated][numbers[repeated] == k].tolist()))} repeated",
-        lambda k: f"{slots.sizes[k]} distinct positions",
+        f"a batch must have {batch_size} slots" + ("" if last == batch_size else f", the last one {last}"),
+        sizes != due,
+        lambda k: f"{sizes[k]} slots",
+        lambda k: f"{due[k]} slots",
     )
 
 
@@ -263,46 +273,6 @@ def assert_in_window(
     )
 
 
-def assert_dealt_evenly(batches: Batches, cells: Labels) -> None:
-    """Assert that anchors of one cell come equally often over all batches, to within one.
-
-    For sequences that deal each cell like a deck of cards. Where only some slots of a batch are dealt that way, give
-    batches of those slots alone.
-
-    Parameters
-    ----------
-    batches : sequence of sequence of int
-        Shape (n_batches, batch_size).
-    cells : sequence, array, Series or DataFrame
-        The cell of each row, shape (n_anchors,).
-
-    Raises
-    ------
-    AssertionError
-        If two anchors of a cell differ by more than one in how often they come.
-    """
-    slots = Slots.of(batches)
-    codes, names = factorize(cells)
-    slots.check_bounds(len(codes))
-    times_dealt = np.bincount(slots.positions, minlength=len(codes))
-    fewest = np.full(len(names), len(slots.positions))
-    most = np.zeros(len(names), int)
-    np.minimum.at(fewest, codes, times_dealt)
-    np.maximum.at(most, codes, times_dealt)
-    uneven = np.flatnonzero(most - fewest > 1)
-    if uneven.size:
-        cell = int(uneven[0])
-        often = (times_dealt >= fewest[cell] + 2) & (codes == cell)
-        fail(
-            "anchors of one cell must come equally often, to within one",
-            observed=f"position {often.argmax()} {times_dealt[often.argmax()]} times, another {fewest[cell]} times",
-            expected=f"{(times_dealt[codes == cell]).mean():g} times each in cell {names[cell]!r}",
-            bound="largest minus smallest at most 1",
-            n=f"{len(batches)} batches, {len(names)} cells, {uneven.size} of them uneven",
-            first_offending_batch=_first_early_repeat(slots, codes == cell),
-        )
-
-
 def _named(counts: np.ndarray, names: Sequence[Hashable]) -> dict[Hashable, int]:
     """Return the labels that occur, with their counts."""
     return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
@@ -332,14 +302,3 @@ def _most_in_window(times: np.ndarray, window: float, focal_times: Sequence[floa
     reach = window + _HOURS_TOLERANCE
     within = np.searchsorted(times, focal + reach, "right") - np.searchsorted(times, focal - reach, "left")
     return int(within.max())
-
-
-def _first_early_repeat(slots: Slots, in_cell: np.ndarray) -> int:
-    """Return the first batch after which two anchors of a cell differ by two or more in how often they came."""
-    times_dealt = np.zeros(len(in_cell), int)
-    ends = np.cumsum(slots.sizes)
-    for k, end in enumerate(ends):
-        np.add.at(times_dealt, slots.positions[end - slots.sizes[k] : end], 1)
-        if np.ptp(times_dealt[in_cell]) > 1:
-            break
-    return k

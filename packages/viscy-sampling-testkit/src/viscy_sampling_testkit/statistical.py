@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from viscy_sampling_testkit._report import fail
+from viscy_sampling_testkit._report import check_false_alarm, fail, judge
 from viscy_sampling_testkit._slots import Batches, Labels, Slots, factorize
 
 # Sums with a smaller variance than this are too far from normal for the tails that are asked of them.
@@ -30,7 +30,7 @@ def assert_mean_counts(
     that are independent or negatively associated, as are quotas rounded batch by batch, and parts dealt from one deck.
     Without `spread` it is the form with relative entropy, for counts that are the floor or the ceiling of `expected`.
     It has power against rounding that favours a part: at the default rate, a mean that is off by d is found in some
-    ``30 p (1 - p) / d**2`` batches, p being the fractional part of the quota.
+    ``30 p (1 - p) / d**2`` batches, p being the fractional part of the quota; `detectable_means` gives it exactly.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def assert_mean_counts(
     ValueError
         If counts differ by more than `spread`, or `false_alarm` is outside (0, 1).
     """
-    _check_false_alarm(false_alarm)
+    check_false_alarm(false_alarm)
     values = _at_least_one(counts)
     n, mean = len(values), float(values.mean())
     if spread is None:
@@ -66,7 +66,7 @@ def assert_mean_counts(
         raise ValueError(f"spread must be at least the range of the counts, {np.ptp(values):g}, got {spread:g}")
     else:
         rate = 2 * ((mean - expected) / spread) ** 2
-    _judge(
+    judge(
         "a count must have its expected mean",
         min(1.0, 2 * math.exp(-n * rate)),
         false_alarm,
@@ -89,9 +89,9 @@ def assert_uniform(
     """Assert that counts over categories are uniform, or in given proportions.
 
     Pearson's chi-square test, for independent draws and for draws more even than those. It has power against any fixed
-    set of too frequent or too rare categories, most where a few are far off. It does not object to counts that are too
-    even. Its distribution is approximate: at false alarm rates as low as the default, expected counts should be 20 or
-    more, and fewer than 5 are refused.
+    set of too frequent or too rare categories, most where a few are far off; `detectable_categories` says how far. It
+    does not object to counts that are too even. Its distribution is approximate: at false alarm rates as low as the
+    default, expected counts should be 20 or more, and fewer than 5 are refused.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def assert_uniform(
     ValueError
         If there are fewer than two categories, one is expected fewer than 5 times, or `false_alarm` is outside (0, 1).
     """
-    _check_false_alarm(false_alarm)
+    check_false_alarm(false_alarm)
     values = np.asarray(counts, float)
     weights = np.ones(len(values)) if expected is None else np.asarray(expected, float)
     if len(values) < 2 or len(weights) != len(values):
@@ -125,7 +125,7 @@ def assert_uniform(
         )
     statistic = float(((values - due) ** 2 / due).sum())
     worst = int(np.argmax(np.abs(values - due) / np.sqrt(due)))
-    _judge(
+    judge(
         "counts must be in their expected proportions",
         float(special.chdtrc(len(values) - 1, statistic)),
         false_alarm,
@@ -147,7 +147,8 @@ def assert_exchangeable_slots(
     rate; the moments they use are exact for permutations within batches, whatever the batches' composition.
 
     - *Place*: the number of slots of each label at each place, or range of places, summed over batches, against its
-      mean, standardised by its covariance (chi-square). It has power against labels that prefer a part of the batch.
+      mean, standardised by its covariance (chi-square). It has power against labels that prefer a part of the batch
+      (`detectable_place`).
     - *Runs*: the number of runs of equal labels, summed over batches (the runs test of Wald and Wolfowitz for several
       labels, normal). It has power against labels that stand together, or alternate, wherever that may be.
 
@@ -172,7 +173,7 @@ def assert_exchangeable_slots(
     ValueError
         If labels vary too little within the batches for a test, or `false_alarm` is outside (0, 1).
     """
-    _check_false_alarm(false_alarm)
+    check_false_alarm(false_alarm)
     codes, names = factorize(labels)
     Slots.of(batches).check_bounds(len(codes))
     size = np.bincount([len(batch) for batch in batches]).argmax()
@@ -192,8 +193,8 @@ def assert_unrelated(
     is the hypergeometric mean ``n_batches * batch_size**2 / n_anchors``; the general form allows for anchors that are
     drawn more often than others.) The bound is Chatterjee's (Probab. Theory Relat. Fields 138, 2007) for such pairings,
     no approximation. It has power against sequences that are equal, or have a good part of their batches in common,
-    number for number. Besides, no batch of one may hold exactly the anchors of a batch of the other, whatever their
-    numbers, where that is too unlikely.
+    number for number; `detectable_share` gives that part. Besides, no batch of one may hold exactly the anchors of a
+    batch of the other, whatever their numbers, where that is too unlikely.
 
     Parameters
     ----------
@@ -214,7 +215,7 @@ def assert_unrelated(
     ValueError
         If `n_anchors` is smaller than a batch, or `false_alarm` is outside (0, 1).
     """
-    _check_false_alarm(false_alarm)
+    check_false_alarm(false_alarm)
     length = min(len(a), len(b))
     first, second = ([frozenset(batch) for batch in batches[:length]] for batches in (a, b))
     sizes = np.array([len(batch) for batch in (*first, *second)])
@@ -250,7 +251,7 @@ def _judge_coincidences(
     log = math.log(1 / false_alarm)
     excess = (2 * unit * log + math.sqrt((2 * unit * log) ** 2 + 16 * unit * mean * log)) / 2
     above = max(0.0, float(common.sum()) - mean)
-    _judge(
+    judge(
         "unrelated sequences must coincide only by chance",
         math.exp(-(above**2) / (4 * unit * mean + 2 * unit * above)) if above else 1.0,
         false_alarm,
@@ -287,7 +288,7 @@ def _judge_places(shown: np.ndarray, fractions: np.ndarray, false_alarm: float, 
     statistic = float((size - 1) / size * (in_ranges**2 / widths / variances[:, None]).sum())
     freedom = (n_ranges - 1) * len(variances)
     worst = int(np.argmax((in_ranges**2 / variances[:, None]).sum(axis=0) / widths))
-    _judge(
+    judge(
         "the place of a slot must say nothing about its label",
         float(special.chdtrc(freedom, statistic)),
         false_alarm,
@@ -311,7 +312,7 @@ def _judge_runs(shown: np.ndarray, counts: np.ndarray, false_alarm: float, seed:
         # Nearly all orders have equally many runs, as those of one slot against the rest: places tell all there is.
         return
     deviation = float((runs - mean).sum() / math.sqrt(variance.sum()))
-    _judge(
+    judge(
         "equal labels must stand together, or apart, only by chance",
         2 * float(special.ndtr(-abs(deviation))),
         false_alarm,
@@ -322,12 +323,6 @@ def _judge_runs(shown: np.ndarray, counts: np.ndarray, false_alarm: float, seed:
         n=f"{len(shown)} batches of {n}",
         seed=seed,
     )
-
-
-def _judge(rule: str, p_value: float, false_alarm: float, **facts: object) -> None:
-    """Fail if the p-value is below the false alarm rate."""
-    if p_value < false_alarm:
-        fail(rule, **facts, p_value=f"{p_value:.3g}, less than the false alarm rate {false_alarm:g}")
 
 
 def _relative_entropy(observed: float, expected: float) -> float:
@@ -342,8 +337,3 @@ def _at_least_one(counts: Sequence[int] | np.ndarray) -> np.ndarray:
     if values.size == 0:
         fail("there must be counts to look at", observed="0 counts", expected="at least 1 count", n="0 batches")
     return values
-
-
-def _check_false_alarm(false_alarm: float) -> None:
-    if not 0 < false_alarm < 1:
-        raise ValueError(f"false_alarm must be in (0, 1), got {false_alarm!r}")

@@ -1,0 +1,50 @@
+"""Rows of one pool come equally often in a batch; pools too small for their slots are gone round evenly."""
+
+import numpy as np
+import pytest
+
+from viscy_sampling_testkit import assert_repeats_evenly
+
+POOLS = ["large"] * 50 + ["tiny"] * 3
+
+
+def fails(*lines):
+    """Return a context in which an assertion must fail with each of these lines in its message."""
+    return pytest.raises(AssertionError, match="(?s)" + ".*".join(lines))
+
+
+def draw(seed, sizes, n_batches=30):
+    """Return batches in which each pool is gone round, from a random row on."""
+    rng = np.random.default_rng(seed)
+    members = {pool: np.flatnonzero(np.array(POOLS) == pool) for pool in sizes}
+    return [
+        [int(row) for pool, n in sizes.items() for row in np.resize(rng.permutation(members[pool]), n)]
+        for _ in range(n_batches)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_pool_that_is_gone_round_is_accepted(seed):
+    assert_repeats_evenly([*draw(seed, {"large": 8, "tiny": 7}), *draw(seed, {"large": 50, "tiny": 3})], POOLS)
+
+
+@pytest.mark.parametrize(
+    ("batch", "lines"),
+    [
+        ([0, 1, 2, 2], ["position 2 2 times", "expected: 0 or 1 times each: 4 slots of pool 'large', 50 rows"]),
+        ([50, 50, 51, 51, 52, 52, 52, 52], ["position 52 4 times", "expected: 2 or 3 times each: 8 slots"]),
+        # No row above the ceiling, one below the floor.
+        ([50, 50, 50, 51, 51, 51, 52], ["position 50 3 times, position 52 1 times", "expected: 2 or 3 times each"]),
+        ([50, 50, 51], ["position 50 2 times, position 52 0 times", "expected: 1 times each: 3 slots"]),
+    ],
+)
+def test_a_pool_that_is_drawn_unevenly_is_rejected(batch, lines):
+    batches = [*draw(0, {"tiny": 4}), batch]
+    with fails("equally often in a batch", *lines, "floor or ceiling", "n: 31 batches, 1 of them", "batch: 30"):
+        assert_repeats_evenly(batches, POOLS)
+
+
+def test_draws_with_replacement_are_rejected():
+    rng = np.random.default_rng(0)
+    with fails("pool 'tiny'"):
+        assert_repeats_evenly([(50 + rng.integers(3, size=6)).tolist() for _ in range(20)], POOLS)
