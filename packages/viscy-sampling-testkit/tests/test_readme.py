@@ -8,16 +8,18 @@ import viscy_sampling_testkit
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-def test_the_example_runs():
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_examples_run():
     names = {}
-    exec(compile(example, "README.md", "exec"), names)
+    for example in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(compile(example, "README.md", "exec"), names)
     assert len(names["batches"]) == 120
+    names["test_an_epoch_is_made_of_rows_of_the_table"]()
 
 
 def test_every_public_name_is_on_the_map():
     rows = [line for line in README.splitlines() if line.startswith("| `")]
-    assert set(viscy_sampling_testkit.__all__) == set(re.findall(r"`([A-Za-z]\w+)`", "\n".join(rows)))
+    named = set(re.findall(r"`([A-Za-z_]\w*)`", "\n".join(rows)))
+    assert named == {*viscy_sampling_testkit.__all__, "anchor_tables", "sampler_options"}
     files = {file.name for file in Path(viscy_sampling_testkit.__file__).parent.glob("*.py")} - {"__init__.py"}
     assert files == set(re.findall(r"^\| `(\w+\.py)`", README, re.MULTILINE))
 
