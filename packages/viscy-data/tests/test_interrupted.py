@@ -1,107 +1,93 @@
-"""Runs that are interrupted and gone on with, under Lightning: the batches not yet trained on, in order, none twice."""
+"""Runs that are interrupted and gone on with: the batches not yet trained on, in order, none twice.
 
-from typing import Any
+A plain loop, with loaders and without, in one process and in real ones that are killed.
+"""
 
-import lightning
 import pytest
-import torch
-from torch.utils.data import DataLoader
 
 from viscy_data import FlexibleBatchSampler
-from viscy_sampling_testkit import make_anchors
+from viscy_sampling_testkit import PositionLoader, make_anchors, simulate_training, spawn_training
 
 TABLE = make_anchors(1000, seed=8)
-N_BATCHES, N_EPOCHS = 20, 3
+N_BATCHES = 20
 
-pytestmark = [
-    # Lightning suggests more workers than a test needs, and does not know that the data module keeps the state
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*your dataloader is not resumable"),
-    # Lightning 2.6 calls what newer releases of torch deprecate
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated"),
-]
+# torchdata 0.11 calls what newer releases of torch deprecate
+pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 
 
-def sampler():
-    return FlexibleBatchSampler(TABLE, 50, leaky=0.1, temporal_enrichment=True)
-
-
-class KilledError(Exception):
-    """Ends a run in the middle."""
-
-
-class Data(lightning.LightningDataModule):
-    """Keeps the sampler's state with the checkpoint: how many batches were trained on, not how many were fetched."""
-
-    def __init__(self, num_workers):
-        super().__init__()
-        self.sampler = sampler()
-        self.num_workers = num_workers
-
-    def train_dataloader(self):
-        return DataLoader(torch.arange(len(TABLE)), batch_sampler=self.sampler, num_workers=self.num_workers)
-
-    def state_dict(self):
-        trainer: Any = self.trainer
-        trained = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        return {**self.sampler.state_dict(), "epoch": trainer.current_epoch, "position": trained}
-
-    def load_state_dict(self, state_dict):
-        self.sampler.load_state_dict(state_dict)
-
-
-class Recorder(lightning.LightningModule):
-    """Keeps the positions of every batch; saves a checkpoint after a step and dies."""
-
-    def __init__(self, last_step, checkpoint):
-        super().__init__()
-        self.layer = torch.nn.Linear(1, 1)
-        self.last_step, self.checkpoint, self.drawn = last_step, checkpoint, []
-
-    def training_step(self, batch):
-        self.drawn.append(batch.tolist())
-        return self.layer(batch[:, None].float()).mean() * 0.0
-
-    def on_train_batch_end(self, outputs, batch, batch_idx):
-        if self.trainer.global_step == self.last_step:
-            self.trainer.save_checkpoint(self.checkpoint)
-            raise KilledError
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.0)
-
-
-def train(num_workers, last_step, before, after):
-    """Train from a checkpoint (or none) until the end or a step, after which another checkpoint is written."""
-    model = Recorder(last_step, after)
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=N_EPOCHS,
-        use_distributed_sampler=False,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+def sampler(rank=0, num_replicas=1):
+    return FlexibleBatchSampler(
+        TABLE, 50, leaky=0.1, temporal_enrichment=True, rank=rank, num_replicas=num_replicas, seed=5
     )
-    try:
-        trainer.fit(model, datamodule=Data(num_workers), ckpt_path=before, weights_only=False)
-    except KilledError:
-        assert trainer.global_step == last_step
-    return model.drawn
+
+
+def loading(num_workers, **options):
+    """Return what makes the loader of a rank."""
+    return lambda rank, num_replicas: PositionLoader(sampler(rank, num_replicas), num_workers=num_workers, **options)
+
+
+def expected_of(lives):
+    """Return the batches that lives train on if none is lost or comes twice: those of the global sequence, in order.
+
+    The last step of an epoch may go beyond its end, with as many batches as there are ranks.
+    """
+    whole, epoch, position, batches = sampler(), 0, 0, []
+    for life in lives:
+        for _ in life.steps:
+            batches += [whole.batch(position + rank, epoch) for rank in range(life.num_replicas)]
+            position += life.num_replicas
+            if position >= N_BATCHES:
+                epoch, position = epoch + 1, 0
+    return batches
+
+
+def trained_on(lives):
+    return [batch for life in lives for batch in life.batches]
+
+
+STOPS = {
+    "in the middle": [(7, 1), (None, 1)],
+    "at the last batch": [(N_BATCHES, 1), (3, 1)],
+    "in the second epoch": [(27, 1), (5, 1)],
+    "a second time in one epoch": [(7, 1), (4, 1), (None, 1)],
+    "more ranks": [(7, 1), (2, 3), (None, 3)],
+    "fewer ranks": [(3, 4), (2, 2), (None, 1)],
+    "fewer and more, in the second epoch": [(12, 2), (3, 5), (1, 1), (None, 2)],
+    "at once": [(0, 2), (0, 3), (None, 1)],
+}
+
+
+@pytest.mark.parametrize("stops", STOPS.values(), ids=STOPS.keys())
+@pytest.mark.parametrize("set_epoch", [False, True])
+@pytest.mark.parametrize("state_format", ["pickle", "json"])
+def test_a_plain_loop_goes_on_with_any_number_of_ranks(stops, set_epoch, state_format):
+    lives = simulate_training(sampler, stops, set_epoch=set_epoch, state_format=state_format)
+    assert trained_on(lives) == expected_of(lives)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(
+    "name", ["in the middle", "at the last batch", "in the second epoch", "a second time in one epoch"]
+)
+def test_a_stateful_loader_goes_on_on_as_many_ranks(num_workers, name):
+    lives = simulate_training(loading(num_workers, stateful=True), STOPS[name])
+    assert trained_on(lives) == expected_of(lives)
+
+
+@pytest.mark.parametrize("name", ["more ranks", "fewer and more, in the second epoch"])
+def test_a_plain_loader_without_workers_goes_on_with_any_number_of_ranks(name):
+    lives = simulate_training(loading(0), STOPS[name])
+    assert trained_on(lives) == expected_of(lives)
+
+
+def test_steps_after_the_last_checkpoint_are_trained_on_again_and_no_others():
+    first, second = simulate_training(sampler, [(8, 2), (None, 2)], checkpoint_every=3)
+    assert first.n_saved == 6
+    assert first.saved + second.batches == [sampler().batch(k) for k in range(N_BATCHES)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize(
-    "stops",
-    [(7,), (N_BATCHES,), (27,), (7, 13), (N_BATCHES, 33), (7, 27)],
-    ids=["in the middle", "at the last batch", "in the second epoch", "twice", "at the last batch, then later", "late"],
-)
-def test_lightning_goes_on_with_the_batches_not_yet_trained_on(tmp_path, num_workers, stops):
-    drawn, checkpoint = [], None
-    for number, last_step in enumerate((*stops, None)):
-        after = tmp_path / f"{number}.ckpt"
-        drawn += train(num_workers, last_step, checkpoint, after)
-        checkpoint = after
-    whole = sampler()
-    assert drawn == [whole.batch(k, epoch) for epoch in range(N_EPOCHS) for k in range(N_BATCHES)]
+def test_killed_processes_go_on_as_others_on_more_ranks_and_fewer():
+    lives = spawn_training(sampler, [(4, 2), (1, 3), (None, 2)], set_epoch=True, deadline=240)
+    assert trained_on(lives) == expected_of(lives)
+    assert [life.num_replicas for life in lives] == [2, 3, 2]
