@@ -29,6 +29,10 @@ class Oracle:
         n = len(table)
         self.group = list(table["experiment"]) if options["experiment_aware"] else [None] * n
         self.condition = list(table["condition"]) if options["condition_balanced"] else [None] * n
+        weights = group_weights(
+            Counter(self.group), options["experiment_weights"] if options["experiment_aware"] else None
+        )
+        self.drawn = {group for group, weight in weights.items() if weight > 0}
         ratio = options["condition_ratio"] if options["condition_balanced"] else None
         self.ratio = {c: Fraction(1 if ratio is None else ratio[c]) for c in set(self.condition)}
         self.time = table["hours_post_infection"].to_numpy()
@@ -38,12 +42,13 @@ class Oracle:
         self.enriched = options["temporal_enrichment"] and options["temporal_global_fraction"] < 1
 
     def leaks(self):
-        return self.options["leaky"] > 0 and len(set(self.group)) > 1
+        return self.options["leaky"] > 0 and len(self.drawn) > 1
 
     def check(self, batch, n_slots):
         assert len(batch) == n_slots
         assert all(type(row) is int and 0 <= row < len(self.group) for row in batch)
-        assert any(self.is_batch_of(group, batch) for group in set(self.group))
+        assert all(self.group[row] in self.drawn for row in batch)  # nothing leaks from a group of weight 0
+        assert any(self.is_batch_of(group, batch) for group in self.drawn)
 
     def is_batch_of(self, group, batch):
         """Whether the batch obeys every law as one of this group."""
@@ -51,7 +56,7 @@ class Oracle:
         away = [row for row in batch if self.group[row] != group]
         leaky = Fraction(self.options["leaky"]) if self.leaks() else Fraction(0)
         pool = {c: self.rows[group, c] for c in set(self.condition)}
-        others = {c: [r for (g, d), rows in self.rows.items() if g != group and d == c for r in rows] for c in pool}
+        others = {c: [row for g in self.drawn - {group} for row in self.rows[g, c]] for c in pool}
         return (
             self.is_split(own, pool, len(batch) * (1 - leaky))
             and self.is_split(away, others, len(batch) * leaky)
