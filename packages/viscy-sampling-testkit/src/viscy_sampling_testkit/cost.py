@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Sequence
@@ -89,7 +88,6 @@ def _calls(sampler: Iterable[Sequence[int]]) -> int:
 def _peak_bytes(sampler: Iterable[Sequence[int]]) -> int:
     """Return the most bytes that one epoch holds at once, beyond what was there before."""
     traced_before = tracemalloc.is_tracing()
-    gc.collect()
     if not traced_before:
         tracemalloc.start()
     try:
