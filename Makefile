@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 # `make test ARGS="-k leak"` passes options to pytest, `make demo OUT=folder` says where to write.
-# `make bench ARGS="--viscy-sampler FILE"` adds VisCy's released sampler to the peers.
+# `make bench ARGS="--viscy-sampler FILE"` adds VisCy's released sampler to the peers: the sampler.py of the viscy-data
+# of mehta-lab/VisCy, for instance by `uv pip install --no-deps --target FOLDER viscy-data==0.1.0` outside this workspace.
 ARGS ?=
 OUT ?=
 
@@ -13,8 +14,9 @@ EXPORT := uv export --quiet --upgrade --all-packages --all-groups --no-emit-work
 	--format requirements-txt
 LOWEST := .venvs/lowest
 BENCH := .venvs/bench
+BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 
-.PHONY: help setup lint format types test $(PACKAGES:%=test-%) test-lowest coverage demo bench bench-full lock lock-check plan-check check clean
+.PHONY: help setup lint format types test $(PACKAGES:%=test-%) test-lowest coverage demo bench bench-full bench-env profile lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,12 +45,13 @@ $(PACKAGES:%=test-%): test-%:
 	UV_PROJECT_ENVIRONMENT=.venvs/$* uv sync --quiet --exact --package $*
 	UV_PROJECT_ENVIRONMENT=.venvs/$* uv run --no-sync pytest packages/$* $(ARGS)
 
-test-lowest: ## the golden sequences, ranks and resume on the lowest supported NumPy, pandas and torch
+test-lowest: ## the golden sequences, ranks, resume and tables on the lowest supported NumPy, pandas, torch, pyarrow
 	uv venv --quiet --clear --python 3.12 $(LOWEST)
 	uv pip install --quiet --python $(LOWEST) --resolution lowest-direct \
-		--editable packages/viscy-data --editable packages/viscy-sampling-testkit 'pytest>=8.3' 'hypothesis>=6.110' 'pyarrow>=16'
+		--editable packages/viscy-data --editable packages/viscy-sampling-testkit \
+		'pytest>=8.3' 'hypothesis>=6.110' 'polars>=1' 'pyarrow>=16'
 	$(LOWEST)/bin/python -c 'import numpy, pandas, torch; print(numpy.__version__, pandas.__version__, torch.__version__)'
-	$(LOWEST)/bin/python -m pytest $(addprefix packages/viscy-data/tests/test_,golden.py resume.py ranks.py errors.py) $(ARGS)
+	$(LOWEST)/bin/python -m pytest $(addprefix packages/viscy-data/tests/test_,golden.py resume.py ranks.py errors.py tables.py) $(ARGS)
 
 coverage: ## run all tests; fail where a line or branch of viscy_data is not run
 	uv run pytest --cov --cov-report= $(ARGS)
@@ -59,12 +62,16 @@ demo: ## run the demo into a new folder, or into OUT
 
 bench: ## measure the sampler beside its peers, up to 1e7 rows, and write BENCHMARKS.md
 bench-full: ## the same up to 1e8 rows
-bench bench-full:
+bench bench-full: bench-env
+	$(BENCHMARKS) -m benchmarks $(if $(filter bench-full,$@),--full) --output BENCHMARKS.md $(ARGS)
+
+profile: bench-env ## show where the time of a batch goes, step by step
+	$(BENCHMARKS) -m benchmarks.parts_of_a_batch $(ARGS)
+
+bench-env: ## install what the benchmarks need into .venvs/bench
 	uv venv --quiet --allow-existing --python 3.12 $(BENCH)
 	uv pip install --quiet --python $(BENCH) --editable packages/viscy-data \
 		--requirement packages/viscy-data/benchmarks/requirements.txt
-	PYTHONPATH=packages/viscy-data $(BENCH)/bin/python -m benchmarks $(if $(filter bench-full,$@),--full) \
-		--output BENCHMARKS.md $(ARGS)
 
 lock: ## resolve all dependencies anew and write them to requirements.txt
 	$(EXPORT) --output-file requirements.txt >/dev/null

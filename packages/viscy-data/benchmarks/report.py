@@ -1,41 +1,59 @@
-"""The report of a run: tables in the terminal and in Markdown, and the picture."""
+"""The report of a run in Markdown."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 
-from .comparisons import Comparison, Round, epoch
-from .samplers import Contender
+from . import tables
+from .opening import N_BATCHES, N_LOOKS
+from .picture import draw
+from .result import Result
 
 _INTRODUCTION = """\
 # Benchmarks of FlexibleBatchSampler
 
 Written by `{target}`; do not edit by hand. Batch 256, 10 experiments, 2 conditions, 97 times, all four axes on
 (`leaky=0.1`, `experiment_weights="uniform"`, `temporal_enrichment=True`). Every measurement ran in a fresh process with
-one thread, what is compared one after the other; all of it {rounds} times, what is only beside it at most three times.
-Times are CPU time of the process (user and system). A number is the median of the ratios, each of two measurements of
-the same round, with the least and the greatest.
+one thread, what is compared one after the other: everything {least} times, the promised numbers {most} times but for
+those of the largest table of a full run and of VisCy's released sampler. Times are CPU time of the process (user and
+system). A number is the median of the rounds, with the least and the greatest; a ratio is one of two measurements of
+the same round.
 
 {machine}
 
 ## What is promised
 
-"must" is the bound, "aim" the better one; "kept" says which of them the median keeps.
+"must" is the bound, "aim" the better one; "kept" says which of them the median keeps. Rows without a bound stand beside
+the one above.
 
+"""
+_ROWS = """
+What the rows are:
+
+- *Whole epochs* include the start of the epoch and its first, smaller blocks. An epoch of 1e5 rows has 390 batches, so
+  its start weighs more than in one of a larger table: a ratio below 1 says that, not that larger tables are faster.
+- *Batches n to m of each epoch* leave that out: the same batches of any table, which are one block, the last whole one
+  that an epoch of 1e5 rows has. Batches are composed in blocks that grow from one batch to many.
+- *Ranks*: the first whole blocks of both, start of the epoch included. An epoch of rank 0 of 1024 is a few batches, so
+  in whole epochs each of them carries more of the start.
+- *First batch*, `batch(k)` and `load_state_dict` are single steps of a process that has taken no such step before.
+- *Memory kept* is what Python and NumPy allocated (`tracemalloc`) after construction, the table gone.
+- *Peak while building* is resident memory (`VmHWM`), NumPy's and pandas' own work space included, less that before.
+- *Memory of its own* is `Private_*` of `/proc/self/smaps_rollup`, less that before opening: the most of {n_looks}
+  looks in {n_batches} batches. Another process has mapped and read the files, as on a node of several ranks, so that
+  mapped pages count as shared. *Opening* is timed on the wall, with the files in the page cache.
+- Epochs of FlexibleBatchSampler are those of an index that was built once, saved, and read into memory.
 """
 _PEERS = """
 ## Beside other samplers
 
 Microseconds per batch, the start of the epoch included: median (least to greatest). An epoch of a peer that takes over
-a second is left then, and its other batches taken to cost what those so far did. Batches are lists, or made into lists.
-A peer that lacks an axis is measured without it.
+a second is left then, and its other batches taken to cost what those so far did. Batches are lists, or made into lists,
+where nothing else is said. A peer that lacks an axis is measured without it.
 
 """
 _PICTURE = """
@@ -43,120 +61,37 @@ _PICTURE = """
 
 A line is a sampler, a point the median of the rounds. Where a line rises, a batch of a larger table costs more.
 """
-_WIDTH = 120
+_SLOPES = """
+## Slopes
+
+What to reckon with for larger tables: what grows with the rows is given an anchor or a row.
+
+"""
 
 
-@dataclass(frozen=True)
-class Run:
-    """What was asked for and what came out."""
-
-    target: str
-    lines: Sequence[Comparison]
-    contenders: dict[str, Contender]
-    sizes: Sequence[int]
-    rounds: Sequence[Round]
-    skipped: dict[str, str]
-
-
-def promised(run: Run) -> list[list[str]]:
-    """Return the table of promised numbers, its heading first."""
-    table = [["what", "median (least to greatest)", "must", "aim", "kept"]]
-    for line in run.lines:
-        numbers = [n for measured in run.rounds if (n := line.number(measured)) is not None]
-        if numbers:
-            bounds = [_bound(line, bound) for bound in (line.must, line.aim)]
-            table.append([line.what, f"{_spread(numbers)} {line.unit}".strip(), *bounds, line.verdict(numbers)])
-    return table
-
-
-def peers(run: Run) -> list[list[str]]:
-    """Return the table of time per batch of each sampler, its heading first."""
-    table = [["sampler", "axes", *(f"{n:.0e} rows".replace("e+0", "e") for n in run.sizes)]]
-    for name, contender in run.contenders.items():
-        times = [_times(run, name, n) for n in run.sizes]
-        table.append([name, contender.axes, *(_spread(t) if t else "not measured" for t in times)])
-    return table
-
-
-def show(table: Sequence[Sequence[str]], title: str) -> None:
-    """Print a table, by rich where it is installed."""
-    try:
-        rich = importlib.import_module("rich.table")
-        console = importlib.import_module("rich.console").Console(width=max(_WIDTH, _columns()))
-    except ModuleNotFoundError:
-        print(f"{title}\n{markdown(table)}")
-        return
-    shown = rich.Table(title=title)
-    for name in table[0]:
-        shown.add_column(name)
-    for row in table[1:]:
-        shown.add_row(*row)
-    console.print(shown)
-
-
-def markdown(table: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    rows = [table[0], ["---"] * len(table[0]), *table[1:]]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def write(run: Run, file: Path, picture: Path) -> None:
+def write(result: Result, file: Path, picture: Path) -> None:
     """Write the report as Markdown, and the picture that it shows.
 
     Parameters
     ----------
-    run : Run
+    result : Result
         What to report.
     file, picture : pathlib.Path
         Where to.
     """
-    text = _INTRODUCTION.format(target=run.target, rounds=len(run.rounds), machine=_machine())
-    text += markdown(promised(run)) + _PEERS + markdown(peers(run))
-    if run.skipped:
-        text += "\n" + "".join(f"- {name} was skipped: {reason}\n" for name, reason in run.skipped.items())
-    if _draw(run, picture):
+    n_rounds = Counter(job for measured in result.rounds for job in measured if job.sampler not in result.skipped)
+    text = _INTRODUCTION.format(
+        target=result.target, least=min(n_rounds.values()), most=max(n_rounds.values()), machine=_machine()
+    )
+    text += tables.markdown(tables.promised(result)) + _ROWS.format(n_batches=N_BATCHES, n_looks=N_LOOKS)
+    text += _PEERS + tables.markdown(tables.peers(result))
+    skipped = [f"{name} was skipped: {reason}" for name, reason in result.skipped.items()]
+    if remarks := [*result.notes, *skipped]:
+        text += "\n" + "".join(f"- {remark}\n" for remark in remarks)
+    if draw(result, picture):
         text += _PICTURE.format(picture=os.path.relpath(picture.resolve(), file.resolve().parent))
+    text += _SLOPES + tables.markdown(tables.slopes(result))
     file.write_text(text, encoding="utf-8")
-
-
-def _draw(run: Run, picture: Path) -> bool:
-    """Draw time per batch over rows; say whether there was something to draw with."""
-    try:
-        matplotlib = importlib.import_module("matplotlib")
-        matplotlib.use("Agg")
-        pyplot = importlib.import_module("matplotlib.pyplot")
-    except ModuleNotFoundError:
-        return False
-    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    for i, name in enumerate(run.contenders):
-        points = [(n, median(t)) for n in run.sizes if (t := _times(run, name, n))]
-        if points:
-            rows, times = zip(*points, strict=True)
-            axes.loglog(rows, times, marker="os^vD<>Ph"[i % 9], linewidth=3 if i == 0 else 1.2, label=name)
-    axes.set(xlabel="rows of the table", ylabel="microseconds of CPU time per batch of 256")
-    axes.grid(which="major", alpha=0.3)
-    figure.legend(loc="outside right upper", frameon=False)
-    figure.savefig(picture, metadata={"Software": None, "Date": None} if picture.suffix == ".svg" else None)
-    pyplot.close(figure)
-    return True
-
-
-def _times(run: Run, name: str, n_rows: int) -> list[float]:
-    job = epoch(n_rows, name)
-    return [1e6 * measured[job]["s_per_batch"] for measured in run.rounds if job in measured]
-
-
-def _spread(numbers: Iterable[float]) -> str:
-    numbers = list(numbers)
-    return f"{_short(median(numbers))} ({_short(min(numbers))} to {_short(max(numbers))})"
-
-
-def _short(number: float) -> str:
-    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
-
-
-def _bound(line: Comparison, bound: float | None) -> str:
-    return "" if bound is None else f"{'>=' if line.at_least else '<='} {bound:g}"
 
 
 def _machine() -> str:
@@ -172,7 +107,3 @@ def _cpu() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _columns() -> int:
-    return int(os.environ.get("COLUMNS", "0"))

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,15 @@ import pandas as pd
 import torch
 from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, WeightedRandomSampler
 
-from viscy_data import FlexibleBatchSampler
+from viscy_data import AnchorIndex, FlexibleBatchSampler
 
+from . import released
 from .setting import BATCH_SIZE, OPTIONS, cell_codes, group_codes
 
-# What starts an epoch: called without arguments, returns the iterator of its batches, each a list of positions.
-Epochs = Callable[[], Iterator[list[int]]]
+_AS_ARRAYS = "as_arrays"
+
+# What starts an epoch: called without arguments, returns the iterator of its batches.
+Epochs = Callable[[], Iterator[Any]]
 
 
 @dataclass(frozen=True)
@@ -36,26 +38,30 @@ class Contender:
     ----------
     name
         As shown.
-    needs
-        The module it comes from.
     axes
         What of the setting it does, or does in its place.
     build
-        Makes its epochs for a table.
+        Makes its epochs for a table; of our own samplers also for an index, and with ranks.
     max_rows
         The largest table it is measured with.
     """
 
     name: str
-    needs: str
     axes: str
-    build: Callable[[pd.DataFrame], Epochs]
+    build: Callable[..., Epochs]
     max_rows: int = 10**9
 
 
-def flexible(table: pd.DataFrame, **ranks: int) -> Epochs:
+def flexible(source: pd.DataFrame | AnchorIndex, **ranks: int) -> Epochs:
     """Compose batches with all four axes."""
-    return partial(iter, FlexibleBatchSampler(table, **OPTIONS, **ranks))
+    return partial(iter, FlexibleBatchSampler(source, **OPTIONS, **ranks))
+
+
+def _arrays(source: pd.DataFrame | AnchorIndex, **ranks: int) -> Epochs:
+    if _AS_ARRAYS not in inspect.signature(FlexibleBatchSampler).parameters:
+        raise TypeError(f"this version of the sampler has no option {_AS_ARRAYS}")
+    options: dict[str, Any] = OPTIONS | {_AS_ARRAYS: True}
+    return partial(iter, FlexibleBatchSampler(source, **options, **ranks))
 
 
 def _random(table: pd.DataFrame) -> Epochs:
@@ -83,7 +89,7 @@ def _m_per_class(table: pd.DataFrame) -> Epochs:
 
 def _concord(table: pd.DataFrame) -> Epochs:
     # The module alone: the package around it imports single-cell tools for many seconds.
-    sampler = _load(_package_folder("concord") / "model" / "sampler.py").ConcordSampler(
+    sampler = released.module_of(_package_folder("concord") / "model" / "sampler.py").ConcordSampler(
         BATCH_SIZE,
         torch.from_numpy(group_codes(table).astype(np.int64)),
         neighborhood=None,
@@ -108,18 +114,6 @@ def _grain(table: pd.DataFrame) -> Epochs:
     return lambda: (batches[k].tolist() for k in range(len(batches)))
 
 
-def _released(file: Path, table: pd.DataFrame) -> Epochs:
-    """Call the step that makes one batch: an epoch of a large table, which it builds at once, takes hours."""
-    sampler_type = _load(file).FlexibleBatchSampler
-    table = table.assign(hours_post_perturbation=table["hours_post_infection"])
-    known = inspect.signature(sampler_type).parameters
-    weights = dict.fromkeys(table["experiment"].cat.categories, 1.0)
-    options = {**OPTIONS, "experiment_weights": weights, "stratify_by": "condition"}
-    sampler = sampler_type(table, **{name: value for name, value in options.items() if name in known})
-    rng = np.random.default_rng(0)
-    return lambda: (sampler._build_one_batch(rng) for _ in range(len(table) // BATCH_SIZE))
-
-
 def _package_folder(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
@@ -127,46 +121,28 @@ def _package_folder(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def _load(file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sampler_of_a_peer", file)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"a sampler must be in a Python file, got {file}")
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 FLEXIBLE = "FlexibleBatchSampler"
+ARRAYS = "FlexibleBatchSampler, arrays"
+OURS = (FLEXIBLE, ARRAYS)
 RANDOM = "torch RandomSampler"
 RELEASED = "VisCy's released sampler"
 _CONTENDERS = (
-    Contender(FLEXIBLE, "viscy_data", "all four", flexible),
-    Contender(RANDOM, "torch", "none: a plain shuffle", _random),
-    Contender("torch DistributedSampler", "torch", "none: a plain shuffle, rank 0 of 1", _distributed),
-    Contender(
-        "torch WeightedRandomSampler",
-        "torch",
-        "experiment and condition, equal on average",
-        _weighted,
-        10**7,
-    ),
-    Contender(
-        "MPerClassSampler",
-        "pytorch_metric_learning",
-        "16 rows of each of 16 pairs of experiment and condition",
-        _m_per_class,
-        10**7,
-    ),
-    Contender("ConcordSampler", "concord", "experiment and leak; no conditions, no times", _concord, 10**7),
-    Contender("scDataset", "scdataset", "experiment and condition, equal on average", _scdataset, 10**7),
-    Contender("Grain shuffle", "grain", "none: a plain shuffle", _grain),
+    Contender(FLEXIBLE, "all four", flexible),
+    Contender(ARRAYS, "all four; a batch is a NumPy array", _arrays),
+    Contender(RANDOM, "none: a plain shuffle", _random),
+    Contender("torch DistributedSampler", "none: a plain shuffle, rank 0 of 1", _distributed),
+    Contender("torch WeightedRandomSampler", "experiment and condition, equal on average", _weighted, 10**7),
+    Contender("MPerClassSampler", "16 rows of each of 16 pairs of experiment and condition", _m_per_class, 10**7),
+    Contender("ConcordSampler", "experiment and leak; no conditions, no times", _concord, 10**7),
+    Contender("scDataset", "experiment and condition, equal on average", _scdataset, 10**7),
+    Contender("Grain shuffle", "none: a plain shuffle", _grain),
 )
 
 
-def contenders(released: Path | None) -> dict[str, Contender]:
-    """Return the samplers by name; VisCy's released one where a file is given."""
+def contenders(file: Path | None) -> dict[str, Contender]:
+    """Return the samplers by name; VisCy's released one where its file is given."""
     listed = {contender.name: contender for contender in _CONTENDERS}
-    if released is not None:
-        axes = "all four set; it leaves conditions unbalanced while times are enriched"
-        listed[RELEASED] = Contender(RELEASED, "viscy_data", axes, partial(_released, released), 10**7)
+    if file is not None:
+        build = partial(released.epochs_of, file)
+        listed[RELEASED] = Contender(RELEASED, released.AXES, build, 10**7)
     return listed

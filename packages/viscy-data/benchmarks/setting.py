@@ -48,6 +48,11 @@ def make_table(n_rows: int) -> pd.DataFrame:
     )
 
 
+def power_of_ten(n_rows: int) -> str:
+    """Write a number of rows as this benchmark does: 1e7."""
+    return f"{n_rows:.0e}".replace("e+0", "e")
+
+
 def group_codes(table: pd.DataFrame) -> np.ndarray:
     """Return the number of each row's experiment, shape (n_rows,)."""
     return table["experiment"].cat.codes.to_numpy()

@@ -1,5 +1,6 @@
 """What a batch costs, in memory and in calls: counts that no other program on the machine can change, never a time."""
 
+import dataclasses
 import gc
 import sys
 import tracemalloc
@@ -11,6 +12,7 @@ import pytest
 from torch.utils.data import BatchSampler, RandomSampler
 
 from viscy_data import FlexibleBatchSampler
+from viscy_data._block import BlockComposer
 
 SMALL, LARGE = 2 * 10**4, 10**6
 BATCH_SIZE = 64
@@ -92,6 +94,29 @@ def test_batches_of_a_large_table_cost_what_those_of_a_small_one_do(tables, coun
 def test_a_batch_holds_nothing_as_long_as_the_table(tables, options):
     sampler = FlexibleBatchSampler(tables[LARGE], BATCH_SIZE, **options)
     assert peak_of(lambda: sampler.batch(5000)) < LARGE / 4  # a quarter of a byte an anchor: not even a mask
+
+
+class LookedUp:
+    """Stands in for the positions of all anchors: counts those that are looked up, and can do nothing else."""
+
+    def __init__(self, order):
+        self._order = order
+        self.n_looked_up = 0
+
+    def take(self, rows, mode):
+        self.n_looked_up += rows.size
+        return self._order.take(rows, mode=mode)
+
+
+@pytest.mark.parametrize("options", AXES.values(), ids=AXES.keys())
+def test_a_batch_looks_up_as_many_positions_as_it_has_slots(tables, options):
+    sampler = FlexibleBatchSampler(tables[LARGE], BATCH_SIZE, **options)
+    order = LookedUp(sampler._index.order)
+    index = dataclasses.replace(sampler._index, order=order)
+    sampler._composer = BlockComposer(index, sampler._quotas, sampler._options)
+    draw(sampler)
+    sampler.batch(3000)
+    assert order.n_looked_up == (N_BATCHES + 1) * BATCH_SIZE
 
 
 @pytest.mark.parametrize("options", AXES.values(), ids=AXES.keys())

@@ -126,12 +126,12 @@ def test_a_group_that_is_excluded_does_not_leak():
     assert rows.tolist() == [index.cell_start[2, 1] + i for i in range(7)]
 
 
-def test_a_pool_is_roomy_with_four_rows_a_slot_and_focal_rows_count_twice():
+def test_a_pool_is_roomy_with_two_rows_a_slot_and_focal_slots_count_twice():
     def is_roomy(*pools):
         return make_parts(1, *pools).are_roomy().all()
 
-    assert is_roomy((Kind.FOCAL, 0, 40, 10), (Kind.GLOBAL, 0, 80, 10))
-    assert not is_roomy((Kind.FOCAL, 0, 39, 10), (Kind.GLOBAL, 0, 80, 10))
-    assert not is_roomy((Kind.FOCAL, 0, 40, 10), (Kind.GLOBAL, 0, 79, 10))
-    assert is_roomy((Kind.FOCAL, 0, 0, 0), (Kind.GLOBAL, 0, 80, 20))
-    assert not is_roomy((Kind.FOCAL, 0, 40, 10), (Kind.GLOBAL, 0, 80, 10), (Kind.LEAK, 0, 7, 2))
+    assert is_roomy((Kind.FOCAL, 0, 20, 10), (Kind.GLOBAL, 0, 40, 10))
+    assert not is_roomy((Kind.FOCAL, 0, 19, 10), (Kind.GLOBAL, 0, 40, 10))
+    assert not is_roomy((Kind.FOCAL, 0, 20, 10), (Kind.GLOBAL, 0, 39, 10))
+    assert is_roomy((Kind.FOCAL, 0, 0, 0), (Kind.GLOBAL, 0, 40, 20))
+    assert not is_roomy((Kind.FOCAL, 0, 20, 10), (Kind.GLOBAL, 0, 40, 10), (Kind.LEAK, 0, 3, 2))

@@ -39,13 +39,17 @@ def arrow_nan():
     return pd.Series(pd.arrays.ArrowExtensionArray(pa.array([float("nan"), 1.0] * 30)))
 
 
+def nullable_nan():
+    return pd.Series(pd.arrays.FloatingArray(np.array([np.nan, 1.0] * 30), np.zeros(60, bool)))
+
+
 def arrow_lists():
     return pd.Series(pd.arrays.ArrowExtensionArray(pa.array([[1], [2]] * 30)))
 
 
 ON = {"temporal_enrichment": True}
 TABLES = [
-    ("a list", [1, 2], {}, TypeError, "must be a pandas DataFrame, got list"),
+    ("a list", [1, 2], {}, TypeError, "must be a DataFrame of pandas or polars, .* got list; convert it"),
     ("a sampler", SequentialSampler([1, 2]), {}, TypeError, r"use_distributed_sampler=False"),
     ("an empty table", anchors(0), {}, ValueError, "at least one row"),
     ("no experiment", anchors().drop(columns="experiment"), {}, ValueError, "experiment_aware=True needs.*condition"),
@@ -60,6 +64,8 @@ TABLES = [
     ("complex times", anchors(hours_post_infection=np.arange(60) * 1j), ON, TypeError, "must hold numbers.*complex128"),
     ("Arrow NaN", anchors(condition=arrow_nan()), {}, ValueError, "got 30 of 60, first at positions 0, 2, 4, 6, 8"),
     ("Arrow NaN time", anchors(hours_post_infection=arrow_nan()), ON, ValueError, "no missing values.*got 30 of 60"),
+    ("nullable NaN", anchors(condition=nullable_nan()), {}, ValueError, "got 30 of 60, first at positions 0, 2, 4"),
+    ("nullable NaN time", anchors(hours_post_infection=nullable_nan()), ON, ValueError, "missing.*got 30 of 60, first"),
     (
         "lists",
         anchors(condition=pd.Series([[1], [2]] * 30)),

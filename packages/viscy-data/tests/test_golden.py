@@ -38,6 +38,7 @@ CASES = {
     "enriched": ({"temporal_enrichment": True, "temporal_global_fraction": 0.0}, "515c35df9e2719fa"),
     "all axes": (ALL, "72aa6039e438e374"),
     "all axes, another seed": ({**ALL, "seed": 2**70 + 1}, "03844c795770f732"),
+    "all axes, few slots of a pool": ({**ALL, "batch_size": 12, "temporal_window_hours": 12.0}, "08befd3ac6244503"),
     "all axes, short last batch": ({**ALL, "drop_last": False, "batch_size": 70}, "a693484ff83fa970"),
     "several columns": ({"experiment_by": ["experiment", "site"], "condition_by": "condition"}, "61dec5231b849d10"),
 }

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from viscy_data import FlexibleBatchSampler
 from viscy_data._columns import Codes, label_codes, time_codes
+from viscy_data._tables import table_of
 from viscy_data.index import AnchorIndex
 from viscy_sampling_testkit import AWKWARD_TABLES, assert_positions
 
 
 def codes_of(values, by="x"):
-    frame = pd.DataFrame({"x": values})
-    return label_codes(frame, "condition", by)
+    return label_codes(table_of(pd.DataFrame({"x": values})), "condition", by)
 
 
 # columns
@@ -47,7 +47,7 @@ def test_labels_are_the_distinct_values_in_order(values, labels):
 
 def test_labels_are_values_not_text():
     frame = pd.DataFrame({"a": ["a|b", "a"], "b": ["c", "b|c"]})
-    assert label_codes(frame, "condition", ("a", "b")).labels == (("a", "b|c"), ("a|b", "c"))
+    assert label_codes(table_of(frame), "condition", ("a", "b")).labels == (("a", "b|c"), ("a|b", "c"))
 
 
 def test_dates_are_labels():
@@ -59,7 +59,7 @@ def test_dates_are_labels():
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from("xyz"), st.booleans()), min_size=1, max_size=30))
 def test_combinations_of_columns_are_those_that_occur(rows):
     frame = pd.DataFrame(rows, columns=["a", "b", "c"])
-    codes = label_codes(frame, "experiment", ("a", "b", "c"))
+    codes = label_codes(table_of(frame), "experiment", ("a", "b", "c"))
     assert codes.labels == tuple(sorted(set(rows)))
     assert [codes.labels[code] for code in codes.codes] == rows
 
@@ -72,9 +72,25 @@ def test_codes_are_as_narrow_as_can_be(n_labels, dtype):
 @pytest.mark.parametrize("dtype", [float, "float32", "float16", int, "Int32", "Float64", "double[pyarrow]"])
 def test_times_may_be_of_any_number_type(dtype):
     frame = pd.DataFrame({"t": pd.Series([4, 2, 2, 0]).astype(dtype)})
-    codes = time_codes(frame, "t")
+    codes = time_codes(table_of(frame), "t")
     assert list(codes.labels) == [0.0, 2.0, 4.0]
     assert codes.codes.tolist() == [2, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "plain"),
+    [
+        ("float16", "float16"),
+        ("float32", "float32"),
+        ("Float32", "float32"),
+        ("float[pyarrow]", "float32"),
+        ("float64", "float64"),
+        ("Int64", "float64"),
+    ],
+)
+def test_times_are_as_exact_as_their_type(dtype, plain):
+    frame = pd.DataFrame({"t": pd.Series([4, 2, 2, 0]).astype(dtype)})
+    assert time_codes(table_of(frame), "t").tolerance == 4 * np.finfo(plain).eps
 
 
 # index
@@ -119,7 +135,7 @@ def test_a_window_holds_times_that_differ_by_rounding_only():
     """Half-width 0.1 around 0.2: 0.1 + 0.2 is not 0.3 as a number, and still within."""
     frame = pd.DataFrame({"t": [0.1, 0.2, 0.1 + 0.2, 0.4]})
     off = Codes((None,), np.zeros(4, np.uint8))
-    index = AnchorIndex.of_codes(off, off, time_codes(frame, "t"))
+    index = AnchorIndex.of_codes(off, off, time_codes(table_of(frame), "t"))
     start, size = index.window(np.array([0]), np.array([1]), 0.1)
     assert (start[0, 0], size[0, 0]) == (0, 3)
 
@@ -127,7 +143,7 @@ def test_a_window_holds_times_that_differ_by_rounding_only():
 def test_a_window_is_no_wider_because_another_time_is_far_off():
     frame = pd.DataFrame({"t": [0.0, 0.5, 1.0, 1e16]})
     off = Codes((None,), np.zeros(4, np.uint8))
-    index = AnchorIndex.of_codes(off, off, time_codes(frame, "t"))
+    index = AnchorIndex.of_codes(off, off, time_codes(table_of(frame), "t"))
     start, size = index.window(np.array([0]), np.array([1]), 0.25)
     assert (start[0, 0], size[0, 0]) == (1, 1)
 
@@ -135,7 +151,7 @@ def test_a_window_is_no_wider_because_another_time_is_far_off():
 def test_combinations_of_many_wide_columns_do_not_overflow():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({f"c{i}": rng.permutation(20_000) for i in range(5)})
-    codes = label_codes(frame, "experiment", tuple(frame))
+    codes = label_codes(table_of(frame), "experiment", tuple(frame))
     assert codes.labels == tuple(sorted(zip(*(frame[name].tolist() for name in frame), strict=True)))
 
 

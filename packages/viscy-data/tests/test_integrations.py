@@ -1,6 +1,5 @@
 """Data loaders and launchers: Lightning, accelerate, torchrun and torchdata take the sampler unchanged."""
 
-import itertools
 import json
 import os
 import subprocess
@@ -12,10 +11,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import DataLoader
-from torchdata.stateful_dataloader import StatefulDataLoader
 
 from viscy_data import FlexibleBatchSampler
-from viscy_sampling_testkit import make_anchors, spawn_ranks
+from viscy_sampling_testkit import PositionLoader, make_anchors, simulate_training, spawn_ranks
 
 TABLE = make_anchors(1000, seed=8)
 POSITIONS = torch.arange(1000)
@@ -182,41 +180,22 @@ def test_torchrun_needs_no_more_than_the_process_group(tmp_path):
 # torchdata
 
 
-def stateful(num_workers, **options):
-    return StatefulDataLoader(POSITIONS, batch_sampler=sampler(**options), num_workers=num_workers)
+STOPS = {
+    "stopped after a batch": [(1, 1), (None, 1), (None, 1)],
+    "stopped before the last batch": [(19, 1), (None, 1), (None, 1)],
+    "stopped at the end of the epoch": [(20, 1), (None, 1)],
+    "stopped in the second epoch, and again": [(23, 1), (9, 1), (None, 1)],
+    "resumed on two ranks, then on five": [(7, 1), (4, 2), (1, 5), (None, 4)],
+}
 
 
+@pytest.mark.parametrize("set_epoch", [False, True])
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("n_drawn", [1, 7, 19])
-def test_a_stateful_loader_goes_on_where_it_was_stopped(num_workers, n_drawn):
-    stopped = stateful(num_workers)
-    before = [batch.tolist() for batch in itertools.islice(stopped, n_drawn)]
-    state = json.loads(json.dumps(stopped.state_dict(), default=repr)) if num_workers == 0 else stopped.state_dict()
-    resumed = stateful(num_workers)
-    resumed.load_state_dict(state)
-    assert before + [batch.tolist() for batch in resumed] == epoch(0)
-    assert [batch.tolist() for batch in resumed] == epoch(1)
+@pytest.mark.parametrize("stops", STOPS.values(), ids=STOPS.keys())
+def test_a_stateful_loader_goes_on_where_it_was_stopped(stops, num_workers, set_epoch):
+    def make_loader(rank, num_replicas):
+        own = sampler(rank=rank, num_replicas=num_replicas)
+        return PositionLoader(own, num_workers=num_workers, stateful=True)
 
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_stateful_loader_stopped_in_its_second_epoch_and_again_goes_on_twice(num_workers):
-    first = stateful(num_workers)
-    drawn = [batch.tolist() for batch in first]
-    drawn += [batch.tolist() for batch in itertools.islice(first, 3)]
-    second = stateful(num_workers)
-    second.load_state_dict(first.state_dict())
-    drawn += [batch.tolist() for batch in itertools.islice(second, 9)]
-    third = stateful(num_workers)
-    third.load_state_dict(second.state_dict())
-    drawn += [batch.tolist() for batch in third]
-    assert drawn == epoch(0) + epoch(1)
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_stateful_loader_saved_at_the_end_of_an_epoch_trains_the_next(num_workers):
-    done = stateful(num_workers)
-    list(done)
-    resumed = stateful(num_workers)
-    resumed.load_state_dict(done.state_dict())
-    following = [batch.tolist() for batch in resumed] or [batch.tolist() for batch in resumed]
-    assert following == epoch(1)
+    lives = simulate_training(make_loader, stops, set_epoch=set_epoch)
+    assert [batch for life in lives for batch in life.batches] == epoch(0) + epoch(1)

@@ -16,41 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from viscy_data import FlexibleBatchSampler
+from viscy_sampling_testkit.strategies import anchor_tables, sampler_options
 
-GROUPS = [1, "1", "monday", ("a", "b")]
-CONDITIONS = ["mock", "infected", 0, "0"]
-
-
-@st.composite
-def tables(draw):
-    """Draw tables in which groups lack conditions, have one row, or share no time with each other."""
-    cell = st.tuples(st.integers(0, 3), st.integers(0, 2))
-    cells = draw(st.dictionaries(cell, st.integers(1, 25), min_size=1, max_size=8))
-    times = st.sampled_from([0.0, 0.1, 0.2, 0.30000000000000004, 1.0, 2.5, -3.0, 48.0])
-    rows = [(GROUPS[g], CONDITIONS[c]) for (g, c), n in cells.items() for _ in range(n)]
-    hours = draw(st.lists(times, min_size=len(rows), max_size=len(rows)))
-    order = draw(st.permutations(range(len(rows))))
-    table = pd.DataFrame({"hours_post_infection": hours})
-    table["experiment"] = pd.Series([g for g, _ in rows], dtype=object)
-    table["condition"] = pd.Series([c for _, c in rows], dtype=object)
-    return table.iloc[list(order)]
-
-
-@st.composite
-def options(draw):
-    """Draw the options that do not name labels of the table."""
-    return {
-        "batch_size": draw(st.integers(1, 24)),
-        "experiment_aware": draw(st.booleans()),
-        "leaky": draw(st.sampled_from([0.0, 0.05, 0.25, 1 / 3, 0.9])),
-        "experiment_weights": draw(st.sampled_from([None, "proportional", "sqrt", "uniform"])),
-        "condition_balanced": draw(st.booleans()),
-        "temporal_enrichment": draw(st.booleans()),
-        "temporal_window_hours": draw(st.sampled_from([0.0, 0.1, 0.5, 100.0])),
-        "temporal_global_fraction": draw(st.sampled_from([0.0, 0.3, 0.99, 1.0])),
-        "seed": draw(st.integers(0, 2**70)),
-        "drop_last": draw(st.booleans()),
-    }
+CASES = anchor_tables().flatmap(lambda table: st.tuples(st.just(table), sampler_options(table)))
 
 
 class Oracle:
@@ -61,6 +29,8 @@ class Oracle:
         n = len(table)
         self.group = list(table["experiment"]) if options["experiment_aware"] else [None] * n
         self.condition = list(table["condition"]) if options["condition_balanced"] else [None] * n
+        ratio = options["condition_ratio"] if options["condition_balanced"] else None
+        self.ratio = {c: Fraction(1 if ratio is None else ratio[c]) for c in set(self.condition)}
         self.time = table["hours_post_infection"].to_numpy()
         self.rows = {cell: [] for cell in itertools.product(set(self.group), set(self.condition))}
         for row in range(n):
@@ -91,9 +61,11 @@ class Oracle:
 
     def is_split(self, rows, pools, quota):
         """Whether rows number the floor or ceiling of the quota, in all and for each condition that has any."""
-        present = [c for c, pool in pools.items() if pool]
+        share = {c: self.ratio[c] for c, pool in pools.items() if pool}
         held = Counter(self.condition[row] for row in rows)
-        return rounded(len(rows), quota) and all(rounded(held[c], quota / len(present)) for c in present)
+        return rounded(len(rows), quota) and all(
+            rounded(held[c], quota * share[c] / sum(share.values())) for c in share
+        )
 
     def is_even(self, rows, pools):
         """Whether each row of a condition comes equally often to within one: once or not at all if there are enough."""
@@ -135,19 +107,20 @@ def rounded(count, quota):
     return math.floor(quota + Fraction(1, 10**6)) <= count <= math.ceil(quota - Fraction(1, 10**6))
 
 
-def usable(table, options):
-    """Leave out what is an error: an epoch of no batch."""
-    if options["batch_size"] > len(table):
-        options["drop_last"] = False
+def group_weights(n_rows, given):
+    if isinstance(given, dict):
+        return given
+    power = {None: 1, "proportional": 1, "sqrt": 0.5, "uniform": 0}[given]
+    return {group: n**power for group, n in n_rows.items()}
 
 
 EXAMPLES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @EXAMPLES
-@given(table=tables(), options=options(), k=st.integers(0, 2**40), epoch=st.integers(0, 2**40))
-def test_any_batch_of_any_epoch_obeys_every_law_of_a_batch(table, options, k, epoch):
-    usable(table, options)
+@given(case=CASES, k=st.integers(0, 2**40), epoch=st.integers(0, 2**40))
+def test_any_batch_of_any_epoch_obeys_every_law_of_a_batch(case, k, epoch):
+    table, options = case
     sampler = FlexibleBatchSampler(table, **options)
     oracle = Oracle(table, options)
     full, rest = divmod(len(table), options["batch_size"])
@@ -157,9 +130,9 @@ def test_any_batch_of_any_epoch_obeys_every_law_of_a_batch(table, options, k, ep
 
 
 @EXAMPLES
-@given(table=tables(), options=options(), num_replicas=st.integers(1, 9))
-def test_ranks_share_out_the_global_sequence(table, options, num_replicas):
-    usable(table, options)
+@given(case=CASES, num_replicas=st.integers(1, 9))
+def test_ranks_share_out_the_global_sequence(case, num_replicas):
+    table, options = case
     whole = FlexibleBatchSampler(table, **options)
     ranks = [FlexibleBatchSampler(table, num_replicas=num_replicas, rank=r, **options) for r in range(num_replicas)]
     drawn = [list(rank) for rank in ranks]
@@ -171,9 +144,9 @@ def test_ranks_share_out_the_global_sequence(table, options, num_replicas):
 
 
 @EXAMPLES
-@given(table=tables(), options=options(), stop=st.integers(0, 30), ranks=st.tuples(*[st.integers(1, 5)] * 2))
-def test_a_run_resumed_on_other_ranks_goes_on_in_order(table, options, stop, ranks):
-    usable(table, options)
+@given(case=CASES, stop=st.integers(0, 30), ranks=st.tuples(*[st.integers(1, 5)] * 2))
+def test_a_run_resumed_on_other_ranks_goes_on_in_order(case, stop, ranks):
+    table, options = case
     before = [FlexibleBatchSampler(table, num_replicas=ranks[0], rank=r, **options) for r in range(ranks[0])]
     drawn = [list(itertools.islice(iter(sampler), stop)) for sampler in before]
     state = before[-1].state_dict()
@@ -192,16 +165,15 @@ def test_a_run_resumed_on_other_ranks_goes_on_in_order(table, options, stop, ran
 
 
 @EXAMPLES
-@given(table=tables(), options=options(), epoch=st.integers(0, 1000))
-def test_groups_have_their_share_and_anchors_their_turn(table, options, epoch):
-    usable(table, options)
+@given(case=CASES, epoch=st.integers(0, 1000))
+def test_groups_have_their_share_and_anchors_their_turn(case, epoch):
+    table, options = case
     options.update(leaky=0.0, temporal_enrichment=False)
     sampler = FlexibleBatchSampler(table, **options)
     oracle = Oracle(table, options)
     batches = [sampler.batch(k, epoch) for k in range(len(sampler))]
     n_rows = Counter(oracle.group)
-    power = {None: 1, "proportional": 1, "sqrt": 0.5, "uniform": 0}[options["experiment_weights"]]
-    weight = {g: n**power for g, n in n_rows.items()} if options["experiment_aware"] else dict.fromkeys(n_rows, 1)
+    weight = group_weights(n_rows, options["experiment_weights"] if options["experiment_aware"] else None)
     homes = Counter(oracle.group[batch[0]] for batch in batches)
     for group in n_rows:
         assert abs(homes[group] - len(batches) * weight[group] / sum(weight.values())) < 1 + 1e-6
@@ -214,9 +186,9 @@ def test_groups_have_their_share_and_anchors_their_turn(table, options, epoch):
 
 
 @EXAMPLES
-@given(table=tables(), options=options(), index=st.sampled_from(["shifted", "same", "text"]))
-def test_the_index_and_other_columns_do_not_matter(table, options, index):
-    usable(table, options)
+@given(case=CASES, index=st.sampled_from(["shifted", "same", "text"]))
+def test_the_index_and_other_columns_do_not_matter(case, index):
+    table, options = case
     n = len(table)
     labels = {"shifted": np.arange(n) + 5, "same": np.zeros(n), "text": [f"row{i % 7}" for i in range(n)]}[index]
     other = table.set_index(pd.Index(labels)).assign(track_id=3)[["track_id", *table.columns[::-1]]]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from viscy_data import FlexibleBatchSampler
-from viscy_sampling_testkit import make_anchors
+from viscy_sampling_testkit import make_anchors, spawn_training
 
 TABLE = make_anchors(1030, seed=5)
 OPTIONS = {"batch_size": 50, "leaky": 0.1, "temporal_enrichment": True, "seed": 3}
@@ -88,6 +88,16 @@ def test_a_run_goes_on_on_another_number_of_ranks(n_before, n_after, n_steps):
     assert len({len(batches) for batches in rest}) == 1
     assert sequence[:20] == WHOLE
     assert sequence[20:] == [sampler().batch(k) for k in range(20, len(sequence))]
+
+
+def make_sampler(rank, num_replicas):
+    return sampler(rank=rank, num_replicas=num_replicas)
+
+
+@pytest.mark.slow
+def test_a_run_whose_processes_are_killed_goes_on_with_another_number_of_them():
+    killed, resumed = spawn_training(make_sampler, [(7, 2), (None, 1)], state_format="json", deadline=240)
+    assert killed.batches + resumed.batches == WHOLE
 
 
 def test_a_second_stop_in_one_epoch_is_resumed_too():

@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 
 from viscy_sampling_testkit import interleave, simulate_ranks, spawn_ranks
+from viscy_sampling_testkit._crew import Crew, environment, reference
 from viscy_sampling_testkit._process import Outcome, find, main
-from viscy_sampling_testkit.ranks import _Crew, _environment, _reference
 
 # Seconds; two processes that import torch start within ten, unless the machine is busy with other things.
 PATIENCE = 150.0
@@ -67,6 +67,45 @@ def _be_killed_or_sleep(rank, num_replicas, folder):
 def _sleep_unless_first(rank, num_replicas, folder):
     (Path(folder) / f"pid{rank}").write_text(str(os.getpid()))
     time.sleep(600 * rank)
+
+
+class ChangeJoining:
+    """An argument that changes, in the process that reads it, what joining the process group does there."""
+
+    def __init__(self, change, folder):
+        self.change, self.folder = change, folder
+
+    def __setstate__(self, state):
+        self.__dict__ |= state
+        join = dist.init_process_group
+        dist.init_process_group = lambda *args, **options: self.change(join, Path(self.folder), *args, **options)
+
+
+def _fail_to_connect(join, folder, *args, rank, **options):
+    """Fail once on rank 1, as gloo does, while rank 0 waits for it."""
+    if (folder / "failure").exists():
+        if rank == 0:
+            time.sleep(600)
+        (folder / "failure").unlink()
+        raise RuntimeError("Gloo connectFullMesh failed with Connection closed by peer [127.0.0.1]:1234")
+    return join(*args, rank=rank, **options)
+
+
+def _come_back_late(join, folder, *args, rank, **options):
+    """Connect, and on rank 0 notice so only after a while."""
+    join(*args, rank=rank, **options)
+    time.sleep(0.0 if rank else 1.0)
+    (folder / f"joined{rank}").touch()
+
+
+def _who_has_joined(rank, num_replicas, change):
+    return sorted(file.name for file in Path(change.folder).glob("joined*"))
+
+
+def _note_a_call(rank, num_replicas, change):
+    with (Path(change.folder) / "calls").open("a") as calls:
+        calls.write(f"{rank}")
+    return rank
 
 
 def _double(rank, num_replicas, value):
@@ -146,6 +185,50 @@ def test_an_exception_on_one_rank_ends_those_that_wait_for_it(folder):
 
 
 @pytest.mark.slow
+def test_no_rank_begins_before_all_have_joined(folder):
+    """A short function would be done, and its process gone, while another rank still connects to it."""
+    change = ChangeJoining(_come_back_late, folder)
+    assert spawn_ranks(_who_has_joined, 2, change, deadline=PATIENCE) == [["joined0", "joined1"]] * 2
+
+
+@pytest.mark.slow
+def test_ranks_that_fail_to_connect_are_started_anew(folder, caplog):
+    (Path(folder) / "failure").touch()
+    assert spawn_ranks(_note_a_call, 2, ChangeJoining(_fail_to_connect, folder), deadline=PATIENCE) == [0, 1]
+    assert sorted((Path(folder) / "calls").read_text()) == ["0", "1"]
+    assert "2 ranks could not be joined, attempt 1 of 3: Gloo connectFullMesh failed" in caplog.text
+    _nothing_is_left(folder, 0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "n_starts"),
+    [
+        (Outcome(0, error=RuntimeError("not connected"), is_apart=True), 3),
+        (Outcome(0, error=RuntimeError("raised by the function")), 1),
+        (Outcome(0, result="done"), 1),
+    ],
+)
+def test_only_ranks_that_did_not_connect_are_started_again_and_given_up_in_the_end(monkeypatch, outcome, n_starts):
+    stores = []
+
+    def start(payload, num_replicas, store, timeout, may_die):
+        stores.append(store)
+        return Crew([], [], outcomes={0: outcome})
+
+    monkeypatch.setattr(Crew, "start", start)
+    crew = Crew.run(b"", 1, time.monotonic() + 60)
+    assert len(set(stores)) == len(stores) == n_starts
+    assert crew.outcomes == {0: outcome}
+
+
+def test_no_rank_is_started_again_after_the_deadline(monkeypatch):
+    apart = Crew([], [], outcomes={0: Outcome(0, error=RuntimeError("not connected"), is_apart=True)})
+    starts = [apart]
+    monkeypatch.setattr(Crew, "start", lambda *args, **options: starts.pop())
+    assert Crew.run(b"", 1, time.monotonic()) is apart
+
+
+@pytest.mark.slow
 def test_a_killed_rank_is_noticed_though_its_children_live(folder):
     with pytest.raises(RuntimeError, match="rank 0 died with exit code -9, without an answer, of 2 ranks"):
         spawn_ranks(_be_killed_or_sleep, 2, folder, deadline=PATIENCE)
@@ -155,7 +238,7 @@ def test_a_killed_rank_is_noticed_though_its_children_live(folder):
 
 def test_only_the_ranks_that_did_not_finish_are_named():
     processes = [SpawnProcess() for _ in range(3)]
-    crew = _Crew(processes, [], outcomes={1: Outcome(1, result="done")})
+    crew = Crew(processes, [], outcomes={1: Outcome(1, result="done")})
     with pytest.raises(TimeoutError, match=r"ranks \[0, 2\] of 3 did not finish within 60 s"):
         crew.results(60.0)
 
@@ -163,7 +246,7 @@ def test_only_the_ranks_that_did_not_finish_are_named():
 def test_a_rank_whose_pipe_ends_without_an_answer_is_dead():
     ours, theirs = multiprocessing.Pipe(duplex=False)
     theirs.close()
-    crew = _Crew([], [ours])
+    crew = Crew([], [ours])
     crew._look_at(0, has_ended=False)
     ours.close()
     assert crew.dead == {0}
@@ -176,7 +259,7 @@ def test_the_environment_is_as_before_once_processes_are_started(before, monkeyp
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:
         monkeypatch.setenv("OMP_NUM_THREADS", before)
-    with _environment(OMP_NUM_THREADS="1"):
+    with environment(OMP_NUM_THREADS="1"):
         assert os.environ["OMP_NUM_THREADS"] == "1"
     assert os.environ.get("OMP_NUM_THREADS") == before
 
@@ -247,10 +330,10 @@ def test_a_function_that_no_other_process_can_find_is_refused():
         spawn_ranks(lambda rank, num_replicas: None, 1)
 
 
-def _answer_here(function, *args, reference=_reference):
+def _answer_here(function, *args, find_by=reference):
     """Run what the process of a rank runs, in this process, as the only rank."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    payload = pickle.dumps((*reference(function), pickle.dumps(args)))
+    payload = pickle.dumps((*find_by(function), pickle.dumps(args)))
     with tempfile.TemporaryDirectory() as folder:
         main(theirs, payload, 0, 1, str(Path(folder) / "store"), 20.0)
     outcome = Outcome.loads(ours.recv_bytes())
@@ -277,7 +360,16 @@ def test_a_rank_answers_with_its_exception():
     outcome = _answer_here(_raise, OSError("gone"))
     assert isinstance(outcome.error, OSError)
     assert "in _raise" in outcome.trace
+    assert not outcome.is_apart
     assert "rank 0 of 1" in outcome.exception(1).__notes__[0]
+
+
+@pytest.mark.usefixtures("as_a_rank")
+def test_a_rank_that_cannot_join_the_others_says_so(monkeypatch):
+    monkeypatch.setattr(dist, "init_process_group", lambda *args, **options: _raise(0, 1, RuntimeError("no peer")))
+    outcome = _answer_here(_double, 4)
+    assert outcome.is_apart
+    assert str(outcome.error) == "no peer"
 
 
 @pytest.mark.usefixtures("as_a_rank")
@@ -287,8 +379,9 @@ def test_a_result_that_cannot_be_pickled_is_an_error_that_says_so():
 
 @pytest.mark.usefixtures("as_a_rank")
 def test_a_function_whose_file_is_gone_is_an_error_before_the_group_is_joined():
-    outcome = _answer_here(_double, reference=lambda function: ("/nowhere/gone.py", "gone_for_good", "function"))
+    outcome = _answer_here(_double, find_by=lambda function: ("/nowhere/gone.py", "gone_for_good", "function"))
     assert isinstance(outcome.error, FileNotFoundError)
+    assert not outcome.is_apart
     assert not dist.is_initialized()
 
 
@@ -300,7 +393,7 @@ def test_an_exception_that_cannot_be_read_back_is_replaced_by_its_text():
 
 
 def test_a_function_is_found_by_name_or_else_by_file(tmp_path):
-    assert find(*_reference(simulate_ranks)) is simulate_ranks
+    assert find(*reference(simulate_ranks)) is simulate_ranks
     file = tmp_path / "functions.py"
     file.write_text("class Holder:\n    def method(rank, num_replicas):\n        return 'found'\n")
     # A module that is there under the same name, but another file, is not the one.

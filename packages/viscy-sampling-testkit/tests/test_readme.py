@@ -9,12 +9,12 @@ import viscy_sampling_testkit
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-def test_the_example_runs():
-    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_examples_run():
     names = {}
-    for example in examples:
+    for example in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         exec(compile(example, "README.md", "exec"), names)
     assert len(names["batches"]) == 120
+    names["test_an_epoch_is_made_of_rows_of_the_table"]()
 
 
 def test_every_public_name_is_on_the_map():

@@ -21,6 +21,8 @@ from viscy_data._parts import Kind, Parts, Pools
 from viscy_data._rounding import BITS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from viscy_data._options import SamplerOptions
@@ -49,8 +51,8 @@ class BlockComposer:
         self._leaks = bool(quotas.leaky.any())
         self._group_times, self._group_times_start = index.times_of_groups()
 
-    def compose(self, epoch: Epoch, batch: NDArray[np.int64]) -> NDArray[np.uint32]:
-        """Compose batches that have equally many slots.
+    def compose(self, epoch: Epoch, batch: NDArray[np.int64]) -> Iterator[NDArray[np.uint32]]:
+        """Compose batches that have equally many slots: plan them all, then yield some at a time.
 
         Parameters
         ----------
@@ -59,22 +61,20 @@ class BlockComposer:
         batch
             Their numbers in the epoch, shape (n_batches,).
 
-        Returns
-        -------
+        Yields
+        ------
         NDArray[np.uint32]
-            Positions of anchors, shape (n_batches, n_slots).
+            Positions of anchors, shape (some of n_batches, n_slots).
         """
         n_slots = epoch.slots_of(int(batch[0]))
         turns = epoch.turns(batch)
         streams = epoch.streams(batch)
         parts = self._parts(epoch, turns, streams, n_slots)
-        positions = np.empty((len(batch), n_slots), np.uint32)
         step = max(1, _SLOTS_AT_ONCE // n_slots)
         for first in range(0, len(batch), step):
             some = slice(first, first + step)
             rows = self._rows(epoch, turns.of_batches(some), parts.of_batches(some), streams[some])
-            positions[some] = _in_random_order(self._index.order.take(rows, mode="clip"), streams[some])
-        return positions
+            yield _in_random_order(self._index.order.take(rows, mode="clip"), streams[some])
 
     def _parts(self, epoch: Epoch, turns: Turns, streams: NDArray[np.uint64], n_slots: int) -> Parts:
         """Return what batches consist of."""

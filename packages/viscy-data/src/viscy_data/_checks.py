@@ -8,36 +8,37 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from torch.utils.data import Sampler
 
 from viscy_data._options import integer
+from viscy_data._tables import table_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viscy_data._options import SamplerOptions
     from viscy_data._quotas import Quotas
+    from viscy_data._tables import Table
     from viscy_data.index import AnchorIndex
 
 MAX_ANCHORS = 2**30
 _log = logging.getLogger("viscy_data.sampler")
 
 
-def check_table(table: object) -> None:
-    """Raise TypeError unless the table is a DataFrame, ValueError unless its length can be indexed."""
-    if isinstance(table, Sampler):
+def check_table(anchors: object) -> Table:
+    """Return anchors as a table; TypeError if they are none, ValueError unless their number can be indexed."""
+    if isinstance(anchors, Sampler):
         raise TypeError(
-            f"valid_anchors must be a pandas DataFrame, got the sampler {type(table).__name__}: Lightning has rebuilt "
-            "this batch sampler around its own; set Trainer(use_distributed_sampler=False), FlexibleBatchSampler "
-            "deals the batches to the ranks by itself"
+            f"valid_anchors must be a table, got the sampler {type(anchors).__name__}: Lightning has rebuilt this "
+            "batch sampler around its own; set Trainer(use_distributed_sampler=False), FlexibleBatchSampler deals "
+            "the batches to the ranks by itself"
         )
-    if not isinstance(table, pd.DataFrame):
-        raise TypeError(f"valid_anchors must be a pandas DataFrame, got {type(table).__name__}")
-    if len(table) == 0:
+    table = table_of(anchors)
+    if table.n_rows == 0:
         raise ValueError("valid_anchors must have at least one row, got an empty table")
-    if len(table) > MAX_ANCHORS:
-        raise ValueError(f"valid_anchors must have at most {MAX_ANCHORS} rows, got {len(table)}; split the table")
+    if table.n_rows > MAX_ANCHORS:
+        raise ValueError(f"valid_anchors must have at most {MAX_ANCHORS} rows, got {table.n_rows}; split the table")
+    return table
 
 
 def check_fit(index: AnchorIndex, options: SamplerOptions) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from viscy_data._sorting import taken
+from viscy_data._sorting import slices, taken
+from viscy_data._tables import CHUNK
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from viscy_data._tables import Table
 
 _SHOWN = 5
 _SWITCH = {"experiment": "experiment_aware", "condition": "condition_balanced", "time": "temporal_enrichment"}
@@ -38,106 +41,141 @@ class Codes:
     tolerance: float = 0.0
 
 
+class _Factorized(NamedTuple):
+    """A column whose chunks were each looked at by themselves."""
+
+    codes: NDArray[np.uint32]
+    """For each row the number of its value."""
+    values: list[pd.Series]
+    """What numbers stand for, one chunk after the other: those that occur in it, so that they repeat between chunks."""
+    dtypes: set[Any]
+    """The types of the chunks."""
+
+
 def constant_codes(n_rows: int) -> Codes:
     """Return the codes of an axis that is off: every row has the one label None."""
     return Codes((None,), np.broadcast_to(np.zeros(1, np.uint8), (n_rows,)))
 
 
-def label_codes(table: pd.DataFrame, axis: str, by: str | tuple[str, ...]) -> Codes:
+def label_codes(table: Table, axis: str, by: str | tuple[str, ...]) -> Codes:
     """Return the codes of one column, or of the combinations of several that occur (whose labels are tuples)."""
     if isinstance(by, str):
-        return _labels(_column(table, axis, by), axis, by)
-    parts = [_labels(_column(table, axis, name), axis, name) for name in by]
+        return _labels(table, axis, by)
+    parts = [_labels(table, axis, name) for name in by]
     first = Codes([(label,) for label in parts[0].labels], parts[0].codes)
     return reduce(_combined, parts[1:], first)
 
 
-def time_codes(table: pd.DataFrame, by: str) -> Codes:
+def time_codes(table: Table, by: str) -> Codes:
     """Return the codes of a column of times in hours.
 
     Equal steps of time are not equal as floating-point numbers (2.1 - 0.1 is not 2.0), so times compare equal within
     four units in the last place, in the column's own type.
     """
-    column = _column(table, "time", by)
-    types = pd.api.types
-    if not types.is_any_real_numeric_dtype(column.dtype):
-        raise TypeError(
-            f"the time column {by!r} must hold numbers (hours post infection), got dtype {column.dtype}; convert it, "
-            "e.g. a timedelta with .dt.total_seconds() / 3600"
-        )
-    codes, uniques = _factorize(column, "time", by)
-    times = np.asarray(uniques, np.float64)
+    codes, values, dtypes = _factorize(_numbers(table, by), table.n_rows, "time", by)
+    hours = np.concatenate([np.asarray(part, np.float64) for part in values])
+    place, times = pd.factorize(hours, use_na_sentinel=False)
     if np.isnan(times).any():
-        raise _missing(np.isin(codes, np.flatnonzero(np.isnan(times))), "time", by)
+        raise _missing(np.flatnonzero(np.isnan(times)[place][codes]), table.n_rows, "time", by)
     if not np.isfinite(times).all():
-        infinite = np.flatnonzero(np.isin(codes, np.flatnonzero(~np.isfinite(times))))
+        infinite = np.flatnonzero(~np.isfinite(times)[place][codes])
         raise ValueError(
             f"times must be finite, got {infinite.size} infinite values in column {by!r}, {_first(infinite)}; drop or "
             "mend those rows"
         )
     order = np.argsort(times)
-    return Codes(times[order], taken(_ranks(order), codes), tolerance=4 * float(np.finfo(_float_type(column)).eps))
+    rounding = max(float(np.finfo(_float_type(dtype)).eps) for dtype in dtypes)
+    return Codes(times[order], taken(_ranks(order)[place], codes), tolerance=4 * rounding)
 
 
-def _float_type(column: pd.Series) -> np.dtype:
-    """Return the type in which a column's times were rounded; nullable, Arrow-backed and sparse columns wrap it."""
-    dtype: Any = getattr(column.dtype, "numpy_dtype", getattr(column.dtype, "subtype", column.dtype))
+def _numbers(table: Table, by: str) -> Iterator[pd.Series]:
+    """Return the chunks of a column, each of which must be of numbers."""
+    for chunk in _column(table, "time", by):
+        if chunk.dtype.kind not in "iuf":
+            raise TypeError(
+                f"the time column {by!r} must hold numbers (hours post infection), got dtype {chunk.dtype}; convert "
+                "it, e.g. a timedelta with .dt.total_seconds() / 3600"
+            )
+        yield chunk
+
+
+def _float_type(dtype: Any) -> np.dtype:
+    """Return the type in which times were rounded; nullable, Arrow-backed and sparse columns wrap it."""
+    dtype = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
-def _labels(column: pd.Series, axis: str, name: str) -> Codes:
-    codes, uniques = _factorize(column, axis, name)
+def _labels(table: Table, axis: str, name: str) -> Codes:
+    codes, values, _ = _factorize(_column(table, axis, name), table.n_rows, axis, name)
+    place, uniques = pd.factorize(pd.concat(values, ignore_index=True), use_na_sentinel=False)
     labels = [value.item() if isinstance(value, np.generic) else value for value in uniques]
     # an Arrow column may hold NaN as a value that is not missing to pandas
-    if nan := [code for code, label in enumerate(labels) if isinstance(label, float) and label != label]:
-        raise _missing(np.isin(codes, nan), axis, name)
+    if nan := [place for place, label in enumerate(labels) if isinstance(label, float) and label != label]:
+        raise _missing(np.flatnonzero(np.isin(place, nan)[codes]), table.n_rows, axis, name)
     try:
         order = sorted(range(len(labels)), key=lambda i: (type(labels[i]).__name__, labels[i]))
     except TypeError as error:
-        raise _no_labels(column, name) from error
-    return Codes(tuple(labels[i] for i in order), taken(_ranks(np.array(order)), codes))
+        raise _no_labels(uniques.dtype, name) from error
+    return Codes(tuple(labels[i] for i in order), taken(_ranks(np.array(order))[place], codes))
 
 
-def _factorize(column: pd.Series, axis: str, name: str) -> tuple[NDArray[np.integer], Any]:
-    """Return a code for each row, and the values that codes stand for, of which a categorical may not use all."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        codes, uniques = column.cat.codes.to_numpy(), column.cat.categories
-    else:
+def _factorize(chunks: Iterable[pd.Series], n_rows: int, axis: str, name: str) -> _Factorized:
+    codes = np.empty(n_rows, np.uint32)
+    values: list[pd.Series] = []
+    dtypes: set[Any] = set()
+    missing: list[NDArray[np.intp]] = []
+    row = n_values = 0
+    for chunk in chunks:
+        found, uniques = _factorize_chunk(chunk, name)
+        if found.min() < 0:
+            missing.append(row + np.flatnonzero(found < 0))
+        np.add(found, n_values, out=codes[row : row + len(found)], dtype=np.int64, casting="unsafe")
+        values.append(pd.Series(uniques))
+        dtypes.add(chunk.dtype)
+        row += len(found)
+        n_values += len(uniques)
+    if missing:
+        raise _missing(np.concatenate(missing), n_rows, axis, name)
+    return _Factorized(codes, values, dtypes)
+
+
+def _factorize_chunk(chunk: pd.Series, name: str) -> tuple[NDArray[np.integer], Any]:
+    """Return a code for each row, -1 where it is missing, and the values that codes stand for, all of which occur."""
+    if not isinstance(chunk.dtype, pd.CategoricalDtype):
         try:
-            codes, uniques = pd.factorize(column)
+            return pd.factorize(chunk)
         except (TypeError, NotImplementedError) as error:
-            raise _no_labels(column, name) from error
-    if codes.min() < 0:
-        raise _missing(codes < 0, axis, name)
-    used = np.sort(pd.unique(codes))
-    if len(used) < len(uniques):
-        place = np.zeros(len(uniques), codes.dtype)
-        place[used] = np.arange(len(used))
-        codes, uniques = taken(place, codes), uniques[used]
-    return codes, uniques
+            raise _no_labels(chunk.dtype, name) from error
+    codes, categories = chunk.cat.codes.to_numpy(), chunk.cat.categories
+    occurs = np.bincount(codes.astype(np.intp) + 1, minlength=len(categories) + 1)[1:] > 0
+    if occurs.all():
+        return codes, categories
+    place = np.append(np.cumsum(occurs) - 1, -1)  # the last is where the code of a missing value, -1, looks
+    return place[codes], categories[occurs]
 
 
 def _combined(first: Codes, second: Codes) -> Codes:
     """Return the codes of the pairs that occur; labels of the first are tuples, which those of the second lengthen."""
-    n = len(second.labels)
-    codes, present = pd.factorize(first.codes.astype(np.int64) * n + second.codes)
+    n, n_rows = len(second.labels), len(first.codes)
+    pairs = (pd.Series(first.codes[part].astype(np.int64) * n + second.codes[part]) for part in slices(n_rows, CHUNK))
+    codes, values, _ = _factorize(pairs, n_rows, "", "")  # of pairs none is missing
+    place, present = pd.factorize(pd.concat(values, ignore_index=True))
     order = np.argsort(present)
-    pairs = zip(*np.divmod(present[order], n), strict=True)
-    return Codes(tuple((*first.labels[i], second.labels[j]) for i, j in pairs), taken(_ranks(order), codes))
+    occurring = zip(*np.divmod(present[order], n), strict=True)
+    return Codes(tuple((*first.labels[i], second.labels[j]) for i, j in occurring), taken(_ranks(order)[place], codes))
 
 
-def _missing(missing: NDArray[np.bool_], axis: str, name: str) -> ValueError:
-    rows = np.flatnonzero(missing)
+def _missing(rows: NDArray[np.intp], n_rows: int, axis: str, name: str) -> ValueError:
     return ValueError(
         f"column {name!r} must have no missing values ({_SWITCH[axis]}=True uses it), got {len(rows)} of "
-        f"{len(missing)}, {_first(rows)}; drop those anchors or fill the values in"
+        f"{n_rows}, {_first(rows)}; drop those anchors or fill the values in"
     )
 
 
-def _no_labels(column: pd.Series, name: str) -> TypeError:
+def _no_labels(dtype: Any, name: str) -> TypeError:
     return TypeError(
         f"column {name!r} must hold text, numbers, booleans, dates or tuples of those, which can be told apart and put "
-        f"in order, got dtype {column.dtype}; convert it, e.g. with .astype(str)"
+        f"in order, got dtype {dtype}; convert it, e.g. with .astype(str)"
     )
 
 
@@ -149,15 +187,15 @@ def _ranks(order: NDArray[np.intp]) -> NDArray[np.unsignedinteger]:
     return ranks
 
 
-def _column(table: pd.DataFrame, axis: str, name: str) -> pd.Series:
-    count = sum(isinstance(column, str) and column == name for column in table.columns)
+def _column(table: Table, axis: str, name: str) -> Iterator[pd.Series]:
+    count = sum(isinstance(column, str) and column == name for column in table.names)
     if count != 1:
         problem = "lacks it" if count == 0 else f"has it {count} times"
         raise ValueError(
             f"{_SWITCH[axis]}=True needs exactly one column {name!r}, the table {problem}; its columns are "
-            f"{list(table.columns)}: rename one, name another with {axis}_by, or set {_SWITCH[axis]}=False"
+            f"{table.names}: rename one, name another with {axis}_by, or set {_SWITCH[axis]}=False"
         )
-    return table[name]
+    return table.column(name)
 
 
 def _first(rows: NDArray[np.intp] | Sequence[int]) -> str:

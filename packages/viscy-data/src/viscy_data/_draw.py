@@ -63,20 +63,20 @@ def _draw_repeats_again(
     stop = np.cumsum(parts.slots.reshape(n_batches, -1), axis=1)
     looked_at = np.arange(n_batches)
     rows = tagged
-    attempt = n_slots  # the address of words below the batch's key, where those of its slots come first
+    address = np.arange(n_slots)  # of the slots' words below the batch's key; at the first attempt, these
     while (repeat := np.flatnonzero((rows[:, 1:] ^ rows[:, :-1]) < 1 << n_bits)).size:
         at, place = np.divmod(repeat, n_slots - 1)
         place += 1
         batch, slot = looked_at[at], rows[at, place] & ((1 << n_bits) - 1)
         part = batch, (stop[batch] <= slot[:, None]).sum(axis=1)
-        word = derive(key[batch], attempt, slot)
+        address += n_slots
+        word = derive(key[batch], address[slot])
         number = _below(word, _unit(values["size"][part])) + values["start"][part]
         rows[at, place] = leak.rows(number, values["own"][part]) << n_bits | slot
-        changed = np.unique(at)
+        changed = at[np.flatnonzero(np.diff(at, prepend=-1))]
         looked_at, again = looked_at[changed], rows[changed]
         again.sort(axis=1)
         tagged[looked_at] = rows = again
-        attempt += 1
 
 
 def _unit(size: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -56,13 +56,12 @@ class EpochIterator(Iterator[Any]):
 
     def __next__(self) -> Any:
         """Return the next batch."""
-        batch = next(self._batches, None)
-        if batch is None:
-            if self._position < self._total:
-                self._move_to(self._total)
-            raise StopIteration
-        self._move_to(self._position + self._stride)
-        return batch
+        for batch in self._batches:
+            self._move_to(self._position + self._stride)
+            return batch
+        if self._position < self._total:
+            self._move_to(self._total)
+        raise StopIteration
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch and the position after the last batch."""

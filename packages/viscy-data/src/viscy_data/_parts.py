@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# A pool of so many rows a slot is roomy: of the rows drawn from it at random, few are drawn twice.
-_ROOM = 4
+# A pool of so many rows a slot is roomy: of the rows drawn from it at random, the fewer part is drawn twice.
+_ROOM = 2
 
 
 class Kind(IntEnum):
@@ -79,4 +79,7 @@ class Parts:
         focal, rest = (self.kinds.index(kind) for kind in (Kind.FOCAL, Kind.GLOBAL))
         needed = self.slots.copy()
         needed[:, rest] += self.slots[:, focal]  # the pool of the others holds the rows of the focal slots as well
-        return ((self.slots == 0) | (self.size >= _ROOM * needed)).all(axis=(1, 2))
+        tight = np.flatnonzero((self.size < _ROOM * needed) & (self.slots > 0))
+        roomy = np.ones(len(self), bool)
+        roomy[tight // (self.slots.size // len(self))] = False
+        return roomy

@@ -13,14 +13,13 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BITS = 24
 _DIGIT = 6
 _BASE = 1 << _DIGIT
 _REVERSED = np.array([int(f"{digit:06b}"[::-1], 2) for digit in range(_BASE)])
 _FIRST = np.arange(_BASE + 1)[:, None, None] > np.arange(_BASE)  # [n, 0, i]: whether digit i is one of the first n
-_DIGITS = np.arange(_BASE)[:, None]
-# [n * 64 + d]: how many of the first n digits are, reversed, less than d, times two; plus one if one of them is d
-_BELOW = (2 * (_FIRST & (_REVERSED < _DIGITS)).sum(axis=2) + (_FIRST & (_REVERSED == _DIGITS)).sum(axis=2)).ravel()
+_DIGITS = np.arange(_BASE + 1)[:, None]
+# [n, d]: how many of the first n digits are, reversed, less than d, times two; plus one if one of them is d
+_BELOW = 2 * (_FIRST & (_REVERSED < _DIGITS)).sum(axis=2) + (_FIRST & (_REVERSED == _DIGITS)).sum(axis=2)
 
 
 def reverse(number: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
@@ -35,13 +34,14 @@ def reverse(number: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
 
 def reversed_below(n: NDArray[np.int64], limit: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
     """Count the numbers 0..n-1 that, their lowest `bits` reversed, are less than `limit` (0..2**bits)."""
-    limit = limit << (BITS - bits)
-    count = np.where(limit == (1 << BITS), n, 0)
-    n_digits = -(-bits // _DIGIT)  # the others of the limit are zero
-    for shift in range(BITS - _DIGIT, BITS - _DIGIT * n_digits - 1, -_DIGIT):
-        digit = (limit >> shift) % _BASE
-        rounds, rest = n >> _DIGIT, n % _BASE
-        below = _BELOW.take(rest * _BASE + digit)
+    n_digits = max(1, -(-bits // _DIGIT))
+    limit = limit << (_DIGIT * n_digits - bits)
+    count = np.zeros(np.broadcast_shapes(n.shape, limit.shape), np.int64)
+    for shift in range(_DIGIT * (n_digits - 1), -1, -_DIGIT):
+        digit = limit >> shift
+        limit = limit - (digit << shift)
+        rounds, rest = n >> _DIGIT, n & (_BASE - 1)
+        below = _BELOW.take(rest * (_BASE + 1) + digit)
         count += rounds * digit + (below >> 1)
         n = rounds + (below & 1)  # numbers whose first digit ties: decided by the next
     return count

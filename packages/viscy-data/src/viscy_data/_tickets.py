@@ -76,42 +76,51 @@ class Tickets:
         lap, number = np.divmod(batch, self._total)
         key = derive(self._key, lap)
         seat = below(key, self._n_chunks).astype(np.int64)  # where the first chunk sits
-        chunk, before = self._chunk_of(number, seat)
-        place = number - before
-        first = (_reversal.reverse(chunk, self._bits) + seat) % self._n_chunks  # the chunk's first ticket
+        chunk, place = self._chunk_and_place(number, seat)
+        first = self._first_ticket(chunk, seat)
         rounds = shuffled(derive(key, chunk), CHUNK, self._rounds_to(self._total, first))
         ticket = first + rounds[np.arange(len(batch)), place].astype(np.int64) * self._n_chunks
 
         group = np.searchsorted(self._run_bound, ticket, side="right") - 1
-        run = np.stack([self._run_bound[group], self._run_bound[group + 1]])
+        run = self._run_bound[[group, group + 1]]
         start, stop = self._rounds_to(run, first).astype(np.uint8)[:, :, None]
-        in_chunk = (np.arange(CHUNK) < place[:, None]) & (rounds >= start) & (rounds < stop)
+        in_chunk = (np.arange(CHUNK, dtype=np.uint8) < place.astype(np.uint8)[:, None]) & (rounds >= start)
+        in_chunk &= rounds < stop
         dealt = self._dealt_before(chunk, run, seat)
         return Turns(group, in_chunk.sum(axis=1) + dealt[1] - dealt[0] + lap * (run[1] - run[0]))
+
+    def _first_ticket(self, chunk: NDArray[np.int64], seat: NDArray[np.int64]) -> NDArray[np.int64]:
+        return (_reversal.reverse(chunk, self._bits) + seat) & (self._n_chunks - 1)
 
     def _rounds_to(self, bound: NDArray[np.int64] | int, first: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many of a chunk's tickets are below a bound: in how many rounds it got one."""
         return np.maximum(-((first - bound) >> self._bits), 0)
 
-    def _chunk_of(self, number: NDArray[np.int64], seat: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-        """Return the chunk that each batch is in, and how many batches are in the chunks before.
+    def _chunk_and_place(
+        self, number: NDArray[np.int64], seat: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the chunk that each batch is in, and how many batches of the chunk come before.
 
         It is the chunk that it would be in if all were equally large, or a neighbour.
         """
-        near = np.maximum(number * self._n_chunks // self._total + np.array([[-1], [0], [1]]), 0)
-        before = self._dealt_before(near, self._total, seat)
-        which = (before <= number).sum(axis=0) - 1, np.arange(len(number))
-        return near[which], before[which]
+        chunk = number * self._n_chunks // self._total
+        place = number - self._dealt_before(chunk, self._total, seat)
+        is_before = place < 0
+        chunk -= is_before
+        size = self._rounds_to(self._total, self._first_ticket(chunk, seat))
+        place += is_before * size
+        is_behind = place >= size
+        return chunk + is_behind, place - is_behind * size
 
     def _dealt_before(
         self, chunk: NDArray[np.int64], bound: NDArray[np.int64] | int, seat: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Return how many of the tickets 0..bound-1 are in the chunks 0..chunk-1; shapes are broadcast."""
+        """Return how many of the tickets 0..bound-1 are in the chunks 0..chunk-1, for bounds of shape (..., n)."""
         # a full round gives each chunk one ticket; of the last one, the seats up to `rest` have a ticket
         rounds, rest = bound >> self._bits, bound & (self._n_chunks - 1)
-        first, last = self._n_chunks - seat, self._n_chunks - seat + rest  # these seats, counted from the first chunk
-        around = np.maximum(last - self._n_chunks, 0)
-        limits = np.empty((3, *np.broadcast_shapes(chunk.shape, last.shape)), np.int64)
+        first = self._n_chunks - seat  # the seats from here, counted from the first chunk ...
+        last = first + rest  # ... to here, which may be beyond the end and so around
+        limits = np.empty((3, *last.shape), np.int64)
         np.minimum(last, self._n_chunks, out=limits[0])
         np.maximum(last - self._n_chunks, 0, out=limits[1])
         limits[2] = first

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from viscy_data import _storage
 from viscy_data._checks import check_table
 from viscy_data._columns import Codes, constant_codes, label_codes, time_codes
 from viscy_data._options import column, columns
 from viscy_data._sorting import runs, sorted_positions
+from viscy_data._tables import Anchors, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,7 +85,7 @@ class AnchorIndex:
     @classmethod
     def build(
         cls,
-        valid_anchors: pd.DataFrame,
+        valid_anchors: Anchors | Table,
         *,
         experiment_by: str | Sequence[str] | None = "experiment",
         condition_by: str | Sequence[str] | None = "condition",
@@ -95,8 +95,8 @@ class AnchorIndex:
 
         Parameters
         ----------
-        valid_anchors : pandas.DataFrame
-            As `FlexibleBatchSampler` takes it.
+        valid_anchors : DataFrame, Table or path
+            As `FlexibleBatchSampler` takes it; of a Parquet file or folder, only the columns named are read.
         experiment_by, condition_by : str, sequence of str or None
             Columns of groups and conditions; None where the sampler has ``experiment_aware=False`` or
             ``condition_balanced=False``.
@@ -110,18 +110,18 @@ class AnchorIndex:
 
         Raises
         ------
-        TypeError, ValueError
+        TypeError, ValueError, FileNotFoundError, ModuleNotFoundError
             As of `FlexibleBatchSampler`, if the table cannot be used.
         """
-        check_table(valid_anchors)
+        table = check_table(valid_anchors)
         experiment_by = None if experiment_by is None else columns("experiment_by", experiment_by)
         condition_by = None if condition_by is None else columns("condition_by", condition_by)
         time_by = None if time_by is None else column("time_by", time_by)
-        off = constant_codes(len(valid_anchors))
+        off = constant_codes(table.n_rows)
         return cls.of_codes(
-            off if experiment_by is None else label_codes(valid_anchors, "experiment", experiment_by),
-            off if condition_by is None else label_codes(valid_anchors, "condition", condition_by),
-            off if time_by is None else time_codes(valid_anchors, time_by),
+            off if experiment_by is None else label_codes(table, "experiment", experiment_by),
+            off if condition_by is None else label_codes(table, "condition", condition_by),
+            off if time_by is None else time_codes(table, time_by),
             experiment_by=experiment_by,
             condition_by=condition_by,
             time_by=time_by,

@@ -19,11 +19,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
+from operator import methodcaller
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from torch.utils.data import Sampler
 
 from viscy_data import _checks, _state
@@ -33,11 +33,9 @@ from viscy_data._epoch import Epoch
 from viscy_data._iterator import EpochIterator, Place
 from viscy_data._options import SamplerOptions, columns, flag, integer
 from viscy_data._quotas import Quotas
+from viscy_data._tables import Anchors
 from viscy_data.distributed import rank_and_world_size, ranks_dealt_to_by
 from viscy_data.index import AnchorIndex
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # A block is built at once: large enough to spread the cost of array calls, small enough to take milliseconds.
 _SLOTS_OF_A_BLOCK = 2**18
@@ -65,11 +63,13 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     Parameters
     ----------
-    valid_anchors : pandas.DataFrame or AnchorIndex
-        One row an anchor, shape (n_anchors, any), in any order and with any index. Columns may be strings,
-        categoricals, integers, booleans or Arrow-backed. Only the columns of the axes that are on are read; the frame
-        is neither modified nor kept. In place of a table, an `AnchorIndex` of the same columns gives the same batches:
-        built once, it serves all processes of a node and later runs.
+    valid_anchors : DataFrame, Table, path or AnchorIndex
+        One row an anchor, shape (n_anchors, any), in any order and with any index: a DataFrame of pandas or polars, a
+        pyarrow Table or RecordBatch, or the path of a Parquet file or of a folder of them (see Notes). Columns may be
+        strings, categoricals, integers, booleans, dates or Arrow-backed; the same content gives the same batches,
+        whatever holds it. Only the columns of the axes that are on are read, one after the other; the table is neither
+        modified nor kept. In place of a table, an `AnchorIndex` of the same columns gives the same batches: built once,
+        it serves all processes of a node and later runs.
     batch_size : int, default 128
         Slots of a batch. At most `n_anchors`, unless `drop_last` is False.
     experiment_aware : bool, default True
@@ -111,17 +111,23 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         `num_replicas` the last step then goes on with freshly composed batches; an uneven epoch would hang
         DistributedDataParallel. False stops at the total.
     as_arrays : bool, default False
-        Whether batches are arrays of positions, shape (batch_size,), dtype int64, in place of lists: half the cost of a
-        batch, for a dataset whose ``__getitems__`` takes arrays. The batches are the same.
+        Whether batches are arrays of positions, shape (batch_size,), dtype int64, in place of lists, for a dataset
+        whose ``__getitems__`` takes them: the list is a third of what a batch costs. The batches are the same.
 
     Raises
     ------
     TypeError
-        If `valid_anchors` is no DataFrame, or an option has the wrong type. A sampler in place of the table means that
-        Lightning has rebuilt this one around its own: set ``Trainer(use_distributed_sampler=False)``.
+        If `valid_anchors` is no table (nor is a polars LazyFrame), or an option has the wrong type. A sampler in place
+        of the table means that Lightning has rebuilt this one around its own: set
+        ``Trainer(use_distributed_sampler=False)``.
     ValueError
         If the table is empty, lacks a column or has missing values in one, or an option is out of its range or does not
-        fit the table. The message gives the rule, the value and the remedy.
+        fit the table; if a file is not Parquet or a folder holds none. The message gives the rule, the value and the
+        remedy.
+    FileNotFoundError
+        If there is nothing at the path.
+    ModuleNotFoundError
+        If pyarrow, which polars DataFrames and Parquet files need, is not installed; `viscy-data[arrow]` brings it.
 
     Notes
     -----
@@ -155,6 +161,11 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     Rank r yields its batches r, r + R, r + 2R, ..., all ranks equally many, and builds no others. In Lightning,
     pass ``use_distributed_sampler=False``. A loader prepared by accelerate draws every batch on every rank and passes
     on each R-th; the sampler sees that and does not deal them out a second time.
+
+    **A folder of Parquet files** is one table: the files whose names end in ``.parquet``, at any depth, in the order of
+    their paths (compared as text, part by part), each with its rows in their order; names that start with ``.`` or
+    ``_`` are left out. A folder within that is called ``column=value`` gives its files that column, as whole numbers
+    where all of its values are such, else as text; a column in the file itself comes first.
 
     **Cost.** Construction sorts the table once and keeps four bytes an anchor and a few integers for each distinct
     (group, condition, time). A batch costs the same whatever the number of anchors or ranks.
@@ -234,7 +245,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        valid_anchors: pd.DataFrame | AnchorIndex,
+        valid_anchors: Anchors | AnchorIndex,
         batch_size: int = 128,
         experiment_aware: bool = True,
         leaky: float = 0.0,
@@ -315,7 +326,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         """
         k = integer("k", k, at_least=0, at_most=2**48)
         epoch = self._place.epoch if epoch is None else integer("epoch", epoch, at_least=0)
-        return next(self._handed_out(self._composer.compose(self._plan_of(epoch), np.array([k]))))
+        return next(self._composed(epoch, range(k, k + 1)))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next ``iter()``; the epoch of a state just loaded keeps its position.
@@ -393,13 +404,13 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         full, rest = divmod(len(self._index), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
-    def _index_of(self, valid_anchors: pd.DataFrame | AnchorIndex) -> AnchorIndex:
+    def _index_of(self, valid_anchors: Anchors | AnchorIndex) -> AnchorIndex:
         if isinstance(valid_anchors, AnchorIndex):
             return valid_anchors
-        _checks.check_table(valid_anchors)
+        table = _checks.check_table(valid_anchors)
         if self._options.temporal_enrichment and not self._options.enriched:
-            time_codes(valid_anchors, self._options.time_by)  # the axis is on: its column has to be in order
-        return AnchorIndex.build(valid_anchors, **self._options.axes)
+            time_codes(table, self._options.time_by)  # the axis is on: its column has to be in order
+        return AnchorIndex.build(table, **self._options.axes)
 
     def _dealing(self, caller: FrameType) -> Dealing:
         """Return how the batches are dealt out to the ranks, as of now."""
@@ -418,15 +429,14 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     def _batches(self, dealing: Dealing, epoch: int, position: int) -> Iterator[Any]:
         """Yield own batches from a position to the end of the epoch."""
         blocks = self._blocks(self._own_batches(position, dealing))
-        return chain.from_iterable(
-            self._handed_out(self._composer.compose(self._plan_of(epoch), np.array(block))) for block in blocks
-        )
+        return chain.from_iterable(self._composed(epoch, block) for block in blocks)
 
-    def _handed_out(self, positions: NDArray[np.uint32]) -> Iterator[Any]:
-        """Return the batches of a block, one by one, as they are handed out."""
+    def _composed(self, epoch: int, block: range) -> Iterator[Any]:
+        """Yield the batches of a block, as they are handed out."""
+        composed = self._composer.compose(self._plan_of(epoch), np.array(block))
         if self._as_arrays:
-            return iter(positions.astype(np.int64))
-        return (row.tolist() for row in positions)
+            return chain.from_iterable(positions.astype(np.int64) for positions in composed)
+        return map(methodcaller("tolist"), chain.from_iterable(composed))
 
     def _blocks(self, numbers: range) -> Iterator[range]:
         """Cut batch numbers into blocks of growing size, so that the first batch comes soon; a short batch is alone."""

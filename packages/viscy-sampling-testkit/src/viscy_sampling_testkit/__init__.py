@@ -2,6 +2,14 @@
 
 from viscy_sampling_testkit.anchors import make_anchors
 from viscy_sampling_testkit.awkward import AWKWARD_TABLES
+from viscy_sampling_testkit.columns import (
+    make_arrow_dtypes,
+    make_colliding_keys,
+    make_nullable_dtypes,
+    make_odd_index,
+    make_unused_levels,
+)
+from viscy_sampling_testkit.composition import make_balanced, make_missing_conditions, make_skewed, make_tiny_groups
 from viscy_sampling_testkit.conformance import check_batch_sampler
 from viscy_sampling_testkit.cost import assert_rank_cost
 from viscy_sampling_testkit.exact import (
@@ -14,6 +22,7 @@ from viscy_sampling_testkit.exact import (
     assert_shares,
 )
 from viscy_sampling_testkit.inclusion import assert_row_inclusion
+from viscy_sampling_testkit.loaders import PositionLoader
 from viscy_sampling_testkit.pools import assert_dealt_evenly, assert_distinct, assert_repeats_evenly
 from viscy_sampling_testkit.power import (
     detectable_categories,
@@ -23,6 +32,7 @@ from viscy_sampling_testkit.power import (
     detectable_share,
 )
 from viscy_sampling_testkit.promises import Promises
+from viscy_sampling_testkit.protocol import ResumableBatchSampler
 from viscy_sampling_testkit.ranks import interleave, simulate_ranks, spawn_ranks
 from viscy_sampling_testkit.report import Report, Verdict
 from viscy_sampling_testkit.sequences import (
@@ -44,12 +54,22 @@ from viscy_sampling_testkit.statistical import (
     assert_uniform,
     assert_unrelated,
 )
+from viscy_sampling_testkit.times import (
+    make_bursts,
+    make_continuous_times,
+    make_duplicate_times,
+    make_irregular_times,
+)
+from viscy_sampling_testkit.training import Life, simulate_training, spawn_training
 from viscy_sampling_testkit.trial import Setting
 
 __all__ = [
     "AWKWARD_TABLES",
+    "Life",
+    "PositionLoader",
     "Promises",
     "Report",
+    "ResumableBatchSampler",
     "Setting",
     "Verdict",
     "assert_batch_sizes",
@@ -89,6 +109,21 @@ __all__ = [
     "digest_of",
     "interleave",
     "make_anchors",
+    "make_arrow_dtypes",
+    "make_balanced",
+    "make_bursts",
+    "make_colliding_keys",
+    "make_continuous_times",
+    "make_duplicate_times",
+    "make_irregular_times",
+    "make_missing_conditions",
+    "make_nullable_dtypes",
+    "make_odd_index",
+    "make_skewed",
+    "make_tiny_groups",
+    "make_unused_levels",
     "simulate_ranks",
+    "simulate_training",
     "spawn_ranks",
+    "spawn_training",
 ]

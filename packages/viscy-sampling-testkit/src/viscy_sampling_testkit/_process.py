@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -24,13 +24,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rank answers: a result, or an error and its traceback; `at` is when, on the machine's monotonic clock."""
+    """What a rank answers: a result, or an error and its traceback.
+
+    `at` is when, on the machine's monotonic clock; `is_apart` whether the error is that it could not join the others.
+    """
 
     rank: int
     result: Any = None
     error: BaseException | None = None
     trace: str = ""
     at: float = 0.0
+    is_apart: bool = False
 
     def dumps(self) -> bytes:
         """Return it as bytes; what does not survive pickling becomes an error that says so."""
@@ -42,7 +46,7 @@ class Outcome:
         except Exception as failure:
             what = "result" if self.error is None else f"{type(self.error).__name__}: {self.error}"
             error = RuntimeError(f"{what} of rank {self.rank} (it could not be pickled: {failure})")
-            return pickle.dumps(Outcome(self.rank, error=error, trace=self.trace, at=self.at))
+            return pickle.dumps(replace(self, result=None, error=error))
         return data
 
     @staticmethod
@@ -68,27 +72,36 @@ def answer(connection: Connection, payload: bytes, rank: int, num_replicas: int,
     """Run the function as one rank of a process group, and send its outcome."""
     import torch.distributed as dist
 
+    is_joining = False
     try:
         file, module, name, arguments = pickle.loads(payload)
         function = find(file, module, name)
         args = pickle.loads(arguments)
-        for interface in {"lo", "lo0"}.intersection(name for _, name in socket.if_nameindex()):
-            os.environ["GLOO_SOCKET_IFNAME"] = interface
-        dist.init_process_group(
-            "gloo",
-            store=dist.FileStore(store, num_replicas),
-            rank=rank,
-            world_size=num_replicas,
-            timeout=timedelta(seconds=deadline),
-        )
+        is_joining = True
+        join(rank, num_replicas, store, timedelta(seconds=deadline))
+        is_joining = False
         outcome = Outcome(rank, result=function(rank, num_replicas, *args), at=time.monotonic())
     except BaseException as error:
-        outcome = Outcome(rank, error=error, trace=traceback.format_exc(), at=time.monotonic())
+        trace = traceback.format_exc()
+        outcome = Outcome(rank, error=error, trace=trace, at=time.monotonic(), is_apart=is_joining)
     # Sent before the group is left: peers that fail because this rank is gone must not be heard first.
     connection.send_bytes(outcome.dumps())
     connection.close()
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def join(rank: int, num_replicas: int, file: str, timeout: timedelta) -> None:
+    """Join the process group, and wait until all have: a rank that left before would break the others' connections."""
+    import torch.distributed as dist
+
+    for interface in {"lo", "lo0"}.intersection(name for _, name in socket.if_nameindex()):
+        os.environ["GLOO_SOCKET_IFNAME"] = interface
+    store = dist.FileStore(file, num_replicas)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=num_replicas, timeout=timeout)
+    if store.add("number of ranks that joined", 1) == num_replicas:
+        store.set("all have joined", "yes")
+    store.wait(["all have joined"], timeout)
 
 
 def find(file: str, module: str, name: str) -> Callable[..., Any]:

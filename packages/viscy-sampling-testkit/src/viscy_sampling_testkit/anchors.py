@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from viscy_sampling_testkit._sizes import cells_of, check_count, weights_of
+
 _FRAME_HOURS = 0.5
 _IMAGE_PIXELS = 2048.0
 _LONGEST_TRACK = 24
@@ -18,7 +20,7 @@ def make_anchors(
     n_anchors: int = 1000,
     *,
     n_experiments: int = 2,
-    experiments: Mapping[str, float] | None = None,
+    experiments: Mapping[Any, float] | None = None,
     conditions: Sequence[Hashable] | Mapping[Any, float] = ("uninfected", "infected"),
     hours: float | None = None,
     regular_times: bool = True,
@@ -37,7 +39,7 @@ def make_anchors(
         Number of rows.
     n_experiments : int, default 2
         Number of equally large experiments, named ``exp0``, ``exp1`` and so on.
-    experiments : mapping of str to float, optional
+    experiments : mapping, optional
         Relative size of each experiment, in place of `n_experiments`.
     conditions : sequence or mapping, default ("uninfected", "infected")
         Labels of equally frequent conditions, or the relative frequency of each label.
@@ -54,9 +56,9 @@ def make_anchors(
     Returns
     -------
     pandas.DataFrame
-        Shape (n_anchors, 7): ``experiment`` (str), ``condition`` (as given), ``hours_post_infection`` (float, hours),
-        ``track_id`` (int), ``t`` (int, frame), ``y`` and ``x`` (float, pixels in an image of 2048 x 2048). Rows of one
-        track share experiment and condition and are successive frames. The index is a RangeIndex.
+        Shape (n_anchors, 7): ``experiment`` and ``condition`` (str, or as given), ``hours_post_infection`` (float,
+        hours), ``track_id`` (int), ``t`` (int, frame), ``y`` and ``x`` (float, pixels in an image of 2048 x 2048). Rows
+        of one track share experiment and condition and are successive frames. The index is a RangeIndex.
 
     Raises
     ------
@@ -75,28 +77,39 @@ def make_anchors(
     {'exp0': 100, 'exp1': 100}
     """
     for name, value in (("n_anchors", n_anchors), ("n_experiments", n_experiments), ("n_timepoints", n_timepoints)):
-        _check_count(name, value)
-    _check_count("seed", seed, at_least=0)
+        check_count(name, value)
     if hours is not None and not 0 < hours < np.inf:
         raise ValueError(f"hours must be positive and finite, got {hours!r}; leave it out for half-hour frames")
     if experiments is None:
         experiments = {f"exp{i}": 1.0 for i in range(n_experiments)}
     elif not isinstance(experiments, Mapping):
         raise TypeError(f"experiments must map names to weights, got {type(experiments).__name__}")
+    cells = cells_of(n_anchors, weights_of("experiments", experiments), weights_of("conditions", conditions))
+    interval = _FRAME_HOURS if hours is None else hours / n_timepoints
+    anchors = anchors_of_cells(cells, list(experiments), list(conditions), n_timepoints=n_timepoints, seed=seed)
+    times = anchors["t"] if regular_times else times_within_frames(anchors["t"], seed)
+    return anchors.assign(hours_post_infection=times * interval)
+
+
+def anchors_of_cells(
+    cells: np.ndarray, experiments: Sequence[Any], conditions: Sequence[Any], *, n_timepoints: int = 48, seed: int = 0
+) -> pd.DataFrame:
+    """Make a table as `make_anchors` does, in half-hour frames, with a given number of rows of each cell.
+
+    `cells` has shape (n_experiments, n_conditions).
+    """
+    check_count("seed", seed, at_least=0)
     rng = np.random.default_rng(seed)
-    cells = _cells(n_anchors, _weights("experiments", experiments), _weights("conditions", conditions))
     track_id, t, offset = _tracks(cells, n_timepoints, rng)
     code = np.repeat(np.arange(cells.size), cells.ravel())
-    interval = _FRAME_HOURS if hours is None else hours / n_timepoints
-    times = (t if regular_times else t + rng.random(n_anchors)) * interval
     y, x = (_walk(track_id, offset, rng) for _ in range(2))
-    order = rng.permutation(n_anchors)
+    order = rng.permutation(len(code))
     experiment, condition = np.divmod(code[order], cells.shape[1])
     return pd.DataFrame(
         {
-            "experiment": _labels(list(experiments), experiment),
-            "condition": _labels(list(conditions), condition),
-            "hours_post_infection": times[order],
+            "experiment": labels_of(experiments, experiment),
+            "condition": labels_of(conditions, condition),
+            "hours_post_infection": t[order] * _FRAME_HOURS,
             "track_id": track_id[order],
             "t": t[order],
             "y": y[order],
@@ -105,59 +118,9 @@ def make_anchors(
     )
 
 
-def _check_count(name: str, value: int, at_least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < at_least:
-        raise ValueError(f"{name} must be at least {at_least}, got {value}")
-
-
-def _weights(name: str, given: Sequence[Hashable] | Mapping[Any, float] | Mapping[str, float]) -> np.ndarray:
-    """Return the relative weights of distinct labels, shape (n_labels,)."""
-    if isinstance(given, str):
-        raise TypeError(f"{name} must be a sequence or a mapping of labels, got the string {given!r}; put it in a list")
-    if len(given) == 0:
-        raise ValueError(f"{name} must name at least one label, got none")
-    if not isinstance(given, Mapping):
-        if len(set(given)) < len(given):
-            raise ValueError(f"{name} must name each label once, got {list(given)!r}")
-        return np.ones(len(given))
-    weights = np.array(list(given.values()), float)
-    if not (np.isfinite(weights) & (weights > 0)).all():
-        raise ValueError(f"{name} must have positive, finite weights, got {dict(given)!r}; leave out what has no rows")
-    return weights
-
-
-def _apportion(n: int, weights: np.ndarray) -> np.ndarray:
-    """Split n into whole numbers in proportion to weights, by largest remainders."""
-    quotas = n * weights / weights.sum()
-    counts = np.floor(quotas).astype(int)
-    # Rounded, so that remainders equal but for floating point noise are ties, which go to the first.
-    remainders = np.round(quotas - counts, 9)
-    counts[np.argsort(-remainders, kind="stable")[: n - counts.sum()]] += 1
-    return counts
-
-
-def _apportion_to_all(n: int, weights: np.ndarray) -> np.ndarray:
-    """Split n as `_apportion` does, and give each part at least one where n allows."""
-    counts = _apportion(n, weights)
-    if n >= len(counts):
-        for empty in np.flatnonzero(counts == 0):
-            counts[counts.argmax()] -= 1
-            counts[empty] = 1
-    return counts
-
-
-def _cells(n: int, experiments: np.ndarray, conditions: np.ndarray) -> np.ndarray:
-    """Return the number of rows of each (experiment, condition); sums over either are the apportioned counts."""
-    left = _apportion_to_all(n, conditions)
-    cells = np.zeros((len(experiments), len(conditions)), int)
-    for i, size in enumerate(_apportion_to_all(n, experiments)):
-        if size > 0:
-            # No part can exceed what is left of its condition: size is at most the sum of what is left.
-            cells[i] = _apportion(size, left.astype(float))
-            left = left - cells[i]
-    return cells
+def times_within_frames(t: pd.Series, seed: int) -> pd.Series:
+    """Return the times of frames, shape (n_anchors,), each a random part of a frame later, in frames."""
+    return t + np.random.default_rng([seed, 1]).random(len(t))
 
 
 def _tracks(
@@ -189,6 +152,6 @@ def _walk(track: np.ndarray, offset: np.ndarray, rng: np.random.Generator) -> np
     return np.clip(origin[track] + step[track] * offset, 0, _IMAGE_PIXELS - 1)
 
 
-def _labels(labels: list[Hashable], codes: np.ndarray) -> pd.api.extensions.ExtensionArray | np.ndarray:
+def labels_of(labels: Sequence[Any], codes: np.ndarray) -> pd.api.extensions.ExtensionArray | np.ndarray:
     """Return the label of each code, in the dtype that pandas gives a series of the labels."""
-    return pd.Series(labels).array.take(codes)
+    return pd.Series(list(labels)).array.take(codes)

@@ -199,6 +199,7 @@ BROKEN_SAMPLERS = {
     "ranks overlap": _broken(runs.RanksOverlap, "ranks disjoint", "shuffled"),
     "ranks leave anchors out": _broken(runs.RanksIncomplete, "ranks complete", "shuffled"),
     "rank builds all batches": _broken(runs.RankBuildsAll, "rank cost"),
+    "rank builds all batches ahead": _broken(runs.RankBuildsAllAhead, "rank cost"),
     "rank holds memory for all": _broken(runs.RankHoldsAll, "rank cost"),
     "length of all ranks": _broken(runs.LengthOfAllRanks, "length"),
     "epoch without an end": _broken(runs.NeverEnds, "length"),

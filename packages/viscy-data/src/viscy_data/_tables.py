@@ -1,0 +1,99 @@
+"""Tables: a number of rows, names of columns, and one column at a time, in chunks, whatever holds them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from viscy_data._arrow import needed, series_of
+from viscy_data._parquet import files_at
+from viscy_data._sorting import slices
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+type Anchors = pd.DataFrame | pl.DataFrame | pa.Table | pa.RecordBatch | str | os.PathLike[str]
+"""What a table of anchors may be held by; polars and pyarrow need not be installed."""
+
+# Rows that are looked at together: what they need for a while is little beside a table, and so is what a call costs.
+CHUNK = 2**18
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A table of anchors, as an index reads it.
+
+    Attributes
+    ----------
+    names
+        Of its columns.
+    n_rows
+        How many rows it has.
+    column
+        Gives, for a name, that column from the first row to the last in chunks, which have the type that pandas has for
+        the values or are categorical.
+    """
+
+    names: list[Any]
+    n_rows: int
+    column: Callable[[str], Iterator[pd.Series]]
+
+
+def table_of(anchors: object) -> Table:
+    """Return as a table what a user has for one; TypeError if it is none, other errors as of `files_at`."""
+    # neither is imported here: who has a frame of theirs has done so
+    polars, arrow = sys.modules.get("polars"), sys.modules.get("pyarrow")
+    if isinstance(anchors, Table):
+        return anchors
+    if isinstance(anchors, pd.DataFrame):
+        return Table(list(anchors.columns), len(anchors), lambda name: _pandas_chunks(anchors[name]))
+    if isinstance(anchors, str | os.PathLike):
+        return _of_path(Path(anchors))
+    if arrow and isinstance(anchors, arrow.Table | arrow.RecordBatch):
+        return Table(anchors.schema.names, anchors.num_rows, lambda name: _arrow_chunks(anchors.column(name)))
+    if polars and isinstance(anchors, polars.DataFrame):
+        needed("pyarrow", "a polars DataFrame")
+        return Table(anchors.columns, anchors.height, lambda name: _polars_chunks(anchors[name]))
+    remedy = "call .collect() on it first" if polars and isinstance(anchors, polars.LazyFrame) else "convert it to one"
+    raise TypeError(
+        "valid_anchors must be a DataFrame of pandas or polars, a pyarrow Table, or the path of a Parquet file or of a "
+        f"folder of them, got {type(anchors).__name__}; {remedy}"
+    )
+
+
+def _pandas_chunks(column: pd.Series) -> Iterator[pd.Series]:
+    values: Any = column.array
+    if isinstance(column.dtype, pd.ArrowDtype):
+        return _arrow_chunks(values.__arrow_array__())
+    return (column.iloc[part] for part in slices(len(column), CHUNK))
+
+
+def _arrow_chunks(column: pa.ChunkedArray | pa.Array) -> Iterator[pd.Series]:
+    for array in getattr(column, "chunks", [column]):
+        for part in slices(len(array), CHUNK):
+            yield series_of(array[part])
+
+
+def _polars_chunks(column: pl.Series) -> Iterator[pd.Series]:
+    for part in slices(len(column), CHUNK):
+        if str(column.dtype) == "Object":  # Arrow has no such values, polars would give it their addresses
+            yield pd.Series(column[part].to_list(), dtype=object)
+        else:
+            yield series_of(column[part].to_arrow())
+
+
+def _of_path(path: Path) -> Table:
+    files = files_at(path)
+    names = files[0].schema.names
+    return Table(
+        names + [name for name in files[0].given if name not in names],
+        sum(file.n_rows for file in files),
+        lambda name: (chunk for file in files for chunk in file.column(name, CHUNK)),
+    )

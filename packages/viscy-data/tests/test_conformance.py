@@ -1,0 +1,106 @@
+"""The testkit's conformance suite over every combination of axes: the sampler is held to all that it promises."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from viscy_data import FlexibleBatchSampler
+from viscy_sampling_testkit import make_anchors
+from viscy_sampling_testkit.conformance import check_batch_sampler
+from viscy_sampling_testkit.promises import Promises
+
+EXPERIMENTS = {"monday": 5, "tuesday": 3, "friday": 2}
+# 24 slots: 18 of the group and 6 leaked; half of each condition's 9 (or 12) slots are focal
+BATCH_SIZE = 24
+LEAKY = 0.25
+TABLE = make_anchors(
+    1800, experiments=EXPERIMENTS, conditions={"mock": 7, "infected": 3}, n_timepoints=24, seed=11
+).reset_index(drop=True)
+
+AXES = [
+    (aware, leaky, balanced, enriched)
+    for aware, leaky, balanced, enriched in itertools.product((True, False), (LEAKY, 0.0), (True, False), (True, False))
+    if aware or not leaky
+]
+
+
+def options_of(aware, leaky, balanced, enriched):
+    return {
+        "experiment_aware": aware,
+        "leaky": leaky,
+        "experiment_weights": "uniform" if aware else None,
+        "condition_balanced": balanced,
+        "temporal_enrichment": enriched,
+        "temporal_window_hours": 2.0,
+        "temporal_global_fraction": 0.5,
+    }
+
+
+def promises_of(aware, leaky, balanced, enriched, **others):
+    promises: dict[str, Any] = {
+        "seeded": True,
+        "epochs": "set_epoch",
+        "python_ints": True,
+        "last_batch": "full",
+        "length": True,
+        "distinct": True,
+        "exchangeable": True,
+        "row_inclusion": True,
+        "deterministic": True,
+        "ranks": "interleave",
+        "equal_steps": True,
+        "rank_cost": True,
+        "resume": True,
+        "elastic_resume": True,
+        "random_access": True,
+        "coverage": not enriched,
+    }
+    if aware:
+        promises |= {"group_by": "experiment", "leaky": leaky, "group_shares": dict.fromkeys(EXPERIMENTS, 1 / 3)}
+    if balanced:
+        promises |= {"condition_by": "condition", "condition_shares": {"mock": 0.5, "infected": 0.5}}
+    if enriched:
+        # with an odd number of slots of a condition, one more or fewer of them is focal
+        focal = (1 - leaky) * 0.5 - 1 / BATCH_SIZE
+        promises |= {"time_by": "hours_post_infection", "window_hours": 2.0, "window_fraction": focal}
+    return Promises(table=TABLE, batch_size=BATCH_SIZE, **promises | others)
+
+
+def check(axes, promises, **others):
+    def make_sampler(rank, num_replicas, **options):
+        return FlexibleBatchSampler(
+            TABLE, BATCH_SIZE, num_replicas=num_replicas, rank=rank, **options_of(*axes), **others, **options
+        )
+
+    report = check_batch_sampler(make_sampler, promises)
+    report.raise_if_broken()
+    return report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axes", AXES, ids=str)
+def test_every_combination_of_axes_keeps_every_law(axes):
+    report = check(axes, promises_of(*axes))
+    print(report)
+    assert not report.broken
+
+
+@pytest.mark.slow
+def test_each_iteration_is_the_next_epoch():
+    axes = (True, LEAKY, True, True)
+    check(axes, promises_of(*axes, epochs="iter", rank_cost=False, elastic_resume=False))
+
+
+@pytest.mark.slow
+def test_a_short_last_batch_keeps_every_law():
+    axes = (True, 0.0, False, False)
+    table = TABLE.iloc[:1790]
+
+    def make_sampler(rank, num_replicas, **options):
+        return FlexibleBatchSampler(
+            table, BATCH_SIZE, num_replicas=num_replicas, rank=rank, drop_last=False, **options_of(*axes), **options
+        )
+
+    promises = promises_of(*axes, last_batch="short")
+    check_batch_sampler(make_sampler, Promises(**vars(promises) | {"table": table})).raise_if_broken()

@@ -1,0 +1,163 @@
+"""Drawn tables hold what samplers stumble over, drawn options are valid for them, and both shrink to little."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import Phase, find, given, settings
+from hypothesis import strategies as st
+
+from viscy_sampling_testkit.strategies import anchor_tables, sampler_options
+
+QUICK = settings(max_examples=100, deadline=None, database=None)
+SEARCH = settings(max_examples=2000, deadline=None, database=None)
+COLUMNS = ["experiment", "condition", "hours_post_infection"]
+
+OPTIONS = {
+    "batch_size",
+    "experiment_aware",
+    "leaky",
+    "experiment_weights",
+    "condition_balanced",
+    "condition_ratio",
+    "temporal_enrichment",
+    "temporal_window_hours",
+    "temporal_global_fraction",
+    "seed",
+    "drop_last",
+}
+
+
+# A trait is there or not; the smallest table that has it is of no interest.
+ANY = settings(SEARCH, phases=[Phase.generate])
+
+
+def some(strategy, holds):
+    return find(strategy, holds, settings=ANY)
+
+
+def smallest(strategy, holds):
+    return find(strategy, holds, settings=SEARCH)
+
+
+def with_options(tables, **limits):
+    return tables.flatmap(lambda table: st.tuples(st.just(table), sampler_options(table, **limits)))
+
+
+@QUICK
+@given(table=anchor_tables())
+def test_a_drawn_table_is_a_whole_anchor_table(table):
+    assert list(table) == COLUMNS
+    assert 1 <= len(table) <= 200
+    assert not table.isna().any(axis=None)
+    assert np.isfinite(table["hours_post_infection"]).all()
+
+
+@QUICK
+@given(table=anchor_tables(experiments=["x"], conditions=[1, 2], hours=st.just(5.0), max_cells=2, max_rows_a_cell=3))
+def test_a_drawn_table_keeps_to_what_was_given(table):
+    assert set(table["experiment"]) == {"x"}
+    assert set(table["condition"]) <= {1, 2}
+    assert set(table["hours_post_infection"]) == {5.0}
+    assert table["condition"].value_counts().max() <= 3
+
+
+def test_the_smallest_table_is_one_plain_row():
+    table = smallest(anchor_tables(), lambda table: True)
+    pd.testing.assert_frame_equal(
+        table, pd.DataFrame([("a", "x", 0.0)], columns=COLUMNS).astype({"experiment": object, "condition": object})
+    )
+
+
+def test_two_groups_take_two_rows_and_the_first_two_labels():
+    table = smallest(anchor_tables(), lambda table: table["experiment"].nunique() == 2)
+    assert table["experiment"].tolist() == ["a", "b"]
+    assert table["condition"].tolist() == ["x", "x"]
+
+
+@pytest.mark.parametrize(
+    "trait",
+    [
+        lambda table: len({1, "1"} & set(table["experiment"])) == 2,
+        lambda table: ("a", "b") in set(table["experiment"]),
+        lambda table: pd.crosstab(*(table[c].map(repr) for c in COLUMNS[:2])).eq(0).any(axis=None),
+        lambda table: table["condition"].dtype == "category" and len(table["condition"].cat.categories) > 4,
+        lambda table: table["experiment"].dtype == "string",
+        lambda table: table.index.has_duplicates,
+        lambda table: isinstance(table.index[0], str),
+        lambda table: not table["experiment"].map(repr).is_monotonic_increasing,
+        lambda table: len(table) > 50 and table["hours_post_infection"].nunique() == 1,
+    ],
+)
+def test_tables_of_every_trait_are_drawn(trait):
+    assert trait(some(anchor_tables(), trait))
+
+
+@QUICK
+@given(drawn=with_options(anchor_tables()))
+def test_drawn_options_are_valid_for_their_table(drawn):
+    table, options = drawn
+    assert set(options) == OPTIONS
+    assert options["batch_size"] >= 1
+    assert options["batch_size"] <= len(table) or not options["drop_last"]
+    assert 0 <= options["leaky"] < 1
+    assert 0 <= options["temporal_global_fraction"] <= 1
+    assert 0 <= options["temporal_window_hours"] < np.inf
+    weights, ratio = options["experiment_weights"], options["condition_ratio"]
+    if isinstance(weights, dict):
+        assert set(weights) == set(table["experiment"])
+        assert max(weights.values()) > 0
+    if ratio is not None:
+        assert set(ratio) == set(table["condition"])
+        held = table.groupby(table["experiment"].map(repr))["condition"].agg(list)
+        assert all(any(ratio[condition] > 0 for condition in own) for own in held)
+
+
+def test_the_smallest_options_switch_everything_off():
+    table = pd.DataFrame([("a", "x", 0.0)] * 30, columns=COLUMNS)
+    options = smallest(sampler_options(table), lambda options: True)
+    off = {"experiment_aware": False, "leaky": 0.0, "condition_balanced": False, "temporal_enrichment": False}
+    plain = {"experiment_weights": None, "condition_ratio": None, "batch_size": 1, "seed": 0, "drop_last": False}
+    assert options.items() >= (off | plain).items()
+
+
+@pytest.mark.parametrize(
+    "trait",
+    [
+        lambda options: options["leaky"] > 0.8,
+        lambda options: options["experiment_weights"] == "sqrt",
+        lambda options: (
+            isinstance(options["experiment_weights"], dict) and 0.0 in options["experiment_weights"].values()
+        ),
+        lambda options: options["condition_ratio"] is not None and 0.0 in options["condition_ratio"].values(),
+        lambda options: options["batch_size"] > 30,
+        lambda options: options["drop_last"],
+        lambda options: options["temporal_enrichment"] and options["temporal_global_fraction"] == 1.0,
+    ],
+)
+def test_options_of_every_kind_are_drawn(trait):
+    table = pd.DataFrame([("a", "x", 0.0), ("a", "y", 0.0), ("b", "x", 0.0)] * 20, columns=COLUMNS)
+    assert trait(some(sampler_options(table, max_batch_size=40), trait))
+
+
+@pytest.mark.parametrize("name", ["experiments", "conditions"])
+def test_a_table_without_labels_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must name at least one label, got none"):
+        anchor_tables(**{name: []})
+
+
+def test_the_package_needs_no_hypothesis_and_the_strategies_say_that_they_do():
+    script = (
+        "import sys\n"
+        "sys.modules['hypothesis'] = None\n"
+        "import viscy_sampling_testkit\n"
+        "try:\n"
+        "    import viscy_sampling_testkit.strategies\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    remedy = "viscy_sampling_testkit.strategies needs hypothesis; install viscy-sampling-testkit[hypothesis]\n"
+    assert done.stdout == remedy
