@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from viscy_sampling_testkit import (
+    assert_chooses_epochs,
     assert_complete_ranks,
     assert_deterministic,
     assert_digest,
     assert_disjoint_ranks,
     assert_equal_steps,
+    assert_length,
     assert_ranks_interleave,
     assert_resumes,
     assert_same_batches,
@@ -257,3 +259,36 @@ def test_a_recorded_digest_holds_batches_bit_for_bit():
         assert_digest(whole()[1:], digest_of(whole()))
     with fails("n: 0 batches"):
         assert_digest([], digest_of(whole()))
+
+
+class ChoosesEpochs(ShuffledSampler):
+    """Its epoch can be set."""
+
+    def set_epoch(self, epoch):
+        self.epoch, self.step = epoch, 0
+
+
+def test_a_sampler_whose_epoch_is_set_returns_to_it():
+    assert_chooses_epochs(ChoosesEpochs)
+    assert_chooses_epochs(ChoosesEpochs, (3, 0, 2))
+
+
+def test_a_sampler_that_moves_on_from_the_epoch_that_is_set_is_rejected():
+    class MovesOn(ChoosesEpochs):
+        def set_epoch(self, epoch):
+            super().set_epoch(self.epoch + epoch)
+
+    with fails(r"set_epoch\(1\) must give the same epoch, whatever", "observed: ", "first offending batch: 0"):
+        assert_chooses_epochs(MovesOn)
+
+
+def test_a_length_that_is_not_the_number_of_batches_is_rejected():
+    assert_length(ShuffledSampler())
+    assert_length([])
+
+    class CountsAllRanks(ShuffledSampler):
+        def __len__(self):
+            return N_BATCHES
+
+    with fails("the length must be", "observed: length 7", "expected: length 4", "n: 4 batches", "batch: 4"):
+        assert_length(CountsAllRanks(0, 2))

@@ -169,7 +169,7 @@ def row_inclusion(trial: Trial) -> None:
     times = sum(map(len, trial.sample(trial.seeds[0]))) / n_anchors
     low, high = detectable_row_ratios(times, n_anchors, false_alarm=false_alarm)
     trial.note = (
-        f"finds a row that comes {max(low, 0):.2g} or {high:.2g} times as often as the {times:.0f} times it is due"
+        f"finds a row that comes {max(low, 0):.2g} or {high:.2g} times as often as it is due, {times:.0f} times"
     )
 
 
@@ -201,8 +201,8 @@ def _note_mean(trial: Trial, quota: float, false_alarm: float) -> None:
     n_batches = len(_full(trial, trial.sample(trial.seeds[0])))
     if n_batches:
         low, high = detectable_means(n_batches, quota, false_alarm=false_alarm)
-        means = f"of {low:.3g} or less, or {high:.3g} or more" if low < high else "other than that"
-        trial.note = f"finds a mean {means}, in place of {quota:.3g}"
+        off = f"of {low:.3g} or less, or {high:.3g} or more, in place of" if low < high else "other than"
+        trial.note = f"finds a mean {off} {quota:.3g}"
 
 
 def _is_home(batch: list[int], codes: np.ndarray) -> np.ndarray:

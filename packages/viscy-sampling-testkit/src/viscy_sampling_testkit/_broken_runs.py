@@ -99,6 +99,17 @@ class RankBuildsAll(ReferenceSampler):
             yield [self.batch(k, epoch) for k in range(first, first + self.num_replicas)][self.rank]
 
 
+class RankBuildsAllAhead(ReferenceSampler):
+    """A rank builds the batches of the whole epoch before it yields the first of its own."""
+
+    def steps(self, epoch: int, start: int) -> Iterator[list[int]]:
+        built = [self.batch(k, epoch) for k in range(start, self.total + self.num_replicas)]
+        for step, _ in enumerate(range(start, self.total, self.num_replicas)):
+            position = start + (step + 1) * self.num_replicas
+            self.at = (epoch, position) if position < self.total else (epoch + 1, 0)
+            yield built[step * self.num_replicas + self.rank]
+
+
 class RankHoldsAll(ReferenceSampler):
     """A rank keeps memory for every other one."""
 

@@ -119,13 +119,13 @@ CLAIMS = {
     ),
     # Groups and conditions, gathered around a focal time.
     "gathered": _claim(
-        _make_table({"mock": 5, "dengue": 3, "zika": 2}, n_times=24, frame_hours=0.5),
-        {**_MIXED, "time_by": "hours"},
+        _make_table({"mock": 5, "dengue": 3, "zika": 2}, n_times=12, frame_hours=0.5),
+        {**_MIXED, "time_by": "hours", "window_hours": 1.0},
         leaky=0.0,
         group_shares=_GROUP_SHARES,
         distinct=True,
         time_by="hours",
-        window_hours=2.0,
+        window_hours=1.0,
         window_fraction=0.75,
     ),
     # One plain shuffle for all ranks, whose epochs follow each other without being set.
@@ -199,6 +199,7 @@ BROKEN_SAMPLERS = {
     "ranks overlap": _broken(runs.RanksOverlap, "ranks disjoint", "shuffled"),
     "ranks leave anchors out": _broken(runs.RanksIncomplete, "ranks complete", "shuffled"),
     "rank builds all batches": _broken(runs.RankBuildsAll, "rank cost"),
+    "rank builds all batches ahead": _broken(runs.RankBuildsAllAhead, "rank cost"),
     "rank holds memory for all": _broken(runs.RankHoldsAll, "rank cost"),
     "length of all ranks": _broken(runs.LengthOfAllRanks, "length"),
     "epoch without an end": _broken(runs.NeverEnds, "length"),

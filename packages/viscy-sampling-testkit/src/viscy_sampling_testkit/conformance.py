@@ -160,9 +160,9 @@ def check_batch_sampler(
 ) -> Report:
     """Hold a batch sampler to every law that it claims, and report which it keeps.
 
-    Laws are tried on small examples first: few options, then few ranks, then few batches. The first failure ends a law,
-    so its example is the smallest that was found. What the sampler raises is a failure, too, of the law that made it
-    raise.
+    Laws are tried on small examples first: few options, then few ranks. The first failure ends a law, and of the
+    batches that it was found in as few of the first ones are kept as still show it. What the sampler raises is a
+    failure, too, of the law that made it raise.
 
     Parameters
     ----------

@@ -129,7 +129,7 @@ class Promises:
             if getattr(self, name) not in (None, *allowed):
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, or None, got {getattr(self, name)!r}")
         for name, needed in _NEEDS.items():
-            if getattr(self, name) not in (None, False) and getattr(self, needed) is None:
+            if getattr(self, name) is not None and getattr(self, needed) is None:
                 raise ValueError(f"{name} needs {needed}: without it there is nothing to check it against")
         missing = [name for by in ("group_by", "condition_by", "time_by") for name in self._names(by)]
         missing = [name for name in missing if name not in self.table.columns]

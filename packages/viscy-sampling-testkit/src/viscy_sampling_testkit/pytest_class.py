@@ -49,9 +49,10 @@ class BatchSamplerTests:
         )
 
     @pytest.fixture(scope="class")
-    def trials(self) -> list[Trial]:
-        """Return the trials that all laws are checked with."""
-        return make_trials(self.make_sampler, self.promises, setting=self.setting, options=self.options)
+    @classmethod
+    def trials(cls) -> list[Trial]:
+        """Return the trials that all laws are checked with: what is drawn for one serves the next."""
+        return make_trials(cls().make_sampler, cls.promises, setting=cls.setting, options=cls.options)
 
     @pytest.mark.parametrize("law", [law.name for law in LAWS])
     def test_keeps_its_law(self, trials: list[Trial], law: str) -> None:

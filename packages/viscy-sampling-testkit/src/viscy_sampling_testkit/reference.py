@@ -253,10 +253,11 @@ class ReferenceSampler:
 
     def gather(self, rng: np.random.Generator, cell: np.ndarray, focal: float, n: int, n_around: int) -> np.ndarray:
         """Draw rows of a cell, some of them from the window; without a row there, all from all times."""
-        window = cell[self.in_window(cell, focal)]
+        window = np.flatnonzero(self.in_window(cell, focal))
         near = self.draw(rng, window, n_around) if len(window) else window
-        rest = np.setdiff1d(cell, near, assume_unique=True) if n <= len(cell) else cell
-        return np.concatenate([near, self.draw(rng, rest, n - len(near))])
+        free = np.ones(len(cell), bool)
+        free[near if n <= len(cell) else []] = False
+        return cell[np.concatenate([near, self.draw(rng, np.flatnonzero(free), n - len(near))])]
 
     def in_window(self, cell: np.ndarray, focal: float) -> np.ndarray:
         """Return which rows of a cell lie within the window, ends included."""

@@ -125,10 +125,13 @@ class Trial:
 
     def make(self, rank: int = 0, num_replicas: int = 1, seed: int | None = None) -> Guarded:
         """Return a new sampler, which reports what it raises as a failure."""
-        options = self.options if seed is None else {**self.options, "seed": seed}
         with guarding("made"):
-            sampler = self.make_sampler(rank, num_replicas, **options)
+            sampler = self.make_bare(rank, num_replicas, seed)
         return Guarded(sampler)
+
+    def make_bare(self, rank: int, num_replicas: int, seed: int | None) -> Any:
+        """Return a new sampler as the factory makes it."""
+        return self.make_sampler(rank, num_replicas, **self.options, **({} if seed is None else {"seed": seed}))
 
     def maker(self, seed: int | None) -> Callable[[int, int], Guarded]:
         """Return a factory of rank and number of ranks alone."""
@@ -146,7 +149,8 @@ class Trial:
                 if (run, wanted) not in self._epochs:
                     if by_number:
                         sampler.set_epoch(wanted)
-                    self._epochs[run, wanted] = self._within_table(list(sampler))
+                    # Of the iterator, which is not asked for a length that the sampler need not have.
+                    self._epochs[run, wanted] = self._within_table(list(iter(sampler)))
             return self._epochs[run, epoch]
 
     def _within_table(self, batches: Sequences) -> Sequences:
@@ -200,8 +204,11 @@ class Guarded:
 
     def __init__(self, sampler: Any) -> None:
         self._sampler = sampler
-        # Generous where the length is wrong; without one, there is no telling.
-        self._most_batches = 100 + 10 * len(sampler) if hasattr(sampler, "__len__") else _MOST_BATCHES
+        try:
+            # Generous where the length is wrong.
+            self._most_batches = 100 + 10 * len(sampler)
+        except Exception:  # a sampler need not have a length; where it is claimed, its law finds what is wrong
+            self._most_batches = _MOST_BATCHES
 
     def __iter__(self) -> Iterator[list[int]]:
         """Iterate the sampler at once; an epoch that does not end is a failure, too."""
@@ -259,7 +266,7 @@ def guarding(what: str) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        line = traceback.format_exception_only(error)[-1].strip()
+        line = " ".join(traceback.format_exception_only(error)[-1].split())
         where = traceback.extract_tb(error.__traceback__)[-1]
         fail(
             f"a sampler must not raise when it is {what}",
