@@ -1,5 +1,6 @@
 """Runs under Lightning that are interrupted and gone on with: the batches not yet trained on, in order, none twice."""
 
+import os
 from typing import Any
 
 import lightning
@@ -8,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from viscy_data import FlexibleBatchSampler
-from viscy_sampling_testkit import make_anchors
+from viscy_sampling_testkit import make_anchors, spawn_ranks
 
 TABLE = make_anchors(1000, seed=8)
 N_BATCHES, N_EPOCHS = 20, 3
@@ -37,17 +38,22 @@ class Data(lightning.LightningDataModule):
         super().__init__()
         self.sampler = sampler()
         self.num_workers = num_workers
+        self.resumed = {"epoch": 0, "position": 0, "steps": 0}
 
     def train_dataloader(self):
         return DataLoader(torch.arange(len(TABLE)), batch_sampler=self.sampler, num_workers=self.num_workers)
 
     def state_dict(self):
         trainer: Any = self.trainer
-        trained = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        return {**self.sampler.state_dict(), "epoch": trainer.current_epoch, "position": trained}
+        epoch, steps = trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        # steps before the run was resumed may have been of another number of ranks
+        before = self.resumed if self.resumed["epoch"] == epoch else {"position": 0, "steps": 0}
+        position = before["position"] + (steps - before["steps"]) * trainer.world_size
+        return {"sampler": {**self.sampler.state_dict(), "epoch": epoch, "position": position}, "steps": steps}
 
     def load_state_dict(self, state_dict):
-        self.sampler.load_state_dict(state_dict)
+        self.sampler.load_state_dict(state_dict["sampler"])
+        self.resumed = {**state_dict["sampler"], "steps": state_dict["steps"]}
 
 
 class Recorder(lightning.LightningModule):
@@ -71,7 +77,7 @@ class Recorder(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-def train(num_workers, last_step, before, after):
+def train(num_workers, last_step, before, after, **options):
     """Train from a checkpoint (or none) until the end or a step, after which another checkpoint is written."""
     model = Recorder(last_step, after)
     trainer = lightning.Trainer(
@@ -82,12 +88,19 @@ def train(num_workers, last_step, before, after):
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        **options,
     )
     try:
         trainer.fit(model, datamodule=Data(num_workers), ckpt_path=before, weights_only=False)
     except KilledError:
         assert trainer.global_step == last_step
     return model.drawn
+
+
+def train_as_a_rank(rank, num_replicas, last_step, before, after):
+    """Train as one of Lightning's processes, which are told their rank by the environment."""
+    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    return train(0, last_step, before, after, strategy="ddp", devices=num_replicas)
 
 
 @pytest.mark.slow
@@ -105,3 +118,21 @@ def test_lightning_goes_on_with_the_batches_not_yet_trained_on(tmp_path, num_wor
         checkpoint = after
     whole = sampler()
     assert drawn == [whole.batch(k, epoch) for epoch in range(N_EPOCHS) for k in range(N_BATCHES)]
+
+
+@pytest.mark.slow
+def test_lightning_goes_on_with_fewer_processes(tmp_path):
+    """Three steps on two processes, four on one, stopped again, and the rest on one.
+
+    On more processes than before Lightning would end the epoch early: it counts the steps of all lives against the
+    length of the last.
+    """
+    files = [tmp_path / f"{number}.ckpt" for number in range(2)]
+    on_two = spawn_ranks(train_as_a_rank, 2, 3, None, files[0], deadline=240)
+    on_one = train(0, 7, files[0], files[1])
+    rest = train(0, None, files[1], None)
+    whole = sampler()
+    assert on_two == [[whole.batch(k) for k in (0, 2, 4)], [whole.batch(k) for k in (1, 3, 5)]]
+    assert on_one == [whole.batch(k) for k in (6, 7, 8, 9)]
+    later = [whole.batch(k, epoch) for epoch in range(1, N_EPOCHS) for k in range(N_BATCHES)]
+    assert rest == [whole.batch(k) for k in range(10, N_BATCHES)] + later
