@@ -1,15 +1,13 @@
 """Configuration: what is trained on what, as frozen dataclasses that a YAML file fills."""
 
-import math
 from dataclasses import asdict, dataclass, field, is_dataclass
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import path_type
 
-from viscy_train.errors import UserError
+from viscy_train.checks import require, require_above_0, require_at_least, require_name, require_number
 
 if TYPE_CHECKING:
     type FilePath = Path
@@ -21,31 +19,6 @@ else:
 
 # More processes than this are a slip of the keyboard rather than a machine.
 _MOST_PROCESSES = 64
-
-
-def _require(holds: bool, rule: str, value: object) -> None:
-    if not holds:
-        raise UserError(f"{rule}, got {'null' if value is None else repr(value)}")
-
-
-def _require_number(name: str, value: Any) -> None:
-    """Refuse what is null, infinite or no number, before it is compared."""
-    _require(isinstance(value, Real) and not isinstance(value, bool), f"{name} must be a number", value)
-    _require(math.isfinite(value), f"{name} must be finite", value)
-
-
-def _require_at_least(name: str, value: Any, least: int) -> None:
-    _require_number(name, value)
-    _require(value >= least, f"{name} must be at least {least}", value)
-
-
-def _require_above_0(name: str, value: Any) -> None:
-    _require_number(name, value)
-    _require(value > 0, f"{name} must be above 0", value)
-
-
-def _require_name(what: str, name: Any) -> None:
-    _require(isinstance(name, str) and name.strip() != "", f"{what} must be a text that is not empty", name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +49,17 @@ class ExperimentConfig:
     conditions: dict[str, str]
 
     def __post_init__(self) -> None:
-        _require_name("name of an experiment", self.name)
+        require_name("name of an experiment", self.name)
         where = f"of experiment {self.name!r}"
-        _require(self.plate is not None, f"plate {where} must be a path", self.plate)
-        _require(self.tracks is not None, f"tracks {where} must be a path", self.tracks)
+        require(self.plate is not None, f"plate {where} must be a path", self.plate)
+        require(self.tracks is not None, f"tracks {where} must be a path", self.tracks)
         object.__setattr__(self, "plate", Path(self.plate))
         object.__setattr__(self, "tracks", Path(self.tracks))
-        _require_number(f"hours_at_start {where}", self.hours_at_start)
-        _require_above_0(f"hours_per_frame {where}", self.hours_per_frame)
-        _require(bool(self.conditions), f"conditions {where} must name a well", self.conditions)
+        require_number(f"hours_at_start {where}", self.hours_at_start)
+        require_above_0(f"hours_per_frame {where}", self.hours_per_frame)
+        require(bool(self.conditions), f"conditions {where} must name a well", self.conditions)
         for well, condition in self.conditions.items():
-            _require_name(f"condition of well {well!r} {where}", condition)
+            require_name(f"condition of well {well!r} {where}", condition)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +78,9 @@ class PositiveConfig:
     max_frames: int = 4
 
     def __post_init__(self) -> None:
-        _require_at_least("positive.min_frames", self.min_frames, 1)
-        _require_number("positive.max_frames", self.max_frames)
-        _require(self.max_frames >= self.min_frames, "positive.max_frames must be at least min_frames", self.max_frames)
+        require_at_least("positive.min_frames", self.min_frames, 1)
+        require_number("positive.max_frames", self.max_frames)
+        require(self.max_frames >= self.min_frames, "positive.max_frames must be at least min_frames", self.max_frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +144,7 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         # The report draws two principal components of the features.
         for name, least in (("width", 1), ("features", 2), ("projection", 1)):
-            _require_at_least(f"encoder.{name}", getattr(self, name), least)
+            require_at_least(f"encoder.{name}", getattr(self, name), least)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,13 +169,13 @@ class TrainingConfig:
     temperature: float = 0.2
 
     def __post_init__(self) -> None:
-        _require_at_least("training.epochs", self.epochs, 1)
-        _require_at_least("training.processes", self.processes, 1)
-        _require(
+        require_at_least("training.epochs", self.epochs, 1)
+        require_at_least("training.processes", self.processes, 1)
+        require(
             self.processes <= _MOST_PROCESSES, f"training.processes must be at most {_MOST_PROCESSES}", self.processes
         )
-        _require_above_0("training.learning_rate", self.learning_rate)
-        _require_above_0("training.temperature", self.temperature)
+        require_above_0("training.learning_rate", self.learning_rate)
+        require_above_0("training.temperature", self.temperature)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,21 +215,21 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        _require(self.output is not None, "output must be a path", self.output)
+        require(self.output is not None, "output must be a path", self.output)
         object.__setattr__(self, "output", Path(self.output))
-        _require(bool(self.experiments), "experiments must hold at least one", self.experiments)
+        require(bool(self.experiments), "experiments must hold at least one", self.experiments)
         for experiment in self.experiments:
-            _require(isinstance(experiment, ExperimentConfig), "experiments must hold mappings of keys", experiment)
+            require(isinstance(experiment, ExperimentConfig), "experiments must hold mappings of keys", experiment)
         names = [experiment.name for experiment in self.experiments]
-        _require(len(set(names)) == len(names), "experiments must have different names", names)
-        _require(bool(self.channels), "channels must name at least one", self.channels)
-        _require_number("crop", self.crop)
-        _require(self.crop >= 8, "crop must be at least 8 pixels", self.crop)
-        _require_number("seed", self.seed)
+        require(len(set(names)) == len(names), "experiments must have different names", names)
+        require(bool(self.channels), "channels must name at least one", self.channels)
+        require_number("crop", self.crop)
+        require(self.crop >= 8, "crop must be at least 8 pixels", self.crop)
+        require_number("seed", self.seed)
         # NumPy's and scikit-learn's generators take no larger one.
-        _require(0 <= self.seed < 2**32, "seed must be in [0, 2**32)", self.seed)
+        require(0 <= self.seed < 2**32, "seed must be in [0, 2**32)", self.seed)
         for section in ("positive", "sampler", "encoder", "training"):
-            _require(
+            require(
                 is_dataclass(getattr(self, section)), f"{section} must be a mapping of keys", getattr(self, section)
             )
 
@@ -295,7 +268,7 @@ def config_of(parsed: Any) -> Config:
     """
     for section in ("positive", "sampler", "encoder", "training"):
         # Before instantiation, which answers a null or a list with a TypeError.
-        _require(isinstance(parsed[section], Namespace), f"{section} must be a mapping of keys", parsed[section])
+        require(isinstance(parsed[section], Namespace), f"{section} must be a mapping of keys", parsed[section])
     fields = config_parser().instantiate(parsed)
     return Config(**{name: fields[name] for name in Config.__dataclass_fields__})
 
