@@ -94,7 +94,9 @@ def test_a_resumed_sampler_goes_on_with_the_numbers(table):
     after = make_batches(table, 1, 2)
     after.sampler.load_state_dict(state)
     assert next(iter(after)).number == 3
-    assert contents(before)[0] == contents(make_batches(table))[2]
+    same = make_batches(table)
+    same.sampler.load_state_dict(state)
+    assert contents(same) == contents(make_batches(table))[2:]
 
 
 def test_a_discarded_iterator_counts_for_nothing(table):
