@@ -42,13 +42,15 @@ def write_plate(path: Path, channels: list[str], images: Mapping[str, NDArray[np
             plate.create_position(*name.split("/")).create_image("0", image, chunks=chunks)
 
 
-def open_plate(path: Path) -> Plate:
+def open_plate(path: Path, implementation: str | None = None) -> Plate:
     """Open a plate for reading.
 
     Parameters
     ----------
     path : pathlib.Path
         The store.
+    implementation : str, optional
+        What iohub reads arrays with: ``tensorstore``, ``zarr-python`` or ``zarrs-python``, its default.
 
     Returns
     -------
@@ -67,7 +69,7 @@ def open_plate(path: Path) -> Plate:
     if not there:
         raise UserError(f"there is no plate {path}; correct `plate` of its experiment")
     try:
-        return open_ome_zarr(path, layout="hcs", mode="r")
+        return open_ome_zarr(path, layout="hcs", mode="r", implementation=implementation)
     except Exception as error:  # iohub and zarr raise many types for a folder that is no store
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is no HCS OME-Zarr plate: {reason}") from error
