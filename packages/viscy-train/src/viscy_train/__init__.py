@@ -1,6 +1,5 @@
-"""Contrastive training on OME-Zarr time-lapse data."""
+"""Contrastive training on OME-Zarr time-lapse data, with batches of a stated composition."""
 
-from viscy_train.config import Config
 from viscy_train.errors import UserError
 
-__all__ = ["Config", "UserError"]
+__all__ = ["UserError"]

@@ -1,4 +1,4 @@
-"""Command line: `viscy-train demo` and `viscy-train fit`; a user's mistake is one line and exit code 2."""
+"""Command line: one configuration file, and a command for each thing to be done with it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,30 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser
-
-from viscy_train.config import config_of, config_parser
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 EXIT_FAILED = 1
 EXIT_USER_ERROR = 2
+EXIT_STOPPED = 75
 EXIT_INTERRUPTED = 130
+
+_TITLE = "Contrastive training on OME-Zarr time-lapse data, with batches of a stated composition."
+_MADE = {
+    "demo": "make three small experiments and train on them",
+    "hela": "write the HeLa time-lapse of the Cell Tracking Challenge as a project",
+}
+_CONFIGURED = {
+    "index": "build the table of cells from plates and tracks, and check them",
+    "inspect": "show what the batches will hold, before any training",
+    "fit": "train",
+    "validate": "measure a checkpoint on what is kept for validation",
+    "predict": "write the embedding of every cell",
+    "replay": "draw the crops of one step",
+    "report": "write the report of a run anew",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,77 +45,111 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0, 2 for a mistake of the user, 1 where a training process failed, 130 after Ctrl-C.
+        Exit code: 0; 2 for a mistake of the user; 1 where a process of the training failed; 75 where a run was asked to
+        stop and can go on; 130 after Ctrl-C.
     """
-    # Left until here, so that help and most mistakes are answered without loading torch.
-    from viscy_train.launch import TrainingFailedError
-
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _run(_parse(sys.argv[1:] if arguments is None else list(arguments)))
+        return _run(given)
     except (ArgumentError, UserError) as error:
-        return _tell(f"error: {_in_one_line(error)}", EXIT_USER_ERROR)
-    except TrainingFailedError as error:
-        return _tell(f"failed: {error}", EXIT_FAILED)
+        return _tell(f"error: {_explained(error, given)}", EXIT_USER_ERROR)
     except KeyboardInterrupt:
         return _tell("interrupted", EXIT_INTERRUPTED)
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if arguments else EXIT_USER_ERROR
+    command, *options = arguments
+    if command in _MADE:
+        return _make(command, options)
+    if command not in _CONFIGURED:
+        raise UserError(f"there is no command {command!r}; there are {', '.join([*_MADE, *_CONFIGURED])}")
+    if not options:
+        raise UserError(f"{command} needs --config FILE; `viscy-train demo` writes one to start from")
+    for path in _config_files(options):
+        _check_config_file(path)
+    # Loading Lightning takes seconds, which a mistake above need not wait for.
+    from viscy_train import commands
+
+    run: Callable[[list[str], str], int] = getattr(commands, command)
+    return run(options, _CONFIGURED[command])
+
+
+def _make(command: str, options: list[str]) -> int:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog=f"viscy-train {command}", exit_on_error=False, description=f"{_MADE[command]}.")
+    folder = Path("viscy-demo" if command == "demo" else command)
+    parser.add_argument("--out", type=Path, default=folder, help="new folder for what is made")
+    out = parser.parse_args(options).out
+    if command == "demo":
+        from viscy_train.demo import run_demo
+
+        return run_demo(out)
+    from viscy_train.hela import write_hela
+
+    write_hela(out)
     return 0
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="viscy-train",
-        exit_on_error=False,
-        description="Contrastive training on OME-Zarr time-lapse data, with batches of a stated composition.",
+def _help() -> str:
+    width = max(map(len, [*_MADE, *_CONFIGURED]))
+    lines = [f"  {name:{width}}  {what}" for name, what in {**_MADE, **_CONFIGURED}.items()]
+    return "\n".join(
+        [
+            _TITLE,
+            "",
+            "viscy-train COMMAND [--out FOLDER] | [--config FILE] [--key value ...]",
+            "",
+            *lines,
+            "",
+            "`viscy-train COMMAND --help` lists the options, `viscy-train fit --config FILE --print_config` all values.",
+        ]
     )
-    commands = parser.add_subcommands(dest="command", required=True)
-    demo = ArgumentParser(exit_on_error=False, description="Make three small experiments and train on them.")
-    demo.add_argument("--out", type=Path, default=Path("viscy-demo"), help="new folder for data and results")
-    commands.add_subcommand("demo", demo, help="make three small experiments and train on them")
-    commands.add_subcommand("fit", config_parser(), help="train as a config file says")
-    return parser
 
 
-def _parse(arguments: list[str]) -> Any:
-    if arguments == ["fit"]:
-        raise UserError("fit needs --config FILE; `viscy-train demo` writes one to start from")
-    _check_config_file(arguments)
-    return _parser().parse_args(arguments)
+def _config_files(options: list[str]) -> list[Path]:
+    named = [later for option, later in pairwise(options) if option == "--config"]
+    return [Path(name) for name in named + [text.removeprefix("--config=") for text in options if "--config=" in text]]
 
 
-def _check_config_file(arguments: list[str]) -> None:
+def _check_config_file(path: Path) -> None:
     """Refuse a config file that is empty or no text, which the parser cannot tell with the file's name."""
-    named = [later for option, later in pairwise(arguments) if option == "--config"]
-    named += [option.removeprefix("--config=") for option in arguments if option.startswith("--config=")]
-    for name in named:
-        try:
-            if not Path(name).is_file():
-                continue  # The parser names what is missing, and a pipe can be read only once.
-            text = Path(name).read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{name} must be a YAML file in UTF-8, got other bytes; save it as UTF-8") from error
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read the config file {name!r}: {error}") from error
-        if not text.strip():
-            raise UserError(f"{name} is empty; `viscy-train demo` writes a config file to start from")
+    try:
+        if not path.is_file():
+            return  # The parser names what is missing, and a pipe can be read only once.
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} must be a YAML file in UTF-8, got other bytes; save it as UTF-8") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the config file {str(path)!r}: {error}") from error
+    if not text.strip():
+        raise UserError(f"{path} is empty; `viscy-train demo` writes a config file to start from")
 
 
-def _run(parsed: Any) -> None:
-    if parsed.command == "demo":
-        from viscy_train.demo import run_demo
+def _explained(error: Exception, arguments: list[str]) -> str:
+    """Return an error as one line, or its own lines where it is a list, with the line of the file it is about."""
+    from viscy_train.yaml_lines import with_line
 
-        run_demo(parsed.demo.out)
-        return
-    config = config_of(parsed.fit)
-    from viscy_train.run import fit
-
-    folder = fit(config)
-    print(f"Done. Open {folder.report}")
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    text = str(error)
+    if "Original Traceback" in text:  # of a process that reads
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    if isinstance(error, UserError) and "\n" in text:
+        return text
+    text = " ".join(text.split())
+    for path in _config_files(arguments):
+        if path.is_file():
+            text = with_line(path, text)
+    return text
 
 
 def _tell(message: str, code: int) -> int:
     print(f"viscy-train: {message}", file=sys.stderr)
     return code
+
+
+def stopped(error: Any) -> int:
+    """Tell that a run was stopped as asked, and return the exit code."""
+    return _tell(str(error), EXIT_STOPPED)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from viscy_train.config import Config, SamplerConfig
+    from viscy_train.config import SamplerConfig
 
 CELL = ["experiment", "condition"]
 WHOLE_TABLE = "all"
@@ -50,30 +50,41 @@ class Promise:
     kept: bool
 
 
-def make_sampler(anchors: pd.DataFrame, config: Config) -> FlexibleBatchSampler:
-    """Make the sampler of a run; in a process group it yields the batches of its rank.
+def make_sampler(
+    anchors: pd.DataFrame,
+    options: SamplerConfig,
+    seed: int,
+    rank: int | None = None,
+    num_replicas: int | None = None,
+) -> FlexibleBatchSampler:
+    """Make the sampler of a run.
 
     Parameters
     ----------
     anchors : pandas.DataFrame
-        The anchor table.
-    config : Config
-        Composition and seed.
+        What is trained on: its positions are row numbers of this.
+    options : SamplerConfig
+        Composition of the batches.
+    seed : int
+        Of everything random.
+    rank, num_replicas : int, optional
+        Which process it is for, of how many; those of the process group by default.
 
     Returns
     -------
     viscy_data.FlexibleBatchSampler
-        With the options of ``config.sampler``.
+        All of its batches are full: processes that gather negatives need batches of one size.
 
     Raises
     ------
     UserError
         If the sampler refuses the options or the table.
     """
+    given = asdict(options) | {"drop_last": True, "rank": rank, "num_replicas": num_replicas}
     try:
-        return FlexibleBatchSampler(anchors, **asdict(config.sampler), seed=config.seed)
+        return FlexibleBatchSampler(anchors, **given, seed=seed)
     except (ValueError, TypeError) as error:
-        raise UserError(f"sampler: {error}") from error
+        raise UserError(f"data.sampler: {error}") from error
 
 
 def asked_of_batches(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFrame:
@@ -92,7 +103,7 @@ def asked_of_batches(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFr
         Shares of the slots; a row for each experiment that gets batches, or one for all of them where batches are not
         of one experiment; a column for each (experiment, condition). Rows add up to 1.
     """
-    counts = anchors.groupby(CELL, sort=False).size()
+    counts = anchors.groupby(CELL, sort=False, observed=True).size()
     groups = group_shares(anchors, options)
     active = counts[counts.index.get_level_values(0).isin(groups.index)] if options.experiment_aware else counts
     leak = options.leaky if options.experiment_aware and len(groups) > 1 else 0.0
@@ -124,7 +135,7 @@ def group_shares(anchors: pd.DataFrame, options: SamplerConfig) -> pd.Series:
     """
     if not options.experiment_aware:
         return pd.Series({WHOLE_TABLE: 1.0})
-    rows = anchors.groupby("experiment", sort=False).size()
+    rows = anchors.groupby("experiment", sort=False, observed=True).size()
     weights = options.experiment_weights
     if weights == "sqrt":
         rows = np.sqrt(rows)
@@ -152,7 +163,7 @@ def planned_composition(anchors: pd.DataFrame, options: SamplerConfig) -> pd.Dat
         By (experiment, condition): `anchors`, their number; `of_table`, their share of the table; `asked`, their share
         of the slots.
     """
-    counts = anchors.groupby(CELL, sort=False).size()
+    counts = anchors.groupby(CELL, sort=False, observed=True).size()
     asked = group_shares(anchors, options) @ asked_of_batches(anchors, options)
     return pd.DataFrame({"anchors": counts, "of_table": counts / len(anchors), "asked": asked})
 
@@ -172,8 +183,8 @@ def drawn_composition(batches: pd.DataFrame, anchors: pd.DataFrame) -> pd.Series
     pandas.Series
         Share of the slots by (experiment, condition).
     """
-    counts = anchors.groupby(CELL, sort=False).size()
-    drawn = anchors.iloc[batches["row"]].groupby(CELL, sort=False).size()
+    counts = anchors.groupby(CELL, sort=False, observed=True).size()
+    drawn = anchors.iloc[batches["row"]].groupby(CELL, sort=False, observed=True).size()
     return drawn.reindex(counts.index, fill_value=0) / len(batches)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from viscy_train.config import load_config
 from viscy_train.folder import require_new
+from viscy_train.launch import TrainingFailedError, launch_command
 from viscy_train.plates import write_plate
-from viscy_train.run import fit
 from viscy_train.simulation import CHANNELS, HOURS_PER_FRAME, Look, simulate_cells, take_images, tracks_of
 from viscy_train.tracks import write_tracks
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED = 0
+N_PROCESSES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +73,19 @@ EXPERIMENTS = (
 )
 
 
-def run_demo(out: Path) -> None:
+def run_demo(out: Path) -> int:
     """Make the demo's data in a new folder, train on it and report.
 
     Parameters
     ----------
     out : pathlib.Path
-        The folder; receives ``plates``, ``tracks``, ``config.yaml`` and the results in ``run``.
+        The folder; receives ``plates``, ``tracks``, ``experiments.yaml``, ``config.yaml``, ``anchors.parquet`` and the
+        results in ``run``.
+
+    Returns
+    -------
+    int
+        Exit code.
 
     Raises
     ------
@@ -87,15 +94,28 @@ def run_demo(out: Path) -> None:
     """
     console = Console()
     require_new(out, "delete it, or choose another with --out")
-    console.print(f"Making three experiments in {out}", highlight=False, soft_wrap=True)
+    console.print(f"Making three experiments in {out}", highlight=False, soft_wrap=True, markup=False)
     bar = track(EXPERIMENTS, "  plates", console=console, transient=True, disable=not console.is_terminal)
     for number, experiment in enumerate(bar):
         make_experiment(out, experiment, np.random.default_rng((SEED, number)))
     config = out / "config.yaml"
-    config.write_text(demo_config(), encoding="utf-8")
-    folder = fit(load_config(config), console)
-    console.print(f"Change {config} and run: viscy-train fit --config {config} --output ANOTHER_FOLDER", soft_wrap=True)
-    console.print(f"Done. Open {folder.report}", highlight=False, soft_wrap=True)
+    (out / "experiments.yaml").write_text(demo_experiments(), encoding="utf-8")
+    config.write_text(_CONFIG, encoding="utf-8")
+    for command in ("index", "fit"):
+        console.print(f"$ viscy-train {command} --config {config}", highlight=False, soft_wrap=True, markup=False)
+        try:
+            launch_command([command, "--config", str(config)], N_PROCESSES if command == "fit" else 1)
+        except TrainingFailedError as error:
+            print(f"viscy-train: failed: {error}", file=sys.stderr)
+            return 1
+    console.print(
+        f"Change {config} and run: viscy-train fit --config {config} --output ANOTHER_FOLDER",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+    console.print(f"Done. Open {out / 'run' / 'report.html'}", highlight=False, soft_wrap=True, markup=False)
+    return 0
 
 
 def make_experiment(out: Path, experiment: DemoExperiment, rng: np.random.Generator) -> None:
@@ -120,76 +140,89 @@ def make_experiment(out: Path, experiment: DemoExperiment, rng: np.random.Genera
     write_plate(out / "plates" / f"{experiment.name}.zarr", CHANNELS, images)
 
 
-def demo_config() -> str:
-    """Return the demo's configuration, as a YAML text with comments.
-
-    Returns
-    -------
-    str
-        With paths relative to the demo's folder.
-    """
-    return _CONFIG.format(
-        experiments="".join(
-            _EXPERIMENT.format(name=experiment.name, start=experiment.hours_at_start, step=HOURS_PER_FRAME)
-            for experiment in EXPERIMENTS
-        ),
-        channels=", ".join(CHANNELS),
-        seed=SEED,
+def demo_experiments() -> str:
+    """Return the demo's experiments, as a YAML text with comments and paths relative to the demo's folder."""
+    experiments = "".join(
+        _EXPERIMENT.format(
+            name=experiment.name,
+            infection=-experiment.hours_at_start,
+            minutes=60 * HOURS_PER_FRAME,
+            channels=", ".join(CHANNELS),
+        )
+        for experiment in EXPERIMENTS
     )
+    return _EXPERIMENTS.format(experiments=experiments)
 
+
+_EXPERIMENTS = """\
+# Plates and tracks, and when and with what the wells were infected. Relative paths start at the folder of this file.
+# hour_of_infection counts from the first frame: -3 where the cells were infected three hours before.
+experiments:
+{experiments}"""
 
 _EXPERIMENT = """\
 - name: {name}
   plate: plates/{name}.zarr
   tracks: tracks/{name}
-  hours_at_start: {start}
-  hours_per_frame: {step}
+  channels: [{channels}]
   conditions: {{A/1: uninfected, B/1: infected}}
+  minutes_per_frame: {minutes:g}
+  hour_of_infection: {infection:g}
 """
 
-_CONFIG = """\
-# Run again with: viscy-train fit --config THIS_FILE --output A_NEW_FOLDER
+_CONFIG = f"""\
+# Train again with: viscy-train fit --config THIS_FILE --output A_NEW_FOLDER
+# See what batches hold before that with: viscy-train inspect --config THIS_FILE
 # Relative paths start at the folder of this file.
 
-# Plates and tracks, and when and with what the wells were infected.
-experiments:
-{experiments}
-# What the encoder sees: these channels, a square of this many pixels around the cell.
-channels: [{channels}]
-crop: 32
+seed_everything: {SEED}
 
 # A new or empty folder for the results.
 output: run
-seed: {seed}
 
-# The positive of an anchor is the same cell this many frames before or after.
-positive:
-  min_frames: 1
-  max_frames: 4
+trainer:
+  max_epochs: 2
+  accelerator: cpu
+  devices: {N_PROCESSES}
+  strategy: ddp
+  log_every_n_steps: 1
 
-# What a batch holds: the parameters of viscy_data.FlexibleBatchSampler.
-sampler:
-  batch_size: 64
-  # A batch is of one experiment, but for an eighth that leaks in from the others.
-  experiment_aware: true
-  leaky: 0.125
-  # Batches per experiment: proportional to its anchors, sqrt, uniform, or weights for each.
-  experiment_weights: uniform
-  # Both conditions have half of each batch, however rare one is.
-  condition_balanced: true
-  # 70 % of the own experiment's part lie within 2 hours of a focal time.
-  temporal_enrichment: true
-  temporal_window_hours: 2.0
-  temporal_global_fraction: 0.3
+model:
+  # A small network for laptops; any name of timm for others.
+  encoder: {{name: tiny, width: 16, features: 64, projection: 32}}
+  # Crops of one lineage attract each other, all others of the batches of all processes repel.
+  loss: {{name: nt_xent, temperature: 0.2, positives: lineage}}
+  optimizer: {{learning_rate: 0.002, schedule: constant}}
 
-encoder:
-  width: 16
-  features: 64
-  projection: 32
+data:
+  # What `viscy-train index` reads, and what it writes.
+  experiments: experiments.yaml
+  anchors: anchors.parquet
 
-training:
-  epochs: 2
-  processes: 2
-  learning_rate: 0.002
-  temperature: 0.2
+  # What the encoder sees: a square of this many pixels around the cell.
+  crop: 32
+
+  # The positive of an anchor is of its lineage, this many frames before or after.
+  positive: {{min_frames: 1, max_frames: 4}}
+
+  # What a batch holds: the parameters of viscy_data.FlexibleBatchSampler.
+  sampler:
+    batch_size: 64
+    # A batch is of one experiment, but for an eighth that leaks in from the others.
+    experiment_aware: true
+    leaky: 0.125
+    # Batches per experiment: proportional to its anchors, sqrt, uniform, or weights for each.
+    experiment_weights: uniform
+    # Both conditions have half of each batch, however rare one is.
+    condition_balanced: true
+    # 70 % of the own experiment's part lie within 2 hours of a focal time.
+    temporal_enrichment: true
+    temporal_window_hours: 2.0
+    temporal_global_fraction: 0.3
+
+  # Validation needs positions to spare: some of each condition of each experiment.
+  split: {{by: none}}
+
+  # 0: crops are read by the processes that train, which already keep two cores busy.
+  num_workers: 0
 """

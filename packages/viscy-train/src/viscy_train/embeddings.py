@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from rich.progress import track
 from sklearn.linear_model import LogisticRegression
@@ -14,17 +15,14 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from viscy_train.dataset import CropReader
-from viscy_train.encoder import Encoder
+from viscy_train.crops import CropReader
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pandas as pd
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from viscy_train.config import Config
+    from viscy_train.anchor_table import AnchorTable
+    from viscy_train.encoder import Encoder
 
 _CROPS_AT_ONCE = 256
 _FOLDS = 5
@@ -51,74 +49,60 @@ class Probe:
     trained: float
 
 
-def new_encoder(config: Config) -> Encoder:
-    """Return the encoder that a run begins with.
+def rows_to_embed(table: AnchorTable, at_most: int) -> NDArray[np.int64]:
+    """Choose anchors to be embedded for a report: those of whole positions, evenly over experiments and conditions.
 
     Parameters
     ----------
-    config : Config
-        Sizes and seed.
+    table : AnchorTable
+        The cells.
+    at_most : int
+        How many; one position of each experiment and condition is taken whatever its size.
 
     Returns
     -------
-    Encoder
-        With the initial weights.
+    numpy.ndarray
+        Rows of the table, ascending.
     """
-    torch.manual_seed(config.seed)
-    return Encoder(len(config.channels), config.encoder)
-
-
-def load_encoder(checkpoint: Path, config: Config) -> Encoder:
-    """Return the encoder of a checkpoint.
-
-    Parameters
-    ----------
-    checkpoint : pathlib.Path
-        Of a run of this configuration.
-    config : Config
-        Sizes.
-
-    Returns
-    -------
-    Encoder
-        With the checkpoint's weights.
-    """
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    encoder = new_encoder(config)
-    encoder.load_state_dict({name.removeprefix("encoder."): value for name, value in weights.items()})
-    return encoder
+    cells = table.cells.iloc[table.anchors]
+    sizes = cells.groupby(["experiment", "condition", "position"], observed=True, sort=False).size()
+    turn = sizes.groupby(level=["experiment", "condition"], observed=True, sort=False).cumcount()
+    sizes = sizes.iloc[np.argsort(turn.to_numpy(), kind="stable")]
+    fits = (sizes.cumsum() <= at_most) | (np.sort(turn.to_numpy()) == 0)
+    chosen = sizes.index[fits].droplevel("condition")
+    return table.anchors[pd.MultiIndex.from_frame(cells[["experiment", "position"]]).isin(chosen)]
 
 
 @torch.inference_mode()
 def embed(
-    encoders: list[Encoder], anchors: pd.DataFrame, config: Config, console: Console
+    encoders: list[Encoder], table: AnchorTable, rows: NDArray[np.int64], console: Console
 ) -> list[NDArray[np.float32]]:
-    """Embed every anchor, reading each crop once.
+    """Embed cells, reading each crop once.
 
     Parameters
     ----------
     encoders : list of Encoder
-        One or more.
-    anchors : pandas.DataFrame
-        The anchor table.
-    config : Config
-        Names plates and channels.
+        One or more, all on one device.
+    table : AnchorTable
+        The cells.
+    rows : numpy.ndarray
+        Which, shape (n_rows,).
     console : rich.console.Console
         For the progress.
 
     Returns
     -------
     list of numpy.ndarray
-        For each encoder, shape (n_anchors, features).
+        For each encoder, shape (n_rows, features).
     """
-    reader = CropReader(anchors, config)
+    reader = CropReader(table)
+    device = next(encoders[0].parameters()).device
     found: list[list[NDArray[np.float32]]] = [[] for _ in encoders]
-    starts = range(0, len(reader), _CROPS_AT_ONCE)
+    starts = range(0, len(rows), _CROPS_AT_ONCE)
     for start in track(starts, "  embedding", console=console, transient=True, disable=not console.is_terminal):
-        rows = range(start, min(start + _CROPS_AT_ONCE, len(reader)))
-        crops = torch.from_numpy(np.stack([reader.crop(row) for row in rows]))
+        crops = torch.from_numpy(reader.read(rows[start : start + _CROPS_AT_ONCE])).to(device)
         for encoder, parts in zip(encoders, found, strict=True):
-            parts.append(encoder.eval()(crops).numpy())
+            parts.append(encoder.eval()(crops).float().cpu().numpy())
     return [np.concatenate(parts) for parts in found]
 
 
@@ -146,7 +130,7 @@ def probe_conditions(
     probes = []
     for low, high in ((hours.min(), first), (second, hours.max())):
         span = (hours >= low) & (hours <= high)
-        tracks = anchors[span].groupby(["experiment", "position", "track_id"]).ngroup().to_numpy()
+        tracks = anchors[span].groupby(["experiment", "position", "track_id"], observed=True).ngroup().to_numpy()
         condition = anchors["condition"].to_numpy()[span]
         if _enough(condition, tracks):
             scores = [_accuracy(found[span], condition, tracks, seed) for found in (untrained, trained)]

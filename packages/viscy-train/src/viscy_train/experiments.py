@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
-
 from viscy_train.checks import require, require_above_0, require_name, require_number
 from viscy_train.config import FilePath
 

@@ -39,13 +39,23 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder with a checkpoint of each epoch."""
+        """Folder with the checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The state of the run to go on from."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def log(self) -> Path:
+        """Folder with what the loggers wrote."""
+        return self.path / "log"
 
     @property
     def metrics(self) -> Path:
         """The log: the loss of each step."""
-        return self.path / "log" / "metrics.csv"
+        return self.log / "metrics.csv"
 
     @property
     def embeddings(self) -> Path:

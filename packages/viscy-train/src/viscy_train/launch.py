@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-
-    from viscy_train.folder import RunFolder
-
 _SECONDS_TO_END = 5.0
 _SECONDS_BETWEEN_LOOKS = 0.1
 
@@ -25,13 +22,13 @@ class TrainingFailedError(RuntimeError):
     """A training process ended with an error, which it has shown itself."""
 
 
-def launch_training(folder: RunFolder, processes: int) -> None:
-    """Train on some processes of this machine, connected over gloo on 127.0.0.1.
+def launch_command(arguments: list[str], processes: int) -> None:
+    """Run a command of the command line on some processes of this machine, which are the ranks of a process group.
 
     Parameters
     ----------
-    folder : RunFolder
-        With configuration and anchor table.
+    arguments : list of str
+        As after ``viscy-train``.
     processes : int
         How many.
 
@@ -40,7 +37,7 @@ def launch_training(folder: RunFolder, processes: int) -> None:
     TrainingFailedError
         If one fails.
     """
-    launch([sys.executable, "-m", "viscy_train.rank", str(folder.path)], processes)
+    launch([sys.executable, "-m", "viscy_train.rank", *arguments], processes)
 
 
 def launch(command: list[str], processes: int) -> None:

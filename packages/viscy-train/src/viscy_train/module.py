@@ -1,19 +1,21 @@
-"""Contrastive module: the training step, NT-Xent over pairs of crops of the same cell."""
+"""Contrastive module: the training step, over pairs of crops of the same cell or its kin at two times."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
-from pytorch_metric_learning.losses import NTXentLoss
 
+from viscy_train.config import EncoderConfig, LossConfig, OptimizerConfig
 from viscy_train.encoder import Encoder
+from viscy_train.losses import labels_of, make_loss
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Mapping
 
-    from viscy_train.config import Config
+    from torch import Tensor
 
 
 class ContrastiveModule(LightningModule):
@@ -21,28 +23,84 @@ class ContrastiveModule(LightningModule):
 
     Parameters
     ----------
-    config : Config
-        Sizes, learning rate and temperature.
+    encoder : EncoderConfig
+        The network.
+    loss : LossConfig
+        What it is trained for.
+    optimizer : OptimizerConfig
+        AdamW and its learning rate over the run.
+    n_channels, z_slices : int
+        Of a crop.
 
     Notes
     -----
-    An anchor's negatives are all other crops of its process's batch: that is why the batch's composition matters.
+    An anchor's negatives are all other crops of the batches of all processes, gathered with their gradients: that is
+    why the batches' composition matters. With R processes the loss, and the gradient after DDP's averaging, are those
+    of one process with the R batches together.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self,
+        encoder: EncoderConfig = EncoderConfig(),  # noqa: B008 (frozen)
+        loss: LossConfig = LossConfig(),  # noqa: B008
+        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
+        n_channels: int = 1,
+        z_slices: int = 1,
+    ) -> None:
         super().__init__()
-        self.encoder = Encoder(len(config.channels), config.encoder)
-        self._loss = NTXentLoss(temperature=config.training.temperature)
-        self._learning_rate = config.training.learning_rate
+        self.encoder = Encoder(n_channels, z_slices, encoder)
+        self._loss = make_loss(loss)
+        self._positives = loss.positives
+        self._options = optimizer
 
-    def training_step(self, batch: dict[str, Tensor]) -> Tensor:
-        """Return the loss of a batch of pairs, crops of shape (n_pairs, n_channels, side, side)."""
-        crops = torch.cat([batch["anchor"], batch["positive"]])
-        pair = torch.arange(len(batch["anchor"]), device=crops.device).repeat(2)
-        loss = self._loss(self.encoder.project(self.encoder(crops)), pair)
-        self.log("loss", loss, sync_dist=True, batch_size=len(batch["anchor"]))
-        return loss
+    def training_step(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return the loss of a batch of pairs, crops of shape (n_pairs, n_channels, z_slices, side, side)."""
+        return self._loss_of(self._projections(batch), batch)
+
+    def validation_step(self, batch: Mapping[str, Tensor]) -> None:
+        """Log the loss, and how often the nearest of a batch's positives is of the anchor's lineage."""
+        projections = self._projections(batch)
+        n_pairs = len(batch["lineage"])
+        metrics = {
+            "val/loss": self._loss_of(projections, batch),
+            "val/found again": _share_found(*projections.split(n_pairs), batch["lineage"]),
+        }
+        self.log_dict(metrics, on_epoch=True, sync_dist=True, batch_size=n_pairs)
+
+    def predict_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return embeddings, shape (n_crops, features), their projections, and the `row` of each."""
+        embeddings = self.encoder(batch["crops"])
+        return {"row": batch["row"], "embeddings": embeddings, "projections": self.encoder.project(embeddings)}
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW."""
-        return torch.optim.AdamW(self.parameters(), lr=self._learning_rate)
+        """Return AdamW, whose learning rate rises from 0 and falls to 0 along a cosine, or stays as it is."""
+        options = self._options
+        optimizer = torch.optim.AdamW(self.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+        if options.schedule == "constant":
+            return optimizer
+        n_steps = int(self.trainer.estimated_stepping_batches)
+        warmup = max(1, round(options.warmup_fraction * n_steps))
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / (warmup + 1)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, n_steps - warmup))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _projections(self, batch: Mapping[str, Tensor]) -> Tensor:
+        return self.encoder.project(self.encoder(torch.cat([batch["anchor"], batch["positive"]])))
+
+    def _loss_of(self, projections: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        labels = labels_of(batch, self._positives, self.global_rank).repeat(2)
+        if self.trainer.world_size > 1:
+            projections = self.all_gather(projections, sync_grads=self.training).flatten(0, 1)
+            labels = self.all_gather(labels).flatten()
+        return self._loss(projections, labels)
+
+
+def _share_found(anchors: Tensor, positives: Tensor, lineage: Tensor) -> Tensor:
+    """Return how often the positive nearest to an anchor, by angle, is of its lineage."""
+    anchors, positives = torch.nn.functional.normalize(anchors), torch.nn.functional.normalize(positives)
+    return (lineage[(anchors @ positives.T).argmax(dim=1)] == lineage).float().mean()

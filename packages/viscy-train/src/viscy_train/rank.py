@@ -1,11 +1,10 @@
-"""Rank: the start of one training process, ``python -m viscy_train.rank FOLDER``, as `viscy_train.launch` calls it."""
+"""Rank: ``python -m viscy_train.rank COMMAND ...``, the command line as one process of `viscy_train.launch`."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from pathlib import Path
 
 
 def end_with_parent() -> None:
@@ -19,15 +18,9 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def main() -> None:
-    """Train as a part of the run whose folder is the first argument."""
+if __name__ == "__main__":
     end_with_parent()
     # Lightning takes seconds to load, in which the parent may go too.
-    from viscy_train.folder import RunFolder
-    from viscy_train.training import train
+    from viscy_train.cli import main
 
-    train(RunFolder(Path(sys.argv[1])))
-
-
-if __name__ == "__main__":
-    main()
+    sys.exit(main())

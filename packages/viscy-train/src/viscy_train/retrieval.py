@@ -80,9 +80,9 @@ Search = tuple["NDArray[np.int64]", "NDArray[np.int64]", "NDArray[np.int64]"]
 
 
 def _searches(anchors: pd.DataFrame, frames: int) -> list[Search]:
-    cell = anchors.groupby(_CELL).ngroup().to_numpy()
+    cell = anchors.groupby(_CELL, observed=True).ngroup().to_numpy()
     searches = []
-    for _, rows in anchors.groupby("experiment").indices.items():
+    for _, rows in anchors.groupby("experiment", observed=True).indices.items():
         times = anchors["t"].to_numpy()[rows]
         for time in np.unique(times):
             now, later = rows[times == time], rows[times == time + frames]

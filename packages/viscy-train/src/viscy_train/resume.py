@@ -1,0 +1,89 @@
+"""Resume: a run that goes on from a checkpoint as if it had not stopped, also on another number of processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.callbacks import Callback, Checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lightning.pytorch import LightningModule, Trainer
+
+    from viscy_train.config import CheckpointConfig
+
+_BATCH_PROGRESS = "epoch_loop.batch_progress"
+_COUNTS = ("ready", "started", "processed", "completed")
+
+
+class LastCheckpoint(Checkpoint):
+    """Save the state of the run every few steps, at the end of each epoch, and before it stops.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Checkpoint to write; Lightning replaces it in one step, so that there is always a whole one.
+    options : CheckpointConfig
+        How often.
+
+    Notes
+    -----
+    While gradients are being accumulated nothing is saved: they are no part of a checkpoint.
+    """
+
+    def __init__(self, path: Path, options: CheckpointConfig) -> None:
+        self._path, self._every = path, options.every_n_steps
+        self._saved_at = -1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time, and before a validation."""
+        is_due = trainer.global_step - self._saved_at >= self._every
+        if steps_are_whole(trainer, batch_idx) and (is_due or _validation_follows(trainer, batch_idx)):
+            self.save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save once more, now that the epoch is over."""
+        self.save(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from the step that the run begins at."""
+        self._saved_at = trainer.global_step
+
+    def save(self, trainer: Trainer) -> None:
+        """Save the state of the run; all processes must call this."""
+        trainer.save_checkpoint(self._path)
+        self._saved_at = trainer.global_step
+
+    def is_saved(self, trainer: Trainer) -> bool:
+        """Whether no step was made since the state was saved."""
+        return self._saved_at == trainer.global_step
+
+
+class CountSteps(Callback):
+    """Tell Lightning, which counts steps, how many of its own an epoch has behind it.
+
+    Lightning ends an epoch after as many steps as its loader has batches, and counts those of all lives of the run. The
+    data module knows how many batches were trained on. Where the number of processes has changed, a step is another
+    number of batches, and only the latter is right.
+    """
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Set the steps of the current epoch so that those which remain are those of the batches that remain."""
+        data: Any = trainer.datamodule
+        behind = data.steps_behind(checkpoint[type(data).__qualname__])
+        current = checkpoint["loops"]["fit_loop"][_BATCH_PROGRESS]["current"]
+        shift = behind - current["processed"]
+        current.update({name: current[name] + shift for name in _COUNTS})
+
+
+def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
+    every = trainer.val_check_batch
+    return trainer.is_last_batch or (isinstance(every, int) and (batch_idx + 1) % every == 0)
+
+
+def steps_are_whole(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether a batch ended a step of the optimizer: no gradients are waiting for more batches."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch

@@ -1,0 +1,155 @@
+"""Training CLI: Lightning's command line over our module, data and run folder; one configuration for all commands."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from viscy_train.callbacks import BatchRecorder, LossProgress
+from viscy_train.config import CheckpointConfig, FilePath
+from viscy_train.data_module import PairDataModule
+from viscy_train.errors import UserError
+from viscy_train.folder import RunFolder
+from viscy_train.module import ContrastiveModule
+from viscy_train.resume import CountSteps, LastCheckpoint
+from viscy_train.stopping import StopWhenAsked
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+
+class TrainingCLI(LightningCLI):
+    """Parse a configuration, and make from it what a command needs.
+
+    Parameters
+    ----------
+    command : str
+        Its name, for the help.
+    args : list of str
+        Options after the command.
+    description : str
+        What the command does.
+    options : dict, optional
+        Of this command beside those of the configuration: name to keyword arguments of ``add_argument``.
+    """
+
+    def __init__(
+        self, command: str, args: list[str], description: str, options: dict[str, dict[str, Any]] | None = None
+    ) -> None:
+        self._command_options = options or {}
+        with patch.object(sys, "argv", sys.argv[:1]):  # Lightning warns where it is given both
+            super().__init__(
+                ContrastiveModule,
+                PairDataModule,
+                run=False,
+                args=args,
+                save_config_callback=None,
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                trainer_defaults={
+                    "use_distributed_sampler": False,
+                    "num_sanity_val_steps": 0,
+                    "max_epochs": 50,
+                    "log_every_n_steps": 10,
+                    "enable_progress_bar": False,
+                    "enable_model_summary": False,
+                },
+                parser_kwargs={"exit_on_error": False, "prog": f"viscy-train {command}", "description": description},
+            )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what is ours, and say what follows from what."""
+        parser.add_argument("--output", type=FilePath, required=True, help="folder of the run, new or empty")
+        parser.add_class_arguments(CheckpointConfig, "checkpoint")
+        for name, keywords in self._command_options.items():
+            parser.add_argument(f"--{name}", **keywords)
+        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("data.n_channels", "model.n_channels", apply_on="instantiate")
+        parser.link_arguments("data.z_slices", "model.z_slices", apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what would spoil the batches."""
+        if self.config.trainer.use_distributed_sampler:
+            raise UserError(
+                "trainer.use_distributed_sampler must be false, got true: the sampler deals its batches to the "
+                "processes itself; leave the key out"
+            )
+
+    def instantiate_classes(self) -> None:
+        """Make nothing yet: a command asks for what it needs."""
+
+    @property
+    def folder(self) -> RunFolder:
+        """Folder of the run."""
+        return RunFolder(Path(self.config.output))
+
+    def make_data(self) -> PairDataModule:
+        """Return the data module alone, for commands without a model."""
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(PairDataModule, "data")
+        return parser.instantiate(Namespace(data=self.config.data)).data
+
+    def make_all(self) -> tuple[Trainer, ContrastiveModule, PairDataModule]:
+        """Return trainer, module and data module; the trainer is that of a run in the folder.
+
+        Raises
+        ------
+        UserError
+            If Lightning refuses the options of the trainer, as for a device that is not there.
+        """
+        quieten_lightning()
+        made = self.parser.instantiate(self.config)
+        self.config_init = made
+        try:
+            trainer = self.instantiate_trainer(
+                default_root_dir=str(self.folder.path), logger=self._loggers(made), callbacks=self._callbacks(made)
+            )
+        except (ValueError, TypeError, RuntimeError, ImportError) as error:
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+        return trainer, made.model, made.data
+
+    def _loggers(self, made: Namespace) -> list[Any]:
+        asked = made.trainer.logger
+        if asked is False:
+            return []
+        if asked in (None, True):
+            return [TensorBoardLogger(self.folder.path, name=self.folder.log.name, version="")]
+        return asked if isinstance(asked, list) else [asked]
+
+    def _callbacks(self, made: Namespace) -> list[Callback]:
+        options, folder = made.checkpoint, self.folder
+        last = LastCheckpoint(folder.last_checkpoint, options)
+        ours: list[Callback] = [LossProgress(), BatchRecorder(folder.batches), CountSteps(), StopWhenAsked(last), last]
+        if options.keep_best:
+            ours.append(
+                ModelCheckpoint(
+                    folder.checkpoints,
+                    filename="best-{epoch}",
+                    monitor="val/loss",
+                    save_top_k=options.keep_best,
+                    save_on_train_epoch_end=False,
+                )
+            )
+        return [*(made.trainer.callbacks or []), *ours]
+
+
+def quieten_lightning() -> None:
+    """Leave out what Lightning tells on every run; its other warnings stay."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # How many processes read is the user's choice, and stands in the configuration.
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    # The data module resumes, not the loader.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+    # Lightning's own use of torch, nothing that a user could change.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
