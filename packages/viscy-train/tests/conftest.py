@@ -6,7 +6,7 @@ import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -144,7 +144,7 @@ def make_table(
     channels: tuple[str, ...] = ("Phase3D", "Virus"),
     shape: tuple[int, ...] = (6, 3, 3, 40, 48),
     dtype: str = "uint16",
-    version: str = "0.5",
+    version: Literal["0.4", "0.5"] = "0.5",
     chunks: tuple[int, ...] = (1, 1, 1, 16, 16),
     shards_ratio: tuple[int, ...] | None = None,
     **changes: object,

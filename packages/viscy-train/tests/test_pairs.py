@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader
-from viscy_data import FlexibleBatchSampler
 
+from viscy_data import FlexibleBatchSampler
 from viscy_train.crops import CropReader
 from viscy_train.errors import UserError
 from viscy_train.pairs import Batch, CropDataset, NumberedBatches, PairDataset, as_loaded
