@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import LightningModule, Trainer
 
-BATCH_COLUMNS = ["epoch", "batch", "rank", "row"]
+BATCH_COLUMNS = ["step", "epoch", "batch", "rank", "row"]
 
 
 class BatchRecorder(Callback):
@@ -32,16 +32,30 @@ class BatchRecorder(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the file."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        if trainer.global_rank == 0:
+            for path in self._folder.glob("rank*.csv"):
+                lines = path.read_text().splitlines(keepends=True)
+                path.write_text(
+                    "".join(
+                        [
+                            line
+                            for line in lines
+                            if line.endswith("\n")
+                            and line[0].isdigit()
+                            and int(line.split(",")[0]) < trainer.global_step
+                        ]
+                    )
+                )
+        trainer.strategy.barrier()
         path = self._folder / f"rank{trainer.global_rank}.csv"
-        self._file = path.open("w", newline="", encoding="utf-8")
+        self._file = path.open("a", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file)
-        self._writer.writerow(BATCH_COLUMNS)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note a batch, before it is trained on: should that fail, the batch is known."""
-        number = batch_idx * trainer.world_size + trainer.global_rank
         self._writer.writerows(
-            [trainer.current_epoch, number, trainer.global_rank, row] for row in batch["row"].tolist()
+            [trainer.global_step, batch["epoch"], batch["batch"], trainer.global_rank, row]
+            for row in batch["row"].tolist()
         )
         self._file.flush()
 
@@ -76,7 +90,9 @@ class LossProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar on."""
-        self._losses.append(float(trainer.callback_metrics["loss"]))  # of all ranks, as in the log
+        if not hasattr(self, "_losses"):
+            self.on_train_epoch_start(trainer, pl_module)
+        self._losses.append(float(outputs["loss"]))  # the same in all processes, which gather their batches
         self._bar.update(self._task, advance=1, description=f"{self._title(trainer)}  loss {self._losses[-1]:.2f}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -94,3 +110,22 @@ class LossProgress(Callback):
     @staticmethod
     def _title(trainer: Trainer) -> str:
         return f"  epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+
+
+class TempLog(Callback):
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_start(self, trainer, pl_module):
+        if trainer.global_rank == 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+            keep = [
+                l for l in lines if l.endswith("\n") and l[0].isdigit() and int(l.split(",")[0]) < trainer.global_step
+            ]
+            self.path.write_text("step,loss\n" + "".join(keep))
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_rank == 0:
+            with self.path.open("a") as f:
+                f.write(f"{trainer.global_step - 1},{float(outputs['loss'])!r}\n")

@@ -71,6 +71,10 @@ class RunFolder:
         """Return the checkpoint of an epoch, counted from 0."""
         return self.checkpoints / f"epoch-{epoch}.ckpt"
 
+    def write_config(self, text: str) -> None:
+        """Write the configuration."""
+        self.config.write_text(text, encoding="utf-8")
+
     def read_batches(self) -> pd.DataFrame:
         """Read the batches of all ranks.
 
@@ -79,7 +83,10 @@ class RunFolder:
         pandas.DataFrame
             A row for each slot: `epoch`, `batch`, `rank`, `row`, sorted by epoch and batch.
         """
-        ranks = [pd.read_csv(path) for path in sorted(self.batches.glob("rank*.csv"))]
+        ranks = [
+            pd.read_csv(path, names=["step", "epoch", "batch", "rank", "row"])
+            for path in sorted(self.batches.glob("rank*.csv"))
+        ]
         return pd.concat(ranks).sort_values(["epoch", "batch"], kind="stable", ignore_index=True)
 
 

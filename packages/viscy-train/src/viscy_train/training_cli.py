@@ -13,8 +13,9 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
 
-from viscy_train.callbacks import BatchRecorder, LossProgress
+from viscy_train.callbacks import BatchRecorder, LossProgress, TempLog
 from viscy_train.config import CheckpointConfig, FilePath
 from viscy_train.data_module import PairDataModule
 from viscy_train.errors import UserError
@@ -45,6 +46,7 @@ class TrainingCLI(LightningCLI):
     def __init__(
         self, command: str, args: list[str], description: str, options: dict[str, dict[str, Any]] | None = None
     ) -> None:
+        quieten_lightning()
         self._command_options = options or {}
         with patch.object(sys, "argv", sys.argv[:1]):  # Lightning warns where it is given both
             super().__init__(
@@ -93,6 +95,10 @@ class TrainingCLI(LightningCLI):
         """Folder of the run."""
         return RunFolder(Path(self.config.output))
 
+    def dump(self) -> str:
+        """Return the configuration with all of its values, as YAML that the command line reads."""
+        return self.parser.dump(self.config, skip_none=False)
+
     def make_data(self) -> PairDataModule:
         """Return the data module alone, for commands without a model."""
         parser = ArgumentParser(exit_on_error=False)
@@ -107,7 +113,6 @@ class TrainingCLI(LightningCLI):
         UserError
             If Lightning refuses the options of the trainer, as for a device that is not there.
         """
-        quieten_lightning()
         made = self.parser.instantiate(self.config)
         self.config_init = made
         try:
@@ -129,7 +134,14 @@ class TrainingCLI(LightningCLI):
     def _callbacks(self, made: Namespace) -> list[Callback]:
         options, folder = made.checkpoint, self.folder
         last = LastCheckpoint(folder.last_checkpoint, options)
-        ours: list[Callback] = [LossProgress(), BatchRecorder(folder.batches), CountSteps(), StopWhenAsked(last), last]
+        ours: list[Callback] = [
+            LossProgress(Console()),
+            BatchRecorder(folder.batches),
+            TempLog(folder.metrics),
+            CountSteps(),
+            StopWhenAsked(last),
+            last,
+        ]
         if options.keep_best:
             ours.append(
                 ModelCheckpoint(
