@@ -91,7 +91,7 @@ def _focus_of_group(
     times, time = np.unique(hours, return_inverse=True)
     reach = options.temporal_window_hours + _TOLERANCE
     first, last = np.searchsorted(times, times - reach), np.searchsorted(times, times + reach)
-    n_batches, n_conditions = batch.max() + 1, condition.max() + 1
+    n_batches, n_conditions = int(batch.max()) + 1, int(condition.max()) + 1
     slots = _counted(batch, np.searchsorted(times, drawn_hours), n_batches, len(times))
     inside = _in_windows(slots, first, last)
     focal = _middle_of_best(inside)
