@@ -62,6 +62,10 @@ class BatchRecorder(Callback):
         self._file.write(line_of_batch(trainer.global_step, epoch, number, trainer.global_rank, rows))
         self._file.flush()
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the file."""
+        self.teardown(trainer, pl_module, "fit")
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Close the file."""
         if hasattr(self, "_file"):
@@ -147,8 +151,13 @@ class LossProgress(Callback):
     def __init__(self, console: Console) -> None:
         self._console = console
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a bar: where a run goes on in the middle of an epoch, Lightning starts no epoch."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a bar."""
+        self.on_exception(trainer, pl_module, None)
         self._sum, self._steps, self._told, self._validated = 0.0, 0, 0.0, False
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
@@ -185,7 +194,7 @@ class LossProgress(Callback):
             parts.append(f"waiting {waiting.share_of_epoch:.0%}")
         self._console.print(f"{self._title(trainer)}  {', '.join(parts)}", highlight=False)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException | None) -> None:
         """Take the bar away, so that what follows is legible."""
         if hasattr(self, "_bar"):
             self._bar.stop()
