@@ -15,14 +15,17 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
-from viscy_train.callbacks import BatchRecorder, LossProgress, TempLog
+from viscy_train.callbacks import BatchRecorder, CompositionLogger, LossLogger, LossProgress
 from viscy_train.config import CheckpointConfig, FilePath
 from viscy_train.data_module import PairDataModule
 from viscy_train.errors import UserError
 from viscy_train.folder import RunFolder
+from viscy_train.lives import LifeRecorder
 from viscy_train.module import ContrastiveModule
 from viscy_train.resume import CountSteps, LastCheckpoint
+from viscy_train.run_log import RunLog
 from viscy_train.stopping import StopWhenAsked
+from viscy_train.waiting import WaitingTime
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -125,19 +128,24 @@ class TrainingCLI(LightningCLI):
 
     def _loggers(self, made: Namespace) -> list[Any]:
         asked = made.trainer.logger
+        ours = RunLog(self.folder.metrics)  # what the report is made from
         if asked is False:
-            return []
+            return [ours]
         if asked in (None, True):
-            return [TensorBoardLogger(self.folder.path, name=self.folder.log.name, version="")]
-        return asked if isinstance(asked, list) else [asked]
+            return [TensorBoardLogger(self.folder.path, name=self.folder.log.name, version=""), ours]
+        return [*(asked if isinstance(asked, list) else [asked]), ours]
 
     def _callbacks(self, made: Namespace) -> list[Callback]:
         options, folder = made.checkpoint, self.folder
         last = LastCheckpoint(folder.last_checkpoint, options)
+        # In the order in which they see a step: what is noted of it is on disk before its state is.
         ours: list[Callback] = [
-            LossProgress(Console()),
+            LifeRecorder(folder),
             BatchRecorder(folder.batches),
-            TempLog(folder.metrics),
+            WaitingTime(),
+            CompositionLogger(made.data.table.cells),
+            LossLogger(),
+            LossProgress(Console()),
             CountSteps(),
             StopWhenAsked(last),
             last,
