@@ -82,8 +82,8 @@ class Lineages:
         found = np.zeros(len(self.track), dtype=bool)
         for start in range(0, len(found), _ROWS_AT_ONCE):
             rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(found)))
-            slots, _ = self._candidates(rows)
-            found[rows[slots]] = True
+            slots, start, stop = self._ranges(rows)
+            found[rows[slots[stop > start]]] = True
         return found
 
     def choose(
@@ -105,6 +105,11 @@ class Lineages:
         -------
         numpy.ndarray
             Rows of the positives, shape (n,), each a function of its own row and words.
+
+        Raises
+        ------
+        ValueError
+            If a cell has no positive.
         """
         slots, found = self._candidates(rows)
         order = np.lexsort((found, self.frame[found], slots))
@@ -113,20 +118,26 @@ class Lineages:
         sizes = np.diff(begins_frame, append=len(found))
         first_frame = np.searchsorted(slots[begins_frame], np.arange(len(rows)))
         n_frames = np.diff(first_frame, append=len(begins_frame))
+        if not n_frames.all():
+            raise ValueError(f"rows must have a positive, row {rows[np.argmin(n_frames)]} has none")
         chosen = first_frame + _pick(steps, n_frames)
         return found[begins_frame[chosen] + _pick(cells, sizes[chosen])]
 
     def _candidates(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the possible positives of cells as pairs: place in `rows`, and row of the candidate."""
+        slots, start, stop = self._ranges(rows)
+        owner, found = _spelt_out(start, stop)
+        return slots[owner], found
+
+    def _ranges(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the possible positives of cells as place in `rows`, and first row and end of a range, maybe empty."""
         track = self.track[rows]
         slots, place = _spelt_out(self.first_relative[track], self.first_relative[track + 1])
         relative, now = self.relatives[place], self.frame[rows][slots]
         nearest, furthest = self.positive.min_frames, self.positive.max_frames
-        before = self._row_of(relative, now - furthest), self._row_of(relative, now - nearest + 1)
-        after = self._row_of(relative, now + nearest), self._row_of(relative, now + furthest + 1)
-        owner_before, found_before = _spelt_out(*before)
-        owner_after, found_after = _spelt_out(*after)
-        return slots[np.concatenate([owner_before, owner_after])], np.concatenate([found_before, found_after])
+        start = [self._row_of(relative, now - furthest), self._row_of(relative, now + nearest)]
+        stop = [self._row_of(relative, now - nearest + 1), self._row_of(relative, now + furthest + 1)]
+        return np.concatenate([slots, slots]), np.concatenate(start), np.concatenate(stop)
 
     def _row_of(self, track: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the first row of a track at a frame or later; where there is none, the row after the track."""
