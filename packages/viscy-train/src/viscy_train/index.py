@@ -16,7 +16,7 @@ from viscy_train.crops import middle_slices
 from viscy_train.errors import ProjectError, UserError
 from viscy_train.lineages import Lineages, lineage_ids
 from viscy_train.plates import channel_indices, image_of, open_plate, positions_of_well
-from viscy_train.tracks import read_tracks
+from viscy_train.tracks import Tracks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -263,7 +263,7 @@ def _positions(
 
 
 def _cells(plate: Plate, well: str, position: str, experiment: Experiment) -> pd.DataFrame:
-    tracks = read_tracks(experiment.tracks, position)
+    tracks = tracks.of(position)
     return tracks.assign(
         experiment=experiment.name,
         condition=experiment.conditions[well],
