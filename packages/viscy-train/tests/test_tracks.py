@@ -123,7 +123,7 @@ def test_rows_of_a_parquet_file_are_told_by_their_number_in_the_file(tmp_path):
 
 
 def whole_parquet(path, columns=("position", "track_id", "t", "y", "x")):
-    pd.DataFrame(dict.fromkeys(columns, [1, 2, 3])).to_parquet(path)
+    pd.DataFrame({name: [1, 2, 3] for name in columns}).to_parquet(path)
     return path.read_bytes()
 
 
@@ -147,7 +147,7 @@ def test_an_unusable_parquet_file_is_refused_in_one_line(tmp_path, make, message
 
 
 def test_what_is_no_folder_of_tracks_is_refused(tmp_path):
-    with pytest.raises(UserError, match="there are no tracks .*nowhere"):
+    with pytest.raises(UserError, match=r"there are no tracks .*nowhere"):
         Tracks(tmp_path / "nowhere")
     (tmp_path / "tracks.txt").touch()
     with pytest.raises(UserError, match=r"must be a folder of CSVs or a file \*\.parquet, got .*tracks\.txt"):

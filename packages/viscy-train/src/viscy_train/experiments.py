@@ -1,7 +1,7 @@
 """Experiments: the plates, tracks and conditions of a project, as one YAML file names them."""
 
 from argparse import ArgumentError
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 from viscy_train.checks import require, require_above_0, require_name, require_number
 from viscy_train.config import FilePath
 from viscy_train.errors import UserError
-from viscy_train.yaml_lines import refuse_repeated_keys, with_line
+from viscy_train.yaml_lines import line_of, read_yaml, with_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +84,7 @@ def load_experiments(path: Path) -> list[Experiment]:
     UserError
         If there is no such file, or it holds something else; with the line, where it is about one.
     """
-    _refuse_unreadable(path)
-    refuse_repeated_keys(path)
+    _check_outline(path, read_yaml(path))
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_argument("--experiments", type=list[Experiment], required=True)
@@ -93,28 +92,31 @@ def load_experiments(path: Path) -> list[Experiment]:
         experiments = parser.instantiate(parser.parse_args(["--config", str(path)])).experiments
     except (ArgumentError, UserError) as error:
         message = " ".join(str(error).split())
+        if "is not accepted" in message:
+            message += f"; an experiment has {', '.join(field.name for field in fields(Experiment))}"
         told = with_line(path, message)
         raise UserError(told if told != message else f"{path}: {message}") from error
     _check_together(path, experiments)
     return experiments
 
 
-def _refuse_unreadable(path: Path) -> None:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path} of experiments; correct `data.experiments`") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} must be a YAML file in UTF-8, got other bytes; save it as UTF-8") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    if not text.strip():
-        raise UserError(f"{path} is empty; it needs the key `experiments`, a list")
+def _check_outline(path: Path, content: Any) -> None:
+    """Refuse a file without a list of mappings, of which the parser would say little."""
+    rule = f"{path} must be a mapping with the key `experiments`"
+    require(isinstance(content, dict) and "experiments" in content, rule, content)
+    for key in content:
+        where = f"{path}, line {line_of(path, str(key))}"
+        require(key == "experiments", f"{where}: `experiments` must be the only key", key)
+    experiments = content["experiments"]
+    rule = f"{path}, line {line_of(path, 'experiments')}: experiments must be a list that is not empty"
+    require(isinstance(experiments, list) and bool(experiments), rule, experiments)
+    for number, experiment in enumerate(experiments):
+        key = f"experiments.{number}"
+        require(isinstance(experiment, dict), f"{path}, line {line_of(path, key)}: {key} must be a mapping", experiment)
 
 
 def _check_together(path: Path, experiments: list[Experiment]) -> None:
     """Refuse experiments that cannot be trained on together."""
-    require(bool(experiments), f"experiments in {path} must hold at least one", experiments)
     names = [experiment.name for experiment in experiments]
     require(len(set(names)) == len(names), f"experiments in {path} must have different names", names)
     n_channels = {experiment.name: len(experiment.channels) for experiment in experiments}

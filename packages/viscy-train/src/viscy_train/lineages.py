@@ -156,7 +156,7 @@ class Lineages:
 
 
 def tracks_of(cells: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number the tracks of a table in its order.
+    """Return the numbers of the tracks of a table, in its order.
 
     Parameters
     ----------

@@ -162,16 +162,17 @@ def _checked_values(where: str, tracks: pd.DataFrame) -> pd.DataFrame:
         bad = np.flatnonzero(~np.isfinite(numbers[column].to_numpy(dtype=float, na_value=np.nan)))
         if len(bad):
             value = tracks[column].iloc[bad[0]]
+            row = tracks.index[bad[0]] + 1
             what = "has no value" if pd.isna(value) else f"must be a finite number, got {_plain(value)!r}"
-            raise UserError(f"column {column!r} of tracks {what} in data row {tracks.index[bad[0]] + 1} of {where} ({len(bad)} such)")
+            raise UserError(f"column {column!r} of tracks {what} in data row {row} of {where} ({len(bad)} such)")
     for column in _INTEGERS:
         values = numbers[column].to_numpy(dtype=float)
         bad = np.flatnonzero((values % 1 != 0) | (np.abs(values) > _MOST))
         if len(bad):
-            value = _plain(numbers[column].iloc[bad[0]])
+            value, row = _plain(numbers[column].iloc[bad[0]]), tracks.index[bad[0]] + 1
             raise UserError(
                 f"column {column!r} of tracks must be an integer from -2**53 to 2**53, got {value} in data row "
-                f"{tracks.index[bad[0]] + 1} of {where} ({len(bad)} such)"
+                f"{row} of {where} ({len(bad)} such)"
             )
     for column in ("track_id", "t"):
         negative = np.flatnonzero(numbers[column] < 0)
