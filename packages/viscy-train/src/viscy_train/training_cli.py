@@ -171,5 +171,7 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     # The data module resumes, not the loader.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+    # Nothing is kept for validation where that is what the configuration says.
+    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
     # Lightning's own use of torch, nothing that a user could change.
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
