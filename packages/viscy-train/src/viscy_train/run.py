@@ -12,10 +12,11 @@ from rich.table import Table
 from viscy_train.anchors import build_anchors, write_anchors
 from viscy_train.composition import make_sampler, planned_composition
 from viscy_train.config import dump_config
+from viscy_train.dataset import CropReader
 from viscy_train.embeddings import embed, load_encoder, new_encoder, probe_conditions
 from viscy_train.folder import RunFolder, require_new
 from viscy_train.launch import launch_training
-from viscy_train.report import write_report
+from viscy_train.report import RunFacts, choose_strips, write_report
 from viscy_train.retrieval import find_again
 
 if TYPE_CHECKING:
@@ -66,7 +67,25 @@ def _report(folder: RunFolder, anchors: pd.DataFrame, config: Config, console: C
     np.savez_compressed(folder.embeddings, embeddings=trained)
     probes = probe_conditions(untrained, trained, anchors, config.seed)
     found = find_again(untrained, trained, anchors)
-    write_report(folder, anchors, trained, found, probes, config, time.monotonic() - began)
+    reader, rows = CropReader(anchors, config), np.arange(len(anchors))
+    strips = choose_strips(anchors, rows)
+    facts = RunFacts(
+        cells=anchors,
+        trained_on=rows,
+        options=config.sampler,
+        epochs=config.training.epochs,
+        processes=config.training.processes,
+        seed=config.seed,
+        seconds=time.monotonic() - began,
+        channels=config.channels,
+        strips=strips,
+        crops=np.array([[reader.crop(row) for row in track] for track in strips.rows]),
+        embedded=rows,
+        embeddings=trained,
+        found=found,
+        probes=probes,
+    )
+    write_report(folder, facts)
 
 
 def _show_plan(anchors: pd.DataFrame, config: Config, n_batches: int, console: Console) -> None:
