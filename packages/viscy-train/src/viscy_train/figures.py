@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ _LONGEST_NAME = 24
 _BARS_AT_MOST = 12
 _ROWS_OF_DOTS = 60
 # More columns than this, and dashes of each batch are but a grey haze.
-DASHED_AT_MOST = 80
+DASHED_AT_MOST = 100
 _POINTS_OF_A_LINE = 1500
 _STYLE: Any = {
     "font.size": 11,
@@ -213,24 +214,33 @@ def draw_draws(drawn: Mapping[str, NDArray[np.float64]], colors: Mapping[str, st
     Returns
     -------
     matplotlib.figure.Figure
-        Stacked bars over the number of times.
+        Two panels over the number of times: how many anchors, and which share of the slots they fill.
     """
     with mpl.rc_context(_STYLE):
-        figure = new_figure(_WIDTH, 3.0)
-        axes = figure.subplots()
-        longest = max(len(counts) for counts in drawn.values())
-        edges = _edges_of_draws(longest)
-        floor = np.zeros(len(edges) - 1)
+        figure = new_figure(_WIDTH, 3.4)
+        panels = figure.subplots(1, 2)
+        edges = _edges_of_draws(max(len(counts) for counts in drawn.values()))
+        place = np.arange(len(edges) - 1)
+        slots = sum(float(counts @ np.arange(len(counts))) for counts in drawn.values())
+        floors = np.zeros((2, len(place)))
         for name, counts in drawn.items():
             padded = np.concatenate([counts, np.zeros(edges[-1] - len(counts))])
-            height = np.add.reduceat(padded, edges[:-1])
-            axes.bar(np.arange(len(height)), height, 0.9, bottom=floor, color=colors[name])
-            floor += height
-        labels = [f"{low}" if high == low + 1 else f"{low} to {high - 1}" for low, high in pairwise(edges.tolist())]
-        axes.set_xticks(np.arange(len(labels)), labels)
-        axes.set(xlabel="times that an anchor is drawn in an epoch", ylabel="anchors")
-        axes.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
-        _legend_of_patches(axes, {name: colors[name] for name in drawn})
+            shares = padded * np.arange(len(padded)) / max(slots, 1.0)
+            for axes, values, floor in zip(panels, (padded, shares), floors, strict=True):
+                height = np.add.reduceat(values, edges[:-1])
+                axes.bar(place, height, 0.9, bottom=floor, color=colors[name])
+                floor += height
+        labels = [f"{low}" if high == low + 1 else f"{low}-{high - 1}" for low, high in pairwise(edges.tolist())]
+        for axes in panels:
+            axes.set_xticks(place, labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=9)
+            axes.set_xlabel("times that an anchor is drawn")
+        panels[0].set_ylabel("anchors")
+        panels[0].yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
+        panels[1].set_ylabel("share of the slots")
+        panels[1].yaxis.set_major_formatter(_percent)
+        named = _named({name: colors[name] for name in drawn})
+        handles = [Patch(color=color, label=name) for name, color in named.items()]
+        figure.legend(handles=handles, ncols=min(len(handles), 4), loc="outside upper right", fontsize=9)
     return figure
 
 
@@ -279,26 +289,30 @@ def draw_embeddings(
     return figure
 
 
-def draw_cells(crops: NDArray[np.float32], labels: list[str], hours: list[float], channels: list[str]) -> Figure:
+def draw_cells(
+    crops: NDArray[np.float32], labels: Sequence[tuple[str, str]], hours: NDArray[np.float64], channels: list[str]
+) -> Figure:
     """Draw some tracked cells over the hours, each channel by itself.
 
     Parameters
     ----------
     crops : numpy.ndarray
         Shape (n_cells, n_times, n_channels, side, side), on a common scale.
-    labels : list of str
-        One for each cell.
-    hours : list of float
-        One for each time.
+    labels : sequence of (str, str)
+        Experiment and condition of each cell.
+    hours : numpy.ndarray
+        Of each crop, shape (n_cells, n_times).
     channels : list of str
         One for each channel.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A row for each cell, a block of columns for each channel.
+        A row for each cell, a block of columns for each channel; the hours above the columns, or in each crop where the
+        cells were not seen at about the same hours.
     """
     n_cells, n_times = crops.shape[:2]
+    is_common = np.ptp(hours, axis=0).max() < 1.0
     with mpl.rc_context(_STYLE):
         figure = new_figure(_WIDTH, 0.75 * n_cells + 0.6)
         # An empty column keeps the channels apart.
@@ -311,12 +325,15 @@ def draw_cells(crops: NDArray[np.float32], labels: list[str], hours: list[float]
                 axes.imshow(crops[row, column, channel], cmap="gray", vmin=low, vmax=high)
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set_visible(False)
+                hour = f"{hours[row, column]:.1f} h"
                 if row == 0:
-                    axes.set_title(f"{label_of(name)}\n" * (column == 0) + f"{hours[column]:.1f} h", fontsize=10)
+                    over = f"{hours[:, column].mean():.1f} h" if is_common else ""
+                    axes.set_title(f"{label_of(name)}\n" * (column == 0) + over, fontsize=10)
+                if not is_common:
+                    axes.text(0.05, 0.95, hour, color="white", fontsize=7, va="top", transform=axes.transAxes)
                 if column == 0 and channel == 0:
-                    axes.set_ylabel(
-                        label_of(labels[row], 2 * _LONGEST_NAME), rotation=0, ha="right", va="center", fontsize=10
-                    )
+                    title = "\n".join(map(label_of, labels[row]))
+                    axes.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
     return figure
 
 
@@ -423,12 +440,17 @@ def _draw_stack(
     axes: Axes, shares: pd.DataFrame, colors: dict[str, str], asked: NDArray[np.float64], title: str
 ) -> None:
     place, floor = np.arange(len(shares)), np.zeros(len(shares))
-    # Bars of hundreds of batches touch: gaps narrower than a dot would flicker.
     is_dashed = len(shares) <= DASHED_AT_MOST
-    width = 0.92 if is_dashed else 1.0
     for name in sorted(shares.columns, key=lambda name: colors[name] == _OTHERS_GREY):
-        axes.bar(place, shares[name], width, bottom=floor, color=colors[name], linewidth=0, antialiased=is_dashed)
-        floor += shares[name].to_numpy()
+        ceiling = floor + shares[name].to_numpy()
+        if is_dashed:
+            axes.bar(place, shares[name], 0.92, bottom=floor, color=colors[name])
+        else:
+            # One shape for all: gaps between hundreds of bars would flicker, and each bar costs time.
+            ends = np.append(place - 0.5, place[-1] + 0.5)
+            low, high = np.append(floor, floor[-1]), np.append(ceiling, ceiling[-1])
+            axes.fill_between(ends, low, high, step="post", color=colors[name], linewidth=0)
+        floor = ceiling
     if is_dashed:
         for line in asked.T:
             axes.hlines(line, place - 0.5, place + 0.5, color="black", linewidth=1.1, linestyle=(0, (2, 1)))
@@ -445,7 +467,8 @@ def _draw_hours(axes: Axes, hours: pd.DataFrame, focus: pd.DataFrame | None, win
     image = axes.imshow(
         hours.T, origin="lower", aspect="auto", extent=extent, cmap="Blues", interpolation="nearest", vmin=0
     )
-    bar = axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03, format=_percent)
+    ticks = MaxNLocator(5, steps=[1, 2, 5, 10])
+    bar = axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03, format=_percent, ticks=ticks)
     bar.outline.set_visible(False)
     bar.set_label("share of batch")
     axes.set_title("Hours")

@@ -45,13 +45,13 @@ def show(inspection: Inspection, console: Console) -> None:
     console.print("Of an epoch:", highlight=False)
     console.print(_table_of_cells(inspection), highlight=False)
     for sentence in _measured(inspection):
-        console.print(sentence, highlight=False)
+        console.print(sentence, highlight=False, soft_wrap=True)
     if not inspection.findings:
         console.print("Nothing stands out.", highlight=False)
         return
     console.print("To look at:", highlight=False)
     for finding in inspection.findings:
-        console.print(f"  - {escape(finding)}", highlight=False)
+        console.print(f"  - {escape(finding)}", highlight=False, soft_wrap=True)
 
 
 def write_inspection(path: Path, inspection: Inspection) -> None:

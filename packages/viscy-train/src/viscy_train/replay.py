@@ -27,7 +27,8 @@ PAIRS_AT_MOST = 64
 _WIDTH = 13.0
 # Inches: side of a crop, and of the lines below a pair.
 _CROP_INCHES = 0.72
-_LABEL_INCHES = 0.5
+_LABEL_INCHES = 0.55
+_NARROWEST = 7.0
 _GAP = 0.04
 _GREY, _BLUE = "#52606d", "#0072B2"
 # Brightness outside of the crops.
@@ -140,8 +141,8 @@ def replay_picture(
     lines = [_on_scale(loaded, limits)]
     if augmented is not None:
         side = loaded.shape[-1]
-        lines.append(_centred(_on_scale(_middle_slices(augmented, first), limits), side))
-    blocks = np.stack([_in_a_row(line) for line in lines], axis=1)
+        lines.append(_as_wide(_on_scale(_middle_slices(augmented, first), limits), side))
+    blocks = np.concatenate([_in_a_row(line) for line in lines], axis=1)
     with mpl.rc_context(style()):
         return _draw_blocks(blocks, _labels(rows, partners, cells), channels, title, is_augmented=augmented is not None)
 
@@ -159,11 +160,11 @@ def _middle_slices(pairs: Mapping[str, Any], first: int) -> NDArray[np.float32]:
 
 def _limits(crops: NDArray[np.float32], experiment: NDArray) -> NDArray[np.float32]:
     """Return darkest and brightest value of each channel, by pair, shape (2, n, 1, n_channels, 1, 1)."""
-    limits = np.empty((2, len(crops), 1, crops.shape[2], 1, 1), dtype=np.float32)
+    limits = np.empty((2, len(crops), crops.shape[2]), dtype=np.float32)
     for name in np.unique(experiment):
         own = experiment == name
-        limits[:, own, 0, :, 0, 0] = np.percentile(crops[own], [0.5, 99.7], axis=(0, 1, 3, 4))[:, None]
-    return limits
+        limits[:, own] = np.percentile(crops[own], [0.5, 99.7], axis=(0, 1, 3, 4))[:, None]
+    return limits[:, :, None, :, None, None]
 
 
 def _on_scale(crops: NDArray[np.float32], limits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -171,23 +172,22 @@ def _on_scale(crops: NDArray[np.float32], limits: NDArray[np.float32]) -> NDArra
     return np.clip((crops - low) / np.maximum(high - low, 1e-6), 0, 1)
 
 
-def _centred(crops: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Return crops in the middle of squares of a side, or what of them is in the middle."""
+def _as_wide(crops: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Return crops in the middle of a width, or what of them is in the middle."""
     have = crops.shape[-1]
-    if have > side:
-        start = (have - side) // 2
-        return crops[..., start : start + side, start : start + side]
-    before = (side - have) // 2
-    around = (before, side - have - before)
-    return np.pad(crops, [(0, 0)] * 3 + [around, around], constant_values=_PAPER)
+    if have > width:
+        start = (have - width) // 2
+        return crops[..., start : start + width, start : start + width]
+    before = (width - have) // 2
+    return np.pad(crops, [(0, 0)] * 4 + [(before, width - have - before)], constant_values=_PAPER)
 
 
 def _in_a_row(crops: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return anchor and positive of each channel side by side, shape (n, height, width), with a gap after each crop."""
-    n, _, n_channels, side, _ = crops.shape
-    gap = max(1, round(side * _GAP))
+    n, _, n_channels, height, width = crops.shape
+    gap = max(1, round(width * _GAP))
     padded = np.pad(crops, [(0, 0)] * 3 + [(0, gap), (0, gap)], constant_values=_PAPER)
-    return padded.transpose(0, 3, 2, 1, 4).reshape(n, side + gap, n_channels * 2 * (side + gap))
+    return padded.transpose(0, 3, 2, 1, 4).reshape(n, height + gap, n_channels * 2 * (width + gap))
 
 
 def _labels(rows: NDArray[np.int64], partners: NDArray[np.int64], cells: pd.DataFrame) -> list[str]:
@@ -203,41 +203,33 @@ def _labels(rows: NDArray[np.int64], partners: NDArray[np.int64], cells: pd.Data
 def _draw_blocks(
     blocks: NDArray[np.float32], labels: list[str], channels: list[str], title: str, *, is_augmented: bool
 ) -> Figure:
-    """Lay the pairs out on one canvas: blocks have the shape (n, n_lines, height, width) in pixels."""
-    n, n_lines, height, width = blocks.shape
-    pixels = height / _CROP_INCHES
+    """Lay the pairs out on one canvas: blocks have the shape (n, height, width) in pixels."""
+    n, height, width = blocks.shape
+    crop = width // (2 * len(channels))
+    pixels = crop / _CROP_INCHES
     label, margin = round(_LABEL_INCHES * pixels), round(0.16 * pixels)
     across = min(n, max(1, int(_WIDTH * pixels // (width + margin))))
-    down = -(-n // across)
-    block_height, block_width = n_lines * height + label, width + margin
-    canvas = np.full((down * block_height, across * block_width), _PAPER, dtype=np.float32)
-    for number, block in enumerate(blocks):
-        top, left = number // across * block_height, number % across * block_width
-        canvas[top : top + n_lines * height, left : left + width] = block.reshape(n_lines * height, width)
-    inches = canvas.shape[1] / pixels, canvas.shape[0] / pixels
-    # What does not depend on the pairs: room for the title and the names of the columns.
-    figure = new_figure(max(inches[0], 6.0) + 0.4, inches[1] + 1.0)
+    tall, wide = height + label, width + margin
+    canvas = np.full((-(-n // across) * tall, across * wide), _PAPER, dtype=np.float32)
+    corners = [(number // across * tall, number % across * wide) for number in range(n)]
+    for block, (top, left) in zip(blocks, corners, strict=True):
+        canvas[top : top + height, left : left + width] = block
+    size = max(canvas.shape[1] / pixels, _NARROWEST) + 0.4, canvas.shape[0] / pixels + 1.0
+    figure = new_figure(*size)
     figure.set_layout_engine("none")
-    bottom, left = 0.05 / (inches[1] + 1.0), 0.2 / (max(inches[0], 6.0) + 0.4)
-    size = inches[0] / (max(inches[0], 6.0) + 0.4), inches[1] / (inches[1] + 1.0)
-    axes = figure.add_axes((left, bottom, *size))
+    left = 0.2 / size[0]
+    share = canvas.shape[1] / pixels / size[0], canvas.shape[0] / pixels / size[1]
+    axes = figure.add_axes((left, 0.05 / size[1], *share))
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     axes.set_axis_off()
-    for number, text in enumerate(labels):
-        top, edge = number // across * block_height + n_lines * height, number % across * block_width
-        axes.text(edge, top + 1, text, fontsize=7, va="top", color=_GREY, linespacing=1.1, clip_on=False)
+    for text, (top, edge) in zip(labels, corners, strict=True):
+        axes.text(edge, top + height + 1, text, fontsize=8, va="top", color=_GREY, linespacing=1.1)
     for column in range(across):
-        _name_columns(axes, column * block_width, height, channels)
+        _name_columns(axes, column * wide, crop, channels)
     lines = ", upper line as loaded, lower as augmented" if is_augmented else ", as loaded"
-    figure.text(left, 1 - 0.1 / (inches[1] + 1.0), title, fontsize=12, va="top")
-    figure.text(
-        left,
-        1 - 0.34 / (inches[1] + 1.0),
-        f"Each pair: anchor, then positive{lines}; frames count from anchor to positive.",
-        fontsize=9,
-        va="top",
-        color=_GREY,
-    )
+    note = f"Each pair: anchor, then positive{lines}; frames count from anchor to positive."
+    figure.text(left, 1 - 0.1 / size[1], title, fontsize=12, va="top")
+    figure.text(left, 1 - 0.36 / size[1], note, fontsize=9, va="top", color=_GREY)
     return figure
 
 

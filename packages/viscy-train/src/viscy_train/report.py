@@ -38,6 +38,8 @@ _BATCHES_AT_MOST = 20_000
 _DOTS_AT_MOST = 20_000
 _STRIPS_AT_MOST = 12
 _TIMES_SHOWN = 5
+# Least part of a track's hours that all tracks must share to be shown at the same ones.
+_COMMON = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +50,12 @@ class Strips:
     ----------
     rows : numpy.ndarray
         Rows of the table, shape (n_cells, n_times).
-    labels : list of str
+    labels : list of (str, str)
         Experiment and condition of each cell.
-    hours : list of float
-        Hours post infection of each time.
     """
 
     rows: NDArray[np.int64]
-    labels: list[str]
-    hours: list[float]
+    labels: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +127,18 @@ def choose_strips(cells: pd.DataFrame, rows: NDArray[np.int64]) -> Strips:
     every = -(-len(longest) // _STRIPS_AT_MOST)
     chosen = [rows[tracks.indices[key]] for key in longest.iloc[::every]]
     hours = cells["hours_post_infection"].to_numpy(dtype=float)
-    latest_start = max(hours[track].min() for track in chosen)
-    first_end = min(hours[track].max() for track in chosen)
-    times = np.linspace(latest_start, max(first_end, latest_start), _TIMES_SHOWN)
-    nearest = [[track[np.abs(hours[track] - time).argmin()] for time in times] for track in chosen]
-    labels = [f"{experiment}, {condition}" for experiment, condition in longest.index[::every]]
-    return Strips(rows=np.array(nearest), labels=labels, hours=times.tolist())
+    starts = np.array([hours[track].min() for track in chosen])
+    ends = np.array([hours[track].max() for track in chosen])
+    if ends.min() - starts.max() >= _COMMON * np.median(ends - starts):
+        # At the same hours, so that rows can be compared.
+        starts, ends = np.full_like(starts, starts.max()), np.full_like(ends, ends.min())
+    times = np.linspace(starts, ends, _TIMES_SHOWN, axis=1)
+    nearest = [
+        track[np.abs(hours[track][:, None] - wanted).argmin(axis=0)]
+        for track, wanted in zip(chosen, times, strict=True)
+    ]
+    labels = [(str(experiment), str(condition)) for experiment, condition in longest.index[::every]]
+    return Strips(rows=np.array(nearest), labels=labels)
 
 
 def write_report(folder: RunFolder, facts: RunFacts) -> None:
@@ -210,14 +215,15 @@ def _facts(anchors: pd.DataFrame, n_batches: int, facts: RunFacts) -> str:
 
 
 def _cells_section(facts: RunFacts) -> str:
-    figure = figures.draw_cells(facts.crops, facts.strips.labels, facts.strips.hours, facts.channels)
+    hours = facts.cells["hours_post_infection"].to_numpy(dtype=float)[facts.strips.rows]
+    figure = figures.draw_cells(facts.crops, facts.strips.labels, hours, facts.channels)
     cells = facts.cells[["experiment", "condition"]].iloc[facts.trained_on].drop_duplicates()
     shown = "each experiment and condition"
     if len(facts.strips.labels) < len(cells):
         shown = f"{len(facts.strips.labels)} of the {len(cells)} combinations of experiment and condition"
     text = (
-        f"One cell of {shown} over the hours, as the encoder sees it: "
-        "experiments differ in contrast and sharpness, infected cells change."
+        f"One cell of {shown} over the hours, as the encoder sees it: experiments differ in contrast and sharpness, "
+        "conditions in how cells change."
     )
     return "<h2>The cells</h2>" + picture_html(figure, text)
 

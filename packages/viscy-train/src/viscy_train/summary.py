@@ -57,8 +57,8 @@ def said_in_short(made: list[Promise], log: pd.DataFrame, found: list[Retrieval]
     if probes:
         parts = [f"{one.trained:.0%} at {one.from_hours:.1f} to {one.to_hours:.1f} hours" for one in probes]
         said.append(
-            f"The condition of a cell that was not seen is told from its embedding in {' and in '.join(parts)} post "
-            f"infection, by guessing in {probes[0].chance:.0%}."
+            f"The condition of a cell is told rightly from its embedding in {' and in '.join(parts)} post infection, "
+            f"by guessing in {probes[0].chance:.0%}."
         )
     return said
 
