@@ -330,7 +330,9 @@ def draw_cells(
                     over = f"{hours[:, column].mean():.1f} h" if is_common else ""
                     axes.set_title(f"{label_of(name)}\n" * (column == 0) + over, fontsize=10)
                 if not is_common:
-                    axes.text(0.05, 0.95, hour, color="white", fontsize=7, va="top", transform=axes.transAxes)
+                    ground = {"facecolor": "black", "alpha": 0.55, "linewidth": 0, "pad": 1.0}
+                    place = {"va": "top", "transform": axes.transAxes, "bbox": ground}
+                    axes.text(0.05, 0.94, hour, color="white", fontsize=7, **place)
                 if column == 0 and channel == 0:
                     title = "\n".join(map(label_of, labels[row]))
                     axes.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)

@@ -17,7 +17,7 @@ from viscy_train.findings import find_all
 from viscy_train.sections import promises_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from numpy.typing import NDArray
 
@@ -263,7 +263,7 @@ def _doubled(batches: pd.DataFrame, n_anchors: int) -> float:
 
 
 @contextmanager
-def _warnings_of_sampler() -> Iterator[list[str]]:
+def _warnings_of_sampler() -> Generator[list[str]]:
     """Collect what the sampler logs, in place of showing it."""
     told: list[str] = []
 
