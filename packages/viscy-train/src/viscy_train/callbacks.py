@@ -153,7 +153,7 @@ class LossLogger(Callback):
     ) -> None:
         """Log the step, if it is its turn."""
         if trainer.is_global_zero and is_logged(trainer, self._step, None):
-            metrics = {"loss": float(outputs["loss"]), "learning rate": self._rate}
+            metrics = {"loss": float(outputs["loss"]), "learning rate": self._rate, "epoch": trainer.current_epoch}
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=self._step)
 

@@ -1,4 +1,4 @@
-"""Chunks: which of those that crops need are missing from a plate, where zarr would read a fill value without a word."""
+"""Chunks: which of those that crops need a plate lacks, where zarr would read a fill value without a word."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "`viscy-train COMMAND --help` lists the options, `viscy-train fit --config FILE --print_config` all values.",
+            "`viscy-train COMMAND --help` lists options, `viscy-train fit --config FILE --print_config` all values.",
         ]
     )
 

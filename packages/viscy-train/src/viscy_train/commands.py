@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from rich.console import Console
 
 from viscy_train.cli import stopped
+from viscy_train.errors import UserError
 from viscy_train.stopping import StoppedError
 from viscy_train.training_cli import TrainingCLI
-
-if TYPE_CHECKING:
-    pass
 
 _CHECKPOINT = {"type": str, "default": None, "help": "checkpoint to go on from; `last` is the run's own, if any"}
 _MEASURED = {"type": str, "default": "last", "help": "checkpoint; by default the run's last"}

@@ -27,9 +27,9 @@ def make_loss(config: LossConfig) -> nn.Module:
     -------
     torch.nn.Module
         The supervised contrastive loss (Khosla et al. 2020) of pytorch-metric-learning: crops with the same label
-        attract each other, all others of the batch repel. Where labels are those of pairs, it is NT-Xent of SimCLR (Chen
-        et al. 2020). The class of that name compares every pair of like crops with every pair of unlike ones: of the
-        256 crops of two processes with 64 pairs each, that are up to a thousand times as many numbers.
+        attract each other, all others of the batch repel. Where labels are those of pairs, it is NT-Xent of SimCLR
+        (Chen et al. 2020). The class of that name compares every pair of like crops with every pair of unlike ones,
+        which takes a hundred times as long for the crops of two processes with 64 pairs each.
     """
     return SupConLoss(temperature=config.temperature)
 

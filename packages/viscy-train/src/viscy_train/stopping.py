@@ -15,7 +15,7 @@ from viscy_train.resume import LastCheckpoint, steps_are_whole
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-# SLURM sends SIGTERM before it takes a machine away, and whatever `--signal` names before a time limit; Ctrl-C is SIGINT.
+# SLURM sends SIGTERM before it takes a machine away, and what `--signal` names before a time limit; Ctrl-C is SIGINT.
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
