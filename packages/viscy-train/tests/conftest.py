@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from iohub.ngff import open_ome_zarr
+from numpy.typing import NDArray
 
 from viscy_train import simulation
 from viscy_train.anchor_table import AnchorTable
@@ -130,3 +135,78 @@ def write_project(folder: Path, data_folder: Path, table: AnchorTable, **changes
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(changed(CONFIG, changes), sort_keys=False))
     return path
+
+
+def make_table(
+    folder: Path,
+    *,
+    names: tuple[str, ...] = ("monday", "tuesday"),
+    channels: tuple[str, ...] = ("Phase3D", "Virus"),
+    shape: tuple[int, ...] = (6, 3, 3, 40, 48),
+    dtype: str = "uint16",
+    version: Literal["0.4", "0.5"] = "0.5",
+    chunks: tuple[int, ...] = (1, 1, 1, 16, 16),
+    shards_ratio: tuple[int, ...] | None = None,
+    **changes: object,
+) -> tuple[AnchorTable, dict[tuple[str, str], NDArray]]:
+    """Write plates of noise, and return a table of four cells a position and the images by experiment and position.
+
+    Plates have the channels Phase3D, Virus and Nuclei; the cells of a position are on its borders and within.
+    """
+    rng = np.random.default_rng(0)
+    images, frames = {}, []
+    for name in names:
+        path = folder / f"{name}.zarr"
+        with open_ome_zarr(
+            path, layout="hcs", mode="w-", channel_names=["Phase3D", "Virus", "Nuclei"], version=version
+        ) as plate:
+            for position in ("A/1/0", "B/1/0"):
+                image = (rng.random(shape) * 200).astype(dtype)
+                images[name, position] = image
+                created = plate.create_position(*position.split("/"))
+                created.create_image("0", image, chunks=chunks, shards_ratio=shards_ratio)
+                t, track = (values.ravel() for values in np.mgrid[: shape[0], :4])
+                y, x = (rng.uniform(0, side - 1, len(t)) for side in shape[3:])
+                y[track == 0], x[track == 0] = 0.0, shape[4] - 1.0
+                cells = pd.DataFrame({"track_id": track, "t": t, "y": y, "x": x})
+                frames.append(cells.assign(experiment=name, well=position[:3], position=position))
+    cells = pd.concat(frames, ignore_index=True)
+    cells["condition"] = cells["well"].map(WELLS)
+    cells["parent_track_id"], cells["has_positive"] = -1, True
+    cells["lineage_id"] = cells.groupby(["experiment", "position", "track_id"], sort=False).ngroup()
+    cells["hours_post_infection"] = cells["t"] * 0.5
+    categories = ["experiment", "condition", "well", "position"]
+    experiments = [
+        Experiment(
+            name=name,
+            plate=folder / f"{name}.zarr",
+            tracks=folder,
+            channels=list(channels),
+            conditions=WELLS,
+            minutes_per_frame=30,
+        )
+        for name in names
+    ]
+    brightness = {name: [[10.0 * i + j, 2.0 + i + j] for j in range(len(channels))] for i, name in enumerate(names)}
+    table = AnchorTable(
+        cells=cells.astype(dict.fromkeys(categories, "category")),
+        experiments=experiments,
+        positive=PositiveConfig(min_frames=1, max_frames=3),
+        crop=8,
+        z_slices=1,
+        brightness=brightness,
+        dropped=[],
+    )
+    return replace(table, **changes), images
+
+
+@pytest.fixture
+def table_of(tmp_path: Path):
+    """Make a table of plates of noise, and the images, with some things changed."""
+    return partial(make_table, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[AnchorTable, dict[tuple[str, str], NDArray]]:
+    """A table of plates of noise, and the images, not to be changed."""
+    return make_table(tmp_path_factory.mktemp("noise"))

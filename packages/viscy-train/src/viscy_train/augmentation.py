@@ -1,4 +1,4 @@
-"""Augmentation: crops turned, mirrored, shifted, brightened, blurred and made noisy, a whole batch at once on its device.
+"""Augmentation: crops turned, shifted, brightened, blurred and made noisy, a whole batch at once on its device.
 
 What is done to a slot is drawn on the CPU as an array with the slots first (see `viscy_train.addresses`), so it is the
 same on every device and whatever the other slots are; only the pixels of the noise are drawn on the device. No global

@@ -126,10 +126,10 @@ class CropReader:
 
         Under the number of the process: what a forked child has of its parent it must not use, nor free.
         """
-        images, places = self._open.setdefault(os.getpid(), (None, {}))
-        if images is None:
-            images = Images(self._cache_mb)
-            self._open[os.getpid()] = images, places
+        process = os.getpid()
+        if process not in self._open:
+            self._open[process] = Images(self._cache_mb), {}
+        images, places = self._open[process]
         for place in wanted.tolist():
             if place not in places:
                 places[place] = self._opened(images, place)

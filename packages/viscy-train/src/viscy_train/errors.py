@@ -6,4 +6,16 @@ class UserError(ValueError):
 
     The command line prints the message as one line and exits with code 2. Anything else that is raised is a bug of the
     program and keeps its traceback.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and what to do. Of one that a data loader passes on from a worker, with the worker's traceback in
+        its message, what the worker said is kept.
     """
+
+    def __init__(self, message: str) -> None:
+        lines = message.splitlines()
+        if len(lines) > 1 and lines[0].startswith(f"Caught {type(self).__name__} in DataLoader worker process"):
+            message = lines[-1].partition(f"{type(self).__name__}: ")[2]
+        super().__init__(message)

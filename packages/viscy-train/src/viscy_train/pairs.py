@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from torch import Tensor
-    from viscy_data import FlexibleBatchSampler
 
+    from viscy_data import FlexibleBatchSampler
     from viscy_train.anchor_table import AnchorTable
     from viscy_train.lineages import Lineages
 
