@@ -16,7 +16,7 @@ LOWEST := .venvs/lowest
 BENCH := .venvs/bench
 BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 
-.PHONY: help setup lint format types test $(PACKAGES:%=test-%) test-lowest coverage demo bench bench-full bench-env profile lock lock-check plan-check check clean
+.PHONY: help setup lint format types test $(PACKAGES:%=test-%) test-lowest coverage demo bench bench-full bench-reading bench-env profile lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench: ## measure the sampler beside its peers, up to 1e7 rows, and write BENCHM
 bench-full: ## the same up to 1e8 rows
 bench bench-full: bench-env
 	$(BENCHMARKS) -m benchmarks $(if $(filter bench-full,$@),--full) --output BENCHMARKS.md $(ARGS)
+
+bench-reading: ## measure reading of crops beside plainer ways and write packages/viscy-train/BENCHMARKS.md
+	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.reading --output packages/viscy-train/BENCHMARKS.md $(ARGS)
 
 profile: bench-env ## show where the time of a batch goes, step by step
 	$(BENCHMARKS) -m benchmarks.parts_of_a_batch $(ARGS)

@@ -87,7 +87,7 @@ class Images:
         -------
         tensorstore.TensorStore or zarr.Array
             Shape (n_frames, n_channels, n_slices, height, width). Reading a chunk that is not there is an error, not
-            the fill value.
+            the fill value. One that a writer left out because it held nothing else cannot be told from a lost one.
 
         Raises
         ------

@@ -1,0 +1,1 @@
+"""Benchmarks of how viscy-train reads crops, beside plainer ways: ``make bench-reading``."""
