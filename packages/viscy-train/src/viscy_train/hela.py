@@ -224,14 +224,16 @@ def cut_tracks(tracks: pd.DataFrame, tile: Tile) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The nuclei whose centroid is in the tile. One that leaves it ends, and is the same track if it comes back; a
+        The nuclei with their centre in the tile. One that leaves it ends, and is the same track if it comes back; a
         parent that is not in the tile is -1, none.
     """
-    inside = tracks["y"].between(tile.rows.start, tile.rows.stop, inclusive="left")
-    inside &= tracks["x"].between(tile.columns.start, tile.columns.stop, inclusive="left")
+    # A centre belongs to its nearest pixel. Up to half a pixel may be missing to the middle of the tile's own.
+    inside = np.ones(len(tracks), dtype=bool)
+    for axis, part in (("y", tile.rows), ("x", tile.columns)):
+        inside &= tracks[axis].round().between(part.start, part.stop, inclusive="left")
     cut = tracks[inside].reset_index(drop=True)
-    cut["y"] -= tile.rows.start
-    cut["x"] -= tile.columns.start
+    for axis, part in (("y", tile.rows), ("x", tile.columns)):
+        cut[axis] = (cut[axis] - part.start).clip(0, part.stop - part.start - 1)
     cut["parent_track_id"] = cut["parent_track_id"].where(cut["parent_track_id"].isin(cut["track_id"]), -1)
     cut["parent_id"] = cut["parent_id"].where(cut["parent_id"].isin(cut["id"]), -1)
     return cut.round({"y": 2, "x": 2})
@@ -295,7 +297,7 @@ output: run
 
 # Minutes on a laptop.
 trainer:
-  max_epochs: 20
+  max_epochs: 40
   accelerator: cpu
   devices: 1
   log_every_n_steps: 5
@@ -312,8 +314,8 @@ data:
   experiments: experiments.yaml
   anchors: anchors.parquet
 
-  # What the encoder sees: a nucleus is some 28 pixels wide, the rest is its neighbourhood.
-  crop: 48
+  # What the encoder sees: a nucleus is some 28 pixels wide. Larger squares show its neighbours, too.
+  crop: 32
 
   # The positive of an anchor is of its lineage, this many frames of 30 minutes before or after.
   positive: {min_frames: 1, max_frames: 4}
@@ -321,13 +323,16 @@ data:
   # What a batch holds: the parameters of viscy_data.FlexibleBatchSampler.
   sampler:
     batch_size: 64
-    # Half of a batch from either half of the field.
+    # Half of a batch is from either half of the field.
     condition_balanced: true
     # true: most of a batch lies within 2 hours of a focal time.
     temporal_enrichment: false
 
-  # One of the three positions of each half is kept: no nucleus of it is trained on.
+  # One of the three positions of each half is kept: no pixel of it is trained on.
   split: {by: position, fraction: 0.33}
+
+  # Weak: how bright a nucleus is and how it lies says much about which one it is.
+  augmentation: {rotation: 30, flip: false, scale: 0.05, gain: 0.1, offset: 0.1, noise: 0.05, blur: 0}
 
   num_workers: 2
 """
