@@ -331,7 +331,7 @@ data:
   # One of the three positions of each half is kept: no pixel of it is trained on.
   split: {by: position, fraction: 0.33}
 
-  # Weak: how bright a nucleus is and how it lies says much about which one it is.
+  # Weak, and hardly turned: which way a nucleus lies lasts for hours, and says much about which one it is.
   augmentation: {rotation: 30, flip: false, scale: 0.05, gain: 0.1, offset: 0.1, noise: 0.05, blur: 0}
 
   num_workers: 2
