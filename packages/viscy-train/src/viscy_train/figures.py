@@ -331,7 +331,7 @@ def draw_cells(
                     axes.set_title(f"{label_of(name)}\n" * (column == 0) + over, fontsize=10)
                 if not is_common:
                     ground = {"facecolor": "black", "alpha": 0.55, "linewidth": 0, "pad": 1.0}
-                    place = {"va": "top", "transform": axes.transAxes, "bbox": ground}
+                    place: Any = {"va": "top", "transform": axes.transAxes, "bbox": ground}
                     axes.text(0.05, 0.94, hour, color="white", fontsize=7, **place)
                 if column == 0 and channel == 0:
                     title = "\n".join(map(label_of, labels[row]))
