@@ -9,29 +9,29 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from viscy_train.anchor_table import COLUMNS, AnchorTable
-from viscy_train.chunks import lie_in_missing_chunks
+from viscy_train.brightness import Brightness
 from viscy_train.crops import middle_slices
-from viscy_train.errors import ProjectError, UserError
+from viscy_train.errors import UserError
 from viscy_train.lineages import Lineages, lineage_ids
 from viscy_train.plates import channel_indices, image_of, open_plate, positions_of_well
+from viscy_train.problems import Problems
+from viscy_train.spoilt import REASONS, WHOLE, Crops, find_spoilt
 from viscy_train.tracks import Tracks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from iohub.ngff import Plate
-    from numpy.typing import NDArray
     from rich.console import Console
 
     from viscy_train.config import PositiveConfig
     from viscy_train.experiments import Experiment
 
+# Frames read for the brightness of an experiment, but at least one of each position.
 _FRAMES_FOR_BRIGHTNESS = 64
 # A tracker may put a cell's centre up to half a pixel beyond that of the outermost pixel.
 _REACH = 0.5
-_NAMES = ["experiment", "condition", "well", "position"]
 _REBUILD = "build it anew with `viscy-train index --config FILE`"
 
 
@@ -73,34 +73,29 @@ def build_index(
     -------
     AnchorTable
         The cells, without those in chunks that are missing from a plate, which would be read as if they were black.
+        What is left out still connects its ancestors and descendants to one lineage.
 
     Raises
     ------
     ProjectError
-        If anything does not fit: all of it, a line for each.
-    UserError
-        If no anchor is left.
+        If anything does not fit, or an experiment has no anchor: all of it, a line for each.
     """
     settings = _Settings(crop=crop, z_slices=z_slices, pixels=pixels)
-    problems: list[str] = []
-    dropped: list[dict[str, Any]] = []
-    parts, brightness = [], {}
+    problems = Problems()
+    parts: list[pd.DataFrame] = []
+    brightness = {}
     for experiment in experiments:
-        light = _Light(len(experiment.channels))
-        for cells in _positions(experiment, settings, light, problems, dropped, console):
-            parts.append(cells)
+        light = Brightness(len(experiment.channels))
+        parts += _cells_of_experiment(experiment, settings, light, problems, console)
         brightness[experiment.name] = light.mean_and_deviation()
-    if problems:
-        raise ProjectError(problems)
-    cells = pd.concat(parts, ignore_index=True)
-    for name in _NAMES:
-        cells[name] = pd.Categorical(cells[name], categories=list(dict.fromkeys(cells[name])))
+    problems.raise_any()
+    cells = _in_order(pd.concat(parts, ignore_index=True), experiments)
     cells["lineage_id"] = lineage_ids(cells)
-    cells["has_positive"] = Lineages.of(cells, positive).has_positive()
-    _count_without_positive(cells, positive, dropped)
-    if not cells["has_positive"].any():
-        bounds = f"{positive.min_frames} to {positive.max_frames}"
-        raise UserError(f"no lineage is there at two times {bounds} frames apart; widen `data.positive`")
+    cells, dropped = _without_lost(cells)
+    if len(cells):
+        cells["has_positive"] = Lineages.of(cells, positive).has_positive()
+        dropped += _without_positive(cells, positive)
+    _check_anchors(cells, experiments, dropped)
     return AnchorTable(
         cells=cells[COLUMNS],
         experiments=experiments,
@@ -162,26 +157,25 @@ def check_plates(table: AnchorTable) -> None:
     ProjectError
         If anything does not fit: all of it, a line for each.
     """
-    problems: list[str] = []
+    problems = Problems()
     settings = _Settings(crop=table.crop, z_slices=table.z_slices, pixels="sample")
-    last = table.cells.groupby(["experiment", "position"], observed=True, sort=False)["t"].max()
+    furthest = table.cells.groupby(["experiment", "position"], observed=True, sort=False)[["t", "y", "x"]].max()
     for experiment in table.experiments:
-        if experiment.name not in last.index.get_level_values(0):
-            continue
-        try:
-            with open_plate(experiment.plate) as plate:
+        subject = f"experiment {experiment.name!r}"
+        with problems.collected(subject), open_plate(experiment.plate) as plate:
+            with problems.collected(subject):
                 channel_indices(plate, experiment.channels, experiment.plate)
-                for position, frame in last.loc[experiment.name].items():
+            there = furthest.index.get_level_values(0) == experiment.name
+            for (_, position), (t, y, x) in furthest[there].iterrows():
+                with problems.collected(subject, str(position)):
                     image = _image(plate, str(position), experiment, settings)
-                    if frame >= image.shape[0]:
+                    n_frames, _, _, height, width = image.shape
+                    if t >= n_frames or y > height - 1 + _REACH or x > width - 1 + _REACH:
                         raise UserError(
-                            f"position {position} of plate {experiment.plate} has {image.shape[0]} frames, the anchor "
-                            f"table has cells in frame {frame}; {_REBUILD}"
+                            f"position {position} of plate {experiment.plate} has {n_frames} frames of {height} x "
+                            f"{width} pixels, and the anchor table has cells beyond them; {_REBUILD}"
                         )
-        except UserError as error:
-            problems.append(str(error))
-    if problems:
-        raise ProjectError(problems)
+    problems.raise_any()
 
 
 def describe(table: AnchorTable, console: Console) -> None:
@@ -197,81 +191,68 @@ def describe(table: AnchorTable, console: Console) -> None:
     shown = Table("experiment", "condition")
     for heading in ("positions", "tracks", "lineages", "divisions", "cells", "anchors", "hours"):
         shown.add_column(heading, justify="right")
-    for (experiment, condition), cells in table.cells.groupby(["experiment", "condition"], observed=True, sort=False):
+    parts: Any = table.cells.groupby(["experiment", "condition"], observed=True, sort=False)
+    for (experiment, condition), cells in parts:
         tracks = cells.drop_duplicates(["position", "track_id"])
-        mothers = tracks[tracks["parent_track_id"] >= 0].drop_duplicates(["position", "parent_track_id"])
+        daughters = (
+            tracks[tracks["parent_track_id"] >= 0].groupby(["position", "parent_track_id"], observed=True).size()
+        )
         hours = cells["hours_post_infection"]
         counts = [
             cells["position"].nunique(),
             len(tracks),
             cells["lineage_id"].nunique(),
-            len(mothers),
+            int((daughters > 1).sum()),
             len(cells),
             int(cells["has_positive"].sum()),
         ]
-        span = f"{hours.min():g} to {hours.max():g}"
-        shown.add_row(str(experiment), str(condition), *(f"{count:,}" for count in counts), span)
-    console.print(shown, highlight=False, markup=False)
-    for one in table.dropped:
-        text = f"{one['experiment']}: {one['cells']:,} cells {one['reason']}"
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _positions(
-    experiment: Experiment,
-    settings: _Settings,
-    light: _Light,
-    problems: list[str],
-    dropped: list[dict[str, Any]],
-    console: Console | None,
-) -> Iterator[pd.DataFrame]:
-    """Yield the cells of each position, and collect what does not fit and what is left out."""
-    try:
-        plate = open_plate(experiment.plate)
-    except UserError as error:
-        problems.append(str(error))
+        span = f"{hours.min():.4g} to {hours.max():.4g}"
+        shown.add_row(Text(str(experiment)), Text(str(condition)), *(f"{count:,}" for count in counts), span)
+    console.print(shown)
+    if not table.dropped:
         return
-    with plate:
-        wells: list[tuple[str, str]] = []
-        for well in experiment.conditions:
-            try:
-                wells += [(well, position) for position in positions_of_well(plate, well, experiment.plate)]
-            except UserError as error:
-                problems.append(str(error))
-        try:
-            channels = channel_indices(plate, experiment.channels, experiment.plate)
-        except UserError as error:
-            problems.append(str(error))
-            return
-        n_frames = max(1, _FRAMES_FOR_BRIGHTNESS // max(1, len(wells)))
-        counts: dict[str, int] = {}
-        quiet = console is None or not console.is_terminal
+    lost = Table("experiment", "no anchors")
+    lost.add_column("cells", justify="right")
+    for one in table.dropped:
+        lost.add_row(Text(one["experiment"]), one["reason"], f"{one['cells']:,}")
+    console.print(lost)
+
+
+def _cells_of_experiment(
+    experiment: Experiment, settings: _Settings, light: Brightness, problems: Problems, console: Console | None
+) -> list[pd.DataFrame]:
+    """Return the cells of each position that fits, and collect what does not fit and how bright it is."""
+    subject = f"experiment {experiment.name!r}"
+    parts: list[pd.DataFrame] = []
+    tracks: Tracks | None = None
+    with problems.collected(subject):
         tracks = Tracks(experiment.tracks)
-        for well, position in track(wells, f"  {experiment.name}", console=console, transient=True, disable=quiet):
-            try:
-                cells = _cells(tracks, well, position, experiment)
+    with problems.collected(subject), open_plate(experiment.plate) as plate:
+        channel_indices(plate, [], experiment.plate)  # without names of channels iohub opens nothing of a plate
+        channels: list[int] = []
+        with problems.collected(subject):
+            channels = channel_indices(plate, experiment.channels, experiment.plate)
+        wells = {}
+        for well in experiment.conditions:
+            with problems.collected(subject):
+                wells |= dict.fromkeys(positions_of_well(plate, well, experiment.plate), well)
+        n_frames = max(1, _FRAMES_FOR_BRIGHTNESS // max(1, len(wells)))
+        quiet = console is None or not console.is_terminal
+        bar = track(wells.items(), f"  {experiment.name}", console=console, transient=True, disable=quiet)
+        for position, well in bar:
+            with problems.collected(subject, position):
                 image = _image(plate, position, experiment, settings)
+                if tracks is None:
+                    continue
+                cells = _cells(tracks, well, position, experiment)
                 _check_inside(cells, image.shape, position, experiment)
-                cells = _without_missing(cells, image, channels, settings, counts)
-                cells = _with_good_pixels(
-                    cells, image, channels, settings, light, n_frames, counts, position, experiment
-                )
-            except UserError as error:
-                problems.append(str(error))
-                continue
-            yield cells
-        dropped += [{"experiment": experiment.name, "reason": reason, "cells": n} for reason, n in counts.items() if n]
-
-
-def _cells(source: Tracks, well: str, position: str, experiment: Experiment) -> pd.DataFrame:
-    tracks = source.of(position)
-    return tracks.assign(
-        experiment=experiment.name,
-        condition=experiment.conditions[well],
-        well=well,
-        position=position,
-        hours_post_infection=experiment.hours_post_infection(tracks["t"].astype(float)),
-    )
+                if channels:
+                    crops = _crops(cells, image, channels, settings)
+                    cells["left_out"] = find_spoilt(
+                        crops, light, n_frames, read_all=settings.pixels == "all", where=f"position {position}"
+                    )
+                    parts.append(cells)
+    return parts
 
 
 def _image(plate: Plate, position: str, experiment: Experiment, settings: _Settings) -> Any:
@@ -290,6 +271,17 @@ def _image(plate: Plate, position: str, experiment: Experiment, settings: _Setti
     return image
 
 
+def _cells(tracks: Tracks, well: str, position: str, experiment: Experiment) -> pd.DataFrame:
+    of_position = tracks.of(position)
+    return of_position.assign(
+        experiment=experiment.name,
+        condition=experiment.conditions[well],
+        well=well,
+        position=position,
+        hours_post_infection=experiment.hours_post_infection(of_position["t"].astype(float)),
+    )
+
+
 def _check_inside(cells: pd.DataFrame, shape: tuple[int, ...], position: str, experiment: Experiment) -> None:
     n_frames, _, _, height, width = shape
     for column, size, reach in (("t", n_frames, 0.0), ("y", height, _REACH), ("x", width, _REACH)):
@@ -303,99 +295,57 @@ def _check_inside(cells: pd.DataFrame, shape: tuple[int, ...], position: str, ex
             )
 
 
-def _without_missing(
-    cells: pd.DataFrame, image: Any, channels: list[int], settings: _Settings, counts: dict[str, int]
-) -> pd.DataFrame:
-    top, left = _corners(cells, image.shape, settings.crop)
-    z = middle_slices(image.shape[2], settings.z_slices)
-    missing = lie_in_missing_chunks(image, cells["t"].to_numpy(), channels, z, top, left, settings.crop)
-    reason = "left out: the plate lacks a chunk of their frame, it is blank or lost"
-    counts[reason] = counts.get(reason, 0) + int(missing.sum())
-    return cells[~missing]
-
-
-def _with_good_pixels(
-    cells: pd.DataFrame,
-    image: Any,
-    channels: list[int],
-    settings: _Settings,
-    light: _Light,
-    n_frames: int,
-    counts: dict[str, int],
-    position: str,
-    experiment: Experiment,
-) -> pd.DataFrame:
-    """Read frames, for their brightness; where all are read, leave out cells with bad pixels."""
-    frames = np.unique(cells["t"].to_numpy())
-    sampled = (
-        set(frames[np.linspace(0, len(frames) - 1, min(n_frames, len(frames))).astype(int)]) if len(frames) else set()
-    )
-    top, left = _corners(cells, image.shape, settings.crop)
-    z = middle_slices(image.shape[2], settings.z_slices)
-    bad = np.zeros(len(cells), dtype=bool)
-    for frame in frames if settings.pixels == "all" else sorted(sampled):
-        here = np.flatnonzero(cells["t"].to_numpy() == frame)
-        try:
-            pixels = np.stack([np.asarray(image[int(frame), channel, z]) for channel in channels])
-        except Exception as error:  # of many types: those of zarr and of each codec
-            reason = " ".join(str(error).split()) or type(error).__name__
-            problem = f"cannot be read ({reason})"
-            bad[here] = True
-        else:
-            pixels = pixels.astype(np.float32)
-            finite = np.isfinite(pixels)
-            problem = "has pixels that are NaN or infinite"
-            if not finite.all():
-                windows = zip(top[here], left[here], strict=True)
-                inside = (
-                    [slice(y, y + settings.crop) for y in top[here]],
-                    [slice(x, x + settings.crop) for _, x in windows],
-                )
-                bad[here] = [not finite[:, :, rows, columns].all() for rows, columns in zip(*inside, strict=True)]
-            if frame in sampled:
-                light.add(pixels, finite)
-        if bad[here].any() and settings.pixels == "sample":
-            raise UserError(
-                f"position {position} of plate {experiment.plate}, frame {frame} {problem}; restore it, or leave its "
-                "cells out with `viscy-train index --pixels all`"
-            )
-    reason = "left out: their pixels cannot be read or are no numbers"
-    counts[reason] = counts.get(reason, 0) + int(bad.sum())
-    return cells[~bad]
-
-
-def _corners(cells: pd.DataFrame, shape: tuple[int, ...], crop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first row and column of each crop, moved into the image."""
-    sizes = shape[3:]
+def _crops(cells: pd.DataFrame, image: Any, channels: list[int], settings: _Settings) -> Crops:
+    _, _, n_slices, *sizes = image.shape
     centres = np.rint(cells[["y", "x"]].to_numpy()).astype(np.int64)
-    corners = np.clip(centres - crop // 2, 0, np.array(sizes) - crop)
-    return corners[:, 0], corners[:, 1]
+    corners = np.clip(centres - settings.crop // 2, 0, np.array(sizes) - settings.crop)
+    return Crops(
+        image=image,
+        channels=channels,
+        z=middle_slices(n_slices, settings.z_slices),
+        frame=cells["t"].to_numpy(),
+        top=corners[:, 0],
+        left=corners[:, 1],
+        side=settings.crop,
+    )
 
 
-def _count_without_positive(cells: pd.DataFrame, positive: PositiveConfig, dropped: list[dict[str, Any]]) -> None:
+def _in_order(cells: pd.DataFrame, experiments: list[Experiment]) -> pd.DataFrame:
+    """Return cells sorted as in an anchor table, their names as categories in the order of the rows."""
+    orders = {"experiment": [experiment.name for experiment in experiments]}
+    for name in ("condition", "well", "position"):
+        orders[name] = sorted(cells[name].unique())
+    for name, order in orders.items():
+        cells[name] = pd.Categorical(cells[name], categories=order)
+    return cells.sort_values(["experiment", "position", "track_id", "t"], ignore_index=True)
+
+
+def _without_lost(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Return the cells that can be read, and how many others there are."""
+    lost: Any = cells[cells["left_out"] != WHOLE].groupby(["experiment", "left_out"], observed=True).size()
+    dropped = [
+        {"experiment": str(experiment), "reason": REASONS[why], "cells": int(n)}
+        for (experiment, why), n in lost.items()
+    ]
+    return cells[cells["left_out"] == WHOLE].reset_index(drop=True), dropped
+
+
+def _without_positive(cells: pd.DataFrame, positive: PositiveConfig) -> list[dict[str, Any]]:
     alone = cells[~cells["has_positive"]].groupby("experiment", observed=True, sort=False).size()
-    bounds = f"{positive.min_frames} to {positive.max_frames}"
-    reason = f"are no anchors: nothing of their lineage is {bounds} frames away"
-    dropped += [{"experiment": str(name), "reason": reason, "cells": int(n)} for name, n in alone.items()]
+    reason = f"no other time of their lineage {positive.min_frames} to {positive.max_frames} frames away"
+    return [{"experiment": str(name), "reason": reason, "cells": int(n)} for name, n in alone.items()]
 
 
-class _Light:
-    """Brightness of the channels of an experiment, summed up frame by frame."""
-
-    def __init__(self, n_channels: int) -> None:
-        self._n = np.zeros(n_channels)
-        self._sum = np.zeros(n_channels)
-        self._squares = np.zeros(n_channels)
-
-    def add(self, pixels: NDArray[np.float32], finite: NDArray[np.bool_]) -> None:
-        """Add pixels of shape (n_channels, n_slices, height, width)."""
-        values = np.where(finite, pixels, 0).astype(np.float64)
-        self._n += finite.sum(axis=(1, 2, 3))
-        self._sum += values.sum(axis=(1, 2, 3))
-        self._squares += (values**2).sum(axis=(1, 2, 3))
-
-    def mean_and_deviation(self) -> list[list[float]]:
-        n = np.maximum(self._n, 1)
-        mean = self._sum / n
-        deviation = np.sqrt(np.maximum(self._squares / n - mean**2, 0))
-        return np.stack([mean, deviation], axis=1).tolist()
+def _check_anchors(cells: pd.DataFrame, experiments: list[Experiment], dropped: list[dict[str, Any]]) -> None:
+    problems = Problems()
+    with_anchors = set(cells["experiment"][cells["has_positive"]]) if len(cells) else set()
+    for experiment in experiments:
+        if experiment.name not in with_anchors:
+            reasons = [
+                f"{one['cells']} cells {one['reason']}" for one in dropped if one["experiment"] == experiment.name
+            ]
+            problems.add(
+                f"experiment {experiment.name!r}",
+                f"no cell can be an anchor ({', '.join(reasons)}); widen `data.positive`, or leave the experiment out",
+            )
+    problems.raise_any()

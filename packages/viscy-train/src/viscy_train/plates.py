@@ -125,13 +125,21 @@ def image_of(plate: Plate, position: str, path: Path) -> Any:
     Raises
     ------
     UserError
-        If the position is not there or cannot be read, or its images have other axes.
+        If the position is not there or cannot be read, or its images have other axes or channels.
     """
     with _damage_told(path, f"position {position}"):
-        image = plate[position]["0"]
-        shape = image.shape
-    if len(shape) != 5:
-        raise UserError(f"images must have the axes T, C, Z, Y, X, position {position} of plate {path} has {shape}")
+        node = plate[position]
+        image = node["0"]
+        shape, names, channels = image.shape, ", ".join(node.axis_names).upper(), list(node.channel_names)
+        of_plate = list(plate.channel_names)
+    where = f"position {position} of plate {path}"
+    if names != "T, C, Z, Y, X" or len(shape) != 5:
+        raise UserError(f"images must have the axes T, C, Z, Y, X, {where} has {names} and the shape {shape}")
+    if channels != of_plate or shape[1] != len(channels):
+        raise UserError(
+            f"all positions must have the channels of the first, {', '.join(of_plate)}; {where} has {shape[1]}: "
+            f"{', '.join(channels)}"
+        )
     return image
 
 
@@ -157,7 +165,7 @@ def channel_indices(plate: Plate, channels: list[str], path: Path) -> list[int]:
     UserError
         If the plate has no such channel.
     """
-    with _damage_told(path, "its channel names"):
+    with _damage_told(path, "its first position, which names the channels,"):
         names = list(plate.channel_names)
     for channel in channels:
         if channel not in names:
