@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -108,15 +109,20 @@ def table(data_folder: Path) -> AnchorTable:
     return build_index(make_experiments(data_folder), PositiveConfig(min_frames=1, max_frames=3), 16, 1)
 
 
+@pytest.fixture(scope="session")
+def make_project(data_folder: Path, table: AnchorTable) -> Callable[..., Path]:
+    """A function that writes the files of a project into a folder, with changes of the configuration."""
+    return partial(write_project, data_folder=data_folder, table=table)
+
+
 @pytest.fixture
-def project(data_folder: Path, table: AnchorTable, tmp_path: Path) -> Path:
-    """A new folder with `experiments.yaml`, `anchors.parquet` and `config.yaml` of the two experiments."""
-    write_project(tmp_path, data_folder, table)
-    return tmp_path
+def project(make_project: Callable[..., Path], tmp_path: Path) -> Path:
+    """The configuration file of a project in a new folder."""
+    return make_project(tmp_path)
 
 
-def write_project(folder: Path, data_folder: Path, table: AnchorTable, **changes: Any) -> Path:
-    """Write the three files of a project, with some values of the configuration changed; return its path."""
+def write_project(folder: Path, *, data_folder: Path, table: AnchorTable, **changes: Any) -> Path:
+    """Write `experiments.yaml`, `anchors.parquet` and `config.yaml` of the two experiments; return the last."""
     experiments = [
         {
             "name": one.name,

@@ -31,5 +31,5 @@ def test_an_encoder_sees_every_slice_of_every_channel(name):
 
 
 def test_a_network_that_is_not_there_is_told_with_those_of_like_names():
-    with pytest.raises(UserError, match="did you mean .*convnext_tiny"):
+    with pytest.raises(UserError, match=r"did you mean .*convnext_tiny"):
         Encoder(1, 1, EncoderConfig(name="convnxt_tiny"))

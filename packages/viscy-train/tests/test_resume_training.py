@@ -1,13 +1,16 @@
 """Runs that are killed or stopped and started again, beside one that was not."""
 
+import contextlib
+import multiprocessing
+import os
 import signal
+import socket
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import write_project
-from lives import end, kill, life, wait_for
 from viscy_train.cli import EXIT_STOPPED
 from viscy_train.folder import RunFolder
 
@@ -21,6 +24,73 @@ CHANGES = {
     "checkpoint.every_n_steps": 2,
     "model.optimizer.schedule": "cosine",
 }
+
+_DEADLINE = 120.0
+# Lightning takes seconds to load: once, in a server that the processes are forked from.
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["viscy_train.commands", "viscy_train.fit", "viscy_train.report"])
+_CODE = """
+import os, sys
+os.environ.update({environment!r})
+os.chdir({folder!r})
+sys.stdout = sys.stderr = open({output!r}, "a", buffering=1)
+os.dup2(sys.stderr.fileno(), 2)
+from viscy_train.cli import main
+sys.exit(main({arguments!r}))
+"""
+
+
+@contextlib.contextmanager
+def life(folder, arguments, processes=1):
+    """Start the processes of a run in a folder; none is left at the end.
+
+    What they print goes to ``output.txt`` in the folder.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ranks = []
+    for rank in range(processes):
+        environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "OMP_NUM_THREADS": "1"}
+        if processes > 1:
+            environment |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+        code = _CODE.format(
+            environment=environment, folder=str(folder), output=str(folder / "output.txt"), arguments=arguments
+        )
+        ranks.append(_SERVER.Process(target=exec, args=(code,)))
+    try:
+        for process in ranks:
+            process.start()
+        yield ranks
+    finally:
+        for process in ranks:
+            if process.is_alive():
+                process.kill()
+            process.join()
+
+
+def end(ranks):
+    """Wait for the processes to end by themselves; return their exit codes."""
+    deadline = time.monotonic() + _DEADLINE
+    for process in ranks:
+        process.join(max(0.0, deadline - time.monotonic()))
+        assert process.exitcode is not None, "a process did not end in time"
+    return [process.exitcode for process in ranks]
+
+
+def wait_for(holds, ranks):
+    """Wait until something holds, or the processes have ended."""
+    deadline = time.monotonic() + _DEADLINE
+    while not holds() and any(process.is_alive() for process in ranks):
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.005)
+
+
+def kill(ranks, number=signal.SIGKILL):
+    """Send all of them a signal."""
+    for process in ranks:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def losses(folder):
@@ -37,20 +107,18 @@ def log_lines(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(data_folder, table, tmp_path_factory):
+def whole(make_project, tmp_path_factory):
     """Return the folder of a project whose run was not interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    write_project(folder, data_folder, table, **CHANGES)
+    make_project(folder, **CHANGES)
     with life(folder, FIT) as ranks:
         assert end(ranks) == [0], (folder / "output.txt").read_text()
     return folder
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_run_killed_at_random_moments_has_the_losses_of_one_that_was_not(
-    data_folder, table, tmp_path, whole, num_workers
-):
-    write_project(tmp_path, data_folder, table, **CHANGES, **{"data.num_workers": num_workers})
+def test_a_run_killed_at_random_moments_has_the_losses_of_one_that_was_not(make_project, tmp_path, whole, num_workers):
+    make_project(tmp_path, **CHANGES, **{"data.num_workers": num_workers})
     generator = np.random.default_rng(num_workers)
     n_killed = 0
     n_kills = N_KILLS if num_workers == 0 else 4
@@ -71,9 +139,9 @@ def test_a_run_killed_at_random_moments_has_the_losses_of_one_that_was_not(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_a_run_asked_to_stop_saves_its_last_step(data_folder, table, tmp_path, whole, number):
+def test_a_run_asked_to_stop_saves_its_last_step(make_project, tmp_path, whole, number):
     # So seldom that the state at the stop can only be that of the stop.
-    write_project(tmp_path, data_folder, table, **CHANGES | {"checkpoint.every_n_steps": 1000})
+    make_project(tmp_path, **CHANGES | {"checkpoint.every_n_steps": 1000})
     with life(tmp_path, FIT) as ranks:
         wait_for(lambda: log_lines(tmp_path) > 7, ranks)
         kill(ranks, number)
@@ -87,9 +155,9 @@ def test_a_run_asked_to_stop_saves_its_last_step(data_folder, table, tmp_path, w
     pd.testing.assert_series_equal(losses(tmp_path), losses(whole), check_exact=True)
 
 
-def test_a_run_goes_on_with_other_numbers_of_processes(data_folder, table, tmp_path, whole):
+def test_a_run_goes_on_with_other_numbers_of_processes(make_project, tmp_path, whole):
     """Two processes, killed; three, asked to stop; one to the end: every batch once, in the order of the sequence."""
-    write_project(tmp_path, data_folder, table, **CHANGES | {"trainer.max_epochs": 2})
+    make_project(tmp_path, **CHANGES | {"trainer.max_epochs": 2})
     lives = [(2, signal.SIGKILL), (3, signal.SIGTERM), (1, None)]
     for processes, number in lives:
         options = ["--trainer.devices", str(processes), *(["--trainer.strategy", "ddp"] if processes > 1 else [])]

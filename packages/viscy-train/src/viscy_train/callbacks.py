@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import csv
+import re
+import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from lightning.pytorch import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from viscy_train.batch_record import HEADER, file_of_rank, files_of_ranks, line_of_batch
+from viscy_train.composition import coded
+from viscy_train.step_file import cut, header_of, rewrite
+from viscy_train.waiting import is_logged, waiting_time_of
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
     from lightning.pytorch import LightningModule, Trainer
+    from numpy.typing import NDArray
 
-BATCH_COLUMNS = ["epoch", "batch", "rank", "row"]
+# A bar that moves more often is not read more often, and asking a GPU for its loss makes the process wait for it.
+_SECONDS_BETWEEN_LOSSES = 0.5
 
 
 class BatchRecorder(Callback):
@@ -23,32 +33,129 @@ class BatchRecorder(Callback):
     Parameters
     ----------
     folder : pathlib.Path
-        Where to write ``rank<rank>.csv``: a row for each slot, with the batch's number in the sequence of all ranks.
+        Where to write ``rank<rank>.csv``: a line for each batch, with its step, its epoch, its number in the sequence
+        of all ranks, the rank, and its rows. Where a run goes on at a step, what was recorded from there on is
+        forgotten, in the files of all ranks, also of those that are no longer.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the file."""
+        """Cut what is there, and open the file."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"rank{trainer.global_rank}.csv"
-        self._file = path.open("w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(BATCH_COLUMNS)
+        path = file_of_rank(self._folder, trainer.global_rank)
+        cut(path, trainer.global_step)
+        if header_of(path) is None:
+            rewrite(path, HEADER, iter([]))
+        if trainer.is_global_zero:
+            for rank, other in files_of_ranks(self._folder).items():
+                if rank >= trainer.world_size:
+                    cut(other, trainer.global_step)
+        self._file = path.open("a", newline="", encoding="utf-8")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note a batch, before it is trained on: should that fail, the batch is known."""
-        number = batch_idx * trainer.world_size + trainer.global_rank
-        self._writer.writerows(
-            [trainer.current_epoch, number, trainer.global_rank, row] for row in batch["row"].tolist()
-        )
+        number = int(batch.get("batch", batch_idx * trainer.world_size + trainer.global_rank))
+        epoch = int(batch.get("epoch", trainer.current_epoch))
+        rows = batch["row"].tolist()
+        self._file.write(line_of_batch(trainer.global_step, epoch, number, trainer.global_rank, rows))
         self._file.flush()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the file."""
+        self.teardown(trainer, pl_module, "fit")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Close the file."""
         if hasattr(self, "_file"):
             self._file.close()
+
+
+class CompositionLogger(Callback):
+    """Log what batches hold, for every logger of the trainer.
+
+    Parameters
+    ----------
+    cells : pandas.DataFrame
+        The table whose row numbers a batch has as ``row``: experiment, condition, hours_post_infection, lineage_id.
+    every_n_steps : int, optional
+        How often to log; as the trainer's ``log_every_n_steps`` by default.
+
+    Notes
+    -----
+    The names are ``batch/experiment/<name>`` and ``batch/condition/<name>``, shares; ``batch/own experiment``, the
+    share of the experiment that the batch has most of; ``batch/hours mean`` and ``batch/hours spread``, mean and
+    standard deviation; ``batch/distinct lineages``, a number. They are those of rank 0's batch, one of the batches of
+    the step and drawn like all others: to ask the other ranks would make them wait for one another. The batch record
+    has all of them.
+    """
+
+    def __init__(self, cells: pd.DataFrame, every_n_steps: int | None = None) -> None:
+        self._every = every_n_steps
+        self._experiment, experiments = coded(cells["experiment"])
+        self._condition, conditions = coded(cells["condition"])
+        self._experiments = _tags("batch/experiment/", experiments)
+        self._conditions = _tags("batch/condition/", conditions)
+        self._hours = cells["hours_post_infection"].to_numpy(dtype=float)
+        self._lineage = cells["lineage_id"].to_numpy()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Log a batch, if it is its turn."""
+        step = trainer.global_step
+        if trainer.is_global_zero and trainer.loggers and is_logged(trainer, step, self._every):
+            metrics = self.shares(np.asarray(batch["row"]))
+            for logger in trainer.loggers:
+                logger.log_metrics(metrics, step=step)
+
+    def shares(self, rows: NDArray[np.int64]) -> dict[str, float]:
+        """Return what a batch holds.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray
+            Rows of the table, shape (n_slots,).
+
+        Returns
+        -------
+        dict of str to float
+            By the name under which it is logged.
+        """
+        experiments = np.bincount(self._experiment[rows], minlength=len(self._experiments)) / len(rows)
+        conditions = np.bincount(self._condition[rows], minlength=len(self._conditions)) / len(rows)
+        hours = self._hours[rows]
+        return {
+            **dict(zip(self._experiments, experiments.tolist(), strict=True)),
+            **dict(zip(self._conditions, conditions.tolist(), strict=True)),
+            "batch/own experiment": float(experiments.max()),
+            "batch/hours mean": float(hours.mean()),
+            "batch/hours spread": float(hours.std()),
+            "batch/distinct lineages": float(len(np.unique(self._lineage[rows]))),
+        }
+
+
+class LossLogger(Callback):
+    """Log the loss and the learning rate of each step, before the state after it is saved.
+
+    Notes
+    -----
+    Lightning writes what a module logs after its callbacks have ended the step. A run that is killed between a
+    checkpoint and that would go on without the line of its last step.
+    """
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Remember the step, which its end has counted on, and its learning rate."""
+        self._step = trainer.global_step
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log the step, if it is its turn."""
+        if trainer.is_global_zero and is_logged(trainer, self._step, None):
+            metrics = {"loss": float(outputs["loss"]), "learning rate": self._rate}
+            for logger in trainer.loggers:
+                logger.log_metrics(metrics, step=self._step)
 
 
 class LossProgress(Callback):
@@ -58,39 +165,75 @@ class LossProgress(Callback):
     ----------
     console : rich.console.Console
         Where to.
+
+    Notes
+    -----
+    With a `viscy_train.waiting.WaitingTime` among the trainer's callbacks, the share of the time that was spent waiting
+    for data is shown, too; with a validation, the ``val/loss`` that it logged.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a bar: where a run goes on in the middle of an epoch, Lightning starts no epoch."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a bar."""
-        self._losses: list[float] = []
+        self.on_exception(trainer, pl_module, None)
+        self._sum, self._steps, self._told, self._validated = 0.0, 0, 0.0, False
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
-        total = int(trainer.num_training_batches)
-        self._task = self._bar.add_task(self._title(trainer), total=total)
+        total = trainer.num_training_batches
+        self._task = self._bar.add_task(self._title(trainer), total=int(total) if np.isfinite(total) else None)
         self._bar.start()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar on."""
-        self._losses.append(float(trainer.callback_metrics["loss"]))  # of all ranks, as in the log
-        self._bar.update(self._task, advance=1, description=f"{self._title(trainer)}  loss {self._losses[-1]:.2f}")
+        loss = outputs["loss"].detach()  # of all ranks, which gather their batches
+        self._sum, self._steps = self._sum + loss, self._steps + 1
+        if self._console.is_terminal and time.monotonic() - self._told > _SECONDS_BETWEEN_LOSSES:
+            self._told = time.monotonic()
+            waiting = waiting_time_of(trainer)
+            waits = "" if waiting is None else f"  waiting {waiting.share_of_epoch:.0%}"
+            self._bar.update(self._task, description=f"{self._title(trainer)}  loss {float(loss):.2f}{waits}")
+        # From the number of the batch: an epoch may go on in its middle.
+        self._bar.update(self._task, completed=batch_idx + 1)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember that there is a new validation loss."""
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave a line."""
         self._bar.stop()
-        mean = sum(self._losses) / len(self._losses)
-        steps = f"{len(self._losses)} steps on each of {trainer.world_size} processes"
-        self._console.print(f"{self._title(trainer)}  mean loss {mean:.3f}, {steps}", highlight=False)
+        parts = [f"mean loss {float(self._sum) / max(self._steps, 1):.3f}"]
+        if self._validated and "val/loss" in trainer.callback_metrics:
+            parts.append(f"validation loss {float(trainer.callback_metrics['val/loss']):.3f}")
+        parts.append(f"{self._steps} steps on each of {trainer.world_size} processes")
+        if (waiting := waiting_time_of(trainer)) is not None:
+            parts.append(f"waiting {waiting.share_of_epoch:.0%}")
+        self._console.print(f"{self._title(trainer)}  {', '.join(parts)}", highlight=False)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException | None) -> None:
         """Take the bar away, so that what follows is legible."""
         if hasattr(self, "_bar"):
             self._bar.stop()
 
     @staticmethod
     def _title(trainer: Trainer) -> str:
-        return f"  epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+        last = f" of {trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        return f"  epoch {trainer.current_epoch + 1}{last}"
+
+
+def _tags(prefix: str, names: list[Any]) -> list[str]:
+    """Return names under which loggers take a value: without slashes, which would be levels, and all different."""
+    tags: list[str] = []
+    for name in names:
+        tag = prefix + re.sub(r"[^\w.\- ]", "_", str(name)).strip()
+        same = sum(re.fullmatch(re.escape(tag) + r"( \(\d+\))?", other) is not None for other in tags)
+        tags.append(f"{tag} ({same + 1})" if same else tag)
+    return tags

@@ -134,8 +134,6 @@ def _explained(error: Exception, arguments: list[str]) -> str:
     from viscy_train.yaml_lines import with_line
 
     text = str(error)
-    if "Original Traceback" in text:  # of a process that reads
-        text = text.strip().splitlines()[-1].partition(": ")[2]
     if isinstance(error, UserError) and "\n" in text:
         return text
     text = " ".join(text.split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -38,8 +38,8 @@ class Promise:
         Share of a batch, the mean over the batches.
     lowest, highest : float
         Share in the batch that had least and most.
-    kept : bool
-        Whether every batch is within the rounding to whole slots of what it was to have.
+    off : float
+        Share of the batches that are further from what they were to have than the rounding to whole slots.
     """
 
     what: str
@@ -47,7 +47,41 @@ class Promise:
     drawn: float
     lowest: float
     highest: float
-    kept: bool
+    off: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether every batch is as asked."""
+        return self.off == 0
+
+
+def coded(column: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
+    """Return a column as numbers, which are counted faster than names.
+
+    Parameters
+    ----------
+    column : pandas.Series
+        Without missing values.
+
+    Returns
+    -------
+    codes : numpy.ndarray
+        Which of the values each row has, shape (n_rows,).
+    values : list
+        The distinct values, in the order in which they come first.
+    """
+    codes, values = pd.factorize(column)
+    return codes.astype(np.int64), list(values)
+
+
+def cell_counts(anchors: pd.DataFrame) -> pd.Series:
+    """Return how many anchors each (experiment, condition) has, in the order in which they come first."""
+    experiment, experiments = coded(anchors["experiment"])
+    condition, conditions = coded(anchors["condition"])
+    cell = experiment * len(conditions) + condition
+    present = pd.unique(cell)
+    names = [(experiments[one // len(conditions)], conditions[one % len(conditions)]) for one in present]
+    return pd.Series(np.bincount(cell)[present], index=pd.MultiIndex.from_tuples(names, names=CELL))
 
 
 def make_sampler(
@@ -80,9 +114,33 @@ def make_sampler(
     UserError
         If the sampler refuses the options or the table.
     """
-    given = asdict(options) | {"drop_last": True, "rank": rank, "num_replicas": num_replicas}
+    return sampler_of(anchors, options, seed=seed, rank=rank, num_replicas=num_replicas)
+
+
+def sampler_of(anchors: pd.DataFrame, options: SamplerConfig, **others: Any) -> FlexibleBatchSampler:
+    """Make a sampler from its options.
+
+    Parameters
+    ----------
+    anchors : pandas.DataFrame
+        The anchor table.
+    options : SamplerConfig
+        Composition.
+    **others
+        Further parameters of `viscy_data.FlexibleBatchSampler`, such as `seed` and `as_arrays`.
+
+    Returns
+    -------
+    viscy_data.FlexibleBatchSampler
+        In a process group it yields the batches of its rank.
+
+    Raises
+    ------
+    UserError
+        If the sampler refuses the options or the table.
+    """
     try:
-        return FlexibleBatchSampler(anchors, **given, seed=seed)
+        return FlexibleBatchSampler(anchors, **asdict(options), drop_last=True, **others)
     except (ValueError, TypeError) as error:
         raise UserError(f"data.sampler: {error}") from error
 
@@ -103,7 +161,7 @@ def asked_of_batches(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFr
         Shares of the slots; a row for each experiment that gets batches, or one for all of them where batches are not
         of one experiment; a column for each (experiment, condition). Rows add up to 1.
     """
-    counts = anchors.groupby(CELL, sort=False, observed=True).size()
+    counts = cell_counts(anchors)
     groups = group_shares(anchors, options)
     active = counts[counts.index.get_level_values(0).isin(groups.index)] if options.experiment_aware else counts
     leak = options.leaky if options.experiment_aware and len(groups) > 1 else 0.0
@@ -135,7 +193,7 @@ def group_shares(anchors: pd.DataFrame, options: SamplerConfig) -> pd.Series:
     """
     if not options.experiment_aware:
         return pd.Series({WHOLE_TABLE: 1.0})
-    rows = anchors.groupby("experiment", sort=False, observed=True).size()
+    rows = cell_counts(anchors).groupby(level="experiment", sort=False).sum()
     weights = options.experiment_weights
     if weights == "sqrt":
         rows = np.sqrt(rows)
@@ -163,7 +221,7 @@ def planned_composition(anchors: pd.DataFrame, options: SamplerConfig) -> pd.Dat
         By (experiment, condition): `anchors`, their number; `of_table`, their share of the table; `asked`, their share
         of the slots.
     """
-    counts = anchors.groupby(CELL, sort=False, observed=True).size()
+    counts = cell_counts(anchors)
     asked = group_shares(anchors, options) @ asked_of_batches(anchors, options)
     return pd.DataFrame({"anchors": counts, "of_table": counts / len(anchors), "asked": asked})
 
@@ -183,8 +241,8 @@ def drawn_composition(batches: pd.DataFrame, anchors: pd.DataFrame) -> pd.Series
     pandas.Series
         Share of the slots by (experiment, condition).
     """
-    counts = anchors.groupby(CELL, sort=False, observed=True).size()
-    drawn = anchors.iloc[batches["row"]].groupby(CELL, sort=False, observed=True).size()
+    counts = cell_counts(anchors)
+    drawn = cell_counts(anchors[CELL].iloc[batches["row"]])
     return drawn.reindex(counts.index, fill_value=0) / len(batches)
 
 
@@ -205,9 +263,18 @@ def shares_of_batches(batches: pd.DataFrame, anchors: pd.DataFrame, column: str)
     pandas.DataFrame
         A row for each (epoch, batch) in order, a column for each value in the table's order; rows add up to 1.
     """
-    values = anchors[column].iloc[batches["row"]].to_numpy()
-    counts = pd.crosstab([batches["epoch"], batches["batch"]], values)
-    return counts.reindex(columns=anchors[column].unique(), fill_value=0).div(counts.sum(axis=1), axis=0)
+    codes, values = coded(anchors[column])
+    number, index = numbered(batches)
+    cell = number * len(values) + codes[batches["row"].to_numpy()]
+    counts = np.bincount(cell, minlength=len(index) * len(values)).reshape(len(index), -1)
+    return pd.DataFrame(counts / counts.sum(axis=1, keepdims=True), index=index, columns=pd.Index(values, dtype=object))
+
+
+def numbered(batches: pd.DataFrame) -> tuple[NDArray[np.int64], pd.MultiIndex]:
+    """Return which batch each slot is of, counted in order, and the (epoch, batch) of each."""
+    keys = pd.MultiIndex.from_frame(batches[["epoch", "batch"]])
+    order = keys.unique().sort_values()
+    return order.get_indexer(keys).astype(np.int64), order
 
 
 def own_experiments(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> pd.Series:
@@ -295,5 +362,5 @@ def _promise(
         drawn=float(drawn.mean()),
         lowest=float(drawn.min()),
         highest=float(drawn.max()),
-        kept=bool((off < slack - _TOLERANCE).all()),
+        off=float((off >= slack - _TOLERANCE).mean()),
     )

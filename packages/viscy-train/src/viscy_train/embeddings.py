@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from viscy_train.crops import CropReader
+from viscy_train.retrieval import Retrieval, find_again
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +48,62 @@ class Probe:
     chance: float
     untrained: float
     trained: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What an encoder makes of some cells, before and after training.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        Rows of the cells in the anchor table, shape (n_cells,).
+    embeddings : numpy.ndarray
+        Theirs after training, shape (n_cells, features).
+    found : list of Retrieval
+        How often cells are found again by them.
+    probes : list of Probe
+        How well the condition can be told from them.
+    """
+
+    rows: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+    found: list[Retrieval]
+    probes: list[Probe]
+
+
+def look_back(
+    untrained: Encoder, trained: Encoder, table: AnchorTable, seed: int, console: Console, at_most: int = 20_000
+) -> Learned:
+    """Embed cells with an encoder as it began and as it is, and read off what it has learned.
+
+    Parameters
+    ----------
+    untrained, trained : Encoder
+        On one device.
+    table : AnchorTable
+        The cells.
+    seed : int
+        Of the probes.
+    console : rich.console.Console
+        For the progress.
+    at_most : int, default 20000
+        How many cells; whole positions are left out beyond that.
+
+    Returns
+    -------
+    Learned
+        Of the cells that were embedded.
+    """
+    rows = rows_to_embed(table, at_most)
+    before, after = embed([untrained, trained], table, rows, console)
+    cells = table.cells.iloc[rows].reset_index(drop=True)
+    return Learned(
+        rows=rows,
+        embeddings=after,
+        found=find_again(before, after, cells),
+        probes=probe_conditions(before, after, cells, seed),
+    )
 
 
 def rows_to_embed(table: AnchorTable, at_most: int) -> NDArray[np.int64]:

@@ -19,3 +19,18 @@ class UserError(ValueError):
         if len(lines) > 1 and lines[0].startswith(f"Caught {type(self).__name__} in DataLoader worker process"):
             message = lines[-1].partition(f"{type(self).__name__}: ")[2]
         super().__init__(message)
+
+
+class ProjectError(UserError):
+    """All that does not fit in a project.
+
+    Parameters
+    ----------
+    problems : list of str
+        A line for each.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        lines = problems if len(problems) == 1 else [f"{len(problems)} things do not fit:", *problems]
+        super().__init__("\n  ".join(lines))

@@ -1,11 +1,16 @@
 """Experiments: the plates, tracks and conditions of a project, as one YAML file names them."""
 
-from dataclasses import dataclass
+from argparse import ArgumentError
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import ArgumentParser
+
 from viscy_train.checks import require, require_above_0, require_name, require_number
 from viscy_train.config import FilePath
+from viscy_train.errors import UserError
+from viscy_train.yaml_lines import line_of, read_yaml, with_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,3 +64,69 @@ class Experiment:
     def hours_post_infection(self, frames: Any) -> Any:
         """Return the hours post infection of frames, counted from 0."""
         return frames * (self.minutes_per_frame / 60) - self.hour_of_infection
+
+
+def load_experiments(path: Path) -> list[Experiment]:
+    """Read the experiments of a project.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        YAML file with the key ``experiments``, a list; relative paths in it start at its folder.
+
+    Returns
+    -------
+    list of Experiment
+        At least one, with different names and equally many channels.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it holds something else; with the line, where it is about one.
+    """
+    _check_outline(path, read_yaml(path))
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--experiments", type=list[Experiment], required=True)
+    try:
+        experiments = parser.instantiate(parser.parse_args(["--config", str(path)])).experiments
+    except (ArgumentError, UserError) as error:
+        message = " ".join(str(error).split())
+        if "is not accepted" in message:
+            message += f"; an experiment has {', '.join(field.name for field in fields(Experiment))}"
+        told = with_line(path, message)
+        raise UserError(told if told != message else f"{path}: {message}") from error
+    _check_together(path, experiments)
+    return experiments
+
+
+def _check_outline(path: Path, content: Any) -> None:
+    """Refuse a file without a list of mappings, of which the parser would say little."""
+    rule = f"{path} must be a mapping with the key `experiments`"
+    require(isinstance(content, dict) and "experiments" in content, rule, content)
+    for key in content:
+        where = f"{path}, line {line_of(path, str(key))}"
+        require(key == "experiments", f"{where}: `experiments` must be the only key", key)
+    experiments = content["experiments"]
+    rule = f"{path}, line {line_of(path, 'experiments')}: experiments must be a list that is not empty"
+    require(isinstance(experiments, list) and bool(experiments), rule, experiments)
+    for number, experiment in enumerate(experiments):
+        key = f"experiments.{number}"
+        require(isinstance(experiment, dict), f"{path}, line {line_of(path, key)}: {key} must be a mapping", experiment)
+
+
+def _check_together(path: Path, experiments: list[Experiment]) -> None:
+    """Refuse experiments that cannot be trained on together."""
+    names = [experiment.name for experiment in experiments]
+    require(len(set(names)) == len(names), f"experiments in {path} must have different names", names)
+    n_channels = {experiment.name: len(experiment.channels) for experiment in experiments}
+    rule = f"experiments in {path} must have equally many channels"
+    require(len(set(n_channels.values())) == 1, rule, n_channels)
+    for number, one in enumerate(experiments):
+        for other in experiments[:number]:
+            shared = sorted(set(one.conditions) & set(other.conditions))
+            if one.plate.resolve() == other.plate.resolve() and shared:
+                raise UserError(
+                    f"{path}: experiments {other.name!r} and {one.name!r} both use well {shared[0]} of plate "
+                    f"{one.plate}, so its cells would be there twice; leave it out of one of them"
+                )

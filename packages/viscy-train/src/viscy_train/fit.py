@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from copy import deepcopy
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from viscy_train.composition import make_sampler, planned_composition
+from viscy_train.embeddings import look_back
 from viscy_train.errors import UserError
 from viscy_train.folder import require_new
 from viscy_train.index import check_plates
+from viscy_train.report import write_report
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lightning.pytorch import Trainer
 
     from viscy_train.data_module import PairDataModule
+    from viscy_train.encoder import Encoder
     from viscy_train.folder import RunFolder
     from viscy_train.module import ContrastiveModule
     from viscy_train.training_cli import TrainingCLI
@@ -45,7 +48,31 @@ def fit(cli: TrainingCLI, trainer: Trainer, model: ContrastiveModule, data: Pair
     checkpoint = checkpoint_to_go_on_from(cli.folder, cli.config.ckpt_path)
     if trainer.is_global_zero:
         _prepare(cli, trainer, data, checkpoint, Console())
+    untrained = deepcopy(model.encoder)
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if trainer.is_global_zero:
+        report(cli.folder, untrained, model.encoder, data, Console())
+
+
+def report(folder: RunFolder, untrained: Encoder, trained: Encoder, data: PairDataModule, console: Console) -> None:
+    """Write the report of a run, and say where it is.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Of the run.
+    untrained, trained : Encoder
+        As the run began and as it ended.
+    data : PairDataModule
+        What it was trained on.
+    console : rich.console.Console
+        Where to.
+    """
+    console.print("Embedding anchors, writing the report", highlight=False)
+    device = next(trained.parameters()).device
+    learned = look_back(untrained.to(device), trained, data.table, data.seed, console)
+    write_report(folder, data.table, data.train_rows, learned, data.options, data.seed)
+    console.print(f"Done. Open {folder.report}", highlight=False, soft_wrap=True, markup=False)
 
 
 def checkpoint_to_go_on_from(folder: RunFolder, asked: str | None) -> Path | None:
@@ -68,8 +95,6 @@ def checkpoint_to_go_on_from(folder: RunFolder, asked: str | None) -> Path | Non
     UserError
         If it is not there or damaged.
     """
-    from pathlib import Path
-
     if asked is None:
         return None
     path = folder.last_checkpoint if asked == "last" else Path(asked)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from viscy_train.batch_record import read_slots
 from viscy_train.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -71,16 +74,30 @@ class RunFolder:
         """Return the checkpoint of an epoch, counted from 0."""
         return self.checkpoints / f"epoch-{epoch}.ckpt"
 
-    def read_batches(self) -> pd.DataFrame:
+    def write_config(self, text: str) -> None:
+        """Write the configuration."""
+        self.config.write_text(text, encoding="utf-8")
+
+    @property
+    def lives(self) -> Path:
+        """When the run began and went on."""
+        return self.path / "lives.csv"
+
+    def read_batches(self, most_batches: int | None = None) -> pd.DataFrame:
         """Read the batches of all ranks.
+
+        Parameters
+        ----------
+        most_batches : int, optional
+            Where more were recorded, every nth is read.
 
         Returns
         -------
         pandas.DataFrame
-            A row for each slot: `epoch`, `batch`, `rank`, `row`, sorted by epoch and batch.
+            A row for each slot: `step`, `epoch`, `batch`, `rank`, `row`, sorted by epoch and batch. What a process that
+            was killed has half written is left out.
         """
-        ranks = [pd.read_csv(path) for path in sorted(self.batches.glob("rank*.csv"))]
-        return pd.concat(ranks).sort_values(["epoch", "batch"], kind="stable", ignore_index=True)
+        return read_slots(self.batches, most_batches)
 
 
 def require_new(path: Path, remedy: str) -> None:

@@ -34,8 +34,8 @@ class ContrastiveModule(LightningModule):
 
     Notes
     -----
-    An anchor's negatives are all other crops of the batches of all processes, gathered with their gradients: that is
-    why the batches' composition matters. With R processes the loss, and the gradient after DDP's averaging, are those
+    An anchor's negatives are all other crops of the batches of all processes: that is why the batches' composition
+    matters. With R processes the loss, and the gradient after DDP's averaging, are those
     of one process with the R batches together.
     """
 
@@ -95,9 +95,22 @@ class ContrastiveModule(LightningModule):
     def _loss_of(self, projections: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         labels = labels_of(batch, self._positives, self.global_rank).repeat(2)
         if self.trainer.world_size > 1:
-            projections = self.all_gather(projections, sync_grads=self.training).flatten(0, 1)
+            projections = self._gathered(projections)
             labels = self.all_gather(labels).flatten()
         return self._loss(projections, labels)
+
+    def _gathered(self, projections: Tensor) -> Tensor:
+        """Return the projections of all processes, with the gradient of those of this one.
+
+        Each process has the gradient of the whole loss with respect to its own crops, and DDP averages what should be
+        summed up. No process waits for another in the backward pass, where DDP has an order of its own.
+        """
+        if projections.requires_grad:
+            n_processes = self.trainer.world_size
+            projections.register_hook(lambda gradient: gradient * n_processes)
+        parts = list(self.all_gather(projections.detach()))
+        parts[self.global_rank] = projections
+        return torch.cat(parts)
 
 
 def _share_found(anchors: Tensor, positives: Tensor, lineage: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from viscy_train import figures
+from viscy_train.batch_record import count_batches
 from viscy_train.composition import (
     asked_of_batches,
     drawn_composition,
@@ -20,32 +21,36 @@ from viscy_train.composition import (
     promises,
     shares_of_batches,
 )
-from viscy_train.dataset import CropReader
+from viscy_train.crops import CropReader
 from viscy_train.focus import find_focus, focus_promise
+from viscy_train.lives import read_lives
 from viscy_train.template import PAGE, figure_html, table_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from viscy_train.anchor_table import AnchorTable
     from viscy_train.composition import Promise
-    from viscy_train.config import Config
-    from viscy_train.embeddings import Probe
+    from viscy_train.config import SamplerConfig
+    from viscy_train.embeddings import Learned, Probe
     from viscy_train.folder import RunFolder
     from viscy_train.retrieval import Retrieval
 
 _DOTS_PER_INCH = 130
 _TIMES_SHOWN = 5
+_KINDS_SHOWN = 12
+# More columns than this are not told apart in a picture.
+_MOST_BATCHES = 300
 
 
 def write_report(
     folder: RunFolder,
-    anchors: pd.DataFrame,
-    embeddings: NDArray[np.float32],
-    found: list[Retrieval],
-    probes: list[Probe],
-    config: Config,
-    seconds: float,
+    table: AnchorTable,
+    trained_on: NDArray[np.int64],
+    learned: Learned,
+    options: SamplerConfig,
+    seed: int,
 ) -> None:
     """Write the report of a run.
 
@@ -53,76 +58,80 @@ def write_report(
     ----------
     folder : RunFolder
         With log and batches; receives the report.
-    anchors : pandas.DataFrame
-        The anchor table.
-    embeddings : numpy.ndarray
-        Of the anchors, shape (n_anchors, features).
-    found : list of Retrieval
-        How often cells were found again by them.
-    probes : list of Probe
-        How well the condition can be told from them.
-    config : Config
-        What was run.
-    seconds : float
-        How long it took.
+    table : AnchorTable
+        The cells, whose rows the batches name.
+    trained_on : numpy.ndarray
+        Rows of the anchors that were trained on, ascending.
+    learned : Learned
+        What the encoder makes of the cells.
+    options : SamplerConfig
+        What batches were to hold.
+    seed : int
+        Of the run.
     """
-    batches = folder.read_batches()
+    anchors = table.cells.iloc[trained_on].reset_index(drop=True)
+    batches = folder.read_batches(_MOST_BATCHES)
+    batches["row"] = np.searchsorted(trained_on, batches["row"])
+    cells = table.cells.iloc[learned.rows].reset_index(drop=True)
     sections = [
-        _summary(anchors, batches, config, seconds),
-        _cells_section(anchors, config),
-        _batches_section(batches, anchors, config),
-        _run_section(batches, anchors, config),
+        _summary(anchors, batches, folder, options, seed),
+        _cells_section(table, learned.rows),
+        _batches_section(batches, anchors, options),
+        _run_section(batches, anchors, options),
         _loss_section(folder),
-        _embeddings_section(embeddings, anchors, config),
-        _retrieval_section(found),
-        _probe_section(probes),
+        _embeddings_section(learned.embeddings, cells, seed),
+        _retrieval_section(learned.found),
+        _probe_section(learned.probes),
         _files_section(folder),
     ]
     folder.report.write_text(PAGE.format(body="\n".join(sections)), encoding="utf-8")
 
 
-def _summary(anchors: pd.DataFrame, batches: pd.DataFrame, config: Config, seconds: float) -> str:
-    tracks = anchors.groupby(["experiment", "position", "track_id"]).ngroups
+def _summary(anchors: pd.DataFrame, batches: pd.DataFrame, folder: RunFolder, options: SamplerConfig, seed: int) -> str:
+    tracks = anchors.groupby(["experiment", "position", "track_id"], observed=True).ngroups
     hours = anchors["hours_post_infection"]
-    n_batches = len(batches.drop_duplicates(["epoch", "batch"]))
     conditions = ", ".join(map(html.escape, anchors["condition"].unique()))
+    lives = read_lives(folder)
+    n_batches = count_batches(folder.batches)
+    went_on = ", ".join(str(step) for step in lives["step"][1:])
+    resumed = f", gone on with at step {went_on}" if went_on else ""
     facts = [
         (
             f"{len(anchors):,}",
             f"anchors: {tracks} tracked cells, {hours.min():g} to {hours.max():g} hours post infection",
         ),
         (f"{anchors['experiment'].nunique()}", f"experiments, with conditions {conditions}"),
-        (f"{n_batches:,}", f"batches of {config.sampler.batch_size}, {config.training.epochs} epochs"),
-        (f"{config.training.processes}", f"training processes, {seconds:.0f} s in all, seed {config.seed}"),
+        (f"{n_batches:,}", f"batches of {options.batch_size}, {batches['epoch'].max() + 1} epochs"),
+        (f"{lives['processes'].iloc[-1]}", f"training processes, seed {seed}{resumed}"),
     ]
     cards = "".join(f"<div class='fact'><b>{number}</b>{text}</div>" for number, text in facts)
     return f"<div class='facts'>{cards}</div>"
 
 
-def _cells_section(anchors: pd.DataFrame, config: Config) -> str:
-    tracks = anchors.groupby(["experiment", "condition", "position", "track_id"], sort=False)
-    longest = tracks.size().groupby(level=["experiment", "condition"], sort=False).idxmax()
-    chosen = [tracks.get_group(key).index.to_numpy() for key in longest]
-    latest_start = max(anchors["hours_post_infection"].iloc[rows[0]] for rows in chosen)
-    first_end = min(anchors["hours_post_infection"].iloc[rows[-1]] for rows in chosen)
+def _cells_section(table: AnchorTable, rows: NDArray[np.int64]) -> str:
+    anchors = table.cells.iloc[rows]
+    kinds = anchors.groupby(["experiment", "condition"], observed=True, sort=False).ngroup()
+    anchors = anchors[kinds < _KINDS_SHOWN]
+    tracks = anchors.groupby(["experiment", "condition", "position", "track_id"], observed=True, sort=False)
+    longest = tracks.size().groupby(level=["experiment", "condition"], observed=True, sort=False).idxmax()
+    chosen = [tracks.get_group(key) for key in longest]
+    latest_start = max(cells["hours_post_infection"].iloc[0] for cells in chosen)
+    first_end = min(cells["hours_post_infection"].iloc[-1] for cells in chosen)
     hours = np.linspace(latest_start, max(first_end, latest_start), _TIMES_SHOWN)
-    reader = CropReader(anchors, config)
-    crops = [[reader.crop(rows[_nearest(anchors, rows, hour)]) for hour in hours] for rows in chosen]
+    shown = np.array([[_nearest(cells, hour) for hour in hours] for cells in chosen])
+    crops = CropReader(table).read(shown.ravel())
+    middle = crops[:, :, crops.shape[2] // 2].reshape(*shown.shape, crops.shape[1], *crops.shape[3:])
     labels = [f"{experiment}, {condition}" for experiment, condition in longest.index]
-    figure = figures.draw_cells(np.array(crops), labels, hours.tolist(), config.channels)
-    text = (
-        "One cell of each experiment and condition over the hours, as the encoder sees it: "
-        "experiments differ in contrast and sharpness, infected cells change."
-    )
+    figure = figures.draw_cells(middle, labels, hours.tolist(), table.experiments[0].channels)
+    text = "One cell of each experiment and condition over the hours, as the encoder sees it before augmentation."
     return "<h2>The cells</h2>" + _figure(figure, text)
 
 
-def _nearest(anchors: pd.DataFrame, rows: NDArray[np.int64], hour: float) -> int:
-    return int(np.abs(anchors["hours_post_infection"].to_numpy()[rows] - hour).argmin())
+def _nearest(cells: pd.DataFrame, hour: float) -> int:
+    return int(cells.index[np.abs(cells["hours_post_infection"].to_numpy() - hour).argmin()])
 
 
-def _batches_section(batches: pd.DataFrame, anchors: pd.DataFrame, config: Config) -> str:
-    options = config.sampler
+def _batches_section(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> str:
     experiments = shares_of_batches(batches, anchors, "experiment")
     conditions = shares_of_batches(batches, anchors, "condition")
     hours = shares_of_batches(batches, anchors, "hours_post_infection").sort_index(axis=1)
@@ -174,8 +183,8 @@ def _promise_table(made: list[Promise]) -> str:
     return table_html(headings, rows) + note
 
 
-def _run_section(batches: pd.DataFrame, anchors: pd.DataFrame, config: Config) -> str:
-    planned = planned_composition(anchors, config.sampler)
+def _run_section(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> str:
+    planned = planned_composition(anchors, options)
     drawn = drawn_composition(batches, anchors)
     figure = figures.draw_composition(planned, drawn, anchors)
     rows = [
@@ -205,10 +214,10 @@ def _loss_section(folder: RunFolder) -> str:
     return "<h2>The loss</h2>" + _figure(figures.draw_loss(loss), text)
 
 
-def _embeddings_section(embeddings: NDArray[np.float32], anchors: pd.DataFrame, config: Config) -> str:
+def _embeddings_section(embeddings: NDArray[np.float32], anchors: pd.DataFrame, seed: int) -> str:
     pca = PCA(n_components=2, svd_solver="full")
     points = pca.fit_transform(embeddings)
-    order = np.random.default_rng(config.seed).permutation(len(points))
+    order = np.random.default_rng(seed).permutation(len(points))
     figure = figures.draw_embeddings(points, pca.explained_variance_ratio_.tolist(), anchors, order)
     text = "Each dot is an anchor, placed by the first two principal components of its embedding."
     return "<h2>What the encoder learned</h2>" + _figure(figure, text)
@@ -252,11 +261,9 @@ def _files_section(folder: RunFolder) -> str:
             folder.config,
             "what was run; <code>viscy-train fit --config</code> repeats it with another <code>--output</code>",
         ),
-        (folder.anchors, "the anchor table: one row a cell at a time, with where to read it"),
         (folder.batches, "what the batches of each process held, as rows of the anchor table"),
-        (folder.checkpoints, "the model after each epoch"),
-        (folder.metrics, "the loss of each step"),
-        (folder.embeddings, "<code>embeddings</code>, a row for each row of the anchor table"),
+        (folder.checkpoints, "<code>last.ckpt</code>, the state to go on from or to predict with"),
+        (folder.log, "loss and composition of each step: <code>metrics.csv</code>, and for TensorBoard"),
     ]
     rows = [[f"<code>{html.escape(str(path.relative_to(folder.path)))}</code>", text] for path, text in files]
     return "<h2>Files beside this report</h2>" + table_html(["file", "holds"], rows, text_columns=2)

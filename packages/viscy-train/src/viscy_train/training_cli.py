@@ -13,15 +13,19 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
 
-from viscy_train.callbacks import BatchRecorder, LossProgress
+from viscy_train.callbacks import BatchRecorder, CompositionLogger, LossLogger, LossProgress
 from viscy_train.config import CheckpointConfig, FilePath
 from viscy_train.data_module import PairDataModule
 from viscy_train.errors import UserError
 from viscy_train.folder import RunFolder
+from viscy_train.lives import LifeRecorder
 from viscy_train.module import ContrastiveModule
 from viscy_train.resume import CountSteps, LastCheckpoint
+from viscy_train.run_log import RunLog
 from viscy_train.stopping import StopWhenAsked
+from viscy_train.waiting import WaitingTime
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -45,6 +49,7 @@ class TrainingCLI(LightningCLI):
     def __init__(
         self, command: str, args: list[str], description: str, options: dict[str, dict[str, Any]] | None = None
     ) -> None:
+        quieten_lightning()
         self._command_options = options or {}
         with patch.object(sys, "argv", sys.argv[:1]):  # Lightning warns where it is given both
             super().__init__(
@@ -93,6 +98,10 @@ class TrainingCLI(LightningCLI):
         """Folder of the run."""
         return RunFolder(Path(self.config.output))
 
+    def dump(self) -> str:
+        """Return the configuration with all of its values, as YAML that the command line reads."""
+        return self.parser.dump(self.config, skip_none=False)
+
     def make_data(self) -> PairDataModule:
         """Return the data module alone, for commands without a model."""
         parser = ArgumentParser(exit_on_error=False)
@@ -107,7 +116,6 @@ class TrainingCLI(LightningCLI):
         UserError
             If Lightning refuses the options of the trainer, as for a device that is not there.
         """
-        quieten_lightning()
         made = self.parser.instantiate(self.config)
         self.config_init = made
         try:
@@ -120,16 +128,28 @@ class TrainingCLI(LightningCLI):
 
     def _loggers(self, made: Namespace) -> list[Any]:
         asked = made.trainer.logger
+        ours = RunLog(self.folder.metrics)  # what the report is made from
         if asked is False:
-            return []
+            return [ours]
         if asked in (None, True):
-            return [TensorBoardLogger(self.folder.path, name=self.folder.log.name, version="")]
-        return asked if isinstance(asked, list) else [asked]
+            return [TensorBoardLogger(self.folder.path, name=self.folder.log.name, version=""), ours]
+        return [*(asked if isinstance(asked, list) else [asked]), ours]
 
     def _callbacks(self, made: Namespace) -> list[Callback]:
         options, folder = made.checkpoint, self.folder
         last = LastCheckpoint(folder.last_checkpoint, options)
-        ours: list[Callback] = [LossProgress(), BatchRecorder(folder.batches), CountSteps(), StopWhenAsked(last), last]
+        # In the order in which they see a step: what is noted of it is on disk before its state is.
+        ours: list[Callback] = [
+            LifeRecorder(folder),
+            BatchRecorder(folder.batches),
+            WaitingTime(),
+            CompositionLogger(made.data.table.cells),
+            LossLogger(),
+            LossProgress(Console()),
+            CountSteps(),
+            StopWhenAsked(last),
+            last,
+        ]
         if options.keep_best:
             ours.append(
                 ModelCheckpoint(
@@ -151,5 +171,7 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     # The data module resumes, not the loader.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+    # Nothing is kept for validation where that is what the configuration says.
+    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
     # Lightning's own use of torch, nothing that a user could change.
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")

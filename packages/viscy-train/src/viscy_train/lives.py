@@ -1,0 +1,78 @@
+"""Lives: when a run began and went on, at which step and on how many processes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from lightning.pytorch import Callback
+
+from viscy_train.batch_record import files_of_ranks
+from viscy_train.step_file import last_step, rewrite, whole_lines
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+    from viscy_train.folder import RunFolder
+
+HEADER = "step,epoch,processes,started,reached\n"
+
+
+class LifeRecorder(Callback):
+    """Note each start of a run in its folder, and let the log go on at the step at which the run goes on.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Receives a line in ``lives.csv``: step and epoch at which training begins, number of processes, time of the
+        start (ISO 8601, UTC), and how many steps the batch record had when this life began, empty where it had none.
+
+    Notes
+    -----
+    Loggers that have a method `cut`, as `viscy_train.run_log.RunLog` has, are called with the step. Others, such as
+    TensorBoard's and that of Weights & Biases, show what is logged for a step a second time beside what was first.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._reached: int | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Look how far the last life came, before its lost steps are cut from the record."""
+        steps = [last_step(path) for path in files_of_ranks(self._folder.batches).values()]
+        self._reached = max((step + 1 for step in steps if step is not None), default=None)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Cut the logs, and add a line."""
+        if not trainer.is_global_zero:
+            return
+        for logger in trainer.loggers:
+            forget: Any = getattr(logger, "cut", None)
+            if callable(forget):
+                forget(trainer.global_step)
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        reached = "" if self._reached is None else self._reached
+        line = f"{trainer.global_step},{trainer.current_epoch},{trainer.world_size},{started},{reached}\n"
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        rewrite(self._folder.lives, HEADER, iter([*whole_lines(self._folder.lives), line]))
+
+
+def read_lives(folder: RunFolder) -> pd.DataFrame:
+    """Read when a run began and went on.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Of the run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each start: `step`, `epoch`, `processes`, `started` (text), `reached` (float, missing where there was
+        no life before). Empty where nothing was noted.
+    """
+    rows = [line.rstrip("\n").split(",") for line in whole_lines(folder.lives)]
+    lives = pd.DataFrame(rows, columns=HEADER.strip().split(","))
+    numbers = dict.fromkeys(["step", "epoch", "processes"], "int64")
+    return lives.assign(reached=pd.to_numeric(lives["reached"], errors="coerce").astype("float64")).astype(numbers)
