@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     pass
 
 _CHECKPOINT = {"type": str, "default": None, "help": "checkpoint to go on from; `last` is the run's own, if any"}
+_MEASURED = {"type": str, "default": "last", "help": "checkpoint; by default the run's last"}
+_EMBEDDINGS = {"type": str, "default": None, "help": "file to write; by default embeddings.h5ad in the run's folder"}
+_PROCESSES = {"type": int, "default": 1, "help": "processes that will train, for the number of steps"}
+_PAGE = {"type": str, "default": "inspect.html", "help": "page to write"}
+_STEP = {"type": int, "required": True, "help": "step, as in the log"}
+_RANK = {"type": int, "default": 0, "help": "process whose batch it was"}
+_PICTURE = {"type": str, "default": None, "help": "picture to write; by default step-<step>.png in the run's folder"}
 _PIXELS = {"type": str, "default": "sample", "choices": ["sample", "all"], "help": "which pixels to check"}
 
 
@@ -43,4 +50,88 @@ def fit(options: list[str], description: str) -> int:
     except StoppedError as error:
         # One process tells; that the others ended in order must not look like a failure of theirs.
         return stopped(error) if trainer.is_global_zero else 0
+    return 0
+
+
+def inspect(options: list[str], description: str) -> int:
+    """Draw the batches of an epoch without training, and say what they hold."""
+    from viscy_train.inspection import inspect_batches
+    from viscy_train.inspection_view import show, write_inspection
+
+    cli = TrainingCLI("inspect", options, description, {"processes": _PROCESSES, "page": _PAGE})
+    data, console = cli.make_data(), Console()
+    inspection = inspect_batches(data.train_anchors(), data.options, seed=data.seed, world_size=cli.config.processes)
+    show(inspection, console)
+    page = Path(cli.config.page)
+    write_inspection(page, inspection)
+    console.print(f"Done. Open {page}", highlight=False, soft_wrap=True, markup=False)
+    return 0
+
+
+def validate(options: list[str], description: str) -> int:
+    """Measure a checkpoint on what is kept for validation."""
+    from viscy_train.fit import checkpoint_to_measure
+
+    cli = TrainingCLI("validate", options, description, {"ckpt_path": _MEASURED})
+    trainer, model, data = cli.make_all(training=False)
+    if not len(data.validation_rows):
+        raise UserError("data.split must keep anchors for validation, it keeps none; see `data.split.by`")
+    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path)
+    found = trainer.validate(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+    if trainer.is_global_zero:
+        for name, value in found[0].items():
+            Console().print(f"{name}  {value:.4f}", highlight=False)
+    return 0
+
+
+def predict(options: list[str], description: str) -> int:
+    """Write the embedding of every cell."""
+    from viscy_train.fit import checkpoint_to_measure
+    from viscy_train.predict import gather, write_embeddings
+
+    cli = TrainingCLI("predict", options, description, {"ckpt_path": _MEASURED, "embeddings": _EMBEDDINGS})
+    trainer, model, data = cli.make_all(training=False)
+    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path)
+    predicted = trainer.predict(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    found = gather(predicted or [], trainer, cli.folder.path)
+    if found is not None:
+        path = Path(cli.config.embeddings or cli.folder.embeddings)
+        write_embeddings(path, found, data.table, {"checkpoint": str(checkpoint), "config": cli.dump()})
+        Console().print(f"Done. Wrote {path}", highlight=False, soft_wrap=True, markup=False)
+    return 0
+
+
+def replay(options: list[str], description: str) -> int:
+    """Draw the crops of one step of a run."""
+    from viscy_train.pairs import Batch
+    from viscy_train.replay import batch_of_step, replay_picture
+
+    cli = TrainingCLI("replay", options, description, {"step": _STEP, "rank": _RANK, "picture": _PICTURE})
+    data = cli.make_data()
+    recorded = batch_of_step(cli.folder, cli.config.step, cli.config.rank)
+    data.setup("fit")
+    pairs = data.pairs_of(Batch(rows=recorded.rows, epoch=recorded.epoch, number=recorded.number))
+    title = f"Step {recorded.step} of process {recorded.rank}: batch {recorded.number} of epoch {recorded.epoch + 1}"
+    figure = replay_picture(pairs, data.augmented(pairs), data.table.cells, data.channels, title)
+    path = Path(cli.config.picture or cli.folder.path / f"step-{recorded.step}.png")
+    figure.savefig(path)
+    Console().print(f"Done. Open {path}", highlight=False, soft_wrap=True, markup=False)
+    return 0
+
+
+def report(options: list[str], description: str) -> int:
+    """Write the report of a run anew, from its last checkpoint."""
+    from copy import deepcopy
+
+    import torch
+
+    from viscy_train.fit import checkpoint_to_measure
+    from viscy_train.fit import report as write
+
+    cli = TrainingCLI("report", options, description)
+    _, model, data = cli.make_all(training=False)
+    untrained = deepcopy(model.encoder)
+    checkpoint = torch.load(checkpoint_to_measure(cli.folder, "last"), map_location="cpu", weights_only=True)
+    model.load_state_dict(checkpoint["state_dict"])
+    write(cli.folder, untrained, model.encoder, data, checkpoint["epoch"] + 1, Console())
     return 0

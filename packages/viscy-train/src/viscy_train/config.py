@@ -143,7 +143,7 @@ class LossConfig:
     Parameters
     ----------
     name : str
-        ``nt_xent`` or ``supcon``.
+        ``supcon``, or ``nt_xent``, which knows pairs alone.
     temperature : float
         Of either.
     positives : str
@@ -151,11 +151,13 @@ class LossConfig:
         alone, so that another crop of the same cell repels; or of one ``condition``.
     """
 
-    name: Literal["nt_xent", "supcon"] = "nt_xent"
+    name: Literal["nt_xent", "supcon"] = "supcon"
     temperature: float = 0.2
     positives: Literal["lineage", "pair", "condition"] = "lineage"
 
     def __post_init__(self) -> None:
+        if self.name == "nt_xent":
+            require(self.positives == "pair", "model.loss.positives must be pair for nt_xent", self.positives)
         require_above_0("model.loss.temperature", self.temperature)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 import zipfile
 from copy import deepcopy
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from viscy_train.composition import make_sampler, planned_composition
+from viscy_train.crops import CropReader
 from viscy_train.embeddings import look_back
 from viscy_train.errors import UserError
 from viscy_train.folder import require_new
 from viscy_train.index import check_plates
-from viscy_train.report import write_report
+from viscy_train.lives import read_lives
+from viscy_train.report import RunFacts, choose_strips, write_report
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -51,10 +55,12 @@ def fit(cli: TrainingCLI, trainer: Trainer, model: ContrastiveModule, data: Pair
     untrained = deepcopy(model.encoder)
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if trainer.is_global_zero:
-        report(cli.folder, untrained, model.encoder, data, Console())
+        report(cli.folder, untrained, model.encoder, data, trainer.current_epoch, Console())
 
 
-def report(folder: RunFolder, untrained: Encoder, trained: Encoder, data: PairDataModule, console: Console) -> None:
+def report(
+    folder: RunFolder, untrained: Encoder, trained: Encoder, data: PairDataModule, epochs: int, console: Console
+) -> None:
     """Write the report of a run, and say where it is.
 
     Parameters
@@ -65,13 +71,36 @@ def report(folder: RunFolder, untrained: Encoder, trained: Encoder, data: PairDa
         As the run began and as it ended.
     data : PairDataModule
         What it was trained on.
+    epochs : int
+        Epochs that were trained.
     console : rich.console.Console
         Where to.
     """
     console.print("Embedding anchors, writing the report", highlight=False)
+    table = data.table
     device = next(trained.parameters()).device
-    learned = look_back(untrained.to(device), trained, data.table, data.seed, console)
-    write_report(folder, data.table, data.train_rows, learned, data.options, data.seed)
+    learned = look_back(untrained.to(device), trained, table, data.seed, console)
+    strips = choose_strips(table.cells, learned.rows)
+    crops = CropReader(table).read(strips.rows.ravel())
+    middle = crops[:, :, crops.shape[2] // 2]
+    lives = read_lives(folder)
+    facts = RunFacts(
+        cells=table.cells,
+        trained_on=data.train_rows,
+        options=data.options,
+        epochs=epochs,
+        processes=int(lives["processes"].iloc[-1]),
+        seed=data.seed,
+        seconds=time.time() - datetime.fromisoformat(lives["started"].iloc[-1]).timestamp(),
+        channels=data.channels,
+        strips=strips,
+        crops=middle.reshape(*strips.rows.shape, *middle.shape[1:]),
+        embedded=learned.rows,
+        embeddings=learned.embeddings,
+        found=learned.found,
+        probes=learned.probes,
+    )
+    write_report(folder, facts)
     console.print(f"Done. Open {folder.report}", highlight=False, soft_wrap=True, markup=False)
 
 
@@ -104,6 +133,20 @@ def checkpoint_to_go_on_from(folder: RunFolder, asked: str | None) -> Path | Non
         raise UserError(f"there is no checkpoint {path}")
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path} is no checkpoint, or a damaged one; name another with --ckpt_path")
+    return path
+
+
+def checkpoint_to_measure(folder: RunFolder, asked: str) -> Path:
+    """Return the checkpoint that is asked for; unlike one to go on from, it must be there.
+
+    Raises
+    ------
+    UserError
+        If it is not, or is damaged.
+    """
+    path = checkpoint_to_go_on_from(folder, asked)
+    if path is None:
+        raise UserError(f"there is no checkpoint {folder.last_checkpoint}; train first, or name one with --ckpt_path")
     return path
 
 

@@ -62,17 +62,13 @@ class RunFolder:
 
     @property
     def embeddings(self) -> Path:
-        """The embeddings, `embeddings` of shape (n_anchors, features)."""
-        return self.path / "embeddings.npz"
+        """The embeddings of all cells, AnnData."""
+        return self.path / "embeddings.h5ad"
 
     @property
     def report(self) -> Path:
         """The report."""
         return self.path / "report.html"
-
-    def checkpoint_of(self, epoch: int) -> Path:
-        """Return the checkpoint of an epoch, counted from 0."""
-        return self.checkpoints / f"epoch-{epoch}.ckpt"
 
     def write_config(self, text: str) -> None:
         """Write the configuration."""

@@ -246,9 +246,10 @@ def _positions(
         n_frames = max(1, _FRAMES_FOR_BRIGHTNESS // max(1, len(wells)))
         counts: dict[str, int] = {}
         quiet = console is None or not console.is_terminal
+        tracks = Tracks(experiment.tracks)
         for well, position in track(wells, f"  {experiment.name}", console=console, transient=True, disable=quiet):
             try:
-                cells = _cells(plate, well, position, experiment)
+                cells = _cells(tracks, well, position, experiment)
                 image = _image(plate, position, experiment, settings)
                 _check_inside(cells, image.shape, position, experiment)
                 cells = _without_missing(cells, image, channels, settings, counts)
@@ -262,8 +263,8 @@ def _positions(
         dropped += [{"experiment": experiment.name, "reason": reason, "cells": n} for reason, n in counts.items() if n]
 
 
-def _cells(plate: Plate, well: str, position: str, experiment: Experiment) -> pd.DataFrame:
-    tracks = tracks.of(position)
+def _cells(source: Tracks, well: str, position: str, experiment: Experiment) -> pd.DataFrame:
+    tracks = source.of(position)
     return tracks.assign(
         experiment=experiment.name,
         condition=experiment.conditions[well],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from pytorch_metric_learning.losses import NTXentLoss, SupConLoss
+from pytorch_metric_learning.losses import SupConLoss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from viscy_train.config import LossConfig
-
-_LOSSES = {"nt_xent": NTXentLoss, "supcon": SupConLoss}
 
 
 def make_loss(config: LossConfig) -> nn.Module:
@@ -28,10 +26,12 @@ def make_loss(config: LossConfig) -> nn.Module:
     Returns
     -------
     torch.nn.Module
-        NT-Xent of SimCLR (Chen et al. 2020) or the supervised contrastive loss (Khosla et al. 2020), of
-        pytorch-metric-learning. Crops with the same label attract each other, all others of the batch repel.
+        The supervised contrastive loss (Khosla et al. 2020) of pytorch-metric-learning: crops with the same label
+        attract each other, all others of the batch repel. Where labels are those of pairs, it is NT-Xent of SimCLR (Chen
+        et al. 2020). The class of that name compares every pair of like crops with every pair of unlike ones: of the
+        256 crops of two processes with 64 pairs each, that are up to a thousand times as many numbers.
     """
-    return _LOSSES[config.name](temperature=config.temperature)
+    return SupConLoss(temperature=config.temperature)
 
 
 def labels_of(batch: Mapping[str, Tensor], positives: str, rank: int) -> Tensor:

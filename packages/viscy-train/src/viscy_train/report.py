@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,214 +12,268 @@ from sklearn.decomposition import PCA
 
 from viscy_train import figures
 from viscy_train.batch_record import count_batches
-from viscy_train.composition import (
-    asked_of_batches,
-    drawn_composition,
-    own_experiments,
-    planned_composition,
-    promises,
-    shares_of_batches,
-)
-from viscy_train.crops import CropReader
-from viscy_train.focus import find_focus, focus_promise
+from viscy_train.composition import drawn_composition, planned_composition
 from viscy_train.lives import read_lives
-from viscy_train.template import PAGE, figure_html, table_html
+from viscy_train.sections import (
+    batches_picture,
+    composition_picture,
+    composition_table,
+    promise_table,
+    promises_of,
+)
+from viscy_train.summary import look_at, said_in_short
+from viscy_train.template import facts_html, list_html, page_html, picture_html, table_html
+from viscy_train.waiting import METRIC
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from viscy_train.anchor_table import AnchorTable
-    from viscy_train.composition import Promise
     from viscy_train.config import SamplerConfig
-    from viscy_train.embeddings import Learned, Probe
+    from viscy_train.embeddings import Probe
     from viscy_train.folder import RunFolder
     from viscy_train.retrieval import Retrieval
 
-_DOTS_PER_INCH = 130
+# More are not read, held against what was asked, or drawn.
+_BATCHES_AT_MOST = 20_000
+_DOTS_AT_MOST = 20_000
+_STRIPS_AT_MOST = 12
 _TIMES_SHOWN = 5
-_KINDS_SHOWN = 12
-# More columns than this are not told apart in a picture.
-_MOST_BATCHES = 300
+# Least part of a track's hours that all tracks must share to be shown at the same ones.
+_COMMON = 0.5
 
 
-def write_report(
-    folder: RunFolder,
-    table: AnchorTable,
-    trained_on: NDArray[np.int64],
-    learned: Learned,
-    options: SamplerConfig,
-    seed: int,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Strips:
+    """Some tracked cells over the hours.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        Rows of the table, shape (n_cells, n_times).
+    labels : list of (str, str)
+        Experiment and condition of each cell.
+    """
+
+    rows: NDArray[np.int64]
+    labels: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What a report tells of, beside what the run folder holds.
+
+    Parameters
+    ----------
+    cells : pandas.DataFrame
+        The table whose row numbers the batch record has.
+    trained_on : numpy.ndarray
+        Rows of the cells that batches were drawn from, ascending.
+    options : SamplerConfig
+        Composition.
+    epochs, processes, seed : int
+        Epochs that were trained, processes of the last start, seed of the run.
+    seconds : float
+        How long it took.
+    channels : list of str
+        What the encoder sees.
+    strips : Strips
+        As from `choose_strips`.
+    crops : numpy.ndarray
+        Of the strips, shape (n_cells, n_times, n_channels, side, side).
+    embedded : numpy.ndarray
+        Rows of the cells that were embedded, shape (n_embedded,).
+    embeddings : numpy.ndarray
+        Of them, shape (n_embedded, n_features).
+    found : list of Retrieval
+        How often cells were found again by them.
+    probes : list of Probe
+        How well the condition can be told from them.
+    """
+
+    cells: pd.DataFrame
+    trained_on: NDArray[np.int64]
+    options: SamplerConfig
+    epochs: int
+    processes: int
+    seed: int
+    seconds: float
+    channels: list[str]
+    strips: Strips
+    crops: NDArray[np.float32]
+    embedded: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+    found: list[Retrieval]
+    probes: list[Probe]
+
+
+def choose_strips(cells: pd.DataFrame, rows: NDArray[np.int64]) -> Strips:
+    """Choose cells to be shown: the longest track of each experiment and condition.
+
+    Parameters
+    ----------
+    cells : pandas.DataFrame
+        Experiment, condition, position, track_id and hours_post_infection.
+    rows : numpy.ndarray
+        Rows to choose from.
+
+    Returns
+    -------
+    Strips
+        At most twelve cells at five times; of more experiments and conditions, every nth.
+    """
+    columns = ["experiment", "condition", "position", "track_id"]
+    tracks = cells.iloc[rows][columns].groupby(columns, sort=False, observed=True)
+    longest = tracks.size().groupby(level=["experiment", "condition"], sort=False, observed=True).idxmax()
+    every = -(-len(longest) // _STRIPS_AT_MOST)
+    chosen = [rows[tracks.indices[key]] for key in longest.iloc[::every]]
+    hours = cells["hours_post_infection"].to_numpy(dtype=float)
+    starts = np.array([hours[track].min() for track in chosen])
+    ends = np.array([hours[track].max() for track in chosen])
+    if ends.min() - starts.max() >= _COMMON * np.median(ends - starts):
+        # At the same hours, so that rows can be compared.
+        starts, ends = np.full_like(starts, starts.max()), np.full_like(ends, ends.min())
+    times = np.linspace(starts, ends, _TIMES_SHOWN, axis=1)
+    nearest = [
+        track[np.abs(hours[track][:, None] - wanted).argmin(axis=0)]
+        for track, wanted in zip(chosen, times, strict=True)
+    ]
+    labels = [(str(experiment), str(condition)) for experiment, condition in longest.index[::every]]
+    return Strips(rows=np.array(nearest), labels=labels)
+
+
+def write_report(folder: RunFolder, facts: RunFacts) -> None:
     """Write the report of a run.
 
     Parameters
     ----------
     folder : RunFolder
-        With log and batches; receives the report.
-    table : AnchorTable
-        The cells, whose rows the batches name.
-    trained_on : numpy.ndarray
-        Rows of the anchors that were trained on, ascending.
-    learned : Learned
-        What the encoder makes of the cells.
-    options : SamplerConfig
-        What batches were to hold.
-    seed : int
-        Of the run.
+        With log, batches and, where they were noted, lives; receives the report.
+    facts : RunFacts
+        What else there is to tell.
     """
-    anchors = table.cells.iloc[trained_on].reset_index(drop=True)
-    batches = folder.read_batches(_MOST_BATCHES)
-    batches["row"] = np.searchsorted(trained_on, batches["row"])
-    cells = table.cells.iloc[learned.rows].reset_index(drop=True)
+    anchors = facts.cells.iloc[facts.trained_on].reset_index(drop=True)
+    n_batches = count_batches(folder.batches)
+    batches = folder.read_batches(_BATCHES_AT_MOST)
+    batches["row"] = np.searchsorted(facts.trained_on, batches["row"])
+    log, lives = pd.read_csv(folder.metrics), read_lives(folder)
+    made = promises_of(batches, anchors, facts.options)
+    planned, drawn = planned_composition(anchors, facts.options), drawn_composition(batches, anchors)
+    slots = n_batches * facts.options.batch_size / max(facts.epochs, 1)
+    draws = drawn * slots / planned["anchors"]
     sections = [
-        _summary(anchors, batches, folder, options, seed),
-        _cells_section(table, learned.rows),
-        _batches_section(batches, anchors, options),
-        _run_section(batches, anchors, options),
-        _loss_section(folder),
-        _embeddings_section(learned.embeddings, cells, seed),
-        _retrieval_section(learned.found),
-        _probe_section(learned.probes),
+        _facts(anchors, n_batches, facts),
+        list_html(said_in_short(made, log, facts.found, facts.probes), "short", "In short"),
+    ]
+    if notes := look_at(made, log, lives, facts.found, draws):
+        sections.append(list_html(notes, "look", "To look at"))
+    read = f"as recorded while training; {_read(batches, n_batches)}" if n_batches > _BATCHES_AT_MOST else ""
+    sections += [
+        _cells_section(facts),
+        "<h2>What each batch held</h2>",
+        batches_picture(batches, anchors, facts.options, read or "as recorded while training"),
+        promise_table(made),
+        "<h2>What the run held</h2>",
+        composition_picture(planned, drawn, anchors, "the run"),
+        composition_table(planned, drawn, {"draws of an anchor an epoch": [f"{count:.1f}" for count in draws]}),
+        *_loss_sections(log, lives),
+        _embeddings_section(facts),
+        _retrieval_section(facts.found),
+        _probe_section(facts.probes),
         _files_section(folder),
     ]
-    folder.report.write_text(PAGE.format(body="\n".join(sections)), encoding="utf-8")
+    page = page_html(
+        "report of a run",
+        "Contrastive training: what the batches held and what was learned",
+        "An encoder was trained to recognise a tracked cell at another time among the others of its batch.",
+        sections,
+    )
+    folder.report.write_text(page, encoding="utf-8")
 
 
-def _summary(anchors: pd.DataFrame, batches: pd.DataFrame, folder: RunFolder, options: SamplerConfig, seed: int) -> str:
+def _read(batches: pd.DataFrame, n_batches: int) -> str:
+    return f"{len(batches.drop_duplicates(['epoch', 'batch'])):,} of {n_batches:,}, evenly spread, were read"
+
+
+def _facts(anchors: pd.DataFrame, n_batches: int, facts: RunFacts) -> str:
     tracks = anchors.groupby(["experiment", "position", "track_id"], observed=True).ngroups
     hours = anchors["hours_post_infection"]
-    conditions = ", ".join(map(html.escape, anchors["condition"].unique()))
-    lives = read_lives(folder)
-    n_batches = count_batches(folder.batches)
-    went_on = ", ".join(str(step) for step in lives["step"][1:])
-    resumed = f", gone on with at step {went_on}" if went_on else ""
-    facts = [
-        (
-            f"{len(anchors):,}",
-            f"anchors: {tracks} tracked cells, {hours.min():g} to {hours.max():g} hours post infection",
-        ),
-        (f"{anchors['experiment'].nunique()}", f"experiments, with conditions {conditions}"),
-        (f"{n_batches:,}", f"batches of {options.batch_size}, {batches['epoch'].max() + 1} epochs"),
-        (f"{lives['processes'].iloc[-1]}", f"training processes, seed {seed}{resumed}"),
-    ]
-    cards = "".join(f"<div class='fact'><b>{number}</b>{text}</div>" for number, text in facts)
-    return f"<div class='facts'>{cards}</div>"
-
-
-def _cells_section(table: AnchorTable, rows: NDArray[np.int64]) -> str:
-    anchors = table.cells.iloc[rows]
-    kinds = anchors.groupby(["experiment", "condition"], observed=True, sort=False).ngroup()
-    anchors = anchors[kinds < _KINDS_SHOWN]
-    tracks = anchors.groupby(["experiment", "condition", "position", "track_id"], observed=True, sort=False)
-    longest = tracks.size().groupby(level=["experiment", "condition"], observed=True, sort=False).idxmax()
-    chosen = [tracks.get_group(key) for key in longest]
-    latest_start = max(cells["hours_post_infection"].iloc[0] for cells in chosen)
-    first_end = min(cells["hours_post_infection"].iloc[-1] for cells in chosen)
-    hours = np.linspace(latest_start, max(first_end, latest_start), _TIMES_SHOWN)
-    shown = np.array([[_nearest(cells, hour) for hour in hours] for cells in chosen])
-    crops = CropReader(table).read(shown.ravel())
-    middle = crops[:, :, crops.shape[2] // 2].reshape(*shown.shape, crops.shape[1], *crops.shape[3:])
-    labels = [f"{experiment}, {condition}" for experiment, condition in longest.index]
-    figure = figures.draw_cells(middle, labels, hours.tolist(), table.experiments[0].channels)
-    text = "One cell of each experiment and condition over the hours, as the encoder sees it before augmentation."
-    return "<h2>The cells</h2>" + _figure(figure, text)
-
-
-def _nearest(cells: pd.DataFrame, hour: float) -> int:
-    return int(cells.index[np.abs(cells["hours_post_infection"].to_numpy() - hour).argmin()])
-
-
-def _batches_section(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> str:
-    experiments = shares_of_batches(batches, anchors, "experiment")
-    conditions = shares_of_batches(batches, anchors, "condition")
-    hours = shares_of_batches(batches, anchors, "hours_post_infection").sort_index(axis=1)
-    focus = find_focus(batches, anchors, options) if options.temporal_enrichment else None
-    asked = asked_of_batches(anchors, options).loc[own_experiments(batches, anchors, options)]
-    # Where one colour of a stack ends and the next begins.
-    edges = {
-        axis: asked.T.groupby(level=axis, sort=False).sum().T[columns].cumsum(axis=1).to_numpy()[:, :-1]
-        for axis, columns in (("experiment", experiments.columns), ("condition", conditions.columns))
-    }
-    figure = figures.draw_batches(
-        experiments, conditions, _on_even_hours(hours), edges, focus, options.temporal_window_hours, anchors
-    )
-    text = "Each column is one batch of one process, as recorded while training; dashes show what was asked for." + (
-        " Red marks the focal window, found from the batch." if focus is not None else ""
-    )
-    made = promises(batches, anchors, options)
-    if focus is not None:
-        made.append(focus_promise(focus))
-    return "<h2>What each batch held</h2>" + _figure(figure, text) + _promise_table(made)
-
-
-def _on_even_hours(hours: pd.DataFrame) -> pd.DataFrame:
-    """Sum up shares on evenly spaced hours, as a picture needs them."""
-    times = hours.columns.to_numpy(dtype=float)
-    gaps = np.diff(times)
-    step = float(np.median(gaps)) if len(gaps) else 1.0
-    n_bins = min(round((times[-1] - times[0]) / step) + 1, 200)
-    even = np.linspace(times[0], times[-1], n_bins)
-    nearest = np.abs(times[:, None] - even).argmin(axis=1)
-    return hours.T.groupby(even[nearest]).sum().reindex(even, fill_value=0.0).T
-
-
-def _promise_table(made: list[Promise]) -> str:
-    rows = [
+    names = [str(name) for name in anchors["condition"].unique()]
+    conditions = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    took = f"{facts.seconds:.0f} s" if facts.seconds < 600 else f"{facts.seconds / 3600:.1f} h"
+    processes = "process" if facts.processes == 1 else "processes"
+    return facts_html(
         [
-            html.escape(promise.what, quote=False),
-            f"{promise.asked:.1%}",
-            f"{promise.drawn:.1%}",
-            f"{promise.lowest:.1%} to {promise.highest:.1%}",
-            "<span class='yes'>yes</span>" if promise.kept else "<span class='no'>no</span>",
+            (
+                f"{len(anchors):,}",
+                f"anchors: {tracks:,} tracked cells, {hours.min():g} to {hours.max():g} hours post infection",
+            ),
+            (f"{anchors['experiment'].nunique()}", f"experiments, with conditions {html.escape(conditions)}"),
+            (f"{n_batches:,}", f"batches of {facts.options.batch_size}, {facts.epochs} epochs"),
+            (f"{facts.processes}", f"training {processes}, {took} in all, seed {facts.seed}"),
         ]
-        for promise in made
-    ]
-    if not rows:
-        return "<p>No axis of the composition is on.</p>"
-    headings = ["share of a batch", "asked for", "drawn, mean", "least to most", "every batch as asked"]
-    note = "<p class='note'>Asked-for shares become whole slots: a batch may have the next lower or higher number.</p>"
-    return table_html(headings, rows) + note
+    )
 
 
-def _run_section(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> str:
-    planned = planned_composition(anchors, options)
-    drawn = drawn_composition(batches, anchors)
-    figure = figures.draw_composition(planned, drawn, anchors)
-    rows = [
-        [
-            html.escape(experiment),
-            html.escape(condition),
-            f"{row['anchors']:.0f}",
-            f"{row['of_table']:.1%}",
-            f"{row['asked']:.1%}",
-            f"{drawn[experiment, condition]:.1%}",
-        ]
-        for (experiment, condition), row in zip(planned.index, planned.to_dict("records"), strict=True)
-    ]
+def _cells_section(facts: RunFacts) -> str:
+    hours = facts.cells["hours_post_infection"].to_numpy(dtype=float)[facts.strips.rows]
+    figure = figures.draw_cells(facts.crops, facts.strips.labels, hours, facts.channels)
+    cells = facts.cells[["experiment", "condition"]].iloc[facts.trained_on].drop_duplicates()
+    shown = "each experiment and condition"
+    if len(facts.strips.labels) < len(cells):
+        shown = f"{len(facts.strips.labels)} of the {len(cells)} combinations of experiment and condition"
     text = (
-        "How the run's slots are shared, beside the shares of the table: the rare is as frequent as it was asked to be."
+        f"One cell of {shown} over the hours, as the encoder sees it: experiments differ in contrast and sharpness, "
+        "conditions in how cells change."
     )
-    headings = ["experiment", "condition", "anchors", "of the table", "asked for", "drawn"]
-    return "<h2>What the run held</h2>" + _figure(figure, text) + table_html(headings, rows, text_columns=2)
+    return "<h2>The cells</h2>" + picture_html(figure, text)
 
 
-def _loss_section(folder: RunFolder) -> str:
-    log = pd.read_csv(folder.metrics)
-    loss = log.dropna(subset="loss")
+def _loss_sections(log: pd.DataFrame, lives: pd.DataFrame) -> list[str]:
+    loss, went_on = log.dropna(subset="loss"), lives["step"].iloc[1:].tolist()
+    has_validation = "val/loss" in log
+    validation = log.dropna(subset="val/loss") if has_validation else log.iloc[:0]
     text = (
         "The lower the loss, the better the encoder tells a cell, seen at another time, from the others of its batch."
     )
-    return "<h2>The loss</h2>" + _figure(figures.draw_loss(loss), text)
+    if has_validation:
+        text += " Validation is the loss of cells that are not trained on."
+    sections = ["<h2>The loss</h2>", picture_html(figures.draw_loss(loss, validation, went_on), text)]
+    if METRIC in log:
+        waiting = log.dropna(subset=METRIC)
+        text = (
+            f"The share of each step that process 0 waited for its batch, {waiting[METRIC].mean():.1%} on average, of "
+            "the time from asking for the batch to the end of the step."
+        )
+        sections.append(picture_html(figures.draw_waiting(waiting, METRIC), text))
+    if len(lives) > 1:
+        rows = [
+            [
+                html.escape(str(life["started"]).replace("T", " ").replace("+00:00", " UTC")),
+                f"{life['step']:,}",
+                f"{life['epoch'] + 1}",
+                f"{life['processes']}",
+                "" if np.isnan(life["reached"]) else f"{max(life['reached'] - life['step'], 0):,.0f}",
+            ]
+            for life in lives.to_dict("records")
+        ]
+        headings = ["started", "at step", "in epoch", "processes", "steps trained again"]
+        sections += ["<p>The run was started more than once, and went on each time:</p>", table_html(headings, rows)]
+    return sections
 
 
-def _embeddings_section(embeddings: NDArray[np.float32], anchors: pd.DataFrame, seed: int) -> str:
+def _embeddings_section(facts: RunFacts) -> str:
+    chosen = np.arange(len(facts.embedded))
+    if len(chosen) > _DOTS_AT_MOST:
+        chosen = np.linspace(0, len(chosen) - 1, _DOTS_AT_MOST).round().astype(np.int64)
     pca = PCA(n_components=2, svd_solver="full")
-    points = pca.fit_transform(embeddings)
-    order = np.random.default_rng(seed).permutation(len(points))
+    points = pca.fit_transform(facts.embeddings[chosen])
+    order = np.random.default_rng(facts.seed).permutation(len(points))
+    anchors = facts.cells.iloc[facts.embedded[chosen]].reset_index(drop=True)
     figure = figures.draw_embeddings(points, pca.explained_variance_ratio_.tolist(), anchors, order)
     text = "Each dot is an anchor, placed by the first two principal components of its embedding."
-    return "<h2>What the encoder learned</h2>" + _figure(figure, text)
+    if len(chosen) < len(facts.embedded):
+        text += f" {len(chosen):,} of {len(facts.embedded):,} are shown, evenly spread."
+    return "<h2>What the encoder learned</h2>" + picture_html(figure, text)
 
 
 def _retrieval_section(found: list[Retrieval]) -> str:
@@ -261,15 +314,16 @@ def _files_section(folder: RunFolder) -> str:
             folder.config,
             "what was run; <code>viscy-train fit --config</code> repeats it with another <code>--output</code>",
         ),
+        (folder.anchors, "the anchor table: one row a cell at a time, with where to read it"),
         (folder.batches, "what the batches of each process held, as rows of the anchor table"),
-        (folder.checkpoints, "<code>last.ckpt</code>, the state to go on from or to predict with"),
-        (folder.log, "loss and composition of each step: <code>metrics.csv</code>, and for TensorBoard"),
+        (folder.lives, "when the run began and went on, and at which step"),
+        (folder.checkpoints, "the model after each epoch"),
+        (folder.metrics, "the loss of each step, and what else was logged"),
+        (folder.embeddings, "the embeddings"),
     ]
-    rows = [[f"<code>{html.escape(str(path.relative_to(folder.path)))}</code>", text] for path, text in files]
+    rows = [
+        [f"<code>{html.escape(str(path.relative_to(folder.path)))}</code>", text]
+        for path, text in files
+        if path.exists()
+    ]
     return "<h2>Files beside this report</h2>" + table_html(["file", "holds"], rows, text_columns=2)
-
-
-def _figure(figure: Figure, caption: str) -> str:
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
-    return figure_html(base64.b64encode(picture.getvalue()).decode("ascii"), caption)

@@ -108,7 +108,7 @@ class TrainingCLI(LightningCLI):
         parser.add_class_arguments(PairDataModule, "data")
         return parser.instantiate(Namespace(data=self.config.data)).data
 
-    def make_all(self) -> tuple[Trainer, ContrastiveModule, PairDataModule]:
+    def make_all(self, *, training: bool = True) -> tuple[Trainer, ContrastiveModule, PairDataModule]:
         """Return trainer, module and data module; the trainer is that of a run in the folder.
 
         Raises
@@ -120,7 +120,9 @@ class TrainingCLI(LightningCLI):
         self.config_init = made
         try:
             trainer = self.instantiate_trainer(
-                default_root_dir=str(self.folder.path), logger=self._loggers(made), callbacks=self._callbacks(made)
+                default_root_dir=str(self.folder.path),
+                logger=self._loggers(made) if training else False,
+                callbacks=self._callbacks(made) if training else [],
             )
         except (ValueError, TypeError, RuntimeError, ImportError) as error:
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
