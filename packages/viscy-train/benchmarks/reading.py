@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ _CHUNKS = (512, SIDE)
 _BATCH_SIZES = (64, 256)
 _LEAST_ROUNDS = 3
 # A way is given as many batches as it reads in this time, at least one and at most so many.
-_SECONDS = 3.0
+_SECONDS = 2.0
 _MOST_BATCHES = 20
 _SEED = 0
 _INTRODUCTION = """\
@@ -45,6 +45,9 @@ files are in memory, so what is measured is finding, decoding and cutting, not a
 always in a fresh process, the ways one after the other in each round: median (least to greatest). "Times" is how many
 times faster CropReader was in the same round. CropReader scales the pixels, too, which the others do not.
 
+Pairs per second are by the clock on the wall, so they vary with what else the machine does; the CPU time of a pair, of
+all threads of the process, varies less, but does not see how well a way uses several cores.
+
 {machine}
 """
 _REMARKS = """
@@ -54,6 +57,14 @@ _REMARKS = """
   takes several crops from each; a project has thousands of frames, and then most crops need a frame of their own.
 - *No cache kept* decodes a chunk once for all crops of a batch that need it, and forgets it.
 """
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured: pairs per second on the wall, and milliseconds of CPU time a pair."""
+
+    pairs_per_second: float
+    cpu_ms: float
 
 
 @dataclass(frozen=True)
@@ -74,12 +85,14 @@ def main(arguments: list[str] | None = None) -> None:
     if options.rounds < _LEAST_ROUNDS:
         raise SystemExit(f"--rounds must be at least {_LEAST_ROUNDS}, got {options.rounds}")
     jobs = [Job(way, chunk, size) for chunk, size, way in product(_CHUNKS, _BATCH_SIZES, WAYS)]
+    load = [os.getloadavg()[0]]
     with TemporaryDirectory() as folder:
         for chunk in _CHUNKS:
             write_plate(_plate_in(folder, chunk), chunk)
         _check_that_ways_agree(folder)
         rounds = [{job: _in_fresh_process(job, folder) for job in jobs} for _ in range(options.rounds)]
-    text = _introduction(options.rounds)
+    load.append(os.getloadavg()[0])
+    text = _introduction(options.rounds, load)
     for chunk, size in product(_CHUNKS, _BATCH_SIZES):
         title = f"Chunks of {chunk} x {chunk} pixels, batches of {size} pairs"
         rows = [_row(Job(way, chunk, size), rounds) for way in WAYS]
@@ -107,26 +120,28 @@ def _read(way: str, folder: str, rows: NDArray[np.int64]) -> NDArray[np.float32]
     return WAYS[way](table_of(_plate_in(folder, _CHUNKS[0])))(rows)
 
 
-def _in_fresh_process(job: Job, folder: str) -> float:
+def _in_fresh_process(job: Job, folder: str) -> Speed:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        pairs_per_second = process.submit(_measure, job, folder).result()
-    print(f"{job}: {pairs_per_second:.0f} pairs/s", file=sys.stderr)
-    return pairs_per_second
+        speed = process.submit(_measure, job, folder).result()
+    print(f"{job}: {speed}", file=sys.stderr)
+    return speed
 
 
-def _measure(job: Job, folder: str) -> float:
-    """Return pairs per second; positions are opened, and libraries warmed up, before the clock starts."""
+def _measure(job: Job, folder: str) -> Speed:
+    """Return the speed of a way; positions are opened, and libraries warmed up, before the clock starts."""
     table = table_of(_plate_in(folder, job.chunk))
     columns = table.cells[["experiment", "condition", "hours_post_infection"]]
     sampler = FlexibleBatchSampler(columns, job.batch_size, temporal_enrichment=True, seed=_SEED, as_arrays=True)
     read = WAYS[job.way](table)
     read(np.arange(0, len(columns), len(columns) // 8))
-    n_batches, start = 0, perf_counter()
+    n_batches, start, cpu_start = 0, perf_counter(), process_time()
     while n_batches == 0 or (n_batches < _MOST_BATCHES and perf_counter() - start < _SECONDS):
         anchors = np.asarray(sampler.batch(n_batches, 0))
         read(np.concatenate([anchors, _positives(anchors, n_batches)]))
         n_batches += 1
-    return n_batches * job.batch_size / (perf_counter() - start)
+    seconds, cpu_seconds = perf_counter() - start, process_time() - cpu_start
+    n_pairs = n_batches * job.batch_size
+    return Speed(n_pairs / seconds, 1e3 * cpu_seconds / n_pairs)
 
 
 def _positives(anchors: NDArray[np.int64], number: int) -> NDArray[np.int64]:
@@ -136,11 +151,14 @@ def _positives(anchors: NDArray[np.int64], number: int) -> NDArray[np.int64]:
     return track * N_FRAMES + (frame + 1 + (word * (N_FRAMES - 1)).astype(np.int64)) % N_FRAMES
 
 
-def _row(job: Job, rounds: list[dict[Job, float]]) -> list[str]:
+def _row(job: Job, rounds: list[dict[Job, Speed]]) -> list[str]:
     ours = Job(OURS, job.chunk, job.batch_size)
     speeds = [measured[job] for measured in rounds]
-    times = [measured[ours] / measured[job] for measured in rounds]
-    return [job.way, _spread(speeds), "" if job == ours else _spread(times)]
+    times = [measured[ours].pairs_per_second / measured[job].pairs_per_second for measured in rounds]
+    of_cpu = [measured[job].cpu_ms / measured[ours].cpu_ms for measured in rounds]
+    wall, cpu = [speed.pairs_per_second for speed in speeds], [speed.cpu_ms for speed in speeds]
+    ratios = [_spread(times), _spread(of_cpu)] if job != ours else ["", ""]
+    return [job.way, _spread(wall), ratios[0], _spread(cpu), ratios[1]]
 
 
 def _spread(numbers: list[float]) -> str:
@@ -148,7 +166,7 @@ def _spread(numbers: list[float]) -> str:
     return f"{short[0]} ({short[1]} to {short[2]})"
 
 
-_HEADING = ["way", "pairs per second", "times"]
+_HEADING = ["way", "pairs per second", "times", "CPU ms a pair", "times"]
 
 
 def _show(title: str, rows: list[list[str]]) -> None:
@@ -162,9 +180,10 @@ def _markdown(rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in [_HEADING, ["---"] * len(_HEADING), *rows])
 
 
-def _introduction(n_rounds: int) -> str:
+def _introduction(n_rounds: int, load: list[float]) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("tensorstore", "zarr", "zarrs", "iohub", "numpy"))
     machine = f"Machine: {os.cpu_count()} cores, {platform.system()}; Python {platform.python_version()}, {packages}."
+    machine += "\nIts load was {:.1f} at the start and {:.1f} at the end.".format(*load)
     return _INTRODUCTION.format(
         crop=CROP, frames=N_FRAMES, side=SIDE, tracks=N_TRACKS, rounds=n_rounds, machine=machine
     )

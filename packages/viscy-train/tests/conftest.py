@@ -171,7 +171,7 @@ def make_table(
                 images[name, position] = image
                 created = plate.create_position(*position.split("/"))
                 created.create_image("0", image, chunks=chunks, shards_ratio=shards_ratio)
-                t, track = (values.ravel() for values in np.mgrid[: shape[0], :4])
+                track, t = (values.ravel() for values in np.mgrid[:4, : shape[0]])
                 y, x = (rng.uniform(0, side - 1, len(t)) for side in shape[3:])
                 y[track == 0], x[track == 0] = 0.0, shape[4] - 1.0
                 cells = pd.DataFrame({"track_id": track, "t": t, "y": y, "x": x})

@@ -20,7 +20,7 @@ from viscy_train.pairs import CropDataset, as_loaded
 
 def digest(dataset, method=None):
     # 12 batches, so that both workers have several
-    workers = {"num_workers": 2, "multiprocessing_context": method, "timeout": 60} if method else {}
+    workers = {"num_workers": 2, "multiprocessing_context": method, "timeout": 200} if method else {}
     hashed = hashlib.sha256()
     for batch in DataLoader(dataset, batch_size=8, collate_fn=as_loaded, **workers):
         hashed.update(batch["row"].numpy().tobytes() + batch["crops"].numpy().tobytes())
@@ -48,7 +48,7 @@ def test_workers_read_the_same_whether_or_not_their_parent_has_read(noise, tmp_p
     # and in those of a fork server, too: they are given the same options.
     options = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
     command = [sys.executable, *options, str(script), str(tmp_path / "anchors.parquet")]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert (ran.returncode, ran.stdout) == (0, "True\n"), ran.stderr
     before, _, after = ran.stderr.partition("the parent reads")
     # Only the two that were forked from a parent that had read must do without tensorstore, and say so.
