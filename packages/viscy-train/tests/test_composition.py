@@ -30,8 +30,8 @@ def anchors():
     return pd.concat(parts, ignore_index=True)
 
 
-def draw(anchors, options, config, n_batches=None):
-    sampler = make_sampler(anchors, replace(config, sampler=options))
+def draw(anchors, options, n_batches=None):
+    sampler = make_sampler(anchors, options, seed=5)
     batches = [sampler.batch(k) for k in range(n_batches or len(sampler))]
     return pd.DataFrame(
         [(0, k, k % 2, row) for k, batch in enumerate(batches) for row in batch],
@@ -95,17 +95,17 @@ def test_a_ratio_is_kept(anchors):
         SamplerConfig(batch_size=10, condition_balanced=False, leaky=0.6),
     ],
 )
-def test_the_sampler_draws_what_is_planned(anchors, options, config):
-    batches = draw(anchors, options, config, n_batches=600)
+def test_the_sampler_draws_what_is_planned(anchors, options):
+    batches = draw(anchors, options, n_batches=600)
     assert all(promise.kept for promise in promises(batches, anchors, options))
     planned, drawn = planned_composition(anchors, options)["asked"], drawn_composition(batches, anchors)
     assert drawn.sum() == pytest.approx(1)
     np.testing.assert_allclose(drawn, planned, atol=0.03)
 
 
-def test_a_batch_that_is_not_as_asked_is_found_out(anchors, config):
+def test_a_batch_that_is_not_as_asked_is_found_out(anchors):
     options = SamplerConfig(batch_size=10)
-    batches = draw(anchors, options, config)
+    batches = draw(anchors, options)
     rows = batches["row"].to_numpy().copy()
     whose = anchors.iloc[rows]
     own_a = np.flatnonzero((whose["experiment"] == "a") & (whose["condition"] == "virus"))[:1]
@@ -121,17 +121,17 @@ def test_shares_of_a_batch_are_counted(anchors):
     assert own_experiments(batches, anchors, SamplerConfig()).tolist() == ["a", "c"]
 
 
-def test_the_focal_window_is_found_and_holds_its_share(anchors, config):
+def test_the_focal_window_is_found_and_holds_its_share(anchors):
     options = SamplerConfig(
         batch_size=20, temporal_enrichment=True, temporal_window_hours=1.0, temporal_global_fraction=0.2
     )
-    focus = find_focus(draw(anchors, options, config), anchors, options)
+    focus = find_focus(draw(anchors, options), anchors, options)
     assert focus_promise(focus).kept
     assert focus["drawn"].mean() == pytest.approx(focus["asked"].mean(), abs=0.05)
-    plain = find_focus(draw(anchors, replace(options, temporal_enrichment=False), config), anchors, options)
+    plain = find_focus(draw(anchors, replace(options, temporal_enrichment=False)), anchors, options)
     assert not focus_promise(plain).kept
 
 
-def test_a_batch_larger_than_the_table_is_the_users_to_change(anchors, config):
+def test_a_batch_larger_than_the_table_is_the_users_to_change(anchors):
     with pytest.raises(UserError, match=r"sampler: batch_size .*201"):
-        make_sampler(anchors, replace(config, sampler=SamplerConfig(batch_size=201)))
+        make_sampler(anchors, SamplerConfig(batch_size=201), seed=0)

@@ -12,7 +12,7 @@ from viscy_train import hela
 from viscy_train.errors import UserError
 from viscy_train.experiments import load_experiments
 from viscy_train.hela import Tile, cut_tracks, find_nuclei, find_sequence, link_nuclei, make_tiles, write_hela
-from viscy_train.tracks import read_tracks
+from viscy_train.tracks import Tracks
 from viscy_train.training_cli import TrainingCLI
 
 POSITIONS = ["A/1/0", "A/1/1", "A/1/2", "B/1/0", "B/1/1", "B/1/2"]
@@ -183,7 +183,7 @@ def test_every_nucleus_is_in_one_position_on_its_pixels(project):
     n_nuclei = 0
     with open_ome_zarr(project / "plates" / "hela.zarr", mode="r") as plate:
         for position in POSITIONS:
-            tracks = read_tracks(project / "tracks" / "hela", position)
+            tracks = Tracks(project / "tracks" / "hela").of(position)
             pixels = plate[position]["0"][:][tracks["t"], 0, 0, tracks["y"].astype(int), tracks["x"].astype(int)]
             assert (pixels >= 33500).all()
             n_nuclei += len(tracks)
@@ -193,7 +193,7 @@ def test_every_nucleus_is_in_one_position_on_its_pixels(project):
 
 
 def test_a_nucleus_that_leaves_its_well_goes_on_in_the_other_one(project):
-    left, right = (read_tracks(project / "tracks" / "hela", f"{well}/1/2") for well in "AB")
+    left, right = (Tracks(project / "tracks" / "hela").of(f"{well}/1/2") for well in "AB")
     (crossing,) = set(left["track_id"]) & set(right["track_id"])
     assert left.loc[left["track_id"] == crossing, "t"].tolist() == [0, 1, 2]
     assert right.loc[right["track_id"] == crossing, ["t", "x"]].to_numpy().tolist() == [[3, 3], [4, 7]]

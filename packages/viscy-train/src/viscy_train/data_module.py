@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
@@ -28,6 +27,7 @@ from viscy_train.split import split_anchors
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -103,6 +103,7 @@ class PairDataModule(LightningDataModule):
         self._split, self._augment = split, Augment(augmentation)
         self._workers, self._start_method, self._cache_mb = num_workers, start_method, cache_mb
         self._table: AnchorTable | None = None
+        self._sampler: FlexibleBatchSampler | None = None
         self._place = {"epoch": 0, "position": 0}
 
     @property
@@ -174,7 +175,7 @@ class PairDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Return the loader of the pairs that are trained on."""
         trainer: Any = self.trainer
-        batches = NumberedBatches(self._sampler, self.train_rows, trainer.global_rank, trainer.world_size)
+        batches = NumberedBatches(self.sampler, self.train_rows, trainer.global_rank, trainer.world_size)
         return self._loader(self._pairs, batches)
 
     def val_dataloader(self) -> DataLoader | list:
@@ -193,11 +194,8 @@ class PairDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         """Return the loader of this process's share of all cells, each once."""
         trainer: Any = self.trainer
-        rows = np.arange(len(self.table.cells))
-        batches = np.split(rows, range(_CROPS_AT_ONCE, len(rows), _CROPS_AT_ONCE))
-        return self._loader(
-            CropDataset(self.table, cache_mb=self._cache_mb), batches[trainer.global_rank :: trainer.world_size]
-        )
+        batches = RowBatches(len(self.table.cells), trainer.global_rank, trainer.world_size)
+        return self._loader(CropDataset(self.table, cache_mb=self._cache_mb), batches)
 
     def pairs_of(self, batch: Batch) -> dict[str, Any]:
         """Return a batch as it is loaded.
@@ -246,7 +244,8 @@ class PairDataModule(LightningDataModule):
 
     @property
     def sampler(self) -> FlexibleBatchSampler:
-        """The sampler of the batches that are trained on."""
+        """The sampler of the batches that are trained on, after `setup`."""
+        assert self._sampler is not None
         return self._sampler
 
     def steps_behind(self, state_dict: Mapping[str, Any]) -> int:
@@ -257,7 +256,7 @@ class PairDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Return epoch and position in its global sequence after the last batch that was trained on."""
-        return self._sampler.state_dict() | self._place
+        return self.sampler.state_dict() | self._place
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on after the last batch that was trained on.
@@ -267,6 +266,8 @@ class PairDataModule(LightningDataModule):
         UserError
             If the state is that of other anchors or of another composition.
         """
+        if self._sampler is None:
+            return  # cells are embedded, whatever the batches were
         self._place = {"epoch": state_dict["epoch"], "position": state_dict["position"]}
         try:
             self._sampler.load_state_dict(state_dict)
@@ -283,6 +284,28 @@ class PairDataModule(LightningDataModule):
             persistent_workers=self._workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+class RowBatches:
+    """All rows of a table in their order, in batches of which each process has every nth.
+
+    Parameters
+    ----------
+    n_rows : int
+        Of the table.
+    rank, num_replicas : int
+        Which process, of how many.
+    """
+
+    def __init__(self, n_rows: int, rank: int, num_replicas: int) -> None:
+        self._n_rows = n_rows
+        self._starts = range(rank * _CROPS_AT_ONCE, n_rows, num_replicas * _CROPS_AT_ONCE)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (list(range(start, min(start + _CROPS_AT_ONCE, self._n_rows))) for start in self._starts)
 
 
 class SameBatches(NumberedBatches):

@@ -154,9 +154,13 @@ def _prepare(
     cli: TrainingCLI, trainer: Trainer, data: PairDataModule, checkpoint: Path | None, console: Console
 ) -> None:
     folder = cli.folder
+    # What does not fit is told before a folder is made.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # told with the plan
+        make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
+    check_plates(data.table)
     if cli.config.ckpt_path is None or not folder.config.exists():
         require_new(folder.path, "name another folder as `output`, or go on with its run by --ckpt_path last")
-    check_plates(data.table)
     show_plan(data, trainer.world_size, console)
     folder.write_config(cli.dump())
     if checkpoint is not None:

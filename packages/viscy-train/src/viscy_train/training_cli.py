@@ -13,9 +13,11 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from viscy_train.callbacks import BatchRecorder, CompositionLogger, LossLogger, LossProgress
+from viscy_train.checks import require
 from viscy_train.config import CheckpointConfig, FilePath
 from viscy_train.data_module import PairDataModule
 from viscy_train.errors import UserError
@@ -82,6 +84,12 @@ class TrainingCLI(LightningCLI):
         parser.link_arguments("data.n_channels", "model.n_channels", apply_on="instantiate")
         parser.link_arguments("data.z_slices", "model.z_slices", apply_on="instantiate")
 
+    def _set_seed(self) -> None:
+        """Set the seed, after it was checked."""
+        seed = self.config.seed_everything
+        require(isinstance(seed, int) and 0 <= seed < 2**32, "seed_everything must be in [0, 2**32)", seed)
+        super()._set_seed()
+
     def before_instantiate_classes(self) -> None:
         """Refuse what would spoil the batches."""
         if self.config.trainer.use_distributed_sampler:
@@ -124,7 +132,7 @@ class TrainingCLI(LightningCLI):
                 logger=self._loggers(made) if training else False,
                 callbacks=self._callbacks(made) if training else [],
             )
-        except (ValueError, TypeError, RuntimeError, ImportError) as error:
+        except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
         return trainer, made.model, made.data
 
@@ -173,6 +181,10 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     # The data module resumes, not the loader.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+    # Measuring and predicting need none of the callbacks of training.
+    warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided")
+    # Ours returns every row once.
+    warnings.filterwarnings("ignore", message="You are using a custom batch sampler `RowBatches` for prediction")
     # Nothing is kept for validation where that is what the configuration says.
     warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
     # Lightning's own use of torch, nothing that a user could change.
