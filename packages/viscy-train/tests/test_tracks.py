@@ -152,6 +152,9 @@ def test_what_is_no_folder_of_tracks_is_refused(tmp_path):
     (tmp_path / "tracks.txt").touch()
     with pytest.raises(UserError, match=r"must be a folder of CSVs or a file \*\.parquet, got .*tracks\.txt"):
         Tracks(tmp_path / "tracks.txt")
+
+
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"there is no tracks file .*A/1/0\.csv; each position of a well"):
         Tracks(tmp_path).of("A/1/0")
 
