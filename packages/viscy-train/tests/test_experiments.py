@@ -156,5 +156,5 @@ def test_a_file_that_is_not_there_has_no_lines(path):
 
 
 def test_an_alias_is_no_repetition(path):
-    path.write_text("one: &a {x: 1}\ntwo: *a\nthree:\n  <<: *a\n  x: 2\n")
+    path.write_text("one: &a {x: 1}\ntwo: *a\nthree:\n  <<: *a\n  x: 2\nfour: &b [*b]\n")
     refuse_repeated_keys(path)

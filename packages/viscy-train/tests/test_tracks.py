@@ -106,7 +106,7 @@ def test_gaps_and_divisions_into_three_are_fine(tmp_path):
         (csv("9,1,7,5,5", "1,2,0,5,5", "2,3,1,5,5", "3,1,2,5,5"), r"descend from itself, track [123] of"),
     ],
 )
-def test_unusable_tracks_are_refused_in_one_line(tmp_path, content, message):
+def test_unusable_tracks_are_refused(tmp_path, content, message):
     (tmp_path / "0.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError, match=message) as error:
         Tracks(tmp_path).of("0")
@@ -152,6 +152,9 @@ def test_what_is_no_folder_of_tracks_is_refused(tmp_path):
     (tmp_path / "tracks.txt").touch()
     with pytest.raises(UserError, match=r"must be a folder of CSVs or a file \*\.parquet, got .*tracks\.txt"):
         Tracks(tmp_path / "tracks.txt")
+
+
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"there is no tracks file .*A/1/0\.csv; each position of a well"):
         Tracks(tmp_path).of("A/1/0")
 

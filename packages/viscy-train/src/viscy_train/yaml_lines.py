@@ -202,7 +202,9 @@ def _entries(path: Path) -> Iterator[Entry]:
         yield from _entries_below(root, ())
 
 
-def _entries_below(node: yaml.Node, above: tuple[str, ...]) -> Iterator[Entry]:
+def _entries_below(node: yaml.Node, above: tuple[str, ...], within: tuple[yaml.Node, ...] = ()) -> Iterator[Entry]:
+    if any(node is other for other in within):
+        return  # an alias of what it is in
     if isinstance(node, yaml.MappingNode):
         parts = [(str(key.value), key, value) for key, value in node.value]
     elif isinstance(node, yaml.SequenceNode):
@@ -213,4 +215,4 @@ def _entries_below(node: yaml.Node, above: tuple[str, ...]) -> Iterator[Entry]:
         levels = (*above, name)
         plain = tuple(level for level in levels if not _SILENT.fullmatch(level))
         yield Entry(".".join(levels), plain, marked.start_mark.line + 1, value)
-        yield from _entries_below(value, levels)
+        yield from _entries_below(value, levels, (*within, node))
