@@ -52,7 +52,7 @@ def test_the_help_names_every_command(capsys, arguments):
         ("trainer.acelerator", "acelerator"),
         ("model.encoder.wdith", "wdith"),
         ("trainr.max_epochs", "max_epochs: 3"),
-        ("checkpoint.every", "every"),
+        ("checkpoint.evry_n_steps", "evry_n_steps"),
     ],
 )
 def test_a_misspelt_key_is_told_with_its_line(capsys, make_project, tmp_path, key, name):

@@ -184,7 +184,8 @@ class LossProgress(Callback):
         self.on_exception(trainer, pl_module, None)
         self._sum, self._steps, self._told, self._validated = 0.0, 0, 0.0, False
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+        shown = self._console.is_terminal and trainer.is_global_zero
+        self._bar = Progress(*columns, console=self._console, transient=True, disable=not shown)
         total = trainer.num_training_batches
         self._task = self._bar.add_task(self._title(trainer), total=int(total) if np.isfinite(total) else None)
         self._bar.start()
@@ -216,7 +217,9 @@ class LossProgress(Callback):
         parts.append(f"{self._steps} steps on each of {trainer.world_size} processes")
         if (waiting := waiting_time_of(trainer)) is not None:
             parts.append(f"waiting {waiting.share_of_epoch:.0%}")
-        self._console.print(f"{self._title(trainer)}  {', '.join(parts)}", highlight=False)
+        if trainer.is_global_zero:
+            text = f"{self._title(trainer)}  {', '.join(parts)}"
+            self._console.print(text, highlight=False, soft_wrap=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException | None) -> None:
         """Take the bar away, so that what follows is legible."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -90,7 +91,7 @@ def predict(options: list[str], description: str) -> int:
     cli = TrainingCLI("predict", options, description, {"ckpt_path": _MEASURED, "embeddings": _EMBEDDINGS})
     trainer, model, data = cli.make_all(training=False)
     checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path)
-    predicted = trainer.predict(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    predicted: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     found = gather(predicted or [], trainer, cli.folder.path)
     if found is not None:
         path = Path(cli.config.embeddings or cli.folder.embeddings)

@@ -275,10 +275,11 @@ class PairDataModule(LightningDataModule):
             raise UserError(f"the checkpoint is of other data or batches: {error}") from error
 
     def _loader(self, dataset: Any, batches: Any) -> DataLoader:
+        loaded: Any = as_loaded
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            collate_fn=as_loaded,
+            collate_fn=loaded,
             num_workers=self._workers,
             multiprocessing_context=self._start_method if self._workers else None,
             persistent_workers=self._workers > 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -73,7 +73,7 @@ def _of_timm(n_planes: int, config: EncoderConfig) -> tuple[nn.Module, int]:
             f"model.encoder.name must be {TINY!r} or the name of a model of timm, got {config.name!r}{hint}"
         )
     try:
-        body = timm.create_model(config.name, pretrained=config.pretrained, in_chans=n_planes, num_classes=0)
+        body: Any = timm.create_model(config.name, pretrained=config.pretrained, in_chans=n_planes, num_classes=0)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"timm cannot make {config.name!r} with {n_planes} input planes: {reason}") from error

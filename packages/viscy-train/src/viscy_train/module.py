@@ -96,7 +96,8 @@ class ContrastiveModule(LightningModule):
         labels = labels_of(batch, self._positives, self.global_rank).repeat(2)
         if self.trainer.world_size > 1:
             projections = self._gathered(projections)
-            labels = self.all_gather(labels).flatten()
+            of_all: Any = self.all_gather(labels)
+            labels = of_all.flatten()
         return self._loss(projections, labels)
 
     def _gathered(self, projections: Tensor) -> Tensor:

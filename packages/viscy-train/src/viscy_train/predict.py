@@ -43,7 +43,8 @@ def gather(predicted: list[dict[str, Any]], trainer: Trainer, folder: Path) -> d
     )
     path = folder / f".predicted-{trainer.global_rank}.npz"
     if trainer.world_size > 1:
-        np.savez(path, **part)
+        arrays: Any = part
+        np.savez(path, **arrays)
         trainer.strategy.barrier("predicted")
         if not trainer.is_global_zero:
             return None
@@ -83,9 +84,9 @@ def write_embeddings(path: Path, found: dict[str, NDArray], table: AnchorTable, 
     content = anndata.AnnData(
         X=found["embeddings"].astype(np.float32),
         obs=_named(table.cells),
-        obsm={"projections": found["projections"].astype(np.float32)},
         uns=about,
     )
+    content.obsm["projections"] = found["projections"].astype(np.float32)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

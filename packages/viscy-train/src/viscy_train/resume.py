@@ -72,7 +72,8 @@ class CountSteps(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Set the steps of the current epoch so that those which remain are those of the batches that remain."""
-        data: Any = trainer.datamodule
+        running: Any = trainer
+        data = running.datamodule
         behind = data.steps_behind(checkpoint[type(data).__qualname__])
         current = checkpoint["loops"]["fit_loop"][_BATCH_PROGRESS]["current"]
         shift = behind - current["processed"]

@@ -108,7 +108,7 @@ class TrainingCLI(LightningCLI):
 
     def dump(self) -> str:
         """Return the configuration with all of its values, as YAML that the command line reads."""
-        return self.parser.dump(self.config, skip_none=False)
+        return self.parser.dump(self.config, skip_unset=False)
 
     def make_data(self) -> PairDataModule:
         """Return the data module alone, for commands without a model."""
@@ -187,5 +187,6 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message="You are using a custom batch sampler `RowBatches` for prediction")
     # Nothing is kept for validation where that is what the configuration says.
     warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
+    warnings.filterwarnings("ignore", message=".*all_gather is deprecated")
     # Lightning's own use of torch, nothing that a user could change.
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
