@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from viscy_train.errors import UserError
-from viscy_train.plates import channel_indices, image_of, open_plate, positions_of_well, read_crop, write_plate
+from viscy_train.plates import channel_indices, image_of, open_plate, positions_of_well, write_plate
 
 CHANNELS = ["Phase3D", "Virus"]
 
@@ -40,15 +40,6 @@ def test_channels_are_found_in_the_order_asked_for(path):
         assert channel_indices(plate, ["Virus", "Phase3D"], path) == [1, 0]
         with pytest.raises(UserError, match="no channel 'GFP'; it has Phase3D, Virus"):
             channel_indices(plate, ["GFP"], path)
-
-
-@pytest.mark.parametrize(
-    ("centre", "top", "left"),
-    [((20.0, 25.0), 12, 17), ((0.0, 0.0), 0, 0), ((39.0, 49.0), 24, 34), ((20.4, 2.0), 12, 0)],
-)
-def test_a_crop_is_centred_but_never_leaves_the_image(image, centre, top, left):
-    crop = read_crop(image, [1], 2, *centre, 16)
-    np.testing.assert_array_equal(crop, image[2, [1], 0, top : top + 16, left : left + 16])
 
 
 def test_what_is_no_plate_is_refused(tmp_path):

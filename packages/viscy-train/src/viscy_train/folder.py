@@ -31,11 +31,6 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
-    def anchors(self) -> Path:
-        """The anchor table; batches and embeddings refer to its rows."""
-        return self.path / "anchors.csv"
-
-    @property
     def batches(self) -> Path:
         """Folder with a CSV for each rank: what its batches held."""
         return self.path / "batches"

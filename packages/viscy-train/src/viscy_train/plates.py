@@ -184,30 +184,3 @@ def _damage_told(path: Path, what: str) -> Generator[None]:
         raise UserError(
             f"plate {path} is damaged or incomplete, {what} cannot be read ({reason}); restore it or leave its well out"
         ) from error
-
-
-def read_crop(image: Any, channels: list[int], t: int, y: float, x: float, side: int) -> NDArray[np.float32]:
-    """Read the square around a cell, in the middle slice.
-
-    Parameters
-    ----------
-    image : iohub.ngff.nodes.ImageArray
-        Shape (n_frames, n_channels, n_slices, height, width), at least `side` high and wide.
-    channels : list of int
-        Places of the channels to read.
-    t : int
-        Frame.
-    y, x : float
-        Centre in pixels. Near a border the square is moved into the image.
-    side : int
-        Of the square, in pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n_channels, side, side).
-    """
-    _, _, slices, height, width = image.shape
-    top, left = (int(np.clip(round(centre) - side // 2, 0, size - side)) for centre, size in ((y, height), (x, width)))
-    crop = image[t, :, slices // 2, top : top + side, left : left + side]
-    return np.asarray(crop, dtype=np.float32)[channels]

@@ -314,7 +314,6 @@ def _files_section(folder: RunFolder) -> str:
             folder.config,
             "what was run; <code>viscy-train fit --config</code> repeats it with another <code>--output</code>",
         ),
-        (folder.anchors, "the anchor table: one row a cell at a time, with where to read it"),
         (folder.batches, "what the batches of each process held, as rows of the anchor table"),
         (folder.lives, "when the run began and went on, and at which step"),
         (folder.checkpoints, "the model after each epoch"),
