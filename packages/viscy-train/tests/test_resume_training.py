@@ -101,6 +101,15 @@ def batches(folder):
     return RunFolder(folder / "run").read_batches()
 
 
+def rates(folder, n_epochs):
+    """Return the learning rate of each step, and the share of the run's batches that were behind it."""
+    drawn = batches(folder).groupby("step")[["epoch", "batch"]].min()
+    n_batches = batches(folder)["batch"].max() + 1
+    behind = (drawn["epoch"] + drawn["batch"] / n_batches) / n_epochs
+    log = pd.read_csv(RunFolder(folder / "run").metrics).dropna(subset="loss").set_index("step")
+    return pd.DataFrame({"behind": behind, "rate": log["learning rate"]}).dropna()
+
+
 def log_lines(folder):
     path = RunFolder(folder / "run").metrics
     return path.read_text().count("\n") if path.exists() else 0
@@ -174,10 +183,12 @@ def test_a_run_goes_on_with_other_numbers_of_processes(make_project, tmp_path, w
                 ).read_text()
     drawn = batches(tmp_path)
     expected = batches(whole).query("epoch < 2")
-    first = drawn.drop_duplicates(["epoch", "batch", "slot"]) if "slot" in drawn else drawn
-    numbers = first[["epoch", "batch"]].drop_duplicates()
-    assert len(numbers) == len(numbers.drop_duplicates())
     keys = ["epoch", "batch", "row"]
     pd.testing.assert_frame_equal(
         drawn[keys].sort_values(keys, ignore_index=True), expected[keys].sort_values(keys, ignore_index=True)
     )
+    # The learning rate follows the batches, not the steps of so many processes.
+    here, there = rates(tmp_path, n_epochs=2), rates(whole, n_epochs=4)
+    at_most = 3 * np.abs(np.diff(there["rate"])).max() * 4 / 2  # three steps of as many batches
+    assert np.abs(here["rate"] - np.interp(here["behind"], there["behind"], there["rate"])).max() < at_most
+    assert here["rate"].iloc[-1] < 0.05 * there["rate"].max()

@@ -248,11 +248,17 @@ class PairDataModule(LightningDataModule):
         assert self._sampler is not None
         return self._sampler
 
+    @property
+    def steps_of_epoch(self) -> int:
+        """Batches of an epoch for each process that trains."""
+        trainer: Any = self.trainer
+        return -(-self.n_batches // trainer.world_size)
+
     def steps_behind(self, state_dict: Mapping[str, Any]) -> int:
         """Return how many steps of its epoch a state has behind it, counted in steps of as many processes as now."""
         trainer: Any = self.trainer
         ahead = -(-(self.n_batches - state_dict["position"]) // trainer.world_size)
-        return -(-self.n_batches // trainer.world_size) - ahead
+        return self.steps_of_epoch - ahead
 
     def state_dict(self) -> dict[str, Any]:
         """Return epoch and position in its global sequence after the last batch that was trained on."""

@@ -63,21 +63,39 @@ class LastCheckpoint(Checkpoint):
 
 
 class CountSteps(Callback):
-    """Tell Lightning, which counts steps, how many of its own an epoch has behind it.
+    """Tell Lightning, which counts steps, how many of this number of processes the run has behind it.
 
-    Lightning ends an epoch after as many steps as its loader has batches, and counts those of all lives of the run. The
-    data module knows how many batches were trained on. Where the number of processes has changed, a step is another
-    number of batches, and only the latter is right.
+    Lightning ends an epoch after as many steps as its loader has batches, and a schedule of the learning rate ends
+    after as many as Lightning estimates for all epochs; both count the steps of all lives of the run. The data module
+    knows how many batches were trained on. Where the number of processes has changed, a step is another number of
+    batches, and only the latter is right.
     """
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Set the steps of the current epoch so that those which remain are those of the batches that remain."""
+        """Set the steps so that those which remain are those of the batches that remain."""
         running: Any = trainer
         data = running.datamodule
-        behind = data.steps_behind(checkpoint[type(data).__qualname__])
+        place = checkpoint[type(data).__qualname__]
+        behind = data.steps_behind(place)
         current = checkpoint["loops"]["fit_loop"][_BATCH_PROGRESS]["current"]
         shift = behind - current["processed"]
         current.update({name: current[name] + shift for name in _COUNTS})
+        if trainer.max_steps < 0:  # else a schedule is over so many steps, whatever they hold
+            steps_of_epoch = _updates(trainer, _limited(trainer, data.steps_of_epoch))
+            steps = place["epoch"] * steps_of_epoch + _updates(trainer, behind)
+            for schedule in checkpoint["lr_schedulers"]:
+                schedule["last_epoch"] = steps
+
+
+def _limited(trainer: Trainer, n_batches: int) -> int:
+    """Return how many of a loader's batches Lightning takes in an epoch."""
+    limit = trainer.limit_train_batches
+    return min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+
+
+def _updates(trainer: Trainer, n_batches: int) -> int:
+    """Return how many steps of the optimizer an epoch's first batches of a process are."""
+    return -(-n_batches // trainer.accumulate_grad_batches)
 
 
 def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
