@@ -211,7 +211,7 @@ def test_the_experiment_names_what_was_written(project):
 
 def test_the_configuration_is_one_of_the_program(project):
     cli = TrainingCLI("fit", ["--config", str(project / "config.yaml")], "")
-    data = cli.make_data()
+    _, _, data = cli.make_all(training=False)
     assert data.path == project / "anchors.parquet"
     assert data.experiments == load_experiments(project / "experiments.yaml")
 

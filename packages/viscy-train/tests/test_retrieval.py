@@ -1,10 +1,12 @@
 """Retrieval and probe: what can be read off embeddings, on embeddings of which it is known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from viscy_train.embeddings import probe_conditions
+from viscy_train.embeddings import probe_conditions, rows_to_embed
 from viscy_train.retrieval import find_again
 
 N_TRACKS, N_FRAMES = 40, 8
@@ -56,6 +58,33 @@ def test_cells_that_are_gone_are_not_sought(anchors):
     gone = anchors[(anchors["track_id"] > 30) | (anchors["t"] == 0)].reset_index(drop=True)
     found = find_again(of_nothing(gone), cell_by_cell(gone), gone)
     assert [one.trained for one in found] == [1.0, 1.0]
+
+
+def test_cells_are_sought_among_all_but_only_those_that_are_asked_for(anchors):
+    """Tracks 0 and 2 share a direction, so each is found in half of the cases, or never where the other is nearer."""
+    direction = anchors["track_id"].replace({2: 0}).to_numpy()
+    embeddings = np.eye(N_TRACKS, dtype=np.float32)[direction]
+    confused = anchors["track_id"].isin([0, 2]).to_numpy()
+    assert find_again(embeddings, embeddings, anchors, confused)[0].trained == 0.5
+    assert find_again(embeddings, embeddings, anchors, ~confused)[0].trained == 1.0
+    assert find_again(embeddings, embeddings, anchors, confused)[0].chance == pytest.approx(1 / 20)
+    assert find_again(embeddings, embeddings, anchors, np.zeros(len(anchors), dtype=bool)) == []
+
+
+def test_positions_that_were_kept_are_embedded_first_evenly_over_conditions():
+    """Four positions a condition, ten cells each, of which the third of either condition was kept."""
+    positions = pd.Categorical([f"{well}/1/{n}" for well in "AB" for n in range(4) for _ in range(10)])
+    cells = pd.DataFrame({"position": positions}).assign(
+        experiment="monday", condition=np.repeat(["uninfected", "infected"], 40)
+    )
+    table = SimpleNamespace(cells=cells, anchors=np.arange(1, 80))
+    kept = np.flatnonzero(positions.isin(["A/1/2", "B/1/2"]))
+    chosen = [cells["position"].iloc[rows_to_embed(table, kept, most)].unique().tolist() for most in (5, 20, 35, 1000)]
+    assert chosen[0] == chosen[1] == ["A/1/2", "B/1/2"]
+    assert len(chosen[2]) == 3
+    assert {"A/1/2", "B/1/2"} < set(chosen[2])
+    assert len(chosen[3]) == 8
+    assert rows_to_embed(table, kept, 1000).tolist() == list(range(1, 80))
 
 
 def test_without_two_times_there_is_nothing_to_find(anchors):

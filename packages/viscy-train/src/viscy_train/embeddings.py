@@ -61,7 +61,7 @@ class Learned:
     embeddings : numpy.ndarray
         Theirs after training, shape (n_cells, features).
     found : list of Retrieval
-        How often cells are found again by them.
+        How often cells are found again by them: those that were kept, if any, else all.
     probes : list of Probe
         How well the condition can be told from them.
     """
@@ -73,7 +73,13 @@ class Learned:
 
 
 def look_back(
-    untrained: Encoder, trained: Encoder, table: AnchorTable, seed: int, console: Console, at_most: int = 20_000
+    untrained: Encoder,
+    trained: Encoder,
+    table: AnchorTable,
+    kept: NDArray[np.int64],
+    seed: int,
+    console: Console,
+    at_most: int = 20_000,
 ) -> Learned:
     """Embed cells with an encoder as it began and as it is, and read off what it has learned.
 
@@ -83,6 +89,8 @@ def look_back(
         On one device.
     table : AnchorTable
         The cells.
+    kept : numpy.ndarray
+        Rows of those that were kept for validation, shape (n_kept,); may be none.
     seed : int
         Of the probes.
     console : rich.console.Console
@@ -95,24 +103,27 @@ def look_back(
     Learned
         Of the cells that were embedded.
     """
-    rows = rows_to_embed(table, at_most)
+    rows = rows_to_embed(table, kept, at_most)
     before, after = embed([untrained, trained], table, rows, console)
     cells = table.cells.iloc[rows].reset_index(drop=True)
+    new = np.isin(rows, kept)
     return Learned(
         rows=rows,
         embeddings=after,
-        found=find_again(before, after, cells),
+        found=find_again(before, after, cells, new if new.any() else None),
         probes=probe_conditions(before, after, cells, seed),
     )
 
 
-def rows_to_embed(table: AnchorTable, at_most: int) -> NDArray[np.int64]:
+def rows_to_embed(table: AnchorTable, kept: NDArray[np.int64], at_most: int) -> NDArray[np.int64]:
     """Choose anchors to be embedded for a report: those of whole positions, evenly over experiments and conditions.
 
     Parameters
     ----------
     table : AnchorTable
         The cells.
+    kept : numpy.ndarray
+        Rows of cells that were kept for validation: their positions come first.
     at_most : int
         How many; one position of each experiment and condition is taken whatever its size.
 
@@ -121,12 +132,12 @@ def rows_to_embed(table: AnchorTable, at_most: int) -> NDArray[np.int64]:
     numpy.ndarray
         Rows of the table, ascending.
     """
-    cells = table.cells.iloc[table.anchors]
-    sizes = cells.groupby(["experiment", "condition", "position"], observed=True, sort=False).size()
-    turn = sizes.groupby(level=["experiment", "condition"], observed=True, sort=False).cumcount()
+    cells = table.cells.iloc[table.anchors].assign(trained_on=~np.isin(table.anchors, kept))
+    sizes = cells.groupby(["experiment", "condition", "trained_on", "position"], observed=True).size()
+    turn = sizes.groupby(level=["experiment", "condition"], observed=True).cumcount()
     sizes = sizes.iloc[np.argsort(turn.to_numpy(), kind="stable")]
     fits = (sizes.cumsum() <= at_most) | (np.sort(turn.to_numpy()) == 0)
-    chosen = sizes.index[fits].droplevel("condition")
+    chosen = sizes.index[fits].droplevel(["condition", "trained_on"])
     return table.anchors[pd.MultiIndex.from_frame(cells[["experiment", "position"]]).isin(chosen)]
 
 

@@ -79,7 +79,7 @@ def report(
     console.print("Embedding anchors, writing the report", highlight=False)
     table = data.table
     device = next(trained.parameters()).device
-    learned = look_back(untrained.to(device), trained, table, data.seed, console)
+    learned = look_back(untrained.to(device), trained, table, data.validation_rows, data.seed, console)
     strips = choose_strips(table.cells, learned.rows)
     crops = CropReader(table).read(strips.rows.ravel())
     middle = crops[:, :, crops.shape[2] // 2]

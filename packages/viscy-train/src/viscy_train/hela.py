@@ -306,7 +306,7 @@ model:
   # A small network for laptops; any name of timm for others.
   encoder: {name: tiny, width: 16, features: 64, projection: 32}
   # Crops of one lineage attract each other, all others of the batch repel.
-  loss: {name: nt_xent, temperature: 0.2, positives: lineage}
+  loss: {name: supcon, temperature: 0.2, positives: lineage}
   optimizer: {learning_rate: 0.002, schedule: cosine}
 
 data:

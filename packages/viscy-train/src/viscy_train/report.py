@@ -85,7 +85,7 @@ class RunFacts:
     embeddings : numpy.ndarray
         Of them, shape (n_embedded, n_features).
     found : list of Retrieval
-        How often cells were found again by them.
+        How often cells were found again by them: those that were not trained on, if there are any, else all.
     probes : list of Probe
         How well the condition can be told from them.
     """
@@ -104,6 +104,11 @@ class RunFacts:
     embeddings: NDArray[np.float32]
     found: list[Retrieval]
     probes: list[Probe]
+
+    @property
+    def sought_is_new(self) -> bool:
+        """Whether cells that were found again were not trained on."""
+        return not np.isin(self.embedded, self.trained_on).all()
 
 
 def choose_strips(cells: pd.DataFrame, rows: NDArray[np.int64]) -> Strips:
@@ -162,7 +167,7 @@ def write_report(folder: RunFolder, facts: RunFacts) -> None:
     draws = drawn * slots / planned["anchors"]
     sections = [
         _facts(anchors, n_batches, facts),
-        list_html(said_in_short(made, log, facts.found, facts.probes), "short", "In short"),
+        list_html(said_in_short(made, log, facts.found, facts.probes, facts.sought_is_new), "short", "In short"),
     ]
     if notes := look_at(made, log, lives, facts.found, draws):
         sections.append(list_html(notes, "look", "To look at"))
@@ -177,7 +182,7 @@ def write_report(folder: RunFolder, facts: RunFacts) -> None:
         composition_table(planned, drawn, {"draws of an anchor an epoch": [f"{count:.1f}" for count in draws]}),
         *_loss_sections(log, lives),
         _embeddings_section(facts),
-        _retrieval_section(facts.found),
+        _retrieval_section(facts.found, facts.sought_is_new),
         _probe_section(facts.probes),
         _files_section(folder),
     ]
@@ -276,7 +281,7 @@ def _embeddings_section(facts: RunFacts) -> str:
     return "<h2>What the encoder learned</h2>" + picture_html(figure, text)
 
 
-def _retrieval_section(found: list[Retrieval]) -> str:
+def _retrieval_section(found: list[Retrieval], sought_is_new: bool) -> str:
     if not found:
         return "<p>No cell is there at two times: whether cells are found again is not measured.</p>"
     rows = [
@@ -284,7 +289,8 @@ def _retrieval_section(found: list[Retrieval]) -> str:
     ]
     text = (
         "<p>How often the cell that is nearest to a cell, among all of its experiment some time later, is that cell "
-        "itself. This is what the encoder is trained for.</p>"
+        f"itself. This is what the encoder is trained for{', here on cells that it was not trained on' * sought_is_new}"
+        ".</p>"
     )
     return text + table_html(["later by", "guessing", "before training", "after training"], rows)
 

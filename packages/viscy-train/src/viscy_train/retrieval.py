@@ -38,8 +38,13 @@ class Retrieval:
     trained: float
 
 
-def find_again(untrained: NDArray[np.float32], trained: NDArray[np.float32], anchors: pd.DataFrame) -> list[Retrieval]:
-    """Seek every cell among all cells of its experiment one frame later, and four.
+def find_again(
+    untrained: NDArray[np.float32],
+    trained: NDArray[np.float32],
+    anchors: pd.DataFrame,
+    sought: NDArray[np.bool_] | None = None,
+) -> list[Retrieval]:
+    """Seek cells among all cells of their experiment one frame later, and four.
 
     Parameters
     ----------
@@ -47,6 +52,8 @@ def find_again(untrained: NDArray[np.float32], trained: NDArray[np.float32], anc
         Embeddings, shape (n_anchors, features); compared by their angle.
     anchors : pandas.DataFrame
         The anchor table.
+    sought : numpy.ndarray, optional
+        Which of the cells are sought, shape (n_anchors,); all by default.
 
     Returns
     -------
@@ -54,8 +61,10 @@ def find_again(untrained: NDArray[np.float32], trained: NDArray[np.float32], anc
         One for each distance in time, without those at which no cell is there any more.
     """
     found = []
+    if sought is None:
+        sought = np.ones(len(anchors), dtype=bool)
     for frames in _GAPS:
-        searches = _searches(anchors, frames)
+        searches = _searches(anchors, frames, sought)
         if not searches:
             continue
         hours = anchors["hours_post_infection"].to_numpy()
@@ -79,14 +88,14 @@ Search = tuple["NDArray[np.int64]", "NDArray[np.int64]", "NDArray[np.int64]"]
 """Rows of the cells that are sought, rows they are sought among, and which of the latter each of the former is."""
 
 
-def _searches(anchors: pd.DataFrame, frames: int) -> list[Search]:
+def _searches(anchors: pd.DataFrame, frames: int, sought: NDArray[np.bool_]) -> list[Search]:
     cell = anchors.groupby(_CELL, observed=True).ngroup().to_numpy()
     searches = []
     for _, rows in anchors.groupby("experiment", observed=True).indices.items():
         times = anchors["t"].to_numpy()[rows]
         for time in np.unique(times):
             now, later = rows[times == time], rows[times == time + frames]
-            stays = np.isin(cell[now], cell[later])
+            stays = sought[now] & np.isin(cell[now], cell[later])
             if stays.any():
                 now, later = now[stays], later[np.argsort(cell[later])]
                 searches.append((now, later, np.searchsorted(cell[later], cell[now])))

@@ -21,7 +21,9 @@ _OFTEN = 5.0
 _CHANGE = 0.05
 
 
-def said_in_short(made: list[Promise], log: pd.DataFrame, found: list[Retrieval], probes: list[Probe]) -> list[str]:
+def said_in_short(
+    made: list[Promise], log: pd.DataFrame, found: list[Retrieval], probes: list[Probe], sought_is_new: bool
+) -> list[str]:
     """Return whether batches held what was asked, and what the encoder learned.
 
     Parameters
@@ -34,6 +36,8 @@ def said_in_short(made: list[Promise], log: pd.DataFrame, found: list[Retrieval]
         How often cells were found again.
     probes : list of Probe
         How well the condition can be told.
+    sought_is_new : bool
+        Whether the cells that were found again were not trained on.
 
     Returns
     -------
@@ -49,9 +53,9 @@ def said_in_short(made: list[Promise], log: pd.DataFrame, found: list[Retrieval]
         went = "fell" if last < first else "went"
         said.append(f"The loss {went} from {first:.2f} to {last:.2f}{held_out}.")
     if found:
-        one = found[0]
+        one, new = found[0], " that was not trained on" * sought_is_new
         said.append(
-            f"By its embedding a cell is found again {one.hours:.1f} hours later, among all of its experiment, in "
+            f"By its embedding a cell{new} is found again {one.hours:.1f} hours later, among all of its experiment, in "
             f"{one.trained:.0%} of the cases: {one.untrained:.0%} before training, {one.chance:.0%} by guessing."
         )
     if probes:
