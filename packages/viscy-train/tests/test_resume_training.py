@@ -23,6 +23,7 @@ CHANGES = {
     "data.sampler.batch_size": 8,
     "checkpoint.every_n_steps": 2,
     "model.optimizer.schedule": "cosine",
+    "model.optimizer.warmup_fraction": 0.0,
 }
 
 _DEADLINE = 120.0
@@ -187,8 +188,8 @@ def test_a_run_goes_on_with_other_numbers_of_processes(make_project, tmp_path, w
     pd.testing.assert_frame_equal(
         drawn[keys].sort_values(keys, ignore_index=True), expected[keys].sort_values(keys, ignore_index=True)
     )
-    # The learning rate follows the batches, not the steps of so many processes.
-    here, there = rates(tmp_path, n_epochs=2), rates(whole, n_epochs=4)
-    at_most = 3 * np.abs(np.diff(there["rate"])).max() * 4 / 2  # three steps of as many batches
-    assert np.abs(here["rate"] - np.interp(here["behind"], there["behind"], there["rate"])).max() < at_most
-    assert here["rate"].iloc[-1] < 0.05 * there["rate"].max()
+    # The learning rate follows the batches, not the steps of so many processes, to within a step.
+    here, there = rates(tmp_path, n_epochs=2).iloc[1:], rates(whole, n_epochs=4)
+    asked = np.interp(here["behind"], there["behind"], there["rate"])
+    assert np.abs(here["rate"] - asked).max() < 0.04 * there["rate"].max()
+    assert here["rate"].iloc[-1] < 0.01 * there["rate"].max()
