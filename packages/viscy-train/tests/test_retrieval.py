@@ -16,10 +16,12 @@ N_TRACKS, N_FRAMES = 40, 8
 def anchors():
     rows = [(track, t) for track in range(N_TRACKS) for t in range(N_FRAMES)]
     table = pd.DataFrame(rows, columns=["track_id", "t"])
+    infected = table["track_id"] % 4 >= 2
     return table.assign(
+        lineage_id=table["track_id"],
         experiment=np.where(table["track_id"] % 2 == 0, "monday", "tuesday"),
-        position="A/1/0",
-        condition=np.where(table["track_id"] % 4 < 2, "uninfected", "infected"),
+        position=np.where(infected, "B/1/", "A/1/") + (table["track_id"] // 4 % 3).astype(str).astype(object),
+        condition=np.where(infected, "infected", "uninfected"),
         hours_post_infection=3.0 + table["t"] * 0.5,
     )
 
@@ -92,22 +94,35 @@ def test_without_two_times_there_is_nothing_to_find(anchors):
     assert find_again(of_nothing(once), cell_by_cell(once), once) == []
 
 
-def test_a_condition_that_embeddings_hold_is_named_on_unseen_tracks(anchors):
+def test_a_condition_that_embeddings_hold_is_named_in_unseen_positions(anchors):
     told = of_nothing(anchors)
     told[:, 0] += 20 * (anchors["condition"] == "infected")
     early, late = probe_conditions(of_nothing(anchors), told, anchors, seed=0)
     assert (early.from_hours, late.to_hours) == (3.0, 6.5)
+    assert early.unseen == late.unseen == "position"
     assert early.chance == late.chance == 0.5
     assert early.trained == late.trained == 1.0
     assert max(early.untrained, late.untrained) < 0.8
 
 
-def test_a_track_that_is_its_own_giveaway_does_not_help_to_name_its_condition(anchors):
-    """Splits are by track: what tells one cell from another says nothing of a cell that was not seen."""
-    early, _ = probe_conditions(cell_by_cell(anchors), cell_by_cell(anchors), anchors, seed=0)
+def test_what_a_position_looks_like_does_not_help_to_name_its_condition(anchors):
+    """Light and focus tell one position from another; of a position that was not seen they say nothing."""
+    number = anchors.groupby(["experiment", "position"]).ngroup()
+    embeddings = np.eye(number.max() + 1, dtype=np.float32)[number]
+    early, _ = probe_conditions(embeddings, embeddings, anchors, seed=0)
     assert early.trained < 0.8
 
 
-def test_too_few_tracks_are_not_probed(anchors):
-    few = anchors[anchors["track_id"] < 8].reset_index(drop=True)
+def test_a_lineage_that_is_its_own_giveaway_does_not_help_to_name_its_condition(anchors):
+    """With one position a condition, splits are by lineage: of one that was not seen the others say nothing."""
+    alone = anchors[anchors["experiment"] == "monday"].assign(position="A/1/0")
+    kin = alone.assign(lineage_id=alone["track_id"] // 8 * 8 + alone["track_id"] % 4).reset_index(drop=True)
+    embeddings = np.eye(N_TRACKS, dtype=np.float32)[kin["lineage_id"]]
+    early, _ = probe_conditions(embeddings, embeddings, kin, seed=0)
+    assert early.unseen == "lineage"
+    assert early.trained < 0.8
+
+
+def test_too_few_lineages_are_not_probed(anchors):
+    few = anchors[anchors["track_id"] < 8].assign(position="A/1/0", experiment="monday").reset_index(drop=True)
     assert probe_conditions(of_nothing(few), of_nothing(few), few, seed=0) == []

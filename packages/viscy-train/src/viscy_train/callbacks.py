@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from viscy_train.batch_record import HEADER, file_of_rank, files_of_ranks, line_of_batch
 from viscy_train.composition import coded
 from viscy_train.step_file import cut, header_of, rewrite
+from viscy_train.terminal import on_each_of
 from viscy_train.waiting import is_logged, waiting_time_of
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class LossProgress(Callback):
         parts = [f"mean loss {float(self._sum) / max(self._steps, 1):.3f}"]
         if self._validated and "val/loss" in trainer.callback_metrics:
             parts.append(f"validation loss {float(trainer.callback_metrics['val/loss']):.3f}")
-        parts.append(f"{self._steps} steps on each of {trainer.world_size} processes")
+        parts.append(f"{self._steps} steps{on_each_of(trainer.world_size)}")
         if (waiting := waiting_time_of(trainer)) is not None:
             parts.append(f"waiting {waiting.share_of_epoch:.0%}")
         if trainer.is_global_zero:

@@ -25,7 +25,8 @@ _PIXELS = {"type": str, "default": "sample", "choices": ["sample", "all"], "help
 
 def index(options: list[str], description: str) -> int:
     """Build the anchor table that a configuration names."""
-    from viscy_train.index import build_index, describe
+    from viscy_train.index import build_index
+    from viscy_train.index_view import describe
 
     cli = TrainingCLI("index", options, description, {"pixels": _PIXELS})
     data, console = cli.make_data(), Console()

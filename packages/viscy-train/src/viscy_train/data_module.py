@@ -19,10 +19,10 @@ from viscy_train.composition import make_sampler
 from viscy_train.config import FilePath, PositiveConfig, SamplerConfig, SplitConfig
 from viscy_train.errors import UserError
 from viscy_train.experiments import load_experiments
-from viscy_train.index import check_table
 from viscy_train.lineages import Lineages
 from viscy_train.pairs import Batch, CropDataset, NumberedBatches, PairDataset, as_loaded
 from viscy_train.split import split_anchors
+from viscy_train.table_checks import check_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from viscy_train.encoder import Encoder
 
 _CROPS_AT_ONCE = 256
+# At most.
 _FOLDS = 5
 
 
@@ -37,14 +38,17 @@ class Probe:
     ----------
     from_hours, to_hours : float
         The span, both ends included.
+    unseen : str
+        What the classifier has not seen any cell of where it is asked: ``position``, or ``lineage``.
     chance : float
         Balanced accuracy of a guess.
     untrained, trained : float
-        Balanced accuracy on tracks that the classifier has not seen, before and after training.
+        Balanced accuracy, before and after training.
     """
 
     from_hours: float
     to_hours: float
+    unseen: str
     chance: float
     untrained: float
     trained: float
@@ -191,30 +195,51 @@ def probe_conditions(
     Returns
     -------
     list of Probe
-        Early and late; without those spans in which some condition has too few tracks.
+        Early and late; without those spans in which some condition has too few lineages.
+
+    Notes
+    -----
+    Cells of one position look alike for reasons of their own, such as light and focus. Where each condition has two
+    positions or more, the cells of a position are therefore told by a classifier that was fitted to others.
     """
     hours = anchors["hours_post_infection"].to_numpy()
     first, second = hours.min() + np.ptp(hours) / 3, hours.max() - np.ptp(hours) / 3
     probes = []
     for low, high in ((hours.min(), first), (second, hours.max())):
         span = (hours >= low) & (hours <= high)
-        tracks = anchors[span].groupby(["experiment", "position", "track_id"], observed=True).ngroup().to_numpy()
-        condition = anchors["condition"].to_numpy()[span]
-        if _enough(condition, tracks):
-            scores = [_accuracy(found[span], condition, tracks, seed) for found in (untrained, trained)]
+        condition = anchors["condition"].astype(str).to_numpy()[span]
+        unseen, groups, n_folds = _groups(anchors[span], condition)
+        if n_folds:
+            scores = [_accuracy(found[span], condition, groups, n_folds, seed) for found in (untrained, trained)]
             chance = 1 / len(np.unique(condition))
-            probes.append(Probe(from_hours=low, to_hours=high, chance=chance, untrained=scores[0], trained=scores[1]))
+            probes.append(
+                Probe(
+                    from_hours=low,
+                    to_hours=high,
+                    unseen=unseen,
+                    chance=chance,
+                    untrained=scores[0],
+                    trained=scores[1],
+                )
+            )
     return probes
 
 
-def _enough(condition: NDArray, tracks: NDArray[np.int64]) -> bool:
-    """Whether there are two conditions, and each has a track for every fold."""
-    names = np.unique(condition)
-    return len(names) > 1 and all(len(np.unique(tracks[condition == name])) >= _FOLDS for name in names)
+def _groups(anchors: pd.DataFrame, condition: NDArray) -> tuple[str, NDArray[np.int64], int]:
+    """Return what cells are split by, its number for each cell, and into how many folds; 0 where there are too few."""
+    for unseen, columns, fewest in (("position", ["experiment", "position"], 2), ("lineage", ["lineage_id"], _FOLDS)):
+        groups = anchors.groupby(columns, observed=True).ngroup().to_numpy()
+        names = np.unique(condition)
+        n_folds = min(_FOLDS, *(len(np.unique(groups[condition == name])) for name in names))
+        if len(names) > 1 and n_folds >= fewest:
+            return unseen, groups, n_folds
+    return "", np.empty(0, dtype=np.int64), 0
 
 
-def _accuracy(found: NDArray[np.float32], condition: NDArray, tracks: NDArray[np.int64], seed: int) -> float:
+def _accuracy(
+    found: NDArray[np.float32], condition: NDArray, groups: NDArray[np.int64], n_folds: int, seed: int
+) -> float:
     classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
-    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
-    told = cross_val_predict(classifier, found, condition, groups=tracks, cv=folds)
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    told = cross_val_predict(classifier, found, condition, groups=groups, cv=folds)
     return float(balanced_accuracy_score(condition, told))

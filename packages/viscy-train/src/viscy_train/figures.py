@@ -170,7 +170,7 @@ def draw_loss(loss: pd.DataFrame, validation: pd.DataFrame, went_on: Sequence[in
         for number, step in enumerate(went_on):
             name = None if number else "the run went on"
             axes.axvline(step + 0.5, color="#E69F00", linewidth=1.4, linestyle=(0, (3, 2)), label=name)
-        axes.set(xlabel="step of each process", ylabel="NT-Xent loss")
+        axes.set(xlabel="step of each process", ylabel="contrastive loss")
         axes.legend(ncols=5, loc="lower right", bbox_to_anchor=(1, 1))
     return figure
 

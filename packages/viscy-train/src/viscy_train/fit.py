@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
 from viscy_train.composition import make_sampler, planned_composition
 from viscy_train.crops import CropReader
 from viscy_train.embeddings import look_back
 from viscy_train.errors import UserError
 from viscy_train.folder import require_new
-from viscy_train.index import check_plates
 from viscy_train.lives import read_lives
 from viscy_train.report import RunFacts, choose_strips, write_report
+from viscy_train.table_checks import check_plates
+from viscy_train.terminal import make_table
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -184,14 +184,13 @@ def show_plan(data: PairDataModule, world_size: int, console: Console) -> None:
         warnings.simplefilter("always")
         make_sampler(anchors, data.options, data.seed, 0, world_size)
     console.print(
-        f"{len(anchors):,} anchors, {data.n_batches:,} batches of {data.options.batch_size} in an epoch on "
-        f"{world_size} process{'es' if world_size > 1 else ''}, {len(data.validation_rows):,} anchors kept for "
+        f"{len(anchors):,} anchors, {data.n_batches:,} batches of {data.options.batch_size} in an epoch"
+        f"{f' on {world_size} processes' if world_size > 1 else ''}, {len(data.validation_rows):,} anchors kept for "
         "validation; what the batches are to hold:",
         highlight=False,
+        soft_wrap=True,
     )
-    table = Table("experiment", "condition")
-    for heading in ("anchors", "of the table", "asked for"):
-        table.add_column(heading, justify="right")
+    table = make_table(["experiment", "condition"], ["anchors", "of the table", "asked for"])
     planned = planned_composition(anchors, data.options)
     for (experiment, condition), row in zip(planned.index, planned.to_dict("records"), strict=True):
         table.add_row(experiment, condition, f"{row['anchors']:.0f}", f"{row['of_table']:.1%}", f"{row['asked']:.1%}")

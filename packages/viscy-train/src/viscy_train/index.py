@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 from rich.progress import track
-from rich.table import Table
-from rich.text import Text
 
 from viscy_train.anchor_table import COLUMNS, AnchorTable
 from viscy_train.brightness import Brightness
 from viscy_train.crops import middle_slices
 from viscy_train.errors import UserError
 from viscy_train.lineages import Lineages, lineage_ids
-from viscy_train.plates import channel_indices, image_of, open_plate, positions_of_well
+from viscy_train.plates import channel_indices, image_for_crops, open_plate, positions_of_well
 from viscy_train.problems import Problems
 from viscy_train.spoilt import REASONS, WHOLE, Crops, find_spoilt
-from viscy_train.tracks import Tracks
+from viscy_train.tracks import REACH, Tracks
 
 if TYPE_CHECKING:
-    from iohub.ngff import Plate
     from rich.console import Console
 
     from viscy_train.config import PositiveConfig
@@ -30,9 +27,6 @@ if TYPE_CHECKING:
 
 # Frames read for the brightness of an experiment, but at least one of each position.
 _FRAMES_FOR_BRIGHTNESS = 64
-# A tracker may put a cell's centre up to half a pixel beyond that of the outermost pixel.
-_REACH = 0.5
-_REBUILD = "build it anew with `viscy-train index --config FILE`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,117 +101,6 @@ def build_index(
     )
 
 
-def check_table(
-    table: AnchorTable, experiments: list[Experiment], positive: PositiveConfig, crop: int, z_slices: int
-) -> None:
-    """Refuse a table that was built from something else.
-
-    Parameters
-    ----------
-    table : AnchorTable
-        As it was saved.
-    experiments, positive, crop, z_slices
-        As they are now. Where plates and tracks are may have changed.
-
-    Raises
-    ------
-    UserError
-        If they differ; the message says in what.
-    """
-    for name, before, now in (
-        ("data.crop", table.crop, crop),
-        ("data.z_slices", table.z_slices, z_slices),
-        ("data.positive.min_frames", table.positive.min_frames, positive.min_frames),
-        ("data.positive.max_frames", table.positive.max_frames, positive.max_frames),
-        ("the names of the experiments", [one.name for one in table.experiments], [one.name for one in experiments]),
-    ):
-        if before != now:
-            raise UserError(
-                f"the anchor table was built with other settings: {name} was {before}, is {now}; {_REBUILD}"
-            )
-    for before, now in zip(table.experiments, experiments, strict=True):
-        for name in ("channels", "conditions", "minutes_per_frame", "hour_of_infection"):
-            if getattr(before, name) != getattr(now, name):
-                raise UserError(
-                    f"the anchor table was built with other experiments: {name} of {now.name!r} was "
-                    f"{getattr(before, name)}, is {getattr(now, name)}; {_REBUILD}"
-                )
-
-
-def check_plates(table: AnchorTable) -> None:
-    """Check that everything which a table names can be opened and is as large as it must be, without reading pixels.
-
-    Parameters
-    ----------
-    table : AnchorTable
-        The cells.
-
-    Raises
-    ------
-    ProjectError
-        If anything does not fit: all of it, a line for each.
-    """
-    problems = Problems()
-    settings = _Settings(crop=table.crop, z_slices=table.z_slices, pixels="sample")
-    furthest = table.cells.groupby(["experiment", "position"], observed=True, sort=False)[["t", "y", "x"]].max()
-    for experiment in table.experiments:
-        subject = f"experiment {experiment.name!r}"
-        with problems.collected(subject), open_plate(experiment.plate) as plate:
-            with problems.collected(subject):
-                channel_indices(plate, experiment.channels, experiment.plate)
-            there = furthest.index.get_level_values(0) == experiment.name
-            for (_, position), (t, y, x) in furthest[there].iterrows():
-                with problems.collected(subject, str(position)):
-                    image = _image(plate, str(position), experiment, settings)
-                    n_frames, _, _, height, width = image.shape
-                    if t >= n_frames or y > height - 1 + _REACH or x > width - 1 + _REACH:
-                        raise UserError(
-                            f"position {position} of plate {experiment.plate} has {n_frames} frames of {height} x "
-                            f"{width} pixels, and the anchor table has cells beyond them; {_REBUILD}"
-                        )
-    problems.raise_any()
-
-
-def describe(table: AnchorTable, console: Console) -> None:
-    """Show what a table holds, and what was left out of it.
-
-    Parameters
-    ----------
-    table : AnchorTable
-        The cells.
-    console : rich.console.Console
-        Where to.
-    """
-    shown = Table("experiment", "condition")
-    for heading in ("positions", "tracks", "lineages", "divisions", "cells", "anchors", "hours"):
-        shown.add_column(heading, justify="right")
-    parts: Any = table.cells.groupby(["experiment", "condition"], observed=True, sort=False)
-    for (experiment, condition), cells in parts:
-        tracks = cells.drop_duplicates(["position", "track_id"])
-        daughters = (
-            tracks[tracks["parent_track_id"] >= 0].groupby(["position", "parent_track_id"], observed=True).size()
-        )
-        hours = cells["hours_post_infection"]
-        counts = [
-            cells["position"].nunique(),
-            len(tracks),
-            cells["lineage_id"].nunique(),
-            int((daughters > 1).sum()),
-            len(cells),
-            int(cells["has_positive"].sum()),
-        ]
-        span = f"{hours.min():.4g} to {hours.max():.4g}"
-        shown.add_row(Text(str(experiment)), Text(str(condition)), *(f"{count:,}" for count in counts), span)
-    console.print(shown)
-    if not table.dropped:
-        return
-    lost = Table("experiment", "no anchors")
-    lost.add_column("cells", justify="right")
-    for one in table.dropped:
-        lost.add_row(Text(one["experiment"]), one["reason"], f"{one['cells']:,}")
-    console.print(lost)
-
-
 def _cells_of_experiment(
     experiment: Experiment, settings: _Settings, light: Brightness, problems: Problems, console: Console | None
 ) -> list[pd.DataFrame]:
@@ -241,7 +124,7 @@ def _cells_of_experiment(
         bar = track(wells.items(), f"  {experiment.name}", console=console, transient=True, disable=quiet)
         for position, well in bar:
             with problems.collected(subject, position):
-                image = _image(plate, position, experiment, settings)
+                image = image_for_crops(plate, position, experiment.plate, settings.crop, settings.z_slices)
                 if tracks is None:
                     continue
                 cells = _cells(tracks, well, position, experiment)
@@ -253,22 +136,6 @@ def _cells_of_experiment(
                     )
                     parts.append(cells)
     return parts
-
-
-def _image(plate: Plate, position: str, experiment: Experiment, settings: _Settings) -> Any:
-    """Return the image of a position; one that crops cannot be cut from is refused."""
-    image = image_of(plate, position, experiment.plate)
-    where = f"position {position} of plate {experiment.plate}"
-    if np.dtype(image.dtype).kind not in "uif":
-        raise UserError(f"pixels must be integers or floats, {where} has {image.dtype}")
-    _, _, n_slices, height, width = image.shape
-    if settings.crop > min(height, width):
-        raise UserError(
-            f"data.crop must fit into the images, {where} has {height} x {width} pixels, got {settings.crop}"
-        )
-    if settings.z_slices > n_slices:
-        raise UserError(f"data.z_slices must fit into the stack, {where} has {n_slices}, got {settings.z_slices}")
-    return image
 
 
 def _cells(tracks: Tracks, well: str, position: str, experiment: Experiment) -> pd.DataFrame:
@@ -284,7 +151,7 @@ def _cells(tracks: Tracks, well: str, position: str, experiment: Experiment) -> 
 
 def _check_inside(cells: pd.DataFrame, shape: tuple[int, ...], position: str, experiment: Experiment) -> None:
     n_frames, _, _, height, width = shape
-    for column, size, reach in (("t", n_frames, 0.0), ("y", height, _REACH), ("x", width, _REACH)):
+    for column, size, reach in (("t", n_frames, 0.0), ("y", height, REACH), ("x", width, REACH)):
         outside = cells[(cells[column] < -reach) | (cells[column] > size - 1 + reach)]
         if len(outside):
             first = outside.iloc[0]

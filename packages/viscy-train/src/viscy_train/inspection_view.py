@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.markup import escape
-from rich.table import Table
 
 from viscy_train import figures
 from viscy_train.composition import coded
 from viscy_train.sections import batches_picture, composition_picture, composition_table, promise_table
 from viscy_train.template import facts_html, list_html, page_html, picture_html
+from viscy_train.terminal import make_table, on_each_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
     from rich.console import Console
+    from rich.table import Table
 
     from viscy_train.inspection import Inspection
 
@@ -37,7 +38,7 @@ def show(inspection: Inspection, console: Console) -> None:
     size = inspection.options.batch_size
     console.print(
         f"{len(inspection.anchors):,} anchors, {inspection.batches_of_epoch:,} batches of {size} in an epoch: "
-        f"{inspection.steps:,} steps on each of {inspection.world_size} processes",
+        f"{inspection.steps:,} steps{on_each_of(inspection.world_size)}",
         highlight=False,
     )
     console.print(f"Of {inspection.looked_at:,} batches, share of a batch:", highlight=False)
@@ -69,7 +70,7 @@ def write_inspection(path: Path, inspection: Inspection) -> None:
     facts = [
         (f"{len(anchors):,}", f"anchors of {anchors['experiment'].nunique()} experiments"),
         (f"{inspection.batches_of_epoch:,}", f"batches of {size} in an epoch"),
-        (f"{inspection.steps:,}", f"steps an epoch on each of {inspection.world_size} processes"),
+        (f"{inspection.steps:,}", f"steps an epoch{on_each_of(inspection.world_size)}"),
         (_duration(inspection.seconds_of_batch), "to compose a batch, on average"),
     ]
     never = ["not known" if np.isnan(count) else f"{count:,.0f}" for count in cells["never"]]
@@ -115,7 +116,7 @@ def _measured(inspection: Inspection) -> list[str]:
 
 
 def _table_of_promises(inspection: Inspection) -> Table:
-    table = Table("", "asked for", "drawn", "least to most", "every batch as asked")
+    table = make_table(["share of"], ["asked for", "drawn", "least to most", "all as asked"])
     for promise in inspection.promises:
         table.add_row(
             escape(promise.what),
@@ -128,9 +129,10 @@ def _table_of_promises(inspection: Inspection) -> Table:
 
 
 def _table_of_cells(inspection: Inspection) -> Table:
-    table = Table("experiment", "condition")
-    for heading in ("anchors", "of the table", "asked for", "drawn", "draws of an anchor", "at most", "never drawn"):
-        table.add_column(heading, justify="right")
+    table = make_table(
+        ["experiment", "condition"],
+        ["anchors", "of the table", "asked for", "drawn", "draws of an anchor", "at most", "never drawn"],
+    )
     for (experiment, condition), row in zip(
         inspection.cells.index[:_ROWS_AT_MOST], inspection.cells.to_dict("records"), strict=False
     ):

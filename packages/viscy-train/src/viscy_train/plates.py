@@ -143,6 +143,40 @@ def image_of(plate: Plate, position: str, path: Path) -> Any:
     return image
 
 
+def image_for_crops(plate: Plate, position: str, path: Path, crop: int, z_slices: int) -> Any:
+    """Return the images of a position, after a look at whether crops can be cut from them.
+
+    Parameters
+    ----------
+    plate, position, path
+        As for `image_of`.
+    crop : int
+        Side of a crop, in pixels.
+    z_slices : int
+        Slices of a crop.
+
+    Returns
+    -------
+    iohub.ngff.nodes.ImageArray
+        Shape (n_frames, n_channels, n_slices, height, width).
+
+    Raises
+    ------
+    UserError
+        As for `image_of`, or if the pixels are no numbers, or there are fewer than a crop has.
+    """
+    image = image_of(plate, position, path)
+    where = f"position {position} of plate {path}"
+    if np.dtype(image.dtype).kind not in "uif":
+        raise UserError(f"pixels must be integers or floats, {where} has {image.dtype}")
+    _, _, n_slices, height, width = image.shape
+    if crop > min(height, width):
+        raise UserError(f"data.crop must fit into the images, {where} has {height} x {width} pixels, got {crop}")
+    if z_slices > n_slices:
+        raise UserError(f"data.z_slices must fit into the stack, {where} has {n_slices}, got {z_slices}")
+    return image
+
+
 def channel_indices(plate: Plate, channels: list[str], path: Path) -> list[int]:
     """Return the places of channels in a plate's images.
 

@@ -308,8 +308,8 @@ def _probe_section(probes: list[Probe]) -> str:
         for probe in probes
     ]
     text = (
-        "<p>How often a linear classifier names a cell's condition from its embedding, on cells it has not seen "
-        "(balanced accuracy; cells are split by track).</p>"
+        "<p>How often a linear classifier names a cell's condition from its embedding (balanced accuracy), where it "
+        f"was fitted to cells of other {probes[0].unseen}s.</p>"
     )
     return text + table_html(["hours post infection", "guessing", "before training", "after training"], rows)
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+# Pixels. A tracker may put a cell's centre up to half a pixel beyond that of the outermost pixel.
+REACH = 0.5
 COLUMNS = ["track_id", "t", "y", "x", "id", "parent_track_id", "parent_id"]
 _REQUIRED = ["track_id", "t", "y", "x"]
 _READ = [*_REQUIRED, "parent_track_id"]
