@@ -131,7 +131,7 @@ def _table_of_promises(inspection: Inspection) -> Table:
 def _table_of_cells(inspection: Inspection) -> Table:
     table = make_table(
         ["experiment", "condition"],
-        ["anchors", "of the table", "asked for", "drawn", "draws of an anchor", "at most", "never drawn"],
+        ["anchors", "of table", "asked", "drawn", "draws each", "at most", "never"],
     )
     for (experiment, condition), row in zip(
         inspection.cells.index[:_ROWS_AT_MOST], inspection.cells.to_dict("records"), strict=False
