@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -87,6 +89,20 @@ def wait_for(holds, ranks):
         time.sleep(0.005)
 
 
+def descendants_of(pid):
+    """Return the processes that a process has started, and those that they have."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    found = [int(child) for child, parent in map(str.split, listed.splitlines()) if int(parent) == pid]
+    return found + [grandchild for child in found for grandchild in descendants_of(child)]
+
+
+def is_running(pid):
+    """Return whether a process runs; one that has ended and was not waited for does not."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 def kill(ranks, number=signal.SIGKILL):
     """Send all of them a signal."""
     for process in ranks:
@@ -146,6 +162,21 @@ def test_a_run_killed_at_random_moments_has_the_losses_of_one_that_was_not(make_
             n_killed += 1
     pd.testing.assert_series_equal(losses(tmp_path), losses(whole), check_exact=True)
     pd.testing.assert_frame_equal(batches(tmp_path), batches(whole))
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
+def test_a_killed_run_leaves_no_worker_behind(make_project, tmp_path, start_method):
+    make_project(tmp_path, **CHANGES | {"data.num_workers": 2, "data.start_method": start_method})
+    with life(tmp_path, FIT) as ranks:
+        wait_for(lambda: log_lines(tmp_path) > 2, ranks)
+        workers = descendants_of(ranks[0].pid)
+        kill(ranks)
+        end(ranks)
+    assert len(workers) >= 2
+    deadline = time.monotonic() + 30
+    while left := [pid for pid in workers if is_running(pid)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])

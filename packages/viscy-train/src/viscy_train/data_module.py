@@ -23,6 +23,7 @@ from viscy_train.lineages import Lineages
 from viscy_train.pairs import Batch, CropDataset, NumberedBatches, PairDataset, as_loaded
 from viscy_train.split import split_anchors
 from viscy_train.table_checks import check_table
+from viscy_train.workers import end_with_trainer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -288,6 +289,7 @@ class PairDataModule(LightningDataModule):
             collate_fn=loaded,
             num_workers=self._workers,
             multiprocessing_context=self._start_method if self._workers else None,
+            worker_init_fn=end_with_trainer,
             persistent_workers=self._workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
