@@ -14,9 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from viscy_train.cli import EXIT_STOPPED
 from viscy_train.folder import RunFolder
+from viscy_train.training_cli import TrainingCLI
 
 pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[1] / "examples" / "slurm.sh"
@@ -144,6 +146,16 @@ def test_a_job_at_its_time_limit_is_requeued_and_goes_on(make_project, tmp_path)
     assert set(sizes) == {CHANGES["data.sampler.batch_size"]}
     assert slots["step"].nunique() == CHANGES["trainer.max_epochs"] * -(-n_batches // 2)
     assert RunFolder(tmp_path / "run").report.exists()
+
+
+def test_lightning_leaves_the_queue_to_the_script(make_project, tmp_path, monkeypatch):
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    cli = TrainingCLI("fit", ["--config", str(make_project(tmp_path))], "")
+    trainer, _, _ = cli.make_all()
+    environment = trainer._accelerator_connector.cluster_environment
+    assert isinstance(environment, SLURMEnvironment)
+    assert not environment.auto_requeue
 
 
 def test_a_job_that_is_cancelled_saves_and_stays_cancelled(make_project, tmp_path):

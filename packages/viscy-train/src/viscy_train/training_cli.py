@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
@@ -53,26 +52,25 @@ class TrainingCLI(LightningCLI):
     ) -> None:
         quieten_lightning()
         self._command_options = options or {}
-        with patch.object(sys, "argv", sys.argv[:1]):  # Lightning warns where it is given both
-            super().__init__(
-                ContrastiveModule,
-                PairDataModule,
-                run=False,
-                args=args,
-                save_config_callback=None,
-                seed_everything_default=0,
-                auto_configure_optimizers=False,
-                load_from_checkpoint_support=False,
-                trainer_defaults={
-                    "use_distributed_sampler": False,
-                    "num_sanity_val_steps": 0,
-                    "max_epochs": 50,
-                    "log_every_n_steps": 10,
-                    "enable_progress_bar": False,
-                    "enable_model_summary": False,
-                },
-                parser_kwargs={"exit_on_error": False, "prog": f"viscy-train {command}", "description": description},
-            )
+        super().__init__(
+            ContrastiveModule,
+            PairDataModule,
+            run=False,
+            args=args,
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            trainer_defaults={
+                "use_distributed_sampler": False,
+                "num_sanity_val_steps": 0,
+                "max_epochs": 50,
+                "log_every_n_steps": 10,
+                "enable_progress_bar": False,
+                "enable_model_summary": False,
+            },
+            parser_kwargs={"exit_on_error": False, "prog": f"viscy-train {command}", "description": description},
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what is ours, and say what follows from what."""
@@ -83,6 +81,10 @@ class TrainingCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.n_channels", "model.n_channels", apply_on="instantiate")
         parser.link_arguments("data.z_slices", "model.z_slices", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Read the options; unlike Lightning, without a warning that the process has some of its own."""
+        self.config = parser.parse_args(args)
 
     def _set_seed(self) -> None:
         """Set the seed, after it was checked."""
@@ -131,10 +133,19 @@ class TrainingCLI(LightningCLI):
                 default_root_dir=str(self.folder.path),
                 logger=self._loggers(made) if training else False,
                 callbacks=self._callbacks(made) if training else [],
+                plugins=self._plugins(made),
             )
         except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
         return trainer, made.model, made.data
+
+    def _plugins(self, made: Namespace) -> list[Any]:
+        asked = made.trainer.plugins
+        plugins = [] if asked is None else asked if isinstance(asked, list) else [asked]
+        if SLURMEnvironment.detect() and not any(isinstance(one, ClusterEnvironment) for one in plugins):
+            # Lightning would put the job back into the queue itself, with a checkpoint of its own.
+            return [*plugins, SLURMEnvironment(auto_requeue=False)]
+        return plugins
 
     def _loggers(self, made: Namespace) -> list[Any]:
         asked = made.trainer.logger
