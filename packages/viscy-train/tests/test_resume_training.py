@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from viscy_train.cli import EXIT_STOPPED
 from viscy_train.folder import RunFolder
@@ -39,15 +40,20 @@ os.chdir({folder!r})
 sys.stdout = sys.stderr = open({output!r}, "a", buffering=1)
 os.dup2(sys.stderr.fileno(), 2)
 from viscy_train.cli import main
+{before}
 sys.exit(main({arguments!r}))
+"""
+DIE_IN_VALIDATION = """
+from viscy_train.callbacks import LossProgress
+LossProgress.on_validation_end = lambda *_: os._exit(9)
 """
 
 
 @contextlib.contextmanager
-def life(folder, arguments, processes=1):
+def life(folder, arguments, processes=1, before=""):
     """Start the processes of a run in a folder; none is left at the end.
 
-    What they print goes to ``output.txt`` in the folder.
+    What they print goes to ``output.txt`` in the folder. `before` is code that they run first.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -58,7 +64,11 @@ def life(folder, arguments, processes=1):
         if processes > 1:
             environment |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
         code = _CODE.format(
-            environment=environment, folder=str(folder), output=str(folder / "output.txt"), arguments=arguments
+            environment=environment,
+            folder=str(folder),
+            output=str(folder / "output.txt"),
+            before=before,
+            arguments=arguments,
         )
         ranks.append(_SERVER.Process(target=exec, args=(code,)))
     try:
@@ -160,6 +170,19 @@ def test_a_run_killed_at_random_moments_has_the_losses_of_one_that_was_not(make_
             kill(ranks)
             end(ranks)
             n_killed += 1
+    pd.testing.assert_series_equal(losses(tmp_path), losses(whole), check_exact=True)
+    pd.testing.assert_frame_equal(batches(tmp_path), batches(whole))
+
+
+def test_a_run_that_ends_after_the_last_batch_of_an_epoch_goes_on_with_the_next(make_project, tmp_path, whole):
+    """In a validation, whose checkpoint has all batches of the epoch behind it but not the epoch."""
+    make_project(tmp_path, **CHANGES)
+    with life(tmp_path, FIT, before=DIE_IN_VALIDATION) as ranks:
+        assert end(ranks) == [9]
+    state = torch.load(RunFolder(tmp_path / "run").last_checkpoint, weights_only=True)["PairDataModule"]
+    assert (state["epoch"], state["position"]) == (0, batches(whole)["batch"].max() + 1)
+    with life(tmp_path, FIT) as ranks:
+        assert end(ranks) == [0], (tmp_path / "output.txt").read_text()
     pd.testing.assert_series_equal(losses(tmp_path), losses(whole), check_exact=True)
     pd.testing.assert_frame_equal(batches(tmp_path), batches(whole))
 
