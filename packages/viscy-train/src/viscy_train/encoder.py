@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from viscy_train.errors import UserError
@@ -24,13 +25,15 @@ class Encoder(nn.Module):
         Channels of a crop.
     z_slices : int
         Slices of a crop.
+    crop : int
+        Side of a crop, in pixels.
     config : EncoderConfig
         Which network, and sizes.
 
     Raises
     ------
     UserError
-        If there is no such network.
+        If there is no such network, or it cannot take such crops.
 
     Notes
     -----
@@ -38,10 +41,11 @@ class Encoder(nn.Module):
     depth of the stack, after which an image is flat.
     """
 
-    def __init__(self, n_channels: int, z_slices: int, config: EncoderConfig) -> None:
+    def __init__(self, n_channels: int, z_slices: int, crop: int, config: EncoderConfig) -> None:
         super().__init__()
         n_planes = n_channels * z_slices
-        self.body, features = _tiny(n_planes, config) if config.name == TINY else _of_timm(n_planes, config)
+        self.body = _tiny(n_planes, config) if config.name == TINY else _of_timm(n_planes, crop, config)
+        features = _length_of_embedding(self.body, n_planes, crop, config.name)
         self.head = nn.Sequential(nn.Linear(features, features), nn.GELU(), nn.Linear(features, config.projection))
 
     def forward(self, crops: Tensor) -> Tensor:
@@ -53,17 +57,17 @@ class Encoder(nn.Module):
         return self.head(embeddings)
 
 
-def _tiny(n_planes: int, config: EncoderConfig) -> tuple[nn.Module, int]:
+def _tiny(n_planes: int, config: EncoderConfig) -> nn.Module:
     """Return three convolutions with strides, normalised by group: an embedding does not depend on its batch."""
     widths = [config.width, 2 * config.width, 4 * config.width]
     layers: list[nn.Module] = []
     for n_in, n_out in zip([n_planes, *widths], widths, strict=False):
         layers += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.GroupNorm(1, n_out), nn.GELU()]
     pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], config.features)]
-    return nn.Sequential(*layers, *pooled), config.features
+    return nn.Sequential(*layers, *pooled)
 
 
-def _of_timm(n_planes: int, config: EncoderConfig) -> tuple[nn.Module, int]:
+def _of_timm(n_planes: int, crop: int, config: EncoderConfig) -> nn.Module:
     import timm  # a second to load, which the small encoder saves
 
     if not timm.is_model(config.name):
@@ -72,9 +76,29 @@ def _of_timm(n_planes: int, config: EncoderConfig) -> tuple[nn.Module, int]:
         raise UserError(
             f"model.encoder.name must be {TINY!r} or the name of a model of timm, got {config.name!r}{hint}"
         )
+    options: dict[str, Any] = {"pretrained": config.pretrained, "in_chans": n_planes, "num_classes": 0}
     try:
-        body: Any = timm.create_model(config.name, pretrained=config.pretrained, in_chans=n_planes, num_classes=0)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        try:
+            # Transformers are made for one size of images, convolutions for any.
+            return timm.create_model(config.name, img_size=crop, **options)
+        except TypeError:
+            return timm.create_model(config.name, **options)
+    except Exception as error:  # of many types: each network of timm refuses in its own way
         reason = " ".join(str(error).split())
         raise UserError(f"timm cannot make {config.name!r} with {n_planes} input planes: {reason}") from error
-    return body, int(body.num_features)
+
+
+def _length_of_embedding(body: nn.Module, n_planes: int, crop: int, name: str) -> int:
+    """Return how many features a network makes of a crop, by trying it."""
+    body.eval()
+    try:
+        with torch.inference_mode():
+            _, features = body(torch.zeros(2, n_planes, crop, crop)).shape
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"model.encoder.name {name!r} cannot take crops of {crop} x {crop} pixels: {reason}; choose another, or "
+            "another data.crop"
+        ) from error
+    body.train()
+    return features

@@ -29,8 +29,8 @@ class ContrastiveModule(LightningModule):
         What it is trained for.
     optimizer : OptimizerConfig
         AdamW and its learning rate over the run.
-    n_channels, z_slices : int
-        Of a crop.
+    n_channels, z_slices, crop : int
+        Channels, slices and side of a crop, the last in pixels.
 
     Notes
     -----
@@ -46,9 +46,10 @@ class ContrastiveModule(LightningModule):
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008
         n_channels: int = 1,
         z_slices: int = 1,
+        crop: int = 64,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(n_channels, z_slices, encoder)
+        self.encoder = Encoder(n_channels, z_slices, crop, encoder)
         self._loss = make_loss(loss)
         self._positives = loss.positives
         self._options = optimizer

@@ -81,6 +81,7 @@ class TrainingCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.n_channels", "model.n_channels", apply_on="instantiate")
         parser.link_arguments("data.z_slices", "model.z_slices", apply_on="instantiate")
+        parser.link_arguments("data.crop", "model.crop", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Read the options; unlike Lightning, without a warning that the process has some of its own."""
