@@ -465,7 +465,7 @@ def test_what_the_table_holds_is_described(whole):
     text = io.StringIO()
     describe(index_of(whole), Console(width=80, file=text))
     rows = [row.split() for row in text.getvalue().splitlines()]
-    # Positions, tracks, divisions, cells, anchors, hours.
+    # Positions, tracks, tracks that divided, cells, anchors, hours.
     assert ["monday", "mock", "2", "10", "2", "32", "30", "-1", "to", "1.5"] in rows
     assert ["monday", "infected", "1", "5", "1", "16", "15", "-1", "to", "1.5"] in rows
     assert "no other time of their lineage 1 to 2 frames away" in text.getvalue()

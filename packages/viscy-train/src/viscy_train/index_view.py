@@ -24,7 +24,7 @@ def describe(table: AnchorTable, console: Console) -> None:
     console : rich.console.Console
         Where to.
     """
-    shown = make_table(["experiment", "condition"], ["positions", "tracks", "divisions", "cells", "anchors", "hours"])
+    shown = make_table(["experiment", "condition"], ["positions", "tracks", "divided", "cells", "anchors", "hours"])
     parts: Any = table.cells.groupby(["experiment", "condition"], observed=True, sort=False)
     for (experiment, condition), cells in parts:
         tracks = cells.drop_duplicates(["position", "track_id"])
@@ -44,7 +44,7 @@ def describe(table: AnchorTable, console: Console) -> None:
     console.print(shown)
     if not table.dropped:
         return
-    lost = make_table(["experiment", "no anchors"], ["cells"])
+    lost = make_table(["experiment"], ["cells"], sentence="no anchors")
     for one in table.dropped:
         lost.add_row(Text(one["experiment"]), one["reason"], f"{one['cells']:,}")
     console.print(lost)

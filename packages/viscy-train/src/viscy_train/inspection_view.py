@@ -116,7 +116,7 @@ def _measured(inspection: Inspection) -> list[str]:
 
 
 def _table_of_promises(inspection: Inspection) -> Table:
-    table = make_table(["share of"], ["asked for", "drawn", "least to most", "all as asked"])
+    table = make_table([], ["asked for", "drawn", "least to most", "all as asked"], sentence="share of")
     for promise in inspection.promises:
         table.add_row(
             escape(promise.what),

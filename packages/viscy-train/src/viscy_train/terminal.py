@@ -11,24 +11,28 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def make_table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
+def make_table(names: Sequence[str], numbers: Sequence[str], sentence: str | None = None) -> Table:
     """Return an empty table.
 
     Parameters
     ----------
-    texts : sequence of str
-        Headings of the first columns, to the left.
+    names : sequence of str
+        Headings of the first columns: names, each on one line.
     numbers : sequence of str
-        Headings of the others, to the right.
+        Headings of the last columns, to the right.
+    sentence : str, optional
+        Heading of a column between them, whose text may go on in the next line.
 
     Returns
     -------
     rich.table.Table
-        To be filled; a value that is too long goes on in the next line and is never cut.
+        To be filled. Where room is short headings become several lines before a name is cut.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in texts:
-        table.add_column(heading, overflow="fold")
+    for heading in names:
+        table.add_column(heading, no_wrap=True)
+    if sentence is not None:
+        table.add_column(sentence)
     for heading in numbers:
         table.add_column(heading, justify="right", overflow="fold")
     return table
