@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from viscy_train.config import PositiveConfig
 from viscy_train.errors import UserError
 from viscy_train.experiments import Experiment
+from viscy_train.whole_files import whole_file
 
 _NAMES = ["experiment", "condition", "well", "position"]
 _INTEGERS = ["track_id", "parent_track_id", "lineage_id", "t"]
@@ -79,14 +79,8 @@ class AnchorTable:
         """
         table = pa.Table.from_pandas(self.cells[COLUMNS], preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(self._header())})
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as unfinished:
             pq.write_table(table, unfinished)
-            os.replace(unfinished, path)
-        except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
     @classmethod
     def read(cls, path: Path) -> AnchorTable:

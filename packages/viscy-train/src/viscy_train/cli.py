@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viscy_train.errors import UserError
+from viscy_train.whole_files import is_disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,6 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(f"error: {_explained(error, given)}", EXIT_USER_ERROR)
     except KeyboardInterrupt:
         return _tell("interrupted", EXIT_INTERRUPTED)
+    except (OSError, RuntimeError) as error:
+        if not is_disk_full(error):
+            raise
+        text = " ".join(str(error).split())
+        return _tell(f"error: the disk is full ({text}); make room, and go on with --ckpt_path last", EXIT_USER_ERROR)
 
 
 def _run(arguments: list[str]) -> int:

@@ -11,6 +11,7 @@ from viscy_train.cli import stopped
 from viscy_train.errors import UserError
 from viscy_train.stopping import StoppedError
 from viscy_train.training_cli import TrainingCLI
+from viscy_train.whole_files import whole_file
 
 _CHECKPOINT = {"type": str, "default": None, "help": "checkpoint to go on from; `last` is the run's own, if any"}
 _MEASURED = {"type": str, "default": "last", "help": "checkpoint; by default the run's last"}
@@ -114,7 +115,11 @@ def replay(options: list[str], description: str) -> int:
     title = f"Step {recorded.step} of process {recorded.rank}: batch {recorded.number} of epoch {recorded.epoch + 1}"
     figure = replay_picture(pairs, data.augmented(pairs), data.table.cells, data.channels, title)
     path = Path(cli.config.picture or cli.folder.path / f"step-{recorded.step}.png")
-    figure.savefig(path)
+    with whole_file(path) as unfinished:
+        try:
+            figure.savefig(unfinished, format=path.suffix.removeprefix(".") or "png")
+        except ValueError as error:
+            raise UserError(f"the picture must have the ending of one, got {path}: {error}") from error
     Console().print(f"Done. Open {path}", highlight=False, soft_wrap=True, markup=False)
     return 0
 

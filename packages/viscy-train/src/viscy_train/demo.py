@@ -15,6 +15,7 @@ from viscy_train.launch import TrainingFailedError, launch_command
 from viscy_train.plates import write_plate
 from viscy_train.simulation import CHANNELS, HOURS_PER_FRAME, Look, simulate_cells, take_images, tracks_of
 from viscy_train.tracks import write_tracks
+from viscy_train.whole_files import whole_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,12 +96,13 @@ def run_demo(out: Path) -> int:
     console = Console()
     require_new(out, "delete it, or choose another with --out")
     console.print(f"Making three experiments in {out}", highlight=False, soft_wrap=True, markup=False)
-    bar = track(EXPERIMENTS, "  plates", console=console, transient=True, disable=not console.is_terminal)
-    for number, experiment in enumerate(bar):
-        make_experiment(out, experiment, np.random.default_rng((SEED, number)))
     config = out / "config.yaml"
-    (out / "experiments.yaml").write_text(demo_experiments(), encoding="utf-8")
-    config.write_text(_CONFIG, encoding="utf-8")
+    with whole_folder(out):
+        bar = track(EXPERIMENTS, "  plates", console=console, transient=True, disable=not console.is_terminal)
+        for number, experiment in enumerate(bar):
+            make_experiment(out, experiment, np.random.default_rng((SEED, number)))
+        (out / "experiments.yaml").write_text(demo_experiments(), encoding="utf-8")
+        config.write_text(_CONFIG, encoding="utf-8")
     for command in ("index", "fit"):
         console.print(f"$ viscy-train {command} --config {config}", highlight=False, soft_wrap=True, markup=False)
         try:

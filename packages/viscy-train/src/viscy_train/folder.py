@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from viscy_train.batch_record import read_slots
 from viscy_train.errors import UserError
+from viscy_train.whole_files import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +68,8 @@ class RunFolder:
 
     def write_config(self, text: str) -> None:
         """Write the configuration."""
-        self.config.write_text(text, encoding="utf-8")
+        with whole_file(self.config) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
 
     @property
     def lives(self) -> Path:

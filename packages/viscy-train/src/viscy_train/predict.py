@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_train.errors import UserError
+from viscy_train.whole_files import whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,14 +86,8 @@ def write_embeddings(path: Path, found: dict[str, NDArray], table: AnchorTable, 
         uns=about,
     )
     content.obsm["projections"] = found["projections"].astype(np.float32)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as unfinished:
         content.write_h5ad(unfinished)
-        os.replace(unfinished, path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _named(cells: pd.DataFrame) -> pd.DataFrame:

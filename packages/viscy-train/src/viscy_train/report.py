@@ -24,6 +24,7 @@ from viscy_train.sections import (
 from viscy_train.summary import look_at, said_in_short
 from viscy_train.template import facts_html, list_html, page_html, picture_html, table_html
 from viscy_train.waiting import METRIC
+from viscy_train.whole_files import whole_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -192,7 +193,8 @@ def write_report(folder: RunFolder, facts: RunFacts) -> None:
         "An encoder was trained to recognise a tracked cell at another time among the others of its batch.",
         sections,
     )
-    folder.report.write_text(page, encoding="utf-8")
+    with whole_file(folder.report) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
 
 
 def _read(batches: pd.DataFrame, n_batches: int) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from viscy_train.whole_files import whole_file
 
+if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
     from viscy_train.config import CheckpointConfig
@@ -23,7 +27,7 @@ class LastCheckpoint(Checkpoint):
     Parameters
     ----------
     path : pathlib.Path
-        Checkpoint to write; Lightning replaces it in one step, so that there is always a whole one.
+        Checkpoint to write, see `WholeCheckpoints`.
     options : CheckpointConfig
         How often.
 
@@ -60,6 +64,38 @@ class LastCheckpoint(Checkpoint):
     def is_saved(self, trainer: Trainer) -> bool:
         """Whether no step was made since the state was saved."""
         return self._saved_at == trainer.global_step
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole files.
+
+    Notes
+    -----
+    Lightning's own are written into the folder for temporary files and moved from there. Where that is on another disk,
+    as on most clusters, the move is a copy onto the last checkpoint, and a kill meanwhile leaves neither.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Parameters
+        ----------
+        checkpoint : dict
+            What to write.
+        path : path
+            On a disk of this machine.
+        storage_options
+            None.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written.
+        """
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with whole_file(Path(path)) as unfinished:
+            unfinished.write_bytes(content.getbuffer())
 
 
 class CountSteps(Callback):

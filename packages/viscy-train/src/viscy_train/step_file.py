@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
+
+from viscy_train.whole_files import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,13 +73,9 @@ def cut(path: Path, step: int) -> None:
 
 def rewrite(path: Path, header: str, lines: Iterator[str]) -> None:
     """Replace a file by a header and lines, all ending in a newline, in one go."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         file.write(header)
         file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
 
 
 def _step_of(line: bytes) -> int | None:

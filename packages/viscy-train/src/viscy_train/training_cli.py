@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
@@ -23,7 +24,7 @@ from viscy_train.errors import UserError
 from viscy_train.folder import RunFolder
 from viscy_train.lives import LifeRecorder
 from viscy_train.module import ContrastiveModule
-from viscy_train.resume import CountSteps, LastCheckpoint
+from viscy_train.resume import CountSteps, LastCheckpoint, WholeCheckpoints
 from viscy_train.run_log import RunLog
 from viscy_train.stopping import StopWhenAsked
 from viscy_train.waiting import WaitingTime
@@ -143,6 +144,8 @@ class TrainingCLI(LightningCLI):
     def _plugins(self, made: Namespace) -> list[Any]:
         asked = made.trainer.plugins
         plugins = [] if asked is None else asked if isinstance(asked, list) else [asked]
+        if not any(isinstance(one, CheckpointIO) for one in plugins):
+            plugins = [*plugins, WholeCheckpoints()]
         if SLURMEnvironment.detect() and not any(isinstance(one, ClusterEnvironment) for one in plugins):
             # Lightning would put the job back into the queue itself, with a checkpoint of its own.
             return [*plugins, SLURMEnvironment(auto_requeue=False)]
