@@ -13,8 +13,8 @@ from rich.console import Console
 
 from viscy_train.batch_record import HEADER, line_of_batch
 from viscy_train.config import SamplerConfig
+from viscy_train.drawing import png_of
 from viscy_train.errors import UserError
-from viscy_train.figures import png_of
 from viscy_train.folder import RunFolder
 from viscy_train.inspection import inspect_batches
 from viscy_train.inspection_view import show, write_inspection

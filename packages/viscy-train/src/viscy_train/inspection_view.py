@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.markup import escape
 
-from viscy_train import figures
+from viscy_train.batch_figures import draw_draws
 from viscy_train.composition import coded
+from viscy_train.drawing import experiment_colors
 from viscy_train.sections import batches_picture, composition_picture, composition_table, promise_table
 from viscy_train.template import facts_html, list_html, page_html, picture_html
 from viscy_train.terminal import make_table, on_each_of
@@ -160,7 +161,7 @@ def _draws_picture(inspection: Inspection) -> str:
     counted = {name: np.bincount(times[codes == code]).astype(float) for code, name in enumerate(names)}
     drawn_in = "an epoch" if draws.is_whole else f"{draws.epochs:.0%} of an epoch"
     text = f"How many anchors are drawn how often in {drawn_in}: those of rare conditions come again and again."
-    return picture_html(figures.draw_draws(counted, figures.experiment_colors(anchors)), text)
+    return picture_html(draw_draws(counted, experiment_colors(anchors)), text)
 
 
 def _rounded(counts: NDArray[np.int64], epochs: float) -> NDArray[np.int64]:

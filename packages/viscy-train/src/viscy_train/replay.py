@@ -9,8 +9,8 @@ import matplotlib as mpl
 import numpy as np
 
 from viscy_train.batch_record import files_of_ranks, slots_of
+from viscy_train.drawing import label_of, new_figure, style
 from viscy_train.errors import UserError
-from viscy_train.figures import label_of, new_figure, style
 from viscy_train.step_file import last_step, whole_lines
 
 if TYPE_CHECKING:

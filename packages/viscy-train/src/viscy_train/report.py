@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 
-from viscy_train import figures
+from viscy_train import run_figures
 from viscy_train.batch_record import count_batches
 from viscy_train.composition import drawn_composition, planned_composition
 from viscy_train.lives import read_lives
@@ -223,7 +223,7 @@ def _facts(anchors: pd.DataFrame, n_batches: int, facts: RunFacts) -> str:
 
 def _cells_section(facts: RunFacts) -> str:
     hours = facts.cells["hours_post_infection"].to_numpy(dtype=float)[facts.strips.rows]
-    figure = figures.draw_cells(facts.crops, facts.strips.labels, hours, facts.channels)
+    figure = run_figures.draw_cells(facts.crops, facts.strips.labels, hours, facts.channels)
     cells = facts.cells[["experiment", "condition"]].iloc[facts.trained_on].drop_duplicates()
     shown = "each experiment and condition"
     if len(facts.strips.labels) < len(cells):
@@ -244,14 +244,14 @@ def _loss_sections(log: pd.DataFrame, lives: pd.DataFrame) -> list[str]:
     )
     if has_validation:
         text += " Validation is the loss of cells that are not trained on."
-    sections = ["<h2>The loss</h2>", picture_html(figures.draw_loss(loss, validation, went_on), text)]
+    sections = ["<h2>The loss</h2>", picture_html(run_figures.draw_loss(loss, validation, went_on), text)]
     if METRIC in log:
         waiting = log.dropna(subset=METRIC)
         text = (
             f"The share of each step that process 0 waited for its batch, {waiting[METRIC].mean():.1%} on average, of "
             "the time from asking for the batch to the end of the step."
         )
-        sections.append(picture_html(figures.draw_waiting(waiting, METRIC), text))
+        sections.append(picture_html(run_figures.draw_waiting(waiting, METRIC), text))
     if len(lives) > 1:
         rows = [
             [
@@ -276,7 +276,7 @@ def _embeddings_section(facts: RunFacts) -> str:
     points = pca.fit_transform(facts.embeddings[chosen])
     order = np.random.default_rng(facts.seed).permutation(len(points))
     anchors = facts.cells.iloc[facts.embedded[chosen]].reset_index(drop=True)
-    figure = figures.draw_embeddings(points, pca.explained_variance_ratio_.tolist(), anchors, order)
+    figure = run_figures.draw_embeddings(points, pca.explained_variance_ratio_.tolist(), anchors, order)
     text = "Each dot is an anchor, placed by the first two principal components of its embedding."
     if len(chosen) < len(facts.embedded):
         text += f" {len(chosen):,} of {len(facts.embedded):,} are shown, evenly spread."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_train import figures
+from viscy_train.batch_figures import DASHED_AT_MOST, draw_batches, draw_composition
 from viscy_train.composition import asked_of_batches, numbered, own_experiments, promises, shares_of_batches
 from viscy_train.focus import find_focus, focus_promise
 from viscy_train.template import picture_html, table_html
@@ -72,13 +72,13 @@ def batches_picture(batches: pd.DataFrame, anchors: pd.DataFrame, options: Sampl
         axis: asked.T.groupby(level=axis, sort=False).sum().T[columns].cumsum(axis=1).to_numpy()[:, :-1]
         for axis, columns in (("experiment", experiments.columns), ("condition", conditions.columns))
     }
-    figure = figures.draw_batches(
+    figure = draw_batches(
         experiments, conditions, _on_even_hours(hours), edges, focus, options.temporal_window_hours, anchors
     )
     sentences = [f"Each column is one batch of one process, {origin}."]
     if n_shown < n_batches:
         sentences.append(f"{n_shown:,} of {n_batches:,} batches are shown, evenly spread.")
-    if n_shown <= figures.DASHED_AT_MOST:
+    if n_shown <= DASHED_AT_MOST:
         sentences.append("Dashes show what was asked for.")
     if focus is not None:
         sentences.append("Red marks the focal window, found from the batch.")
@@ -127,7 +127,7 @@ def composition_picture(planned: pd.DataFrame, drawn: pd.Series, anchors: pd.Dat
         f"How the slots of {whole} are shared, beside the shares of the table: the rare is as frequent as it was asked "
         "to be."
     )
-    return picture_html(figures.draw_composition(planned, drawn, anchors), text)
+    return picture_html(draw_composition(planned, drawn, anchors), text)
 
 
 def composition_table(planned: pd.DataFrame, drawn: pd.Series, more: dict[str, list[str]] | None = None) -> str:

@@ -6,7 +6,7 @@ import base64
 import html
 from typing import TYPE_CHECKING
 
-from viscy_train.figures import png_of
+from viscy_train.drawing import png_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
