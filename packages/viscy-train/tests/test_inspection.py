@@ -122,9 +122,9 @@ def test_an_even_table_gives_nothing_to_look_at():
 def test_the_sampler_warns_again_after_an_inspection(caplog):
     inspect(experiment_aware=False, leaky=0.1)
     with caplog.at_level(logging.WARNING):
-        from viscy_train.composition import sampler_of
+        from viscy_train.composition import make_sampler
 
-        sampler_of(make_anchors(), SamplerConfig(batch_size=20, experiment_aware=False, leaky=0.1))
+        make_sampler(make_anchors(), SamplerConfig(batch_size=20, experiment_aware=False, leaky=0.1), 0)
     assert len(caplog.records) == 1
 
 

@@ -90,6 +90,8 @@ def make_sampler(
     seed: int,
     rank: int | None = None,
     num_replicas: int | None = None,
+    *,
+    as_arrays: bool = False,
 ) -> FlexibleBatchSampler:
     """Make the sampler of a run.
 
@@ -103,6 +105,8 @@ def make_sampler(
         Of everything random.
     rank, num_replicas : int, optional
         Which process it is for, of how many; those of the process group by default.
+    as_arrays : bool, default False
+        Whether batches are arrays in place of lists.
 
     Returns
     -------
@@ -114,33 +118,16 @@ def make_sampler(
     UserError
         If the sampler refuses the options or the table.
     """
-    return sampler_of(anchors, options, seed=seed, rank=rank, num_replicas=num_replicas)
-
-
-def sampler_of(anchors: pd.DataFrame, options: SamplerConfig, **others: Any) -> FlexibleBatchSampler:
-    """Make a sampler from its options.
-
-    Parameters
-    ----------
-    anchors : pandas.DataFrame
-        The anchor table.
-    options : SamplerConfig
-        Composition.
-    **others
-        Further parameters of `viscy_data.FlexibleBatchSampler`, such as `seed` and `as_arrays`.
-
-    Returns
-    -------
-    viscy_data.FlexibleBatchSampler
-        In a process group it yields the batches of its rank.
-
-    Raises
-    ------
-    UserError
-        If the sampler refuses the options or the table.
-    """
     try:
-        return FlexibleBatchSampler(anchors, **asdict(options), drop_last=True, **others)
+        return FlexibleBatchSampler(
+            anchors,
+            **asdict(options),
+            drop_last=True,
+            seed=seed,
+            rank=rank,
+            num_replicas=num_replicas,
+            as_arrays=as_arrays,
+        )
     except (ValueError, TypeError) as error:
         raise UserError(f"data.sampler: {error}") from error
 
@@ -150,10 +137,8 @@ def asked_of_batches(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFr
 
     Parameters
     ----------
-    anchors : pandas.DataFrame
-        The anchor table.
-    options : SamplerConfig
-        Composition.
+    anchors, options
+        As in `promises`.
 
     Returns
     -------
@@ -180,10 +165,8 @@ def group_shares(anchors: pd.DataFrame, options: SamplerConfig) -> pd.Series:
 
     Parameters
     ----------
-    anchors : pandas.DataFrame
-        The anchor table.
-    options : SamplerConfig
-        Composition.
+    anchors, options
+        As in `promises`.
 
     Returns
     -------
@@ -210,10 +193,8 @@ def planned_composition(anchors: pd.DataFrame, options: SamplerConfig) -> pd.Dat
 
     Parameters
     ----------
-    anchors : pandas.DataFrame
-        The anchor table.
-    options : SamplerConfig
-        Composition.
+    anchors, options
+        As in `promises`.
 
     Returns
     -------
@@ -231,10 +212,8 @@ def drawn_composition(batches: pd.DataFrame, anchors: pd.DataFrame) -> pd.Series
 
     Parameters
     ----------
-    batches : pandas.DataFrame
-        A row for each slot: `epoch`, `batch`, `row` of the anchor table.
-    anchors : pandas.DataFrame
-        The anchor table.
+    batches, anchors
+        As in `promises`.
 
     Returns
     -------
@@ -251,10 +230,8 @@ def shares_of_batches(batches: pd.DataFrame, anchors: pd.DataFrame, column: str)
 
     Parameters
     ----------
-    batches : pandas.DataFrame
-        A row for each slot: `epoch`, `batch`, `row` of the anchor table.
-    anchors : pandas.DataFrame
-        The anchor table.
+    batches, anchors
+        As in `promises`.
     column : str
         Of the anchor table.
 

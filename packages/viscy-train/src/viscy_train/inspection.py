@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from viscy_train.composition import coded, planned_composition, sampler_of
+from viscy_train.composition import coded, make_sampler, planned_composition
 from viscy_train.findings import find_all
 from viscy_train.sections import promises_of
 
@@ -158,7 +158,7 @@ def inspect_batches(
     """
     began = time.perf_counter()
     with _warnings_of_sampler() as told:
-        sampler = sampler_of(anchors, options, seed=seed, num_replicas=1, rank=0, as_arrays=True)
+        sampler = make_sampler(anchors, options, seed, 0, 1, as_arrays=True)
     seconds_to_begin = time.perf_counter() - began
     total = len(sampler)
     counted = min(total * epochs, _COUNTED_PER_LOOKED_AT * most_batches)
