@@ -8,7 +8,6 @@ from viscy_train.composition import (
     asked_of_batches,
     drawn_composition,
     group_shares,
-    make_sampler,
     own_experiments,
     planned_composition,
     promises,
@@ -17,6 +16,7 @@ from viscy_train.composition import (
 from viscy_train.config import SamplerConfig
 from viscy_train.errors import UserError
 from viscy_train.focus import find_focus, focus_promise
+from viscy_train.sampler import make_sampler
 
 CELLS = [("a", "mock", 60), ("a", "virus", 20), ("b", "mock", 10), ("b", "virus", 10), ("c", "mock", 100)]
 

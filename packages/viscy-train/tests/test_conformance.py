@@ -3,8 +3,8 @@
 from viscy_sampling_testkit import make_anchors
 from viscy_sampling_testkit.conformance import check_batch_sampler
 from viscy_sampling_testkit.promises import Promises
-from viscy_train.composition import make_sampler
 from viscy_train.config import SamplerConfig
+from viscy_train.sampler import make_sampler
 
 ANCHORS = make_anchors(1200, experiments={"monday": 2, "tuesday": 1}, n_timepoints=24, seed=3)
 

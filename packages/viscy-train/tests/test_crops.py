@@ -181,7 +181,7 @@ def test_pixels_that_are_no_numbers_are_told_with_their_place(table_of, monkeypa
         read_by_zarr(monkeypatch)
     table, row = corner_cell(table_of(names=("monday",), dtype="float64")[0])
     spoil(table, row, value)
-    with pytest.raises(UserError, match=r"position A/1/0, frame 2 \(some are NaN or infinite\); .*`pixels` is 'all'"):
+    with pytest.raises(UserError, match=r"position A/1/0, frame 2 \(some are NaN or infinite\); .* --pixels all`"):
         CropReader(table).read(np.array([row + 1, row]))
 
 

@@ -17,7 +17,9 @@ from viscy_train.errors import ProjectError, UserError
 from viscy_train.experiments import Experiment
 from viscy_train.index import build_index
 from viscy_train.index_view import describe
+from viscy_train.plates import write_plate
 from viscy_train.table_checks import check_plates, check_table
+from viscy_train.tracks import write_tracks
 
 POSITIVE = PositiveConfig(min_frames=1, max_frames=2)
 POSITIONS = ("A/1/0", "A/1/1", "B/1/0")
@@ -147,6 +149,28 @@ def test_brightness_of_a_bright_channel_with_little_contrast_is_exact(tmp_path):
     for mean, deviation in index_of(experiment).brightness["monday"]:
         assert mean == pytest.approx(1e4, abs=0.1)
         assert deviation == pytest.approx(1, rel=0.02)
+
+
+def test_brightness_of_many_positions_is_that_of_all_times(tmp_path):
+    """A frame of each of forty positions, which get brighter with time."""
+    names = [f"A/1/{number}" for number in range(40)]
+    frames = np.arange(8, dtype=np.uint16)[:, None, None, None, None] * 100 + np.zeros((8, 1, 1, 16, 16), np.uint16)
+    write_plate(tmp_path / "plate.zarr", ["GFP"], dict.fromkeys(names, frames))
+    for name in names:
+        tracks = pd.DataFrame({"track_id": 1, "t": range(8), "y": 8.0, "x": 8.0})
+        write_tracks(tmp_path / "tracks" / f"{name}.csv", tracks.assign(id=-1, parent_track_id=-1, parent_id=-1))
+    experiment = Experiment(
+        name="monday",
+        plate=tmp_path / "plate.zarr",
+        tracks=tmp_path / "tracks",
+        channels=["GFP"],
+        conditions={"A/1": "mock"},
+        minutes_per_frame=30,
+        hour_of_infection=0,
+    )
+    ((mean, deviation),) = index_of(experiment, crop=16).brightness["monday"]
+    assert mean == pytest.approx(350, abs=50)
+    assert deviation == pytest.approx(np.arange(8).std() * 100, rel=0.2)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

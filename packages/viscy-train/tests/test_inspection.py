@@ -122,7 +122,7 @@ def test_an_even_table_gives_nothing_to_look_at():
 def test_the_sampler_warns_again_after_an_inspection(caplog):
     inspect(experiment_aware=False, leaky=0.1)
     with caplog.at_level(logging.WARNING):
-        from viscy_train.composition import make_sampler
+        from viscy_train.sampler import make_sampler
 
         make_sampler(make_anchors(), SamplerConfig(batch_size=20, experiment_aware=False, leaky=0.1), 0)
     assert len(caplog.records) == 1
@@ -246,7 +246,8 @@ def test_a_report_of_many_experiments_with_odd_names_is_one_page(tmp_path):
     log = pd.DataFrame({"step": range(n_steps), "epoch": 0, "loss": 2.0, "time/waiting for data": 0.5})
     pd.concat([log, pd.DataFrame({"step": [3, 9], "epoch": 0, "val/loss": [1.0, 2.0]})]).to_csv(folder.metrics)
     folder.lives.write_text(
-        "step,epoch,processes,started,reached\n0,0,2,2030-01-01T00:00:00+00:00,\n5,0,2,2030-01-02T00:00:00+00:00,7\n"
+        "step,epoch,processes,started,reached,seconds\n"
+        "0,0,2,2030-01-01T00:00:00+00:00,,9.5\n5,0,2,2030-01-02T00:00:00+00:00,7,9.5\n"
     )
     strips = choose_strips(cells, trained_on)
     write_report(
@@ -255,7 +256,6 @@ def test_a_report_of_many_experiments_with_odd_names_is_one_page(tmp_path):
             cells=cells,
             trained_on=trained_on,
             options=options,
-            epochs=1,
             processes=2,
             seed=0,
             seconds=5.0,

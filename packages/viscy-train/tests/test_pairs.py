@@ -155,7 +155,7 @@ def test_what_a_worker_complains_of_is_one_line(table):
         dataset.__getitems__(next(iter(make_batches(table))))
     except UserError:
         passed_on = ExceptionWrapper(where="in DataLoader worker process 0")
-    with pytest.raises(UserError, match=r"^cannot use pixels of experiment .* frame 99 .*'all'$") as told:
+    with pytest.raises(UserError, match=r"^cannot use pixels of experiment .* frame 99 .* --pixels all`$") as told:
         passed_on.reraise()
     assert "\n" not in str(told.value)
 

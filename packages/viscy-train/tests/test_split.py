@@ -35,8 +35,9 @@ def test_another_seed_keeps_other_positions(table):
 
 
 def test_a_whole_experiment_is_kept(table):
-    _, validation = split_anchors(table, SplitConfig(by="experiment", experiments=["tuesday"]), seed=0)
+    train, validation = split_anchors(table, SplitConfig(by="experiment", experiments=["tuesday"]), seed=0)
     assert {experiment for experiment, _, _ in positions(table, validation)} == {"tuesday"}
+    assert {experiment for experiment, _, _ in positions(table, train)} == {"monday"}
 
 
 @pytest.mark.parametrize("split", [SplitConfig(fraction=0.2), SplitConfig(by="none")])

@@ -13,10 +13,11 @@ import torch
 
 from viscy_train.anchor_table import AnchorTable
 from viscy_train.cli import main
-from viscy_train.composition import make_sampler
 from viscy_train.config import SamplerConfig, SplitConfig
 from viscy_train.folder import RunFolder
+from viscy_train.sampler import make_sampler
 from viscy_train.split import split_anchors
+from viscy_train.training_cli import TrainingCLI
 
 pytestmark = [
     pytest.mark.slow,
@@ -167,8 +168,13 @@ def test_a_second_run_into_the_folder_is_refused(run, folder, capsys):
     assert sorted(path.name for path in folder.path.iterdir()) == before
 
 
-def test_training_changes_the_encoder_it_began_with(folder):
+def test_training_changes_the_encoder_it_began_with(run, folder):
     rate = pd.read_csv(folder.metrics)["learning rate"].dropna()
     state = torch.load(folder.last_checkpoint, weights_only=True)
     assert state["global_step"] == len(rate)
-    assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
+    options = ["--config", str(run[0]), "--trainer.devices", "1", "--trainer.strategy", "auto"]
+    _, untrained, _ = TrainingCLI("fit", options, "").make_all(training=False)
+    for name, before in untrained.state_dict().items():
+        after = state["state_dict"][name]
+        assert torch.isfinite(after).all()
+        assert not torch.equal(after, before), name

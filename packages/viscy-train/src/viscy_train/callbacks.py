@@ -7,15 +7,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from lightning.pytorch import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from viscy_train.batch_record import HEADER, file_of_rank, files_of_ranks, line_of_batch
 from viscy_train.composition import coded
+from viscy_train.resume import steps_are_whole
+from viscy_train.run_log import is_logged
 from viscy_train.step_file import cut, header_of, rewrite
 from viscy_train.terminal import on_each_of
-from viscy_train.waiting import is_logged, waiting_time_of
+from viscy_train.waiting import waiting_time_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from lightning.pytorch import LightningModule, Trainer
     from numpy.typing import NDArray
+    from torch import Tensor
 
 # A bar that moves more often is not read more often, and asking a GPU for its loss makes the process wait for it.
 _SECONDS_BETWEEN_LOSSES = 0.5
@@ -57,10 +61,8 @@ class BatchRecorder(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note a batch, before it is trained on: should that fail, the batch is known."""
-        number = int(batch.get("batch", batch_idx * trainer.world_size + trainer.global_rank))
-        epoch = int(batch.get("epoch", trainer.current_epoch))
         rows = batch["row"].tolist()
-        self._file.write(line_of_batch(trainer.global_step, epoch, number, trainer.global_rank, rows))
+        self._file.write(line_of_batch(trainer.global_step, batch["epoch"], batch["batch"], trainer.global_rank, rows))
         self._file.flush()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -80,20 +82,19 @@ class CompositionLogger(Callback):
     ----------
     cells : pandas.DataFrame
         The table whose row numbers a batch has as ``row``: experiment, condition, hours_post_infection, lineage_id.
-    every_n_steps : int, optional
-        How often to log; as the trainer's ``log_every_n_steps`` by default.
 
     Notes
     -----
-    The names are ``batch/experiment/<name>`` and ``batch/condition/<name>``, shares; ``batch/own experiment``, the
+    A step is logged as often as the trainer logs, and by the first of its batches where gradients are accumulated. The
+    names are ``batch/experiment/<name>`` and ``batch/condition/<name>``, shares; ``batch/own experiment``, the
     share of the experiment that the batch has most of; ``batch/hours mean`` and ``batch/hours spread``, mean and
     standard deviation; ``batch/distinct lineages``, a number. They are those of rank 0's batch, one of the batches of
     the step and drawn like all others: to ask the other ranks would make them wait for one another. The batch record
     has all of them.
     """
 
-    def __init__(self, cells: pd.DataFrame, every_n_steps: int | None = None) -> None:
-        self._every = every_n_steps
+    def __init__(self, cells: pd.DataFrame) -> None:
+        self._logged = -1
         self._experiment, experiments = coded(cells["experiment"])
         self._condition, conditions = coded(cells["condition"])
         self._experiments = _tags("batch/experiment/", experiments)
@@ -104,7 +105,8 @@ class CompositionLogger(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Log a batch, if it is its turn."""
         step = trainer.global_step
-        if trainer.is_global_zero and trainer.loggers and is_logged(trainer, step, self._every):
+        if trainer.is_global_zero and trainer.loggers and step != self._logged and is_logged(trainer, step):
+            self._logged = step
             metrics = self.shares(np.asarray(batch["row"]))
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=step)
@@ -136,25 +138,35 @@ class CompositionLogger(Callback):
 
 
 class LossLogger(Callback):
-    """Log the loss and the learning rate of each step, before the state after it is saved.
+    """Log the loss and the learning rate of steps, before the state after them is saved.
 
     Notes
     -----
-    Lightning writes what a module logs after its callbacks have ended the step. A run that is killed between a
-    checkpoint and that would go on without the line of its last step.
+    A step is logged as often as the trainer logs, and at the end of an epoch. The loss of a step is the mean over the
+    batches whose gradients are accumulated. Lightning writes what a module logs after its callbacks have ended the
+    step. A run that is killed between a checkpoint and that would go on without the line of its last step.
     """
+
+    def __init__(self) -> None:
+        self._step = -1
+        self._losses: list[Tensor] = []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember the step, which its end has counted on, and its learning rate."""
+        if trainer.global_step != self._step:
+            self._losses = []
         self._step = trainer.global_step
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log the step, if it is its turn."""
-        if trainer.is_global_zero and is_logged(trainer, self._step, None):
-            metrics = {"loss": float(outputs["loss"]), "learning rate": self._rate, "epoch": trainer.current_epoch}
+        """Log the step, if it is whole and its turn."""
+        self._losses.append(loss_of(outputs, trainer))
+        is_due = is_logged(trainer, self._step) or trainer.is_last_batch
+        if trainer.is_global_zero and steps_are_whole(trainer, batch_idx) and is_due:
+            loss = float(torch.stack(self._losses).mean())
+            metrics = {"loss": loss, "learning rate": self._rate, "epoch": trainer.current_epoch}
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=self._step)
 
@@ -182,7 +194,7 @@ class LossProgress(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a bar."""
-        self.on_exception(trainer, pl_module, None)
+        self._stop_bar()
         self._sum, self._steps, self._told, self._validated = 0.0, 0, 0.0, False
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         shown = self._console.is_terminal and trainer.is_global_zero
@@ -195,7 +207,7 @@ class LossProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar on."""
-        loss = outputs["loss"].detach()  # of all ranks, which gather their batches
+        loss = loss_of(outputs, trainer)
         self._sum, self._steps = self._sum + loss, self._steps + 1
         if self._console.is_terminal and time.monotonic() - self._told > _SECONDS_BETWEEN_LOSSES:
             self._told = time.monotonic()
@@ -222,8 +234,11 @@ class LossProgress(Callback):
             text = f"{self._title(trainer)}  {', '.join(parts)}"
             self._console.print(text, highlight=False, soft_wrap=True)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException | None) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Take the bar away, so that what follows is legible."""
+        self._stop_bar()
+
+    def _stop_bar(self) -> None:
         if hasattr(self, "_bar"):
             self._bar.stop()
 
@@ -231,6 +246,11 @@ class LossProgress(Callback):
     def _title(trainer: Trainer) -> str:
         last = f" of {trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         return f"  epoch {trainer.current_epoch + 1}{last}"
+
+
+def loss_of(outputs: Any, trainer: Trainer) -> Tensor:
+    """Return the loss of a batch, of all ranks, which Lightning has divided by the batches of a step."""
+    return outputs["loss"].detach() * trainer.accumulate_grad_batches
 
 
 def _tags(prefix: str, names: list[Any]) -> list[str]:

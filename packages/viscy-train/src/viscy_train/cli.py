@@ -56,11 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(f"error: {_explained(error, given)}", EXIT_USER_ERROR)
     except KeyboardInterrupt:
         return _tell("interrupted", EXIT_INTERRUPTED)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes it an exit
+            return _tell("interrupted", EXIT_INTERRUPTED)
+        raise
     except (OSError, RuntimeError) as error:
         if not is_disk_full(error):
             raise
         text = " ".join(str(error).split())
-        return _tell(f"error: the disk is full ({text}); make room, and go on with --ckpt_path last", EXIT_USER_ERROR)
+        return _tell(
+            f"error: the disk is full ({text}); make room; `fit` goes on with --ckpt_path last", EXIT_USER_ERROR
+        )
 
 
 def _run(arguments: list[str]) -> int:

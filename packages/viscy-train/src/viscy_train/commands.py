@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from jsonargparse.typing import PositiveInt
 from rich.console import Console
 
+from viscy_train.checkpoints import DATA
 from viscy_train.cli import stopped
 from viscy_train.errors import UserError
 from viscy_train.stopping import StoppedError
@@ -16,7 +18,8 @@ from viscy_train.whole_files import whole_file
 _CHECKPOINT = {"type": str, "default": None, "help": "checkpoint to go on from; `last` is the run's own, if any"}
 _MEASURED = {"type": str, "default": "last", "help": "checkpoint; by default the run's last"}
 _EMBEDDINGS = {"type": str, "default": None, "help": "file to write; by default embeddings.h5ad in the run's folder"}
-_PROCESSES = {"type": int, "default": 1, "help": "processes that will train, for the number of steps"}
+_PROCESSES = {"type": PositiveInt, "default": 1, "help": "processes that will train, for the number of steps"}
+_EPOCHS = {"type": PositiveInt, "default": 1, "help": "epochs to draw"}
 _PAGE = {"type": str, "default": "inspect.html", "help": "page to write"}
 _STEP = {"type": int, "required": True, "help": "step, as in the log"}
 _RANK = {"type": int, "default": 0, "help": "process whose batch it was"}
@@ -59,9 +62,15 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.inspection import inspect_batches
     from viscy_train.inspection_view import show, write_inspection
 
-    cli = TrainingCLI("inspect", options, description, {"processes": _PROCESSES, "page": _PAGE})
+    cli = TrainingCLI("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
     data, console = cli.make_data(), Console()
-    inspection = inspect_batches(data.train_anchors(), data.options, seed=data.seed, world_size=cli.config.processes)
+    inspection = inspect_batches(
+        data.train_anchors(),
+        data.options,
+        seed=data.seed,
+        world_size=cli.config.processes,
+        epochs=cli.config.epochs,
+    )
     show(inspection, console)
     page = Path(cli.config.page)
     write_inspection(page, inspection)
@@ -71,13 +80,13 @@ def inspect(options: list[str], description: str) -> int:
 
 def validate(options: list[str], description: str) -> int:
     """Measure a checkpoint on what is kept for validation."""
-    from viscy_train.fit import checkpoint_to_measure
+    from viscy_train.checkpoints import checkpoint_to_measure
 
     cli = TrainingCLI("validate", options, description, {"ckpt_path": _MEASURED})
     trainer, model, data = cli.make_all(training=False)
     if not len(data.validation_rows):
         raise UserError("data.split must keep anchors for validation, it keeps none; see `data.split.by`")
-    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path)
+    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path, model)
     found = trainer.validate(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
     if trainer.is_global_zero:
         for name, value in found[0].items():
@@ -87,12 +96,12 @@ def validate(options: list[str], description: str) -> int:
 
 def predict(options: list[str], description: str) -> int:
     """Write the embedding of every cell."""
-    from viscy_train.fit import checkpoint_to_measure
+    from viscy_train.checkpoints import checkpoint_to_measure
     from viscy_train.predict import gather, write_embeddings
 
     cli = TrainingCLI("predict", options, description, {"ckpt_path": _MEASURED, "embeddings": _EMBEDDINGS})
     trainer, model, data = cli.make_all(training=False)
-    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path)
+    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path, model)
     predicted: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     found = gather(predicted or [], trainer, cli.folder.path)
     if found is not None:
@@ -104,13 +113,17 @@ def predict(options: list[str], description: str) -> int:
 
 def replay(options: list[str], description: str) -> int:
     """Draw the crops of one step of a run."""
+    from viscy_train.checkpoints import read_checkpoint
     from viscy_train.pairs import Batch
     from viscy_train.replay import batch_of_step, replay_picture
 
     cli = TrainingCLI("replay", options, description, {"step": _STEP, "rank": _RANK, "picture": _PICTURE})
+    cli.require_config_of_run()
     data = cli.make_data()
     recorded = batch_of_step(cli.folder, cli.config.step, cli.config.rank)
     data.setup("fit")
+    if cli.folder.last_checkpoint.exists():
+        data.load_state_dict(read_checkpoint(cli.folder.last_checkpoint)[DATA])  # refuses that of another table
     pairs = data.pairs_of(Batch(rows=recorded.rows, epoch=recorded.epoch, number=recorded.number))
     title = f"Step {recorded.step} of process {recorded.rank}: batch {recorded.number} of epoch {recorded.epoch + 1}"
     figure = replay_picture(pairs, data.augmented(pairs), data.table.cells, data.channels, title)
@@ -128,15 +141,16 @@ def report(options: list[str], description: str) -> int:
     """Write the report of a run anew, from its last checkpoint."""
     from copy import deepcopy
 
-    import torch
-
-    from viscy_train.fit import checkpoint_to_measure
+    from viscy_train.checkpoints import checkpoint_to_measure, read_checkpoint
     from viscy_train.fit import report as write
 
     cli = TrainingCLI("report", options, description)
-    _, model, data = cli.make_all(training=False)
+    cli.require_config_of_run()
+    trainer, model, data = cli.make_all(training=False)
     untrained = deepcopy(model.encoder)
-    checkpoint = torch.load(checkpoint_to_measure(cli.folder, "last"), map_location="cpu", weights_only=True)
-    model.load_state_dict(checkpoint["state_dict"])
-    write(cli.folder, untrained, model.encoder, data, checkpoint["epoch"] + 1, Console())
+    content = read_checkpoint(checkpoint_to_measure(cli.folder, "last", model))
+    data.setup("fit")
+    data.load_state_dict(content[DATA])  # refuses that of another table
+    model.load_state_dict(content["state_dict"])
+    write(cli.folder, untrained, model.encoder, data, trainer.strategy.root_device, Console())
     return 0

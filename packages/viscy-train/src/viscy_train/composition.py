@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-
-from viscy_data import FlexibleBatchSampler
-from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,54 +79,6 @@ def cell_counts(anchors: pd.DataFrame) -> pd.Series:
     present = pd.unique(cell)
     names = [(experiments[one // len(conditions)], conditions[one % len(conditions)]) for one in present]
     return pd.Series(np.bincount(cell)[present], index=pd.MultiIndex.from_tuples(names, names=CELL))
-
-
-def make_sampler(
-    anchors: pd.DataFrame,
-    options: SamplerConfig,
-    seed: int,
-    rank: int | None = None,
-    num_replicas: int | None = None,
-    *,
-    as_arrays: bool = False,
-) -> FlexibleBatchSampler:
-    """Make the sampler of a run.
-
-    Parameters
-    ----------
-    anchors : pandas.DataFrame
-        What is trained on: its positions are row numbers of this.
-    options : SamplerConfig
-        Composition of the batches.
-    seed : int
-        Of everything random.
-    rank, num_replicas : int, optional
-        Which process it is for, of how many; those of the process group by default.
-    as_arrays : bool, default False
-        Whether batches are arrays in place of lists.
-
-    Returns
-    -------
-    viscy_data.FlexibleBatchSampler
-        All of its batches are full: processes that gather negatives need batches of one size.
-
-    Raises
-    ------
-    UserError
-        If the sampler refuses the options or the table.
-    """
-    try:
-        return FlexibleBatchSampler(
-            anchors,
-            **asdict(options),
-            drop_last=True,
-            seed=seed,
-            rank=rank,
-            num_replicas=num_replicas,
-            as_arrays=as_arrays,
-        )
-    except (ValueError, TypeError) as error:
-        raise UserError(f"data.sampler: {error}") from error
 
 
 def asked_of_batches(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFrame:

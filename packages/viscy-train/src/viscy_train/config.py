@@ -83,8 +83,8 @@ class SplitConfig:
     Parameters
     ----------
     by : str
-        ``position``: some positions of each condition of each experiment, where there is more than one; ``experiment``:
-        whole experiments; ``none``: nothing.
+        ``position``: that fraction of the positions of each condition of each experiment, rounded, but never all of
+        them; ``experiment``: whole experiments; ``none``: nothing.
     fraction : float
         Of the positions, where they are kept, in [0, 1).
     experiments : list of str

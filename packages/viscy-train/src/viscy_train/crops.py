@@ -145,17 +145,14 @@ class CropReader:
         if n_slices < self._z_slices or min(height, width) < self._side:
             raise UserError(
                 f"images must have at least {least} for a crop, got {n_slices} of {height} x {width} in experiment "
-                f"{experiment.name!r}, position {position}; make `crop` or `z_slices` smaller"
+                f"{experiment.name!r}, position {position}; make `data.crop` or `data.z_slices` smaller"
             )
         dtype = np.dtype(getattr(image.dtype, "numpy_dtype", image.dtype))
         slices = middle_slices(n_slices, self._z_slices)
         return Place(image, _as_slice(channels), slices, height, width, dtype.kind == "f")
 
     def _region(self, row: int, place: Place) -> Region:
-        top, left = (
-            min(max(int(centre) - self._side // 2, 0), size - self._side)
-            for centre, size in zip(self._centre[row], (place.height, place.width), strict=True)
-        )
+        top, left = corners(self._centre[row], self._side, (place.height, place.width)).tolist()
         rows, columns = slice(top, top + self._side), slice(left, left + self._side)
         return int(self._frame[row]), place.channels, place.slices, rows, columns
 
@@ -177,9 +174,29 @@ class CropReader:
         experiment = self._experiments[self._experiment_of_place[place]]
         return (
             f"cannot use pixels of experiment {experiment.name!r}, plate {experiment.plate}, position "
-            f"{self._position_of_place[place]}, frame {self._frame[row]} ({reason}); restore them, or drop such cells: "
-            f"`viscy-train index` does where `pixels` is 'all'"
+            f"{self._position_of_place[place]}, frame {self._frame[row]} ({reason}); restore them, or leave such cells "
+            "out with `viscy-train index --config FILE --pixels all`"
         )
+
+
+def corners(centres: NDArray[np.int64], side: int, size: tuple[int, int]) -> NDArray[np.int64]:
+    """Return where crops begin, moved into the image at its borders.
+
+    Parameters
+    ----------
+    centres : numpy.ndarray
+        Of cells, pixels (y, x), shape (..., 2).
+    side : int
+        Of a crop, in pixels.
+    size : tuple of int
+        Height and width of the image, in pixels; not less than `side`.
+
+    Returns
+    -------
+    numpy.ndarray
+        First row and column of each, shape (..., 2).
+    """
+    return np.clip(centres - side // 2, 0, np.array(size) - side)
 
 
 def middle_slices(n_slices: int, wanted: int) -> slice:

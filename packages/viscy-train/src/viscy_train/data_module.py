@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,12 +14,12 @@ from viscy_train.addresses import Purpose, torch_seed
 from viscy_train.anchor_table import AnchorTable
 from viscy_train.augmentation import Augment, AugmentationConfig
 from viscy_train.checks import require, require_at_least
-from viscy_train.composition import make_sampler
 from viscy_train.config import FilePath, PositiveConfig, SamplerConfig, SplitConfig
 from viscy_train.errors import UserError
 from viscy_train.experiments import load_experiments
 from viscy_train.lineages import Lineages
 from viscy_train.pairs import Batch, CropDataset, NumberedBatches, PairDataset, as_loaded
+from viscy_train.sampler import make_sampler, warnings_of_sampler
 from viscy_train.split import split_anchors
 from viscy_train.table_checks import check_table
 from viscy_train.workers import end_with_trainer
@@ -104,6 +103,9 @@ class PairDataModule(LightningDataModule):
         self._split, self._augment = split, Augment(augmentation)
         self._workers, self._start_method, self._cache_mb = num_workers, start_method, cache_mb
         self._table: AnchorTable | None = None
+        self._parts: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        # A process without a share of few cells has none to embed.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self._sampler: FlexibleBatchSampler | None = None
         self._place = {"epoch": 0, "position": 0}
 
@@ -129,7 +131,6 @@ class PairDataModule(LightningDataModule):
         if self._table is None:
             table = AnchorTable.read(self.path)
             check_table(table, self.experiments, self.positive, self.crop, self.z_slices)
-            self._train, self._validation = split_anchors(table, self._split, self.seed)
             # What the checkpoints and the batches of a run refer to is this table; where its plates are may change.
             self._table = replace(table, experiments=self.experiments)
         return self._table
@@ -137,14 +138,28 @@ class PairDataModule(LightningDataModule):
     @property
     def train_rows(self) -> NDArray[np.int64]:
         """Rows of the table that are trained on, ascending."""
-        assert self.table is not None
-        return self._train
+        return self._split_rows()[0]
 
     @property
     def validation_rows(self) -> NDArray[np.int64]:
         """Rows of the table that are kept for validation, ascending; may be none."""
-        assert self.table is not None
-        return self._validation
+        return self._split_rows()[1]
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say to the split, in sentences."""
+        split = self._split
+        if split.by != "position" or not split.fraction or len(self.validation_rows):
+            return []
+        return [
+            f"nothing is kept for validation: no condition of an experiment has positions enough for a "
+            f"data.split.fraction of {split.fraction:g}"
+        ]
+
+    def _split_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if self._parts is None:
+            self._parts = split_anchors(self.table, self._split, self.seed)
+        return self._parts
 
     def train_anchors(self) -> pd.DataFrame:
         """Return the anchors that are trained on: the sampler's positions are row numbers of this."""
@@ -169,8 +184,7 @@ class PairDataModule(LightningDataModule):
             self.table, Lineages.of(self.table.cells, self.positive), self.seed, cache_mb=self._cache_mb
         )
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # told before the run, by the plan
+        with warnings_of_sampler():  # told before the run, by the plan
             self._sampler = make_sampler(self.train_anchors(), self.options, self.seed, rank, world_size)
 
     def train_dataloader(self) -> DataLoader:
@@ -181,14 +195,13 @@ class PairDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader | list:
         """Return the loader of the pairs kept for validation, the same batches each time; nothing if there are none."""
-        rows = self.validation_rows
+        rows = _asked_for(self.options, self.table.cells, self.validation_rows)
         if not len(rows):
             return []
         trainer: Any = self.trainer
-        options = _of_present(self.options, self.table.cells.iloc[rows])
         anchors = self.table.cells.iloc[rows].reset_index(drop=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
+        options = _of_present(self.options, anchors)
+        with warnings_of_sampler():
             sampler = make_sampler(anchors, options, self.seed, trainer.global_rank, trainer.world_size)
         return self._loader(self._pairs, SameBatches(sampler, rows, trainer.global_rank, trainer.world_size))
 
@@ -273,11 +286,12 @@ class PairDataModule(LightningDataModule):
         UserError
             If the state is that of other anchors or of another composition.
         """
-        if self._sampler is None:
-            return  # cells are embedded, whatever the batches were
+        trainer: Any = self.trainer
+        if trainer is not None and not trainer.training:
+            return  # what is measured or embedded need not be what was trained on
         self._place = {"epoch": state_dict["epoch"], "position": state_dict["position"]}
         try:
-            self._sampler.load_state_dict(state_dict)
+            self.sampler.load_state_dict(state_dict)
         except ValueError as error:
             raise UserError(f"the checkpoint is of other data or batches: {error}") from error
 
@@ -329,16 +343,23 @@ class SameBatches(NumberedBatches):
         """Stay with the first epoch, whichever Lightning is in."""
 
 
+def _asked_for(options: SamplerConfig, cells: pd.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of some rows that batches may hold: of experiments and conditions with a weight that is not 0."""
+    for column, weights in (("experiment", options.experiment_weights), ("condition", options.condition_ratio)):
+        if isinstance(weights, dict):
+            unasked = [name for name, weight in weights.items() if not weight]
+            rows = rows[~cells[column].iloc[rows].isin(unasked).to_numpy()]
+    return rows
+
+
 def _of_present(options: SamplerConfig, anchors: pd.DataFrame) -> SamplerConfig:
     """Return the options for validation: of what is there, in batches that there are enough anchors for."""
     present = {axis: set(anchors[axis].unique()) for axis in ("experiment", "condition")}
     weights, ratio = options.experiment_weights, options.condition_ratio
     if isinstance(weights, dict):
         weights = {name: weight for name, weight in weights.items() if name in present["experiment"]}
-        if not any(weights.values()):
-            weights = None
     if ratio is not None:
-        ratio = {name: part for name, part in ratio.items() if name in present["condition"]} or None
+        ratio = {name: part for name, part in ratio.items() if name in present["condition"]}
     return replace(
         options,
         batch_size=min(options.batch_size, len(anchors)),

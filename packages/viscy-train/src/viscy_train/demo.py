@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from viscy_train.cli import EXIT_FAILED
 from viscy_train.folder import require_new
 from viscy_train.launch import TrainingFailedError, launch_command
 from viscy_train.plates import write_plate
@@ -109,7 +110,7 @@ def run_demo(out: Path) -> int:
             launch_command([command, "--config", str(config)], N_PROCESSES if command == "fit" else 1)
         except TrainingFailedError as error:
             print(f"viscy-train: failed: {error}", file=sys.stderr)
-            return 1
+            return EXIT_FAILED
     console.print(
         f"Change {config} and run: viscy-train fit --config {config} --output ANOTHER_FOLDER",
         highlight=False,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from viscy_train.composition import WHOLE_TABLE, coded, group_shares
-from viscy_train.sections import is_enriched
+from viscy_train.focus import is_enriched, share_in_window
 
 if TYPE_CHECKING:
     from viscy_train.inspection import Inspection
@@ -119,11 +118,14 @@ def _repeated(inspection: Inspection) -> list[str]:
 
 
 def _doubled(inspection: Inspection) -> list[str]:
-    if inspection.doubled < _SMALL:
+    size = inspection.options.batch_size
+    if inspection.doubled < _SMALL * size:
         return []
+    what = "conditions" if inspection.options.condition_balanced else "experiments"
+    where = " around some times" if is_enriched(inspection.options) else ""
     return [
-        f"a batch of {inspection.options.batch_size} has on average {inspection.doubled:.1f} slots with an anchor that "
-        "it holds already, as some conditions have fewer anchors than slots to fill"
+        f"a batch of {size} has on average {inspection.doubled:.1f} slots with an anchor that it holds already: some "
+        f"{what} have fewer anchors{where} than slots to fill"
     ]
 
 
@@ -160,7 +162,7 @@ def _wide_windows(inspection: Inspection) -> list[str]:
     for group in group_shares(inspection.anchors, options).index:
         own = hours if group == WHOLE_TABLE else hours[codes == names.index(group)]
         of = "all experiments" if group == WHOLE_TABLE else repr(group)
-        covered = _covered(own, options.temporal_window_hours)
+        covered = share_in_window(own, options.temporal_window_hours)
         if covered > 0.999:
             found.append(f"the focal window of {options.temporal_window_hours:g} h holds all times of {of}")
         elif covered > 0.8:
@@ -169,15 +171,6 @@ def _wide_windows(inspection: Inspection) -> list[str]:
                 f"anchors of {of}: the enrichment changes little"
             )
     return found
-
-
-def _covered(hours: np.ndarray, window: float) -> float:
-    """Return the share of anchors within the window, the mean over the focal times."""
-    times, counts = np.unique(hours, return_counts=True)
-    before = np.concatenate([[0], counts.cumsum()])
-    reach = window + 1e-9
-    inside = before[np.searchsorted(times, times + reach)] - before[np.searchsorted(times, times - reach)]
-    return float(inside.mean() / len(hours))
 
 
 def _lineages(inspection: Inspection) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from viscy_train.composition import WHOLE_TABLE, Promise, coded, numbered, own_experiments
+from viscy_train.composition import WHOLE_TABLE, Promise, coded, numbered, own_experiments, promises
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,6 +16,30 @@ if TYPE_CHECKING:
 
 # Times that differ by exactly the window's half-width lie inside, whatever their binary fractions.
 _TOLERANCE = 1e-9
+
+
+def promises_of(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> list[Promise]:
+    """Return what was asked of batches and what they held, the focal window included.
+
+    Parameters
+    ----------
+    batches, anchors, options
+        As in `viscy_train.composition.promises`.
+
+    Returns
+    -------
+    list of Promise
+        For each axis that is on.
+    """
+    made = promises(batches, anchors, options)
+    if is_enriched(options):
+        made.append(focus_promise(find_focus(batches, anchors, options)))
+    return made
+
+
+def is_enriched(options: SamplerConfig) -> bool:
+    """Whether batches have a focal window."""
+    return options.temporal_enrichment and options.temporal_global_fraction < 1
 
 
 def find_focus(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFrame:
@@ -106,6 +130,22 @@ def _focus_of_group(
     there = in_window > 0
     drawn = inside[np.arange(n_batches), focal] / n_slots[:, 0]
     return np.stack([times[focal], drawn, (asked * there).sum(axis=1), (least * there).sum(axis=1)], axis=1)
+
+
+def share_in_window(hours: NDArray[np.float64], window: float) -> float:
+    """Return the share of anchors within the window, the mean over the focal times.
+
+    Parameters
+    ----------
+    hours : numpy.ndarray
+        Of the anchors, shape (n_anchors,).
+    window : float
+        Half-width, in hours.
+    """
+    times, counts = np.unique(hours, return_counts=True)
+    reach = window + _TOLERANCE
+    first, last = np.searchsorted(times, times - reach), np.searchsorted(times, times + reach)
+    return float(_in_windows(counts[None], first, last).mean() / len(hours))
 
 
 def _counted(row: NDArray[np.int64], column: NDArray[np.int64], n_rows: int, n_columns: int) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from viscy_train.anchor_table import COLUMNS, AnchorTable
 from viscy_train.brightness import Brightness
-from viscy_train.crops import middle_slices
+from viscy_train.crops import corners, middle_slices
 from viscy_train.errors import UserError
 from viscy_train.lineages import Lineages, lineage_ids
 from viscy_train.plates import channel_indices, image_for_crops, open_plate, positions_of_well
@@ -122,7 +122,7 @@ def _cells_of_experiment(
         n_frames = max(1, _FRAMES_FOR_BRIGHTNESS // max(1, len(wells)))
         quiet = console is None or not console.is_terminal
         bar = track(wells.items(), f"  {experiment.name}", console=console, transient=True, disable=quiet)
-        for position, well in bar:
+        for number, (position, well) in enumerate(bar):
             with problems.collected(subject, position):
                 image = image_for_crops(plate, position, experiment.plate, settings.crop, settings.z_slices)
                 if tracks is None:
@@ -132,7 +132,7 @@ def _cells_of_experiment(
                 if channels:
                     crops = _crops(cells, image, channels, settings)
                     cells["left_out"] = find_spoilt(
-                        crops, light, n_frames, read_all=settings.pixels == "all", where=f"position {position}"
+                        crops, light, n_frames, number, read_all=settings.pixels == "all", where=f"position {position}"
                     )
                     parts.append(cells)
     return parts
@@ -163,16 +163,16 @@ def _check_inside(cells: pd.DataFrame, shape: tuple[int, ...], position: str, ex
 
 
 def _crops(cells: pd.DataFrame, image: Any, channels: list[int], settings: _Settings) -> Crops:
-    _, _, n_slices, *sizes = image.shape
+    _, _, n_slices, height, width = image.shape
     centres = np.rint(cells[["y", "x"]].to_numpy()).astype(np.int64)
-    corners = np.clip(centres - settings.crop // 2, 0, np.array(sizes) - settings.crop)
+    first = corners(centres, settings.crop, (height, width))
     return Crops(
         image=image,
         channels=channels,
         z=middle_slices(n_slices, settings.z_slices),
         frame=cells["t"].to_numpy(),
-        top=corners[:, 0],
-        left=corners[:, 1],
+        top=first[:, 0],
+        left=first[:, 1],
         side=settings.crop,
     )
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from viscy_train.composition import coded, make_sampler, planned_composition
+from viscy_train.composition import coded, planned_composition
 from viscy_train.findings import find_all
-from viscy_train.sections import promises_of
+from viscy_train.focus import promises_of
+from viscy_train.sampler import make_sampler, warnings_of_sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from numpy.typing import NDArray
 
     from viscy_data import FlexibleBatchSampler
@@ -157,7 +154,7 @@ def inspect_batches(
         If the sampler refuses the options or the table.
     """
     began = time.perf_counter()
-    with _warnings_of_sampler() as told:
+    with warnings_of_sampler() as told:
         sampler = make_sampler(anchors, options, seed, 0, 1, as_arrays=True)
     seconds_to_begin = time.perf_counter() - began
     total = len(sampler)
@@ -260,23 +257,3 @@ def _doubled(batches: pd.DataFrame, n_anchors: int) -> float:
         return 0.0
     distinct = len(np.unique(batch * n_anchors + batches["row"].to_numpy()))
     return (len(batch) - distinct) / (int(batch.max()) + 1)
-
-
-@contextmanager
-def _warnings_of_sampler() -> Generator[list[str]]:
-    """Collect what the sampler logs, in place of showing it."""
-    told: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            told.append(record.getMessage())
-
-    logger, collector = logging.getLogger("viscy_data"), Collector()
-    propagates = logger.propagate
-    logger.addHandler(collector)
-    logger.propagate = False
-    try:
-        yield told
-    finally:
-        logger.removeHandler(collector)
-        logger.propagate = propagates

@@ -10,7 +10,7 @@ from rich.markup import escape
 from viscy_train.batch_figures import draw_draws
 from viscy_train.composition import coded
 from viscy_train.drawing import experiment_colors
-from viscy_train.sections import batches_picture, composition_picture, composition_table, promise_table
+from viscy_train.sections import DEFINITIONS, batches_picture, composition_picture, composition_table, promise_table
 from viscy_train.template import facts_html, list_html, page_html, picture_html
 from viscy_train.terminal import make_table, on_each_of
 from viscy_train.whole_files import whole_file
@@ -87,6 +87,7 @@ def write_inspection(path: Path, inspection: Inspection) -> None:
         facts_html(facts),
         list_html(findings, "look", "To look at before training"),
         "<h2>What each batch holds</h2>",
+        DEFINITIONS,
         batches_picture(inspection.batches, anchors, inspection.options, looked_at),
         promise_table(inspection.promises),
         list_html(_measured(inspection), "short"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -143,11 +144,9 @@ class Lineages:
         """Return the first row of a track at a frame or later; where there is none, the row after the track."""
         return np.searchsorted(self._keys, self._key(track, frame))
 
-    @property
+    @cached_property
     def _keys(self) -> NDArray[np.int64]:
-        if "_cached" not in self.__dict__:
-            object.__setattr__(self, "_cached", self._key(self.track, self.frame))
-        return self.__dict__["_cached"]
+        return self._key(self.track, self.frame)
 
     def _key(self, track: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return numbers in the order of the rows; frames beside those of a track lie between it and the next."""

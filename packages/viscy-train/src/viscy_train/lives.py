@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from viscy_train.folder import RunFolder
 
-HEADER = "step,epoch,processes,started,reached\n"
+HEADER = "step,epoch,processes,started,reached,seconds\n"
 
 
 class LifeRecorder(Callback):
@@ -26,7 +27,8 @@ class LifeRecorder(Callback):
     ----------
     folder : RunFolder
         Receives a line in ``lives.csv``: step and epoch at which training begins, number of processes, time of the
-        start (ISO 8601, UTC), and how many steps the batch record had when this life began, empty where it had none.
+        start (ISO 8601, UTC), how many steps the batch record had when this life began, empty where it had none, and
+        seconds that were trained since, noted at the end of each epoch and of the life.
 
     Notes
     -----
@@ -37,6 +39,9 @@ class LifeRecorder(Callback):
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._reached: int | None = None
+        self._earlier: list[str] = []
+        self._line = ""
+        self._began = 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Look how far the last life came, before its lost steps are cut from the record."""
@@ -53,9 +58,24 @@ class LifeRecorder(Callback):
                 forget(trainer.global_step)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         reached = "" if self._reached is None else self._reached
-        line = f"{trainer.global_step},{trainer.current_epoch},{trainer.world_size},{started},{reached}\n"
-        self._folder.path.mkdir(parents=True, exist_ok=True)
-        rewrite(self._folder.lives, HEADER, iter([*whole_lines(self._folder.lives), line]))
+        self._earlier = list(whole_lines(self._folder.lives))
+        self._line = f"{trainer.global_step},{trainer.current_epoch},{trainer.world_size},{started},{reached}"
+        self._began = time.monotonic()
+        self._note()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note how long it took so far."""
+        self._note()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note how long it took, also where the run was stopped."""
+        self._note()
+        self._line = ""
+
+    def _note(self) -> None:
+        if self._line:
+            line = f"{self._line},{time.monotonic() - self._began:.1f}\n"
+            rewrite(self._folder.lives, HEADER, iter([*self._earlier, line]))
 
 
 def read_lives(folder: RunFolder) -> pd.DataFrame:
@@ -70,9 +90,11 @@ def read_lives(folder: RunFolder) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each start: `step`, `epoch`, `processes`, `started` (text), `reached` (float, missing where there was
-        no life before). Empty where nothing was noted.
+        no life before), `seconds` (float). Empty where nothing was noted.
     """
     rows = [line.rstrip("\n").split(",") for line in whole_lines(folder.lives)]
     lives = pd.DataFrame(rows, columns=HEADER.strip().split(","))
     numbers = dict.fromkeys(["step", "epoch", "processes"], "int64")
-    return lives.assign(reached=pd.to_numeric(lives["reached"], errors="coerce").astype("float64")).astype(numbers)
+    return lives.assign(
+        **{name: pd.to_numeric(lives[name], errors="coerce").astype("float64") for name in ("reached", "seconds")}
+    ).astype(numbers)

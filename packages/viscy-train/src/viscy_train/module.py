@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule
 
 from viscy_train.config import EncoderConfig, LossConfig, OptimizerConfig
 from viscy_train.encoder import Encoder
+from viscy_train.errors import UserError
 from viscy_train.losses import labels_of, make_loss
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class ContrastiveModule(LightningModule):
     Notes
     -----
     An anchor's negatives are all other crops of the batches of all processes: that is why the batches' composition
-    matters. With R processes the loss, and the gradient after DDP's averaging, are those
-    of one process with the R batches together.
+    matters. With R processes the loss, and the gradient after DDP's averaging, are those of one process with the R
+    batches together; for networks with batch normalization, with ``trainer.sync_batchnorm``.
     """
 
     def __init__(
@@ -69,9 +70,10 @@ class ContrastiveModule(LightningModule):
         self.log_dict(metrics, on_epoch=True, sync_dist=True, batch_size=n_pairs)
 
     def predict_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Return embeddings, shape (n_crops, features), their projections, and the `row` of each."""
+        """Return embeddings, shape (n_crops, features), their projections, both float32, and the `row` of each."""
         embeddings = self.encoder(batch["crops"])
-        return {"row": batch["row"], "embeddings": embeddings, "projections": self.encoder.project(embeddings)}
+        projections = self.encoder.project(embeddings)
+        return {"row": batch["row"], "embeddings": embeddings.float(), "projections": projections.float()}
 
     def configure_optimizers(self) -> Any:
         """Return AdamW, whose learning rate rises from 0 and falls to 0 along a cosine, or stays as it is."""
@@ -79,7 +81,12 @@ class ContrastiveModule(LightningModule):
         optimizer = torch.optim.AdamW(self.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
         if options.schedule == "constant":
             return optimizer
-        n_steps = int(self.trainer.estimated_stepping_batches)
+        n_steps = self.trainer.estimated_stepping_batches
+        if math.isinf(n_steps):
+            raise UserError(
+                "model.optimizer.schedule cosine needs to know the end: set trainer.max_epochs or trainer.max_steps, "
+                "or choose constant"
+            )
         warmup = max(1, round(options.warmup_fraction * n_steps))
 
         def factor(step: int) -> float:

@@ -67,7 +67,8 @@ def write_embeddings(path: Path, found: dict[str, NDArray], table: AnchorTable, 
     path : pathlib.Path
         File to write or to replace, ``.h5ad``.
     found : dict of numpy.ndarray
-        `embeddings`, shape (n_cells, features), and `projections`, shape (n_cells, projection), a row for each cell.
+        `row` of each cell in the table, shape (n_cells,); `embeddings`, shape (n_cells, features); `projections`, shape
+        (n_cells, projection).
     table : AnchorTable
         The cells, which become `obs`.
     about : dict of str to str
@@ -82,7 +83,7 @@ def write_embeddings(path: Path, found: dict[str, NDArray], table: AnchorTable, 
 
     content = anndata.AnnData(
         X=found["embeddings"].astype(np.float32),
-        obs=_named(table.cells),
+        obs=_named(table.cells.iloc[found["row"]]),
         uns=about,
     )
     content.obsm["projections"] = found["projections"].astype(np.float32)

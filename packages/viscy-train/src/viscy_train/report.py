@@ -13,13 +13,15 @@ from sklearn.decomposition import PCA
 from viscy_train import run_figures
 from viscy_train.batch_record import count_batches
 from viscy_train.composition import drawn_composition, planned_composition
+from viscy_train.focus import promises_of
 from viscy_train.lives import read_lives
+from viscy_train.run_log import read_log
 from viscy_train.sections import (
+    DEFINITIONS,
     batches_picture,
     composition_picture,
     composition_table,
     promise_table,
-    promises_of,
 )
 from viscy_train.summary import look_at, said_in_short
 from viscy_train.template import facts_html, list_html, page_html, picture_html, table_html
@@ -71,10 +73,10 @@ class RunFacts:
         Rows of the cells that batches were drawn from, ascending.
     options : SamplerConfig
         Composition.
-    epochs, processes, seed : int
-        Epochs that were trained, processes of the last start, seed of the run.
+    processes, seed : int
+        Processes of the last start, seed of the run.
     seconds : float
-        How long it took.
+        How long training took.
     channels : list of str
         What the encoder sees.
     strips : Strips
@@ -94,7 +96,6 @@ class RunFacts:
     cells: pd.DataFrame
     trained_on: NDArray[np.int64]
     options: SamplerConfig
-    epochs: int
     processes: int
     seed: int
     seconds: float
@@ -161,13 +162,13 @@ def write_report(folder: RunFolder, facts: RunFacts) -> None:
     n_batches = count_batches(folder.batches)
     batches = folder.read_batches(_BATCHES_AT_MOST)
     batches["row"] = np.searchsorted(facts.trained_on, batches["row"])
-    log, lives = pd.read_csv(folder.metrics), read_lives(folder)
+    log, lives = read_log(folder.metrics), read_lives(folder)
     made = promises_of(batches, anchors, facts.options)
     planned, drawn = planned_composition(anchors, facts.options), drawn_composition(batches, anchors)
-    slots = n_batches * facts.options.batch_size / max(facts.epochs, 1)
-    draws = drawn * slots / planned["anchors"]
+    epochs = n_batches / (len(anchors) // facts.options.batch_size)
+    draws = drawn * n_batches * facts.options.batch_size / epochs / planned["anchors"]
     sections = [
-        _facts(anchors, n_batches, facts),
+        _facts(anchors, n_batches, epochs, facts),
         list_html(said_in_short(made, log, facts.found, facts.probes, facts.sought_is_new), "short", "In short"),
     ]
     if notes := look_at(made, log, lives, facts.found, draws):
@@ -176,6 +177,7 @@ def write_report(folder: RunFolder, facts: RunFacts) -> None:
     sections += [
         _cells_section(facts),
         "<h2>What each batch held</h2>",
+        DEFINITIONS,
         batches_picture(batches, anchors, facts.options, read or "as recorded while training"),
         promise_table(made),
         "<h2>What the run held</h2>",
@@ -183,7 +185,7 @@ def write_report(folder: RunFolder, facts: RunFacts) -> None:
         composition_table(planned, drawn, {"draws of an anchor an epoch": [f"{count:.1f}" for count in draws]}),
         *_loss_sections(log, lives),
         _embeddings_section(facts),
-        _retrieval_section(facts.found, facts.sought_is_new),
+        _retrieval_section(facts),
         _probe_section(facts.probes),
         _files_section(folder),
     ]
@@ -201,22 +203,24 @@ def _read(batches: pd.DataFrame, n_batches: int) -> str:
     return f"{len(batches.drop_duplicates(['epoch', 'batch'])):,} of {n_batches:,}, evenly spread, were read"
 
 
-def _facts(anchors: pd.DataFrame, n_batches: int, facts: RunFacts) -> str:
+def _facts(anchors: pd.DataFrame, n_batches: int, epochs: float, facts: RunFacts) -> str:
     tracks = anchors.groupby(["experiment", "position", "track_id"], observed=True).ngroups
     hours = anchors["hours_post_infection"]
     names = [str(name) for name in anchors["condition"].unique()]
     conditions = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     took = f"{facts.seconds:.0f} s" if facts.seconds < 600 else f"{facts.seconds / 3600:.1f} h"
     processes = "process" if facts.processes == 1 else "processes"
+    n_experiments = anchors["experiment"].nunique()
+    experiments = "experiment" if n_experiments == 1 else "experiments"
     return facts_html(
         [
             (
                 f"{len(anchors):,}",
                 f"anchors: {tracks:,} tracked cells, {hours.min():g} to {hours.max():g} hours post infection",
             ),
-            (f"{anchors['experiment'].nunique()}", f"experiments, with conditions {html.escape(conditions)}"),
-            (f"{n_batches:,}", f"batches of {facts.options.batch_size}, {facts.epochs} epochs"),
-            (f"{facts.processes}", f"training {processes}, {took} in all, seed {facts.seed}"),
+            (f"{n_experiments}", f"{experiments}, with conditions {html.escape(conditions)}"),
+            (f"{n_batches:,}", f"batches of {facts.options.batch_size}, epochs: {epochs:.3g}"),
+            (f"{facts.processes}", f"training {processes}, {took} of training, seed {facts.seed}"),
         ]
     )
 
@@ -236,7 +240,7 @@ def _cells_section(facts: RunFacts) -> str:
 
 
 def _loss_sections(log: pd.DataFrame, lives: pd.DataFrame) -> list[str]:
-    loss, went_on = log.dropna(subset="loss"), lives["step"].iloc[1:].tolist()
+    loss, went_on = log[np.isfinite(log["loss"])], lives["step"].iloc[1:].tolist()
     has_validation = "val/loss" in log
     validation = log.dropna(subset="val/loss") if has_validation else log.iloc[:0]
     text = (
@@ -244,6 +248,8 @@ def _loss_sections(log: pd.DataFrame, lives: pd.DataFrame) -> list[str]:
     )
     if has_validation:
         text += " Validation is the loss of cells that are not trained on."
+    if not len(loss):
+        return ["<h2>The loss</h2>", "<p>No loss was logged.</p>"]
     sections = ["<h2>The loss</h2>", picture_html(run_figures.draw_loss(loss, validation, went_on), text)]
     if METRIC in log:
         waiting = log.dropna(subset=METRIC)
@@ -283,16 +289,18 @@ def _embeddings_section(facts: RunFacts) -> str:
     return "<h2>What the encoder learned</h2>" + picture_html(figure, text)
 
 
-def _retrieval_section(found: list[Retrieval], sought_is_new: bool) -> str:
-    if not found:
+def _retrieval_section(facts: RunFacts) -> str:
+    if not facts.found:
         return "<p>No cell is there at two times: whether cells are found again is not measured.</p>"
     rows = [
-        [f"{one.hours:.1f} hours", f"{one.chance:.0%}", f"{one.untrained:.0%}", f"{one.trained:.0%}"] for one in found
+        [f"{one.hours:.1f} hours", f"{one.chance:.1%}", f"{one.untrained:.0%}", f"{one.trained:.0%}"]
+        for one in facts.found
     ]
+    among = f"among the cells of its experiment some time later, of the {len(facts.embedded):,} that were embedded"
+    new = ", here on cells that it was not trained on" * facts.sought_is_new
     text = (
-        "<p>How often the cell that is nearest to a cell, among all of its experiment some time later, is that cell "
-        f"itself. This is what the encoder is trained for{', here on cells that it was not trained on' * sought_is_new}"
-        ".</p>"
+        f"<p>How often the cell that is nearest to a cell, {among}, is that cell itself. This is what the encoder is "
+        f"trained for{new}.</p>"
     )
     return text + table_html(["later by", "guessing", "before training", "after training"], rows)
 
@@ -303,6 +311,7 @@ def _probe_section(probes: list[Probe]) -> str:
     rows = [
         [
             f"{probe.from_hours:.1f} to {probe.to_hours:.1f}",
+            f"{probe.unseen}s",
             f"{probe.chance:.0%}",
             f"{probe.untrained:.0%}",
             f"{probe.trained:.0%}",
@@ -311,9 +320,10 @@ def _probe_section(probes: list[Probe]) -> str:
     ]
     text = (
         "<p>How often a linear classifier names a cell's condition from its embedding (balanced accuracy), where it "
-        f"was fitted to cells of other {probes[0].unseen}s.</p>"
+        "was fitted to others.</p>"
     )
-    return text + table_html(["hours post infection", "guessing", "before training", "after training"], rows)
+    headings = ["hours post infection", "fitted to cells of other", "guessing", "before training", "after training"]
+    return text + table_html(headings, rows)
 
 
 def _files_section(folder: RunFolder) -> str:
@@ -324,7 +334,7 @@ def _files_section(folder: RunFolder) -> str:
         ),
         (folder.batches, "what the batches of each process held, as rows of the anchor table"),
         (folder.lives, "when the run began and went on, and at which step"),
-        (folder.checkpoints, "the model after each epoch"),
+        (folder.checkpoints, "the last state of the run, and the best models by validation loss"),
         (folder.metrics, "the loss of each step, and what else was logged"),
         (folder.embeddings, "the embeddings"),
     ]

@@ -10,6 +10,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from viscy_train.checkpoints import DATA
 from viscy_train.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class CountSteps(Callback):
         """Set the steps so that those which remain are those of the batches that remain."""
         running: Any = trainer
         data = running.datamodule
-        place = checkpoint[type(data).__qualname__]
+        place = checkpoint[DATA]
         behind = data.steps_behind(place)
         current = checkpoint["loops"]["fit_loop"][_BATCH_PROGRESS]["current"]
         shift = behind - current["processed"]
@@ -136,7 +137,9 @@ def _updates(trainer: Trainer, n_batches: int) -> int:
 
 def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
     every = trainer.val_check_batch
-    return trainer.is_last_batch or (isinstance(every, int) and (batch_idx + 1) % every == 0)
+    # As Lightning counts: where validation is not by the epoch, over all of them.
+    number = trainer.fit_loop.epoch_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    return trainer.is_last_batch or (isinstance(every, int) and (number + 1) % every == 0)
 
 
 def steps_are_whole(trainer: Trainer, batch_idx: int) -> bool:

@@ -6,6 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -103,6 +104,37 @@ class RunLog(Logger):
             self._columns = [*known, *new]
             rewrite(self._path, _csv_line(self._columns), lines)
         return self._columns
+
+
+def is_logged(trainer: Any, step: int) -> bool:
+    """Return whether a step is one of every nth, counted as Lightning counts for its own logging."""
+    every = trainer.log_every_n_steps
+    return every > 0 and (step + 1) % every == 0
+
+
+def read_log(path: Path) -> pd.DataFrame:
+    """Read what a run logged.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        As of `RunLog`; may be missing, as after ``trainer.fast_dev_run``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each call: `step`, and a column for each name, missing where it was not told. There is always a column
+        `loss`.
+    """
+    if not path.is_file():
+        return pd.DataFrame({"step": pd.Series(dtype="int64"), "loss": pd.Series(dtype="float64")})
+    log = pd.read_csv(path)
+    return log if "loss" in log else log.assign(loss=float("nan"))
+
+
+def steps_of(log: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a log that are steps, also those whose loss is no number."""
+    return log[log["learning rate"].notna()] if "learning rate" in log else log.dropna(subset="loss")
 
 
 def _csv_line(fields: list[str]) -> str:

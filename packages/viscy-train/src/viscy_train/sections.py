@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viscy_train.batch_figures import DASHED_AT_MOST, draw_batches, draw_composition
-from viscy_train.composition import asked_of_batches, numbered, own_experiments, promises, shares_of_batches
-from viscy_train.focus import find_focus, focus_promise
+from viscy_train.composition import asked_of_batches, numbered, own_experiments, shares_of_batches
+from viscy_train.focus import find_focus, is_enriched
 from viscy_train.template import picture_html, table_html
 
 if TYPE_CHECKING:
@@ -19,31 +19,12 @@ if TYPE_CHECKING:
     from viscy_train.config import SamplerConfig
 
 COLUMNS_AT_MOST = 300
+DEFINITIONS = (
+    "<p class='note'>An anchor is a tracked cell at one time; a batch has a number of slots, each of which holds an "
+    "anchor. A batch's own experiment is the one that it is of, but for what leaks in from others. Its focal window is "
+    "the span of hours that most of it was drawn from.</p>"
+)
 _HOURS_AT_MOST = 80
-
-
-def promises_of(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> list[Promise]:
-    """Return what was asked of batches and what they held, the focal window included.
-
-    Parameters
-    ----------
-    batches, anchors, options
-        As in `viscy_train.composition.promises`.
-
-    Returns
-    -------
-    list of Promise
-        For each axis that is on.
-    """
-    made = promises(batches, anchors, options)
-    if is_enriched(options):
-        made.append(focus_promise(find_focus(batches, anchors, options)))
-    return made
-
-
-def is_enriched(options: SamplerConfig) -> bool:
-    """Whether batches have a focal window."""
-    return options.temporal_enrichment and options.temporal_global_fraction < 1
 
 
 def batches_picture(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig, origin: str) -> str:
@@ -88,7 +69,7 @@ def batches_picture(batches: pd.DataFrame, anchors: pd.DataFrame, options: Sampl
 def promise_table(made: list[Promise]) -> str:
     """Return what was asked of each batch beside what was drawn, as HTML."""
     if not made:
-        return "<p>No axis of the composition is on.</p>"
+        return "<p>Nothing was asked of the composition of a batch.</p>"
     rows = [
         [
             html.escape(promise.what, quote=False),
@@ -100,8 +81,8 @@ def promise_table(made: list[Promise]) -> str:
         for promise in made
     ]
     headings = ["share of a batch", "asked for", "drawn, mean", "least to most", "every batch as asked"]
-    note = "<p class='note'>Asked-for shares become whole slots: a batch may have the next lower or higher number.</p>"
-    return table_html(headings, rows) + note
+    note = "Asked-for shares become whole slots: a batch may have the next lower or higher number of them."
+    return f"{table_html(headings, rows)}<p class='note'>{note}</p>"
 
 
 def composition_picture(planned: pd.DataFrame, drawn: pd.Series, anchors: pd.DataFrame, whole: str) -> str:

@@ -20,6 +20,8 @@ REASONS = {
     IN_MISSING_CHUNK: "left out: the plate lacks a chunk of their frame, it is blank or lost",
     WITH_BAD_PIXELS: "left out: their pixels cannot be read or are no numbers",
 }
+# Its multiples fall evenly between 0 and 1, however many there are (Weyl 1916).
+_GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,9 @@ class Crops:
         return slice(top, top + self.side), slice(left, left + self.side)
 
 
-def find_spoilt(crops: Crops, light: Brightness, n_frames: int, *, read_all: bool, where: str) -> NDArray[np.int8]:
+def find_spoilt(
+    crops: Crops, light: Brightness, n_frames: int, number: int, *, read_all: bool, where: str
+) -> NDArray[np.int8]:
     """Find the cells that cannot be trained on, and add some frames to the brightness.
 
     Parameters
@@ -71,6 +75,8 @@ def find_spoilt(crops: Crops, light: Brightness, n_frames: int, *, read_all: boo
         Receives the frames.
     n_frames : int
         How many.
+    number : int
+        Of the position in its experiment: each gives other frames, so that together they are of all times.
     read_all : bool
         Whether to read all frames rather than only those.
     where : str
@@ -93,7 +99,7 @@ def find_spoilt(crops: Crops, light: Brightness, n_frames: int, *, read_all: boo
     # Of a frame that lacks a chunk, a part would be counted as black.
     whole = np.setdiff1d(frames, crops.frame[missing])
     candidates = whole if len(whole) else frames
-    sampled = set(candidates[np.linspace(0, len(candidates) - 1, min(n_frames, len(candidates))).astype(int)].tolist())
+    sampled = set(candidates[_spread(len(candidates), n_frames, number)].tolist())
     bad = np.zeros(len(missing), dtype=bool)
     for frame in frames.tolist() if read_all else sorted(sampled):
         here = np.flatnonzero((crops.frame == frame) & ~missing)
@@ -106,6 +112,12 @@ def find_spoilt(crops: Crops, light: Brightness, n_frames: int, *, read_all: boo
         if pixels is not None and frame in sampled:
             light.add(pixels)
     return np.where(missing, IN_MISSING_CHUNK, np.where(bad, WITH_BAD_PIXELS, WHOLE)).astype(np.int8)
+
+
+def _spread(n: int, wanted: int, number: int) -> NDArray[np.int64]:
+    """Return so many of n places, evenly spread, and others for each number."""
+    wanted = min(n, wanted)
+    return ((np.arange(wanted) + number * _GOLDEN % 1) * n / max(wanted, 1)).astype(np.int64)
 
 
 def _look_at(crops: Crops, frame: int, here: NDArray[np.int64]) -> tuple[NDArray[np.float32] | None, list[bool], str]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# More than the longest line, to find the last one without reading a file of gigabytes.
+# Longer than most lines, to find the last one without reading a file of gigabytes.
 _TAIL = 2**18
 
 
@@ -48,10 +48,16 @@ def last_step(path: Path) -> int | None:
     """Return the step of the last whole line, or None where there is none."""
     if not path.is_file():
         return None
+    size, tail = path.stat().st_size, _TAIL
     with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - _TAIL, 0))
-        steps = [step for line in file.read().splitlines(keepends=True)[::-1] if (step := _step_of(line)) is not None]
-    return steps[0] if steps else None
+        while True:
+            file.seek(max(size - tail, 0))
+            # Of what may begin in the middle of a line the first is left out.
+            lines = file.read().splitlines(keepends=True)[tail < size :]
+            steps = [step for line in lines[::-1] if (step := _step_of(line)) is not None]
+            if steps or tail >= size:
+                return steps[0] if steps else None
+            tail *= 2
 
 
 def cut(path: Path, step: int) -> None:

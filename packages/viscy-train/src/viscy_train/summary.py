@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from viscy_train.run_log import steps_of
 from viscy_train.waiting import METRIC
 
 if TYPE_CHECKING:
@@ -45,8 +46,12 @@ def said_in_short(
         Sentences.
     """
     said = [_batches_in_short(made)]
-    loss = log["loss"].dropna().to_numpy()
-    if len(loss):
+    steps = steps_of(log)
+    loss, is_number = steps["loss"].to_numpy(), np.isfinite(steps["loss"].to_numpy())
+    if not is_number.all():
+        first_step = int(steps["step"].to_numpy()[~is_number][0])
+        said.append(f"The loss was no number from step {first_step:,} on: what was learned after it is nothing.")
+    elif len(loss):
         first, last = _ends(loss)
         validation = log["val/loss"].dropna().to_numpy() if "val/loss" in log else np.empty(0)
         held_out = f", on cells that were not trained on to {validation[-1]:.2f}" if len(validation) else ""
@@ -55,8 +60,8 @@ def said_in_short(
     if found:
         one, new = found[0], " that was not trained on" * sought_is_new
         said.append(
-            f"By its embedding a cell{new} is found again {one.hours:.1f} hours later, among all of its experiment, in "
-            f"{one.trained:.0%} of the cases: {one.untrained:.0%} before training, {one.chance:.0%} by guessing."
+            f"By its embedding a cell{new} is found again {one.hours:.1f} hours later, among those of its experiment, "
+            f"in {one.trained:.0%} of the cases: {one.untrained:.0%} before training, {one.chance:.1%} by guessing."
         )
     if probes:
         parts = [f"{one.trained:.0%} at {one.from_hours:.1f} to {one.to_hours:.1f} hours" for one in probes]
@@ -98,7 +103,7 @@ def look_at(
         for (experiment, condition), count in often.iloc[:3].items()
     ]
     if len(often) > 3:
-        notes.append(f"So were, five times or more, anchors of {len(often) - 3} other combinations.")
+        notes.append(f"{len(often) - 3} more combinations of experiment and condition are drawn that often.")
     if len(lives) > 1:
         steps = ", ".join(f"{step:,}" for step in lives["step"].iloc[1:][:6])
         more = f" and {len(lives) - 7} more" if len(lives) > 7 else ""
@@ -122,11 +127,14 @@ def _ends(loss: np.ndarray) -> tuple[float, float]:
 
 
 def _notes_on_loss(log: pd.DataFrame) -> list[str]:
-    loss = log["loss"].dropna().to_numpy()
-    notes = []
-    if not np.isfinite(loss).all() or log["loss"].isna().all():
-        notes.append("The loss is not finite in some steps.")
-    elif (ends := _ends(loss))[1] > ends[0] * (1 - _CHANGE):
+    steps = steps_of(log)
+    loss, notes = steps["loss"].to_numpy(), []
+    if len(lost := steps["step"][~np.isfinite(loss)]):
+        notes.append(
+            f"The loss was no number in {len(lost):,} of {len(steps):,} logged steps, first in step {lost.iloc[0]:,}: "
+            f"viscy-train replay --step {lost.iloc[0]} shows its batch."
+        )
+    elif len(loss) and (ends := _ends(loss))[1] > ends[0] * (1 - _CHANGE):
         notes.append("The loss hardly fell.")
     if "val/loss" not in log:
         return notes

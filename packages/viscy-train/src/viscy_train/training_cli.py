@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -31,6 +32,10 @@ from viscy_train.waiting import WaitingTime
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
+
+
+# What the pairs of a step depend on.
+_OF_BATCHES = ("crop", "z_slices", "positive", "sampler", "split", "augmentation")
 
 
 class TrainingCLI(LightningCLI):
@@ -110,6 +115,26 @@ class TrainingCLI(LightningCLI):
         """Folder of the run."""
         return RunFolder(Path(self.config.output))
 
+    def require_config_of_run(self) -> None:
+        """Refuse a configuration whose batches are not those that the run in the folder recorded.
+
+        Raises
+        ------
+        UserError
+            If it differs from that of the run; the message says in what.
+        """
+        if not self.folder.config.is_file():
+            return
+        of_run, here = yaml.safe_load(self.folder.config.read_text(encoding="utf-8")), yaml.safe_load(self.dump())
+        pairs = {"seed_everything": (of_run.get("seed_everything"), here["seed_everything"])}
+        pairs |= {f"data.{name}": (of_run.get("data", {}).get(name), here["data"][name]) for name in _OF_BATCHES}
+        for name, (before, now) in pairs.items():
+            if before != now:
+                raise UserError(
+                    f"{name} is not that of the run in {self.folder.path}: {before} there, {now} here; use "
+                    f"--config {self.folder.config}"
+                )
+
     def dump(self) -> str:
         """Return the configuration with all of its values, as YAML that the command line reads."""
         return self.parser.dump(self.config, skip_unset=False)
@@ -142,8 +167,7 @@ class TrainingCLI(LightningCLI):
         return trainer, made.model, made.data
 
     def _plugins(self, made: Namespace) -> list[Any]:
-        asked = made.trainer.plugins
-        plugins = [] if asked is None else asked if isinstance(asked, list) else [asked]
+        plugins = _as_list(made.trainer.plugins)
         if not any(isinstance(one, CheckpointIO) for one in plugins):
             plugins = [*plugins, WholeCheckpoints()]
         if SLURMEnvironment.detect() and not any(isinstance(one, ClusterEnvironment) for one in plugins):
@@ -158,7 +182,7 @@ class TrainingCLI(LightningCLI):
             return [ours]
         if asked in (None, True):
             return [TensorBoardLogger(self.folder.path, name=self.folder.log.name, version=""), ours]
-        return [*(asked if isinstance(asked, list) else [asked]), ours]
+        return [*_as_list(asked), ours]
 
     def _callbacks(self, made: Namespace) -> list[Callback]:
         options, folder = made.checkpoint, self.folder
@@ -185,7 +209,12 @@ class TrainingCLI(LightningCLI):
                     save_on_train_epoch_end=False,
                 )
             )
-        return [*(made.trainer.callbacks or []), *ours]
+        return [*_as_list(made.trainer.callbacks), *ours]
+
+
+def _as_list(asked: Any) -> list[Any]:
+    """Return what Lightning takes as one, several or none."""
+    return [] if asked is None else asked if isinstance(asked, list) else [asked]
 
 
 def quieten_lightning() -> None:
@@ -196,6 +225,11 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     # The data module resumes, not the loader.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+    # A step is logged at the end of each epoch, too.
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+    # That is what going on with a run means, and with that of another folder.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="The dirpath has changed from")
     # Measuring and predicting need none of the callbacks of training.
     warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need to be provided")
     # Ours returns every row once.

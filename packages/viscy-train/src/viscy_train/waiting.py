@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback
 from lightning.pytorch.profilers import Profiler
 
+from viscy_train.resume import steps_are_whole
+from viscy_train.run_log import is_logged
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,25 +23,21 @@ _FETCH = "train_dataloader_next"
 class WaitingTime(Callback):
     """Measure how long each step waits for its batch, and log the share.
 
-    Parameters
-    ----------
-    every_n_steps : int, optional
-        How often to log; as the trainer's ``log_every_n_steps`` by default.
-
     Notes
     -----
-    A step is counted from the moment its batch is asked for until its end: the wait for the loader, then the transfer
+    A step is counted from the moment its batch is asked for until its end, of several batches where gradients are
+    accumulated: the wait for the loader, then the transfer
     to the device, augmentation there, forward, backward and update. Waiting is the first of these alone, taken at the
     point where Lightning tells its profiler that it fetches a training batch. Validation, checkpoints and other
     callbacks between two steps count neither as waiting nor as work. It is measured by rank 0. On a GPU that works
     through a queue the process may wait while the GPU still has work: the share is then the most that the GPU waits.
     """
 
-    def __init__(self, every_n_steps: int | None = None) -> None:
-        self._every = every_n_steps
+    def __init__(self) -> None:
         self._timer: FetchTimer | None = None
-        self._step = 0
+        self._step = -1
         self._waited = self._worked = 0.0
+        self._waited_in_step = self._worked_in_step = 0.0
         self.share = 0.0
         """Of the last step."""
 
@@ -63,6 +62,8 @@ class WaitingTime(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember the step, which its end has counted on."""
+        if trainer.global_step != self._step:
+            self._waited_in_step = self._worked_in_step = 0.0
         self._step = trainer.global_step
 
     def on_train_batch_end(
@@ -72,9 +73,10 @@ class WaitingTime(Callback):
         if self._timer is None:
             return
         waited, worked = self._timer.take()
-        self.share = waited / max(waited + worked, 1e-12)
         self._waited, self._worked = self._waited + waited, self._worked + worked
-        if trainer.is_global_zero and is_logged(trainer, self._step, self._every):
+        self._waited_in_step, self._worked_in_step = self._waited_in_step + waited, self._worked_in_step + worked
+        self.share = self._waited_in_step / max(self._waited_in_step + self._worked_in_step, 1e-12)
+        if trainer.is_global_zero and steps_are_whole(trainer, batch_idx) and is_logged(trainer, self._step):
             for logger in trainer.loggers:
                 logger.log_metrics({METRIC: self.share}, step=self._step)
 
@@ -134,12 +136,6 @@ class FetchTimer(Profiler):
 def waiting_time_of(trainer: Any) -> WaitingTime | None:
     """Return the callback that measures a trainer's waiting, or None where there is none."""
     return next((callback for callback in trainer.callbacks if isinstance(callback, WaitingTime)), None)
-
-
-def is_logged(trainer: Any, step: int, every_n_steps: int | None) -> bool:
-    """Return whether a step is one of every nth, counted as Lightning counts for its own logging."""
-    every = every_n_steps or trainer.log_every_n_steps
-    return every > 0 and (step + 1) % every == 0
 
 
 def _profiler_of(trainer: Any) -> Profiler:
