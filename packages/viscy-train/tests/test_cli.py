@@ -106,11 +106,26 @@ def test_a_file_without_readable_text_is_named(capsys, tmp_path, content, messag
     assert "c.yaml" in line
 
 
-@pytest.mark.parametrize("content", ["hello", "- 1\n- 2\n", "output: [16\n"])
-def test_a_file_that_is_no_configuration_is_told_in_one_line(capsys, tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("hello", "must be a mapping of keys to values"),
+        ("- 1\n- 2\n", "must be a mapping of keys to values"),
+        ("output: [16\n", "line 2: "),
+        ("output: a\ndata:\n\tcrop: 16\n", "line 3: "),
+        ("output: a\noutput: b\n", "line 2: output is there already in line 1"),
+        ("data:\n  crop: 16\n  crop: 32\n", "line 3: data.crop is there already in line 2"),
+        ("data:\n  positive: 4\n", "line 2: data.positive must be a mapping of keys, got 4"),
+        ("model: {optimizer: adam}\n", "line 1: model.optimizer must be a mapping of keys, got 'adam'"),
+        ("data:\n", "line 1: data must be a mapping of keys, got null"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_told_in_one_line(capsys, tmp_path, content, message):
     (tmp_path / "c.yaml").write_text(content)
     assert main(["fit", "--config", str(tmp_path / "c.yaml")]) == EXIT_USER_ERROR
-    one_line(capsys)
+    line = one_line(capsys)
+    assert "c.yaml" in line
+    assert message in line
 
 
 def test_a_run_into_a_folder_with_something_in_it_is_refused(capsys, project):
@@ -153,6 +168,21 @@ def test_a_damaged_checkpoint_is_told_in_one_line(capsys, project, content):
 def test_without_a_checkpoint_there_is_nothing_to_measure(capsys, project, command):
     assert main([command, "--config", str(project)]) == EXIT_USER_ERROR
     assert "train first" in one_line(capsys)
+
+
+def test_a_missing_table_is_told_as_what_it_is(capsys, project):
+    (project.parent / "anchors.parquet").unlink()
+    assert main(["fit", "--config", str(project)]) == EXIT_USER_ERROR
+    assert "viscy-train: error: there is no anchor table" in one_line(capsys)
+
+
+def test_a_mistake_in_another_file_is_told_with_that_file(capsys, project):
+    path = project.parent / "experiments.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["experiments"][1]["name"] = content["experiments"][0]["name"]
+    path.write_text(json.dumps(content))
+    assert main(["fit", "--config", str(project)]) == EXIT_USER_ERROR
+    assert f"error: {path}: experiments must have different names" in one_line(capsys)
 
 
 def test_everything_that_does_not_fit_is_told_at_once(capsys, project):

@@ -13,7 +13,7 @@ ONE = {
     "conditions": {"A/1": "mock", "B/1": "infected"},
     "minutes_per_frame": 30,
 }
-TWO = ONE | {"name": "friday", "plate": "plates/friday.zarr"}
+TWO = ONE | {"name": "friday", "plate": "plates/friday.zarr", "tracks": "tracks/friday"}
 
 
 def lines(*experiments):
@@ -57,6 +57,21 @@ def test_hours_count_from_the_infection(path):
         ("experiments:", "experiments must be a list that is not empty, got null"),
         ("experiments: []", "experiments must be a list that is not empty"),
         ("experiments: 3", "line 1: experiments must be a list that is not empty"),
+        (
+            lines(ONE, TWO | {"tracks": ONE["tracks"]}),
+            r"'monday' and 'friday' have different plates and the same tracks",
+        ),
+        (
+            lines(ONE, TWO | {"conditions": {"A/1": "Mock"}}),
+            r"must differ in more than upper and lower case, got .'mock'",
+        ),
+        (
+            lines(ONE | {"conditions": {"A/1": "mock "}}),
+            "condition of well 'A/1' .* must not begin or end with a blank",
+        ),
+        (lines(ONE).replace("minutes_per_frame: 30", "minutes_per_frame: 0:30"), "must be a number, got 0:30"),
+        (lines(ONE) + "  hour_of_infection: 3:30\n", r"line \d+: hour_of_infection must be a number, got 3:30"),
+        (lines(ONE).replace("A/1: mock", "A/1:"), r"line \d+: .*conditions"),
         ("- 3", "must be a mapping with the key `experiments`"),
         ("3", "must be a mapping with the key `experiments`"),
         ("experiments: [3, 4]", "line 1: experiments.0 must be a mapping, got"),

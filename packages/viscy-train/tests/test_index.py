@@ -111,9 +111,11 @@ def test_the_table_keeps_its_promises(whole, tmp_path):
     assert (cells["hours_post_infection"] == cells["t"] / 2 - 1).all()
     assert (cells["well"].astype(str) == cells["position"].astype(str).str[:3]).all()
     assert set(cells["track_id"][~cells["has_positive"]]) == {5}
+    reason = "no other time of their lineage 1 to 2 frames away"
     assert table.dropped == [
-        {"experiment": name, "reason": "no other time of their lineage 1 to 2 frames away", "cells": 3}
+        {"experiment": name, "condition": condition, "reason": reason, "cells": cells}
         for name in ("monday", "friday")
+        for condition, cells in (("mock", 2), ("infected", 1))
     ]
 
 
@@ -217,7 +219,10 @@ def test_a_lineage_goes_on_through_cells_that_were_left_out(tmp_path):
 
 def test_an_experiment_of_blank_frames_is_refused(tmp_path):
     images = dict.fromkeys(POSITIONS, np.zeros(SHAPE, np.uint16))
-    with pytest.raises(ProjectError, match=r"monday.*no cell can be an anchor \(48 cells left out: the plate lacks"):
+    with pytest.raises(
+        ProjectError,
+        match=r"'mock' can be an anchor \(32 cells left out: the plate lacks .*lost\); leave out A/1\n.*'infected'",
+    ):
         index_of(write_experiment(tmp_path, images=images))
 
 
@@ -235,8 +240,8 @@ def test_cells_on_pixels_that_are_no_numbers_are_told_or_left_out(tmp_path):
     ):
         index_of(experiment)
     table = index_of(experiment, pixels="all")
-    spoilt = {"experiment": "monday", "reason": "left out: their pixels cannot be read or are no numbers", "cells": 2}
-    assert spoilt in table.dropped
+    reason = "left out: their pixels cannot be read or are no numbers"
+    assert {"experiment": "monday", "condition": "mock", "reason": reason, "cells": 2} in table.dropped
     here = table.cells[(table.cells["position"] == "A/1/1") & (table.cells["t"] == 4)]
     assert here["track_id"].tolist() == [4]
     assert np.isfinite(table.brightness["monday"]).all()
@@ -396,7 +401,6 @@ BROKEN = {
         {},
         r"y in \[0, 39\], got -0.6 for track 1 in frame 0 .* \(16 such rows\)",
     ),
-    "no positives": (nothing, {}, {"positive": PositiveConfig(min_frames=9, max_frames=9)}, "no cell can be an anchor"),
 }
 
 
@@ -492,7 +496,63 @@ def test_what_the_table_holds_is_described(whole):
     # Positions, tracks, tracks that divided, cells, anchors, hours.
     assert ["monday", "mock", "2", "10", "2", "32", "30", "-1", "to", "1.5"] in rows
     assert ["monday", "infected", "1", "5", "1", "16", "15", "-1", "to", "1.5"] in rows
-    assert "no other time of their lineage 1 to 2 frames away" in text.getvalue()
+    assert "no other time of their lineage 1 to 2 frames" in " ".join(text.getvalue().split())
+    assert "Note" not in text.getvalue()
+
+
+def test_a_channel_that_is_the_same_everywhere_is_told(whole):
+    table = index_of(whole)
+    text = io.StringIO()
+    (virus, _) = table.brightness["monday"]
+    describe(replace(table, brightness={"monday": [virus, [7.0, 0.0]]}), Console(width=80, file=text))
+    assert "Note: channel 'Phase3D' of 'monday' is the same everywhere" in text.getvalue()
+
+
+def test_positives_that_are_too_far_apart_are_told(whole):
+    rule = r"no cell of condition 'mock' can be an anchor \(32 cells .*\); widen `data.positive`, or leave out A/1\n"
+    with pytest.raises(ProjectError, match=rule):
+        index_of(whole, positive=PositiveConfig(min_frames=9, max_frames=9))
+
+
+def test_a_condition_of_which_nothing_is_left_is_refused(monday):
+    """A rare condition must not go without a word."""
+    shutil.rmtree(image_file(monday, "B/1/0", "c"))
+    with pytest.raises(ProjectError, match=r"no cell of condition 'infected' can be an anchor \(16 .*; leave out B/1$"):
+        index_of(monday)
+
+
+def test_tracks_that_changed_since_are_told_before_training(monday):
+    table = index_of(monday)
+    check_plates(table)
+    path = next(monday.tracks.glob("**/*.csv"))
+    before = path.read_text()
+    path.write_text(before.replace("\n1,", "\n1 ,", 1))
+    with pytest.raises(ProjectError, match=rf"tracks have changed since .*{path.relative_to(monday.tracks)}; build it"):
+        check_plates(table)
+    # Who trains elsewhere needs none.
+    shutil.rmtree(monday.tracks)
+    check_plates(table)
+
+
+def change_channels(experiment, change):
+    """Change the channels that the metadata of all positions name."""
+    for path in experiment.plate.glob("*/*/*/zarr.json"):
+        metadata = json.loads(path.read_text())
+        change(metadata["attributes"]["ome"])
+        path.write_text(json.dumps(metadata))
+
+
+def test_a_plate_that_names_no_channels_is_told(monday):
+    change_channels(monday, lambda ome: ome.pop("omero"))
+    with pytest.raises(ProjectError, match="has no channel 'Virus'; it has 0, 1"):
+        index_of(monday)
+    assert index_of(replace(monday, channels=["0", "1"])).brightness["monday"]
+
+
+def test_a_plate_with_two_channels_of_a_name_is_told(monday):
+    change_channels(monday, lambda ome: [one.update(label="Virus") for one in ome["omero"]["channels"]])
+    with pytest.raises(ProjectError, match=r"has \d channels 'Virus'; give them different names"):
+        index_of(replace(monday, channels=["Virus"]))
 
 
 @pytest.mark.parametrize("how", ["full disk", "cut write"])

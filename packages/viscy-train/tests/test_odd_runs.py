@@ -225,3 +225,51 @@ def test_a_file_that_is_no_checkpoint_of_ours_is_told(trained, tmp_path, capsys)
     assert "is no checkpoint, or a damaged one" in one_line(capsys)
     assert main(["validate", "--config", str(trained), "--ckpt_path", str(other)]) == EXIT_USER_ERROR
     assert "is no checkpoint of viscy-train" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    "options", [["--seed_everything", "7"], ["--data.sampler.batch_size", "8"], ["--data.split.fraction", "0"]]
+)
+def test_a_run_that_cannot_go_on_is_left_as_it_is(trained, capsys, options):
+    folder = RunFolder(trained.parent / "run")
+    before = {path: path.read_bytes() for path in folder.path.glob("**/*") if path.is_file()}
+    assert fit(trained, "--ckpt_path", "last", *options) == EXIT_USER_ERROR
+    line = one_line(capsys)
+    assert "the checkpoint is of other data or batches: " in line
+    assert "set_epoch" not in line
+    assert {path: path.read_bytes() for path in folder.path.glob("**/*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "command", [["inspect"], ["fit"], ["validate"], ["predict"], ["replay", "--step", "1"], ["report"]]
+)
+def test_the_configuration_of_a_run_is_one_for_every_command(trained, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    options = ["--output", str(tmp_path / "again")] if command == ["fit"] else []
+    config = RunFolder(trained.parent / "run").config
+    assert main([command[0], "--config", str(config), *command[1:], *options]) == 0
+
+
+def test_a_run_whose_weights_are_lost_ends_with_the_state_before(make_project, tmp_path, capsys, monkeypatch):
+    config = make_project(tmp_path, **SHORT | {"checkpoint.every_n_steps": 1})
+    step = ContrastiveModule.training_step
+
+    def lost(self, batch):
+        return step(self, batch) * (float("nan") if self.global_step == 4 else 1)
+
+    monkeypatch.setattr(ContrastiveModule, "training_step", lost)
+    assert fit(config) == EXIT_USER_ERROR
+    assert "the weights are no numbers any more after step 5: " in one_line(capsys)
+    state = torch.load(RunFolder(tmp_path / "run").last_checkpoint, weights_only=True)
+    assert state["global_step"] == 4
+    assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
+    assert main(["report", "--config", str(config)]) == 0
+    assert "The loss was no number" in RunFolder(tmp_path / "run").report.read_text(encoding="utf-8")
+
+
+def test_a_checkpoint_with_lost_bytes_is_told(trained, tmp_path, capsys):
+    content = bytearray(RunFolder(trained.parent / "run").last_checkpoint.read_bytes())
+    content[5000:7000] = bytes(2000)
+    (tmp_path / "lost.ckpt").write_bytes(content)
+    assert main(["predict", "--config", str(trained), "--ckpt_path", str(tmp_path / "lost.ckpt")]) == EXIT_USER_ERROR
+    assert "damaged" in one_line(capsys)

@@ -84,13 +84,16 @@ def test_gaps_and_divisions_into_three_are_fine(tmp_path):
         ("track_id,t,y,x\n1,0,5,6,7\n", "0.csv is no CSV of tracks: .* loss of data"),
         (b"track_id,t,y,x\n\xff\xfe", "0.csv is no CSV of tracks: 'utf-8' codec"),
         (csv(header="track_id,t,y,x"), "tracks need at least one row, .*0.csv has none"),
-        (csv("1,0,2", header="track_id,t,y"), "tracks need the columns track_id, t, y, x; .*0.csv lacks x"),
+        (
+            csv("1,0,2", header="track_id,t,y"),
+            "tracks need the columns track_id, t, y, x, .*0.csv lacks x, its first row is 'track_id, t, y'",
+        ),
         (csv("1;-1;0;2;3", header="track_id;parent_track_id;t;y;x"), "lacks track_id, t, y, x"),
         (csv("1,-1,0,5,5", "1,-1,1,,5"), r"'y' of tracks has no value in data row 2 of .*0.csv \(1 such\)"),
         (csv("1,-1,0,5,5", "1,-1,1,2"), "'x' of tracks has no value in data row 2"),
         (csv("1,-1,0,5,left"), "'x' of tracks must be a finite number, got 'left' in data row 1"),
         (csv("1,-1,0,inf,5"), "'y' of tracks must be a finite number, got inf in data row 1"),
-        (csv("1,,0,5,5"), "'parent_track_id' of tracks has no value in data row 1"),
+        (csv("1,-1,0,5," + "x" * 999), "'x' of tracks must be a finite number, got 'x{59}[.]{3} in data row 1"),
         (csv("1.5,-1,0,5,5"), "'track_id' of tracks must be an integer from .*, got 1.5 in data row 1"),
         (csv("1,-1,0,5,5", "1,-1,0.5,5,5"), "'t' of tracks must be an integer from .*, got 0.5 in data row 2"),
         (csv("1,1e30,0,5,5"), r"'parent_track_id' of tracks must be an integer from .*, got 1e\+30"),
@@ -134,6 +137,12 @@ def whole_parquet(path, columns=("position", "track_id", "t", "y", "x")):
         (lambda path: path.write_bytes(b""), "is no Parquet file of tracks, or a damaged one"),
         (lambda path: path.write_text("track_id,t,y,x\n"), "is no Parquet file of tracks, or a damaged one"),
         (lambda path: whole_parquet(path, ["track_id", "t", "y", "x"]), "need the column `position` or `fov_name`"),
+        (
+            lambda path: pd.DataFrame(
+                {"fov_name": ["A/1/0", None], "track_id": 1, "t": [0, 1], "y": 2, "x": 3}
+            ).to_parquet(path),
+            r"column 'fov_name' of tracks has no value in data row 2 of .*\(1 such\)",
+        ),
         (lambda path: whole_parquet(path, ["position", "t", "y"]), r"all\.parquet lacks track_id, x"),
         (lambda path: None, "there are no tracks .*; correct `tracks` of its experiment"),
         (lambda path: path.mkdir(), "is no Parquet file of tracks, or a damaged one"),
@@ -144,6 +153,11 @@ def test_an_unusable_parquet_file_is_refused_in_one_line(tmp_path, make, message
     with pytest.raises(UserError, match=message) as error:
         Tracks(tmp_path / "all.parquet")
     assert "\n" not in str(error.value)
+
+
+def test_a_mother_that_is_left_out_is_none(tmp_path):
+    (tmp_path / "0.csv").write_text(csv("1,,0,5,5", "1,,1,5,5", "2,1,2,5,5"))
+    assert Tracks(tmp_path).of("0")["parent_track_id"].tolist() == [-1, -1, 1]
 
 
 def test_what_is_no_folder_of_tracks_is_refused(tmp_path):

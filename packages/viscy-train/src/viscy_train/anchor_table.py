@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,9 @@ class AnchorTable:
     brightness : dict of str to list
         Of each experiment, mean and standard deviation of each of its channels, shape (n_channels, 2).
     dropped : list of dict
-        What was left out: `experiment`, `reason`, and `cells`, the number of rows.
+        What was left out: `experiment`, `condition`, `reason`, and `cells`, the number of rows.
+    tracks : dict of str to dict of str to int
+        Of each experiment, checksums of the files of its tracks, see `viscy_train.tracks.checksums`.
     """
 
     cells: pd.DataFrame
@@ -58,6 +60,7 @@ class AnchorTable:
     z_slices: int
     brightness: dict[str, list[list[float]]]
     dropped: list[dict[str, Any]]
+    tracks: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def anchors(self) -> NDArray[np.int64]:
@@ -121,7 +124,7 @@ class AnchorTable:
         )
 
     def _header(self) -> dict[str, Any]:
-        header = {name: getattr(self, name) for name in ("crop", "z_slices", "brightness", "dropped")}
+        header = {name: getattr(self, name) for name in ("crop", "z_slices", "brightness", "dropped", "tracks")}
         experiments = [
             asdict(experiment) | {"plate": str(experiment.plate), "tracks": str(experiment.tracks)}
             for experiment in self.experiments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}")
     try:
+        with zipfile.ZipFile(path) as parts:
+            if (spoilt := parts.testzip()) is not None:
+                raise ValueError(spoilt)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # of many types, for a file that is no checkpoint or half of one
         raise UserError(f"{path} is no checkpoint, or a damaged one; name another with --ckpt_path") from error

@@ -32,5 +32,6 @@ def require_above_0(name: str, value: Any) -> None:
 
 
 def require_name(what: str, name: Any) -> None:
-    """Refuse what is no text, or an empty one."""
+    """Refuse what is no text, an empty one, or one with blanks around it, which cannot be seen."""
     require(isinstance(name, str) and name.strip() != "", f"{what} must be a text that is not empty", name)
+    require(name == name.strip(), f"{what} must not begin or end with a blank", name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import ArgumentError
 from itertools import pairwise
@@ -19,6 +20,15 @@ EXIT_USER_ERROR = 2
 EXIT_STOPPED = 75
 EXIT_INTERRUPTED = 130
 
+_SECTIONS = [
+    "trainer",
+    "model",
+    *(f"model.{name}" for name in ("encoder", "loss", "optimizer")),
+    "data",
+    *(f"data.{name}" for name in ("positive", "sampler", "split", "augmentation")),
+    "checkpoint",
+]
+_WITH_FILE = re.compile(r"\S+\.ya?ml(, line \d+)?:? ")
 _TITLE = "Contrastive training on OME-Zarr time-lapse data, with batches of a stated composition."
 _MADE = {
     "demo": "make three small experiments and train on them",
@@ -128,17 +138,28 @@ def _config_files(options: list[str]) -> list[Path]:
 
 
 def _check_config_file(path: Path) -> None:
-    """Refuse a config file that is empty or no text, which the parser cannot tell with the file's name."""
+    """Refuse what the parser would not tell with the file's name and line, or not at all."""
     try:
         if not path.is_file():
             return  # The parser names what is missing, and a pipe can be read only once.
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} must be a YAML file in UTF-8, got other bytes; save it as UTF-8") from error
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read the config file {str(path)!r}: {error}") from error
-    if not text.strip():
-        raise UserError(f"{path} is empty; `viscy-train demo` writes a config file to start from")
+    from viscy_train.yaml_lines import line_of, read_yaml
+
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must be a mapping of keys to values; `viscy-train demo` writes a config to start from")
+    for section in _SECTIONS:
+        *above, name = section.split(".")
+        part = content
+        for key in above:
+            part = part.get(key) if isinstance(part, dict) else None
+        if not isinstance(part, dict) or name not in part:
+            continue
+        value = part[name]
+        if not isinstance(value, dict) and not (isinstance(value, str) and (path.parent / value).is_file()):
+            got = "null" if value is None else repr(value)
+            raise UserError(f"{path}, line {line_of(path, section)}: {section} must be a mapping of keys, got {got}")
 
 
 def _explained(error: Exception, arguments: list[str]) -> str:
@@ -149,6 +170,8 @@ def _explained(error: Exception, arguments: list[str]) -> str:
     if isinstance(error, UserError) and "\n" in text:
         return text
     text = " ".join(text.split())
+    if _WITH_FILE.match(text):
+        return text
     for path in _config_files(arguments):
         if path.is_file():
             text = with_line(path, text)

@@ -61,9 +61,11 @@ def inspect(options: list[str], description: str) -> int:
     """Draw the batches of an epoch without training, and say what they hold."""
     from viscy_train.inspection import inspect_batches
     from viscy_train.inspection_view import show, write_inspection
+    from viscy_train.table_checks import check_plates
 
     cli = TrainingCLI("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
     data, console = cli.make_data(), Console()
+    check_plates(data.table)
     inspection = inspect_batches(
         data.train_anchors(),
         data.options,

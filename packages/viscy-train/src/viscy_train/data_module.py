@@ -19,7 +19,7 @@ from viscy_train.errors import UserError
 from viscy_train.experiments import load_experiments
 from viscy_train.lineages import Lineages
 from viscy_train.pairs import Batch, CropDataset, NumberedBatches, PairDataset, as_loaded
-from viscy_train.sampler import make_sampler, warnings_of_sampler
+from viscy_train.sampler import go_on_with, make_sampler, warnings_of_sampler
 from viscy_train.split import split_anchors
 from viscy_train.table_checks import check_table
 from viscy_train.workers import end_with_trainer
@@ -290,10 +290,7 @@ class PairDataModule(LightningDataModule):
         if trainer is not None and not trainer.training:
             return  # what is measured or embedded need not be what was trained on
         self._place = {"epoch": state_dict["epoch"], "position": state_dict["position"]}
-        try:
-            self.sampler.load_state_dict(state_dict)
-        except ValueError as error:
-            raise UserError(f"the checkpoint is of other data or batches: {error}") from error
+        go_on_with(self.sampler, state_dict)
 
     def _loader(self, dataset: Any, batches: Any) -> DataLoader:
         loaded: Any = as_loaded

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 from viscy_train.checks import require, require_above_0, require_name, require_number
 from viscy_train.config import FilePath
 from viscy_train.errors import UserError
-from viscy_train.yaml_lines import line_of, read_yaml, with_line
+from viscy_train.yaml_lines import line_of, read_yaml, refuse_clock_times, with_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,7 @@ def load_experiments(path: Path) -> list[Experiment]:
         If there is no such file, or it holds something else; with the line, where it is about one.
     """
     _check_outline(path, read_yaml(path))
+    refuse_clock_times(path, ("minutes_per_frame", "hour_of_infection"))
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_argument("--experiments", type=list[Experiment], required=True)
@@ -118,10 +119,15 @@ def _check_outline(path: Path, content: Any) -> None:
 def _check_together(path: Path, experiments: list[Experiment]) -> None:
     """Refuse experiments that cannot be trained on together."""
     names = [experiment.name for experiment in experiments]
-    require(len(set(names)) == len(names), f"experiments in {path} must have different names", names)
+    require(len(set(names)) == len(names), f"{path}: experiments must have different names", names)
     n_channels = {experiment.name: len(experiment.channels) for experiment in experiments}
-    rule = f"experiments in {path} must have equally many channels"
+    rule = f"{path}: experiments must have equally many channels"
     require(len(set(n_channels.values())) == 1, rule, n_channels)
+    conditions = {condition: None for one in experiments for condition in one.conditions.values()}
+    spelt = {condition.casefold(): condition for condition in conditions}
+    for condition in conditions:
+        rule = f"{path}: conditions must differ in more than upper and lower case"
+        require(spelt[condition.casefold()] == condition, rule, [condition, spelt[condition.casefold()]])
     for number, one in enumerate(experiments):
         for other in experiments[:number]:
             shared = sorted(set(one.conditions) & set(other.conditions))
@@ -129,4 +135,9 @@ def _check_together(path: Path, experiments: list[Experiment]) -> None:
                 raise UserError(
                     f"{path}: experiments {other.name!r} and {one.name!r} both use well {shared[0]} of plate "
                     f"{one.plate}, so its cells would be there twice; leave it out of one of them"
+                )
+            if one.tracks.resolve() == other.tracks.resolve() and one.plate.resolve() != other.plate.resolve():
+                raise UserError(
+                    f"{path}: experiments {other.name!r} and {one.name!r} have different plates and the same tracks, "
+                    f"{one.tracks}; correct one of them"
                 )

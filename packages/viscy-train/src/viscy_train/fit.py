@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from viscy_train.batch_record import count_batches
-from viscy_train.checkpoints import checkpoint_to_go_on_from
+from viscy_train.checkpoints import DATA, checkpoint_to_go_on_from, read_checkpoint
 from viscy_train.composition import planned_composition
 from viscy_train.crops import CropReader
 from viscy_train.embeddings import look_back
 from viscy_train.folder import require_new
 from viscy_train.lives import read_lives
 from viscy_train.report import RunFacts, choose_strips, write_report
-from viscy_train.sampler import make_sampler, warnings_of_sampler
+from viscy_train.sampler import go_on_with, make_sampler, warnings_of_sampler
 from viscy_train.table_checks import check_plates
 from viscy_train.terminal import make_table
 
@@ -118,7 +118,9 @@ def _prepare(
     folder = cli.folder
     # What does not fit is told before a folder is made.
     with warnings_of_sampler() as told:
-        make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
+        sampler = make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
+    if checkpoint is not None:
+        go_on_with(sampler, read_checkpoint(checkpoint)[DATA])
     check_plates(data.table)
     if cli.config.ckpt_path is None or not folder.config.exists():
         require_new(folder.path, "name another folder as `output`, or go on with its run by --ckpt_path last")

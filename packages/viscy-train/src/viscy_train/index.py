@@ -17,7 +17,7 @@ from viscy_train.lineages import Lineages, lineage_ids
 from viscy_train.plates import channel_indices, image_for_crops, open_plate, positions_of_well
 from viscy_train.problems import Problems
 from viscy_train.spoilt import REASONS, WHOLE, Crops, find_spoilt
-from viscy_train.tracks import REACH, Tracks
+from viscy_train.tracks import REACH, Tracks, checksums
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Frames read for the brightness of an experiment, but at least one of each position.
 _FRAMES_FOR_BRIGHTNESS = 64
+_PART = ["experiment", "condition"]
+_ALONE = "no other time of their lineage"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,12 @@ def build_index(
         z_slices=z_slices,
         brightness=brightness,
         dropped=dropped,
+        tracks={
+            experiment.name: checksums(experiment.tracks, positions.unique())
+            for experiment, positions in (
+                (one, cells["position"][cells["experiment"] == one.name]) for one in experiments
+            )
+        },
     )
 
 
@@ -189,30 +197,38 @@ def _in_order(cells: pd.DataFrame, experiments: list[Experiment]) -> pd.DataFram
 
 def _without_lost(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Return the cells that can be read, and how many others there are."""
-    lost: Any = cells[cells["left_out"] != WHOLE].groupby(["experiment", "left_out"], observed=True).size()
+    lost: Any = cells[cells["left_out"] != WHOLE].groupby([*_PART, "left_out"], observed=True).size()
     dropped = [
-        {"experiment": str(experiment), "reason": REASONS[why], "cells": int(n)}
-        for (experiment, why), n in lost.items()
+        {"experiment": str(experiment), "condition": str(condition), "reason": REASONS[why], "cells": int(n)}
+        for (experiment, condition, why), n in lost.items()
     ]
     return cells[cells["left_out"] == WHOLE].reset_index(drop=True), dropped
 
 
 def _without_positive(cells: pd.DataFrame, positive: PositiveConfig) -> list[dict[str, Any]]:
-    alone = cells[~cells["has_positive"]].groupby("experiment", observed=True, sort=False).size()
-    reason = f"no other time of their lineage {positive.min_frames} to {positive.max_frames} frames away"
-    return [{"experiment": str(name), "reason": reason, "cells": int(n)} for name, n in alone.items()]
+    alone: Any = cells[~cells["has_positive"]].groupby(_PART, observed=True, sort=False).size()
+    reason = f"{_ALONE} {positive.min_frames} to {positive.max_frames} frames away"
+    return [
+        {"experiment": str(experiment), "condition": str(condition), "reason": reason, "cells": int(n)}
+        for (experiment, condition), n in alone.items()
+    ]
 
 
 def _check_anchors(cells: pd.DataFrame, experiments: list[Experiment], dropped: list[dict[str, Any]]) -> None:
+    """Refuse a condition of an experiment of which nothing is left."""
     problems = Problems()
-    with_anchors = set(cells["experiment"][cells["has_positive"]]) if len(cells) else set()
+    anchors = cells[cells["has_positive"]] if len(cells) else cells
+    left = set(zip(anchors["experiment"], anchors["condition"], strict=True))
     for experiment in experiments:
-        if experiment.name not in with_anchors:
-            reasons = [
-                f"{one['cells']} cells {one['reason']}" for one in dropped if one["experiment"] == experiment.name
-            ]
+        for condition in dict.fromkeys(experiment.conditions.values()):
+            if (experiment.name, condition) in left:
+                continue
+            lost = [one for one in dropped if (one["experiment"], one["condition"]) == (experiment.name, condition)]
+            reasons = ", ".join(f"{one['cells']} cells {one['reason']}" for one in lost)
+            wider = "widen `data.positive`, or " * any(one["reason"].startswith(_ALONE) for one in lost)
+            wells = ", ".join(well for well, other in experiment.conditions.items() if other == condition)
             problems.add(
                 f"experiment {experiment.name!r}",
-                f"no cell can be an anchor ({', '.join(reasons)}); widen `data.positive`, or leave the experiment out",
+                f"no cell of condition {condition!r} can be an anchor ({reasons}); {wider}leave out {wells}",
             )
     problems.raise_any()

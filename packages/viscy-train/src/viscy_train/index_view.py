@@ -42,9 +42,14 @@ def describe(table: AnchorTable, console: Console) -> None:
         span = f"{hours.min():.4g} to {hours.max():.4g}"
         shown.add_row(Text(str(experiment)), Text(str(condition)), *(f"{count:,}" for count in counts), span)
     console.print(shown)
+    for experiment in table.experiments:
+        for channel, (_, deviation) in zip(experiment.channels, table.brightness[experiment.name], strict=True):
+            if not deviation:
+                note = f"Note: channel {channel!r} of {experiment.name!r} is the same everywhere"
+                console.print(note, highlight=False, soft_wrap=True, markup=False)
     if not table.dropped:
         return
-    lost = make_table(["experiment"], ["cells"], sentence="no anchors")
+    lost = make_table(["experiment", "condition"], ["cells"], sentence="no anchors")
     for one in table.dropped:
-        lost.add_row(Text(one["experiment"]), one["reason"], f"{one['cells']:,}")
+        lost.add_row(Text(one["experiment"]), Text(one["condition"]), one["reason"], f"{one['cells']:,}")
     console.print(lost)

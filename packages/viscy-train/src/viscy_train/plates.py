@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,8 @@ def open_plate(path: Path, implementation: str | None = None) -> Plate:
     except (OSError, ValueError) as error:
         raise UserError(f"cannot look for the plate {str(path)!r}: {error}") from error
     if not there:
-        raise UserError(f"there is no plate {path}; correct `plate` of its experiment")
+        remote = ", and plates are read from this machine's disks only" if re.match(r"\w+:/", path.as_posix()) else ""
+        raise UserError(f"there is no plate {path}{remote}; correct `plate` of its experiment")
     try:
         return open_ome_zarr(path, layout="hcs", mode="r", implementation=implementation)
     except Exception as error:  # iohub and zarr raise many types for a folder that is no store
@@ -130,8 +132,8 @@ def image_of(plate: Plate, position: str, path: Path) -> Any:
     with _damage_told(path, f"position {position}"):
         node = plate[position]
         image = node["0"]
-        shape, names, channels = image.shape, ", ".join(node.axis_names).upper(), list(node.channel_names)
-        of_plate = list(plate.channel_names)
+        shape, names, channels = image.shape, ", ".join(node.axis_names).upper(), _names(node)
+        of_plate = _names(plate)
     where = f"position {position} of plate {path}"
     if names != "T, C, Z, Y, X" or len(shape) != 5:
         raise UserError(f"images must have the axes T, C, Z, Y, X, {where} has {names} and the shape {shape}")
@@ -200,11 +202,18 @@ def channel_indices(plate: Plate, channels: list[str], path: Path) -> list[int]:
         If the plate has no such channel.
     """
     with _damage_told(path, "its first position, which names the channels,"):
-        names = list(plate.channel_names)
+        names = _names(plate)
     for channel in channels:
         if channel not in names:
             raise UserError(f"plate {path} has no channel {channel!r}; it has {', '.join(names)}")
+        if names.count(channel) > 1:
+            raise UserError(f"plate {path} has {names.count(channel)} channels {channel!r}; give them different names")
     return [names.index(channel) for channel in channels]
+
+
+def _names(node: Any) -> list[str]:
+    """Return the names of channels; where the metadata name none iohub gives their numbers."""
+    return [str(name) for name in node.channel_names]
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from viscy_train.checkpoints import DATA
+from viscy_train.errors import UserError
 from viscy_train.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -58,7 +59,19 @@ class LastCheckpoint(Checkpoint):
         self._saved_at = trainer.global_step
 
     def save(self, trainer: Trainer) -> None:
-        """Save the state of the run; all processes must call this."""
+        """Save the state of the run; all processes must call this.
+
+        Raises
+        ------
+        UserError
+            If there is nothing left to save: the weights are no numbers any more.
+        """
+        if not all(torch.isfinite(weights).all() for weights in trainer.lightning_module.parameters()):
+            raise UserError(
+                f"the weights are no numbers any more after step {trainer.global_step}: {self._path} is of before; see "
+                "the log for where the loss was lost, and `viscy-train replay` for its batch; a lower "
+                "model.optimizer.learning_rate may help"
+            )
         trainer.save_checkpoint(self._path)
         self._saved_at = trainer.global_step
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from viscy_data import FlexibleBatchSampler
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     import pandas as pd
 
@@ -64,6 +64,32 @@ def make_sampler(
         )
     except (ValueError, TypeError) as error:
         raise UserError(f"data.sampler: {error}") from error
+
+
+def go_on_with(sampler: FlexibleBatchSampler, state_dict: Mapping[str, Any]) -> None:
+    """Let a sampler go on where a checkpoint is.
+
+    Parameters
+    ----------
+    sampler : FlexibleBatchSampler
+        Of the run.
+    state_dict : mapping
+        State of the data in the checkpoint.
+
+    Raises
+    ------
+    UserError
+        If it is that of other anchors or of another composition.
+    """
+    try:
+        sampler.load_state_dict(state_dict)
+    except ValueError as error:
+        # What follows is what a programmer would do.
+        reason = str(error).partition("; ")[0]
+        raise UserError(
+            f"the checkpoint is of other data or batches: {reason}; leave seed_everything, data.sampler, data.split "
+            "and the anchor table as they were, or begin a new run in another `output`"
+        ) from error
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from viscy_train.errors import UserError
 from viscy_train.plates import channel_indices, image_for_crops, open_plate
 from viscy_train.problems import Problems
-from viscy_train.tracks import REACH
+from viscy_train.tracks import REACH, checksums
 
 if TYPE_CHECKING:
     from viscy_train.anchor_table import AnchorTable
@@ -55,7 +55,9 @@ def check_table(
 
 
 def check_plates(table: AnchorTable) -> None:
-    """Check that everything which a table names can be opened and is as large as it must be, without reading pixels.
+    """Check that the plates of a table can be opened and are large enough, and that its tracks are the same.
+
+    No pixels are read. Tracks that are not there any more are not missed.
 
     Parameters
     ----------
@@ -71,6 +73,8 @@ def check_plates(table: AnchorTable) -> None:
     furthest = table.cells.groupby(["experiment", "position"], observed=True, sort=False)[["t", "y", "x"]].max()
     for experiment in table.experiments:
         subject = f"experiment {experiment.name!r}"
+        with problems.collected(subject):
+            _check_tracks(table, experiment)
         with problems.collected(subject), open_plate(experiment.plate) as plate:
             with problems.collected(subject):
                 channel_indices(plate, experiment.channels, experiment.plate)
@@ -85,3 +89,14 @@ def check_plates(table: AnchorTable) -> None:
                             f"{width} pixels, and the anchor table has cells beyond them; {_REBUILD}"
                         )
     problems.raise_any()
+
+
+def _check_tracks(table: AnchorTable, experiment: Experiment) -> None:
+    of_experiment = table.cells["position"][(table.cells["experiment"] == experiment.name).to_numpy()]
+    before, now = table.tracks.get(experiment.name, {}), checksums(experiment.tracks, of_experiment.unique())
+    changed = [name for name in before if name in now and now[name] != before[name]]
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise UserError(
+            f"tracks have changed since the anchor table was built, {experiment.tracks}, {changed[0]}{more}; {_REBUILD}"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,8 @@ _INTEGERS = ["track_id", "t", "parent_track_id"]
 _NAMES_OF_POSITION = ["position", "fov_name"]
 # Integers beyond this are not exact as floats, which is what a column with a decimal point holds.
 _MOST = 2**53
+_NAMED_AT_MOST = 4
+_LONGEST = 60
 _EACH_NEEDS_TRACKS = "each position of a well that is used needs some"
 
 
@@ -68,7 +71,7 @@ class Tracks:
 
     @property
     def _is_folder(self) -> bool:
-        return self._source.suffix not in (".parquet", ".pq")
+        return self._source.suffix.lower() not in (".parquet", ".pq")
 
     def of(self, position: str) -> pd.DataFrame:
         """Return the checked tracks of a position.
@@ -106,8 +109,34 @@ class Tracks:
             path = _file_of_position(self._source, position)
             return str(path), _read_csv(path)
         if position not in self._of_position:
-            raise UserError(f"there are no tracks of position {position} in {self._source}; {_EACH_NEEDS_TRACKS}")
-        return str(self._source), self._of_position[position]
+            there = ", ".join(list(self._of_position)[:_NAMED_AT_MOST])
+            more = ", ..." if len(self._of_position) > _NAMED_AT_MOST else ""
+            raise UserError(
+                f"there are no tracks of position {position} in {self._source}, whose positions are {there}{more}; "
+                f"{_EACH_NEEDS_TRACKS}"
+            )
+        return f"{self._source}, position {position}", self._of_position[position]
+
+
+def checksums(source: Path, positions: Iterable[str]) -> dict[str, int]:
+    """Return a checksum of each file that has tracks of some positions, by its path below the source.
+
+    Parameters
+    ----------
+    source : pathlib.Path
+        As of `Tracks`.
+    positions : iterable of str
+        Such as ``A/1/0``.
+
+    Returns
+    -------
+    dict of str to int
+        CRC-32; without files that are not there.
+    """
+    if source.is_file():
+        return {source.name: zlib.crc32(source.read_bytes())}
+    files = [_file_of_position(source, position) for position in positions]
+    return {str(path.relative_to(source)): zlib.crc32(path.read_bytes()) for path in files if path.is_file()}
 
 
 def _file_of_position(folder: Path, position: str) -> Path:
@@ -147,25 +176,39 @@ def _read_parquet(path: Path) -> dict[str, pd.DataFrame]:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is no Parquet file of tracks, or a damaged one: {reason}") from None
     tracks = tracks.reset_index(drop=True)
+    position = tracks.pop(of_position[0])
+    if position.isna().any():
+        row, n = int(np.argmax(position.isna())) + 1, int(position.isna().sum())
+        raise UserError(f"column {of_position[0]!r} of tracks has no value in data row {row} of {path} ({n} such)")
     # Fields of view are named with or without a leading slash.
-    position = tracks.pop(of_position[0]).astype(str).str.strip("/")
+    position = position.astype(str).str.strip("/")
     return {str(name): of_one for name, of_one in tracks.groupby(position, sort=False)}
 
 
 def _check_columns(where: str, columns: Iterable[str]) -> None:
     missing = [column for column in _REQUIRED if column not in columns]
     if missing:
-        raise UserError(f"tracks need the columns {', '.join(_REQUIRED)}; {where} lacks {', '.join(missing)}")
+        there = _shortened(", ".join(map(str, columns)))
+        raise UserError(
+            f"tracks need the columns {', '.join(_REQUIRED)}, divided by commas; {where} lacks {', '.join(missing)}, "
+            f"its first row is {there!r}"
+        )
 
 
 def _checked_values(where: str, tracks: pd.DataFrame) -> pd.DataFrame:
+    # Nothing is how some say that there is no mother.
+    tracks = tracks.assign(
+        parent_track_id=tracks["parent_track_id"].astype(object).where(tracks["parent_track_id"].notna(), -1)
+    )
     numbers = tracks.apply(pd.to_numeric, errors="coerce")
     for column in _READ:
         bad = np.flatnonzero(~np.isfinite(numbers[column].to_numpy(dtype=float, na_value=np.nan)))
         if len(bad):
             value = tracks[column].iloc[bad[0]]
             row = tracks.index[bad[0]] + 1
-            what = "has no value" if pd.isna(value) else f"must be a finite number, got {_plain(value)!r}"
+            what = (
+                "has no value" if pd.isna(value) else f"must be a finite number, got {_shortened(repr(_plain(value)))}"
+            )
             raise UserError(f"column {column!r} of tracks {what} in data row {row} of {where} ({len(bad)} such)")
     for column in _INTEGERS:
         values = numbers[column].to_numpy(dtype=float)
@@ -192,6 +235,10 @@ def _checked_values(where: str, tracks: pd.DataFrame) -> pd.DataFrame:
             f"{tracks.index[twice[0]] + 1} of {where} ({len(twice)} such)"
         )
     return numbers.astype(dict.fromkeys(_INTEGERS, "int64") | {"y": "float64", "x": "float64"})
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _check_mothers(where: str, tracks: pd.DataFrame) -> None:

@@ -136,8 +136,13 @@ class TrainingCLI(LightningCLI):
                 )
 
     def dump(self) -> str:
-        """Return the configuration with all of its values, as YAML that the command line reads."""
-        return self.parser.dump(self.config, skip_unset=False)
+        """Return the configuration with all of its values and absolute paths, as YAML that every command reads."""
+        config = self.config.clone()
+        for name in ("output", "data.experiments", "data.anchors"):
+            config[name] = str(Path(config[name]).absolute())
+        for name in self._command_options:
+            config.pop(name, None)
+        return self.parser.dump(config, skip_unset=False, skip_validation=True)
 
     def make_data(self) -> PairDataModule:
         """Return the data module alone, for commands without a model."""
@@ -162,6 +167,8 @@ class TrainingCLI(LightningCLI):
                 callbacks=self._callbacks(made) if training else [],
                 plugins=self._plugins(made),
             )
+        except UserError:
+            raise
         except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
         return trainer, made.model, made.data

@@ -10,7 +10,7 @@ import yaml
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 # What jsonargparse says of a key: where it is, level by level, what is wrong there, and the value.
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
         """Tell whether the value is what a message calls so."""
         if text is None:
             return False
-        value = yaml.safe_load(yaml.serialize(self.node))
+        value = yaml.SafeLoader("").construct_object(self.node, deep=True)
         return text in (str(value), repr(value)) or (isinstance(value, int | float) and text == str(float(value)))
 
 
@@ -130,6 +130,26 @@ def _only(named: list[Entry], around: list[Entry], message: str) -> Entry | None
     if len(named) == 1 and not holding:
         return named[0]
     return holding[-1] if holding else None
+
+
+def refuse_clock_times(path: Path, names: Iterable[str]) -> None:
+    """Refuse ``3:30`` as a number: YAML takes it for 210, sixties that are not the unit of anything here.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        YAML file.
+    names : iterable of str
+        Keys that have numbers.
+
+    Raises
+    ------
+    UserError
+        If one has such a value.
+    """
+    for entry in _entries(path):
+        if entry.plain[-1:] and entry.plain[-1] in names and ":" in str(entry.node.value):
+            raise UserError(f"{path}, line {entry.line}: {entry.plain[-1]} must be a number, got {entry.node.value}")
 
 
 def refuse_repeated_keys(path: Path) -> None:
