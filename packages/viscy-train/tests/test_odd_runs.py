@@ -13,7 +13,10 @@ import yaml
 from viscy_train.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, main
 from viscy_train.folder import RunFolder
 from viscy_train.module import ContrastiveModule
+from viscy_train.pairs import Batch
+from viscy_train.replay import batch_of_step
 from viscy_train.run_log import steps_of
+from viscy_train.training_cli import TrainingCLI
 
 pytestmark = [
     pytest.mark.slow,
@@ -90,6 +93,27 @@ def test_the_loss_of_a_step_is_the_mean_over_its_batches(make_project, tmp_path)
         losses.append(steps["loss"].to_numpy())
     pairs = losses[0][: len(losses[0]) // 2 * 2].reshape(-1, 2).mean(axis=1)
     np.testing.assert_allclose(losses[1][: len(pairs)], pairs, rtol=1e-4)
+
+
+def test_the_crops_of_a_step_are_drawn_as_the_encoder_was_given_them(make_project, tmp_path, monkeypatch):
+    seen = {}
+    step = ContrastiveModule.training_step
+
+    def watch(self, batch):
+        seen[self.global_step] = {name: batch[name].clone() for name in ("anchor", "positive")}
+        return step(self, batch)
+
+    monkeypatch.setattr(ContrastiveModule, "training_step", watch)
+    config = make_project(tmp_path, **SHORT)
+    assert fit(config) == 0
+    data = TrainingCLI("replay", ["--config", str(config)], "").make_data()
+    data.setup("fit")
+    recorded = batch_of_step(RunFolder(tmp_path / "run"), 3, 0)
+    pairs = data.pairs_of(Batch(rows=recorded.rows, epoch=recorded.epoch, number=recorded.number))
+    again = data.augmented(pairs)
+    for name, pixels in seen[3].items():
+        assert torch.equal(again[name], pixels)
+        assert not torch.equal(pairs[name], pixels)
 
 
 def test_a_run_with_nothing_left_to_train_says_so(trained, tmp_path, capsys):

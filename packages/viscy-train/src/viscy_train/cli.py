@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from argparse import ArgumentError
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stop and can go on; 130 after Ctrl-C.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # What iohub warns of on the way is told in our errors, and no news where there is none.
+    logging.getLogger("iohub").setLevel(logging.ERROR)
     try:
         return _run(given)
     except (ArgumentError, UserError) as error:
