@@ -219,6 +219,25 @@ def test_a_run_asked_to_stop_saves_its_last_step(make_project, tmp_path, whole, 
     pd.testing.assert_series_equal(losses(tmp_path), losses(whole), check_exact=True)
 
 
+def test_a_run_that_accumulates_gradients_goes_on_with_whole_steps(make_project, tmp_path):
+    """Four batches a step, of which an epoch has no whole number: one run stopped, beside one that was not."""
+    changes = CHANGES | {"trainer.accumulate_grad_batches": 4, "trainer.max_epochs": 2}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        make_project(folder, **changes)
+    with life(whole, FIT) as ranks:
+        assert end(ranks) == [0], (whole / "output.txt").read_text()
+    assert (batches(whole)["batch"].max() + 1) % 4
+    with life(stopped, FIT) as ranks:
+        wait_for(lambda: log_lines(stopped) > 7, ranks)
+        kill(ranks, signal.SIGTERM)
+        assert end(ranks) == [EXIT_STOPPED], (stopped / "output.txt").read_text()
+    with life(stopped, FIT) as ranks:
+        assert end(ranks) == [0], (stopped / "output.txt").read_text()
+    pd.testing.assert_series_equal(losses(stopped), losses(whole), check_exact=True)
+    pd.testing.assert_frame_equal(batches(stopped), batches(whole))
+
+
 def test_a_run_goes_on_with_other_numbers_of_processes(make_project, tmp_path, whole):
     """Two processes, killed; three, asked to stop; one to the end: every batch once, in the order of the sequence."""
     make_project(tmp_path, **CHANGES | {"trainer.max_epochs": 2})
