@@ -155,7 +155,7 @@ def show_plan(data: PairDataModule, world_size: int, notes: list[str], console: 
     table = make_table(["experiment", "condition"], ["anchors", "of the table", "asked for"])
     planned = planned_composition(anchors, data.options)
     for (experiment, condition), row in zip(planned.index, planned.to_dict("records"), strict=True):
-        table.add_row(experiment, condition, f"{row['anchors']:.0f}", f"{row['of_table']:.1%}", f"{row['asked']:.1%}")
+        table.add_row(experiment, condition, f"{row['anchors']:,.0f}", f"{row['of_table']:.1%}", f"{row['asked']:.1%}")
     console.print(table, highlight=False, markup=False)
     for note in [*notes, *data.notes]:
         console.print(f"Note: {note}", highlight=False, soft_wrap=True, markup=False)
