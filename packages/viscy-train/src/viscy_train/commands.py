@@ -8,7 +8,6 @@ from typing import Any
 from jsonargparse.typing import PositiveInt
 from rich.console import Console
 
-from viscy_train.checkpoints import DATA
 from viscy_train.cli import stopped
 from viscy_train.errors import UserError
 from viscy_train.stopping import StoppedError
@@ -88,7 +87,7 @@ def validate(options: list[str], description: str) -> int:
     trainer, model, data = cli.make_all(training=False)
     if not len(data.validation_rows):
         raise UserError("data.split must keep anchors for validation, it keeps none; see `data.split.by`")
-    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path, model)
+    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path, model).path
     found = trainer.validate(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
     if trainer.is_global_zero:
         for name, value in found[0].items():
@@ -103,7 +102,7 @@ def predict(options: list[str], description: str) -> int:
 
     cli = TrainingCLI("predict", options, description, {"ckpt_path": _MEASURED, "embeddings": _EMBEDDINGS})
     trainer, model, data = cli.make_all(training=False)
-    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path, model)
+    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path, model).path
     predicted: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     found = gather(predicted or [], trainer, cli.folder.path)
     if found is not None:
@@ -115,7 +114,7 @@ def predict(options: list[str], description: str) -> int:
 
 def replay(options: list[str], description: str) -> int:
     """Draw the crops of one step of a run."""
-    from viscy_train.checkpoints import read_checkpoint
+    from viscy_train.checkpoints import Checkpoint
     from viscy_train.pairs import Batch
     from viscy_train.replay import batch_of_step, replay_picture
 
@@ -125,7 +124,7 @@ def replay(options: list[str], description: str) -> int:
     recorded = batch_of_step(cli.folder, cli.config.step, cli.config.rank)
     data.setup("fit")
     if cli.folder.last_checkpoint.exists():
-        data.load_state_dict(read_checkpoint(cli.folder.last_checkpoint)[DATA])  # refuses that of another table
+        data.load_state_dict(Checkpoint.read(cli.folder.last_checkpoint).data)  # refuses that of another table
     pairs = data.pairs_of(Batch(rows=recorded.rows, epoch=recorded.epoch, number=recorded.number))
     title = f"Step {recorded.step} of process {recorded.rank}: batch {recorded.number} of epoch {recorded.epoch + 1}"
     figure = replay_picture(pairs, data.augmented(pairs), data.table.cells, data.channels, title)
@@ -143,16 +142,16 @@ def report(options: list[str], description: str) -> int:
     """Write the report of a run anew, from its last checkpoint."""
     from copy import deepcopy
 
-    from viscy_train.checkpoints import checkpoint_to_measure, read_checkpoint
+    from viscy_train.checkpoints import checkpoint_to_measure
     from viscy_train.fit import report as write
 
     cli = TrainingCLI("report", options, description)
     cli.require_config_of_run()
     trainer, model, data = cli.make_all(training=False)
     untrained = deepcopy(model.encoder)
-    content = read_checkpoint(checkpoint_to_measure(cli.folder, "last", model))
+    checkpoint = checkpoint_to_measure(cli.folder, "last", model)
     data.setup("fit")
-    data.load_state_dict(content[DATA])  # refuses that of another table
-    model.load_state_dict(content["state_dict"])
+    data.load_state_dict(checkpoint.data)  # refuses that of another table
+    model.load_state_dict(checkpoint.weights)
     write(cli.folder, untrained, model.encoder, data, trainer.strategy.root_device, Console())
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from viscy_train.batch_record import count_batches
-from viscy_train.checkpoints import DATA, checkpoint_to_go_on_from, read_checkpoint
+from viscy_train.checkpoints import checkpoint_to_go_on_from
 from viscy_train.composition import planned_composition
 from viscy_train.crops import CropReader
 from viscy_train.embeddings import look_back
@@ -20,11 +20,10 @@ from viscy_train.table_checks import check_plates
 from viscy_train.terminal import make_table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
     from lightning.pytorch import Trainer
 
+    from viscy_train.checkpoints import Checkpoint
     from viscy_train.data_module import PairDataModule
     from viscy_train.encoder import Encoder
     from viscy_train.folder import RunFolder
@@ -54,7 +53,8 @@ def fit(cli: TrainingCLI, trainer: Trainer, model: ContrastiveModule, data: Pair
     if trainer.is_global_zero:
         _prepare(cli, trainer, data, checkpoint, console)
     untrained = deepcopy(model.encoder)
-    trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    path = None if checkpoint is None else checkpoint.path
+    trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=True)
     if not trainer.is_global_zero:
         return
     if not count_batches(cli.folder.batches):
@@ -113,21 +113,21 @@ def report(
 
 
 def _prepare(
-    cli: TrainingCLI, trainer: Trainer, data: PairDataModule, checkpoint: Path | None, console: Console
+    cli: TrainingCLI, trainer: Trainer, data: PairDataModule, checkpoint: Checkpoint | None, console: Console
 ) -> None:
     folder = cli.folder
     # What does not fit is told before a folder is made.
     with warnings_of_sampler() as told:
         sampler = make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
     if checkpoint is not None:
-        go_on_with(sampler, read_checkpoint(checkpoint)[DATA])
+        go_on_with(sampler, checkpoint.data)
     check_plates(data.table)
     if cli.config.ckpt_path is None or not folder.config.exists():
         require_new(folder.path, "name another folder as `output`, or go on with its run by --ckpt_path last")
     show_plan(data, trainer.world_size, told, console)
     folder.write_config(cli.dump())
     if checkpoint is not None:
-        console.print(f"Going on from {checkpoint}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"Going on from {checkpoint.path}", highlight=False, soft_wrap=True, markup=False)
 
 
 def show_plan(data: PairDataModule, world_size: int, notes: list[str], console: Console) -> None:
