@@ -46,12 +46,8 @@ def said_in_short(
         Sentences.
     """
     said = [_batches_in_short(made)]
-    steps = steps_of(log)
-    loss, is_number = steps["loss"].to_numpy(), np.isfinite(steps["loss"].to_numpy())
-    if not is_number.all():
-        first_step = int(steps["step"].to_numpy()[~is_number][0])
-        said.append(f"The loss was no number from step {first_step:,} on: what was learned after it is nothing.")
-    elif len(loss):
+    loss = log["loss"].to_numpy()
+    if len(loss := loss[np.isfinite(loss)]):
         first, last = _ends(loss)
         validation = log["val/loss"].dropna().to_numpy() if "val/loss" in log else np.empty(0)
         held_out = f", on cells that were not trained on to {validation[-1]:.2f}" if len(validation) else ""
