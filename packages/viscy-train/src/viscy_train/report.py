@@ -219,7 +219,7 @@ def _facts(anchors: pd.DataFrame, n_batches: int, epochs: float, facts: RunFacts
                 f"anchors: {tracks:,} tracked cells, {hours.min():g} to {hours.max():g} hours post infection",
             ),
             (f"{n_experiments}", f"{experiments}, with conditions {html.escape(conditions)}"),
-            (f"{n_batches:,}", f"batches of {facts.options.batch_size}, epochs: {epochs:.3g}"),
+            (f"{n_batches:,}", f"batches of {facts.options.batch_size}, epochs: {f'{epochs:,.1f}'.removesuffix('.0')}"),
             (f"{facts.processes}", f"training {processes}, {took} of training, seed {facts.seed}"),
         ]
     )
