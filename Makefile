@@ -51,7 +51,7 @@ test-lowest: ## the golden sequences, ranks, resume and tables on the lowest sup
 		--editable packages/viscy-data --editable packages/viscy-sampling-testkit \
 		'pytest>=8.3' 'hypothesis>=6.110' 'polars>=1' 'pyarrow>=16'
 	$(LOWEST)/bin/python -c 'import numpy, pandas, torch; print(numpy.__version__, pandas.__version__, torch.__version__)'
-	$(LOWEST)/bin/python -m pytest $(addprefix packages/viscy-data/tests/test_,golden.py resume.py ranks.py errors.py tables.py) $(ARGS)
+	$(LOWEST)/bin/python -m pytest $(addprefix packages/viscy-data/tests/,test_golden.py test_resume.py test_ranks.py test_errors.py table/test_tables.py) $(ARGS)
 
 coverage: ## run all tests; fail where a line or branch of viscy_data is not run
 	uv run pytest --cov --cov-report= $(ARGS)

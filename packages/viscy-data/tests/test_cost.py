@@ -12,7 +12,7 @@ import pytest
 from torch.utils.data import BatchSampler, RandomSampler
 
 from viscy_data import FlexibleBatchSampler
-from viscy_data._block import BlockComposer
+from viscy_data._compose.block import BlockComposer
 
 SMALL, LARGE = 2 * 10**4, 10**6
 BATCH_SIZE = 64

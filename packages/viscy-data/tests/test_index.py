@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from viscy_data import FlexibleBatchSampler
-from viscy_data._columns import Codes, label_codes, time_codes
-from viscy_data._tables import table_of
+from viscy_data._table.columns import Codes, label_codes, time_codes
+from viscy_data._table.tables import table_of
 from viscy_data.index import AnchorIndex
 from viscy_sampling_testkit import AWKWARD_TABLES, assert_positions
 

@@ -11,14 +11,14 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from viscy_data._options import integer
-from viscy_data._tables import table_of
+from viscy_data._table.tables import table_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from viscy_data._compose.quotas import Quotas
     from viscy_data._options import SamplerOptions
-    from viscy_data._quotas import Quotas
-    from viscy_data._tables import Table
+    from viscy_data._table.tables import Table
     from viscy_data.index import AnchorIndex
 
 MAX_ANCHORS = 2**30

@@ -11,8 +11,8 @@ import torch.distributed as dist
 from torch.utils.data import DistributedSampler
 
 from viscy_data import _checks
-from viscy_data._mix import derive, epoch_key
 from viscy_data._options import flag, integer
+from viscy_data._random.hash import derive, epoch_key
 
 
 def rank_and_world_size() -> tuple[int, int]:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_data import _storage
 from viscy_data._checks import check_table
-from viscy_data._columns import Codes, constant_codes, label_codes, time_codes
 from viscy_data._options import column, columns
-from viscy_data._sorting import runs, sorted_positions
-from viscy_data._tables import Anchors, Table
+from viscy_data._table import storage
+from viscy_data._table.columns import Codes, constant_codes, label_codes, time_codes
+from viscy_data._table.radix_sort import runs, sorted_positions
+from viscy_data._table.tables import Anchors, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,7 +151,7 @@ class AnchorIndex:
         ValueError
             If a file is missing, incomplete or damaged.
         """
-        return cls(**_storage.load(Path(folder), verify))
+        return cls(**storage.load(Path(folder), verify))
 
     def save(self, folder: str | Path) -> None:
         """Write the index into a new folder; it is there whole or not at all.
@@ -168,7 +168,7 @@ class AnchorIndex:
         TypeError
             If a label is neither text, number, boolean, date, time nor a tuple of those.
         """
-        _storage.save(Path(folder), {field.name: getattr(self, field.name) for field in fields(self)})
+        storage.save(Path(folder), {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def of_codes(cls, group: Codes, condition: Codes, time: Codes, **columns: Any) -> AnchorIndex:

@@ -27,13 +27,13 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from viscy_data import _checks, _state
-from viscy_data._block import BlockComposer
-from viscy_data._columns import time_codes
-from viscy_data._epoch import Epoch
+from viscy_data._compose.block import BlockComposer
+from viscy_data._compose.epoch import Epoch
+from viscy_data._compose.quotas import Quotas
 from viscy_data._iterator import EpochIterator, Place
 from viscy_data._options import SamplerOptions, columns, flag, integer
-from viscy_data._quotas import Quotas
-from viscy_data._tables import Anchors
+from viscy_data._table.columns import time_codes
+from viscy_data._table.tables import Anchors
 from viscy_data.distributed import rank_and_world_size, ranks_dealt_to_by
 from viscy_data.index import AnchorIndex
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from viscy_data._deck import SMALL, Decks
-from viscy_data._mix import derive, epoch_key
+from viscy_data._random.hash import derive, epoch_key
+from viscy_data._random.permutation import SMALL, Decks
 
 KEY = epoch_key(0, 0)
 FALSE_ALARM = 1e-6

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._mix import below, derive, shuffled
+from viscy_data._random.hash import below, derive, shuffled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

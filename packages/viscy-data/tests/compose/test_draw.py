@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from viscy_data._draw import drawn_rows
-from viscy_data._leak import Leak
-from viscy_data._mix import derive, epoch_key
+from viscy_data._compose.draw import drawn_rows
+from viscy_data._compose.leak import Leak
+from viscy_data._compose.parts import Kind, Parts, Pools
+from viscy_data._compose.quotas import Quotas
 from viscy_data._options import SamplerOptions
-from viscy_data._parts import Kind, Parts, Pools
-from viscy_data._quotas import Quotas
+from viscy_data._random.hash import derive, epoch_key
 from viscy_data.index import AnchorIndex
 
 OPTIONS = dict.fromkeys(

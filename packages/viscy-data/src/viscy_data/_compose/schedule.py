@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data import _reversal, _rounding
-from viscy_data._mix import below, derive, shuffled
+from viscy_data._compose import bit_reversal, rounding
+from viscy_data._random.hash import below, derive, shuffled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,8 +63,8 @@ class Tickets:
     def __init__(
         self, share: NDArray[np.float64], total: int, offset: NDArray[np.int64], key: NDArray[np.uint64]
     ) -> None:
-        bound = _rounding.cumulative(share[None] * total, total)
-        self._run_bound = ((bound + offset[:, None]) >> _rounding.BITS)[0]
+        bound = rounding.cumulative(share[None] * total, total)
+        self._run_bound = ((bound + offset[:, None]) >> rounding.BITS)[0]
         self.longest_run = int(np.diff(self._run_bound).max())
         self._total = total
         self._bits = max(0, (-(-total // CHUNK) - 1).bit_length())
@@ -90,7 +90,7 @@ class Tickets:
         return Turns(group, in_chunk.sum(axis=1) + dealt[1] - dealt[0] + lap * (run[1] - run[0]))
 
     def _first_ticket(self, chunk: NDArray[np.int64], seat: NDArray[np.int64]) -> NDArray[np.int64]:
-        return (_reversal.reverse(chunk, self._bits) + seat) & (self._n_chunks - 1)
+        return (bit_reversal.reverse(chunk, self._bits) + seat) & (self._n_chunks - 1)
 
     def _rounds_to(self, bound: NDArray[np.int64] | int, first: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many of a chunk's tickets are below a bound: in how many rounds it got one."""
@@ -124,5 +124,5 @@ class Tickets:
         np.minimum(last, self._n_chunks, out=limits[0])
         np.maximum(last - self._n_chunks, 0, out=limits[1])
         limits[2] = first
-        to_last, around, to_first = _reversal.reversed_below(chunk, limits, self._bits)
+        to_last, around, to_first = bit_reversal.reversed_below(chunk, limits, self._bits)
         return chunk * rounds + to_last + around - to_first

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from viscy_data import _sorting
-from viscy_data._sorting import runs, sorted_positions, taken
+from viscy_data._table import radix_sort
+from viscy_data._table.radix_sort import runs, sorted_positions, taken
 
 
 @settings(deadline=None)
@@ -23,7 +23,7 @@ def test_the_order_is_numpys_stable_one_and_runs_are_those_of_unique(n, high, ki
     high = min(high, int(np.iinfo(kind).max) + 1)
     key = np.random.default_rng(seed).integers(0, high, n).astype(kind)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_sorting, "CHUNK", chunk)
+        patch.setattr(radix_sort, "CHUNK", chunk)
         order = sorted_positions(key)
         run_key, run_start = runs(key, order)
     assert order.dtype == np.uint32
@@ -39,7 +39,7 @@ def test_values_are_taken_by_code(n, chunk):
     codes = np.arange(n, dtype=np.int8) % 5
     values = np.array([9, 7, 5, 3, 1], np.uint8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_sorting, "CHUNK", chunk)
+        patch.setattr(radix_sort, "CHUNK", chunk)
         found = taken(values, codes)
     assert found.dtype == np.uint8
     assert found.tolist() == values[codes].tolist()

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from viscy_data._sorting import slices, taken
-from viscy_data._tables import CHUNK
+from viscy_data._table.radix_sort import slices, taken
+from viscy_data._table.tables import CHUNK
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_data._tables import Table
+    from viscy_data._table.tables import Table
 
 _SHOWN = 5
 _SWITCH = {"experiment": "experiment_aware", "condition": "condition_balanced", "time": "temporal_enrichment"}

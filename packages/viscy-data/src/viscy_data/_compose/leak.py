@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._parts import Kind, Pools
+from viscy_data._compose.parts import Kind, Pools
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_data._quotas import Quotas
+    from viscy_data._compose.quotas import Quotas
     from viscy_data.index import AnchorIndex
 
 

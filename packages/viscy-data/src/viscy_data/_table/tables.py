@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from viscy_data._arrow import needed, series_of
-from viscy_data._parquet import files_at
-from viscy_data._sorting import slices
+from viscy_data._table.arrow import needed, series_of
+from viscy_data._table.parquet import files_at
+from viscy_data._table.radix_sort import slices
 
 if TYPE_CHECKING:
     import polars as pl

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from viscy_data import AnchorIndex, FlexibleBatchSampler, _tables
+from viscy_data import AnchorIndex, FlexibleBatchSampler
+from viscy_data._table import tables
 from viscy_sampling_testkit import AWKWARD_TABLES, make_anchors
 
 TABLE = make_anchors(600, n_experiments=3, conditions={"mock": 9, "infected": 1}, seed=1)
@@ -73,8 +74,8 @@ each_arrow = pytest.mark.parametrize("form", ARROW.values(), ids=ARROW)
 def chunk(request, monkeypatch):
     """Read columns 7 rows at a time, or as many as a test says."""
     n_rows = getattr(request, "param", 7)
-    monkeypatch.setattr("viscy_data._tables.CHUNK", n_rows)
-    monkeypatch.setattr("viscy_data._columns.CHUNK", n_rows)
+    monkeypatch.setattr("viscy_data._table.tables.CHUNK", n_rows)
+    monkeypatch.setattr("viscy_data._table.columns.CHUNK", n_rows)
 
 
 by_chunks_of = partial(pytest.mark.parametrize, "chunk", indirect=True)
@@ -154,7 +155,7 @@ def test_wherever_a_table_is_cut(rows, cuts, chunk):
     pieces = pa.concat_tables(table.slice(a, b - a) for a, b in pairwise(cuts))
     expected = AnchorIndex.build(frame)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_tables, "CHUNK", chunk)
+        patch.setattr(tables, "CHUNK", chunk)
         for anchors in (pieces, pl.from_arrow(pieces, rechunk=False), frame):
             found = AnchorIndex.build(anchors)
             assert (found.digest, found.order.tolist()) == (expected.digest, expected.order.tolist())

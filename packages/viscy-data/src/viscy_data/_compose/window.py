@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._parts import Kind
-from viscy_data._rounding import BITS, UNIT
+from viscy_data._compose.parts import Kind
+from viscy_data._compose.rounding import BITS, UNIT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_data._deal import Hands
+    from viscy_data._compose.segments import Hands
 
 
 def focal_slots(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._mix import derive
+from viscy_data._random.hash import derive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_data._leak import Leak
-    from viscy_data._parts import Parts
+    from viscy_data._compose.leak import Leak
+    from viscy_data._compose.parts import Parts
 
 _FRACTION_BITS = 53  # of a float64
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data import _rounding
-from viscy_data._mix import derive, epoch_key
-from viscy_data._tickets import Tickets, Turns
+from viscy_data._compose import rounding
+from viscy_data._compose.schedule import Tickets, Turns
+from viscy_data._random.hash import derive, epoch_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from viscy_data._compose.quotas import Quotas
     from viscy_data._options import SamplerOptions
-    from viscy_data._quotas import Quotas
     from viscy_data.index import AnchorIndex
 
 
@@ -81,7 +81,7 @@ class Epoch:
         self._tickets = Tickets(quotas.group_share, self.total, self._share_offset(), tickets_key)
         group = np.arange(len(index.groups))
         self._offset_key, self._focus_key = derive(self._key[[Purpose.ROUNDING, Purpose.FOCUS], None], group)
-        self._offsets = _rounding.Offsets(self._tickets.longest_run, self._key[Purpose.ROUNDING, None])
+        self._offsets = rounding.Offsets(self._tickets.longest_run, self._key[Purpose.ROUNDING, None])
         self._bound = self._part_bounds(self.n_slots)
         self._short_bound = self._part_bounds(self.short_slots)
         self._spared = self._spared_by_short_batch()
@@ -114,7 +114,7 @@ class Epoch:
             Slots of each condition, both of shape (n_batches, n_conditions).
         """
         bound = self._bound if n_slots == self.n_slots else self._short_bound
-        primary, leak = self._by_condition(_rounding.whole_slots(bound[turns.group], self._offset(turns)))
+        primary, leak = self._by_condition(rounding.whole_slots(bound[turns.group], self._offset(turns)))
         even = np.flatnonzero(self._has_even_leak[turns.group])
         if even.size:
             self._even_out(primary, leak, turns, even)
@@ -130,7 +130,7 @@ class Epoch:
         place = np.ix_(even, self._shared)
         key = derive(self._key[Purpose.LEAK], turns.group[even], turns.turn[even])
         words = derive(key[:, None], self._shared)
-        leak[place] = _rounding.beside(primary[place], leak[even].sum(axis=1), words)
+        leak[place] = rounding.beside(primary[place], leak[even].sum(axis=1), words)
 
     def deck_key(self, cell: NDArray[np.int64]) -> NDArray[np.uint64]:
         """Return the keys of the decks that cells are for the whole epoch, in the shape of `cell`."""
@@ -148,7 +148,7 @@ class Epoch:
     def dealt_before(self, turns: Turns) -> NDArray[np.int64]:
         """Return the primary slots of each condition in the group's earlier turns, shape (n_batches, n_conditions)."""
         key = self._offset_key[turns.group]
-        before = _rounding.slots_before(self._bound[turns.group], turns.turn, self._offsets, key)
+        before = rounding.slots_before(self._bound[turns.group], turns.turn, self._offsets, key)
         dealt = self._by_condition(before)[0]
         if self._spared:
             short, slots = self._spared
@@ -171,7 +171,7 @@ class Epoch:
         """
         primary = self._quotas.primary_slots(n_slots)[:, self.condition_order]
         leak = self._quotas.leak_slots(n_slots)[:, self.condition_order[::-1]]
-        return _rounding.cumulative(np.concatenate([primary, leak], axis=1), n_slots)
+        return rounding.cumulative(np.concatenate([primary, leak], axis=1), n_slots)
 
     def _by_condition(self, parts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Put parts that are laid out as in `_part_bounds` in the order of the condition codes."""
@@ -182,4 +182,4 @@ class Epoch:
 
     def _share_offset(self) -> NDArray[np.int64]:
         """Return which way the groups' shares are rounded: a random fraction in units of 2**-24."""
-        return (self._key[Purpose.SHARES, None] >> np.uint64(64 - _rounding.BITS)).astype(np.int64)
+        return (self._key[Purpose.SHARES, None] >> np.uint64(64 - rounding.BITS)).astype(np.int64)

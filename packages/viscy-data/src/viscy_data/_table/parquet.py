@@ -19,8 +19,8 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 
-from viscy_data._arrow import is_text, needed, series_of
-from viscy_data._sorting import slices
+from viscy_data._table.arrow import is_text, needed, series_of
+from viscy_data._table.radix_sort import slices
 
 if TYPE_CHECKING:
     import pyarrow as pa

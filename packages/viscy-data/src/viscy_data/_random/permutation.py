@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._mix import SHUFFLED, below, derive, shuffled
+from viscy_data._random.hash import SHUFFLED, below, derive, shuffled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

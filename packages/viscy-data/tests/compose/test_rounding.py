@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from viscy_data._focus import focal_slots
-from viscy_data._mix import derive, epoch_key
-from viscy_data._rounding import BITS, UNIT, Offsets, beside, cumulative, slots_before, whole_slots
+from viscy_data._compose.rounding import BITS, UNIT, Offsets, beside, cumulative, slots_before, whole_slots
+from viscy_data._compose.window import focal_slots
+from viscy_data._random.hash import derive, epoch_key
 
 quotas = st.lists(st.floats(0, 1), min_size=1, max_size=12).filter(lambda parts: sum(parts) > 1e-3)
 

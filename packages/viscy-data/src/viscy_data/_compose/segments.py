@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._deck import Decks
+from viscy_data._random.permutation import Decks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_data._parts import Parts
+    from viscy_data._compose.parts import Parts
 
 
 @dataclass(frozen=True, slots=True, eq=False)

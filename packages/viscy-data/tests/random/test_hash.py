@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from viscy_data._mix import below, derive, epoch_key, mix
+from viscy_data._random.hash import below, derive, epoch_key, mix
 
 
 def test_words_are_the_published_splitmix64_stream():

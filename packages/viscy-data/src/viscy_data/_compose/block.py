@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._deal import Hands
-from viscy_data._deck import Decks
-from viscy_data._draw import drawn_rows
-from viscy_data._epoch import Epoch, Stream
-from viscy_data._focus import focal_slots, keep_clear_of_focal
-from viscy_data._leak import Leak
-from viscy_data._mix import derive, half_words
-from viscy_data._parts import Kind, Parts, Pools
-from viscy_data._rounding import BITS
+from viscy_data._compose.draw import drawn_rows
+from viscy_data._compose.epoch import Epoch, Stream
+from viscy_data._compose.leak import Leak
+from viscy_data._compose.parts import Kind, Parts, Pools
+from viscy_data._compose.rounding import BITS
+from viscy_data._compose.segments import Hands
+from viscy_data._compose.window import focal_slots, keep_clear_of_focal
+from viscy_data._random.hash import derive, half_words
+from viscy_data._random.permutation import Decks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from viscy_data._compose.quotas import Quotas
+    from viscy_data._compose.schedule import Turns
     from viscy_data._options import SamplerOptions
-    from viscy_data._quotas import Quotas
-    from viscy_data._tickets import Turns
     from viscy_data.index import AnchorIndex
 
 # What batches are planned with is small and wants many at once, their slots are many and want to stay in the cache.
