@@ -7,8 +7,8 @@ import pytest
 
 from viscy_data import FlexibleBatchSampler
 from viscy_sampling_testkit import make_anchors
-from viscy_sampling_testkit.conformance import check_batch_sampler
-from viscy_sampling_testkit.promises import Promises
+from viscy_sampling_testkit.conformance.check import check_batch_sampler
+from viscy_sampling_testkit.conformance.promises import Promises
 
 EXPERIMENTS = {"monday": 5, "tuesday": 3, "friday": 2}
 # 24 slots: 18 of the group and 6 leaked; half of each condition's 9 (or 12) slots are focal

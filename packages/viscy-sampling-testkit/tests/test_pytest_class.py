@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from viscy_sampling_testkit.conformance import LAWS
+from viscy_sampling_testkit.conformance.check import LAWS
 
 MODULE = """
 import pandas as pd

@@ -1,8 +1,8 @@
 """The testkit's conformance suite over the sampler of a run, as its configuration asks for it."""
 
 from viscy_sampling_testkit import make_anchors
-from viscy_sampling_testkit.conformance import check_batch_sampler
-from viscy_sampling_testkit.promises import Promises
+from viscy_sampling_testkit.conformance.check import check_batch_sampler
+from viscy_sampling_testkit.conformance.promises import Promises
 from viscy_train.config import SamplerConfig
 from viscy_train.sampler import make_sampler
 

@@ -1,18 +1,7 @@
 """What it takes to show that a batch sampler is right: tables, ranks, assertions, and all of them in one call."""
 
-from viscy_sampling_testkit.anchors import make_anchors
-from viscy_sampling_testkit.awkward import AWKWARD_TABLES
-from viscy_sampling_testkit.columns import (
-    make_arrow_dtypes,
-    make_colliding_keys,
-    make_nullable_dtypes,
-    make_odd_index,
-    make_unused_levels,
-)
-from viscy_sampling_testkit.composition import make_balanced, make_missing_conditions, make_skewed, make_tiny_groups
-from viscy_sampling_testkit.conformance import check_batch_sampler
-from viscy_sampling_testkit.cost import assert_rank_cost
-from viscy_sampling_testkit.exact import (
+from viscy_sampling_testkit.assertions.cost import assert_rank_cost
+from viscy_sampling_testkit.assertions.exact import (
     assert_batch_sizes,
     assert_in_window,
     assert_leak,
@@ -21,21 +10,16 @@ from viscy_sampling_testkit.exact import (
     assert_rounded,
     assert_shares,
 )
-from viscy_sampling_testkit.inclusion import assert_row_inclusion
-from viscy_sampling_testkit.loaders import PositionLoader
-from viscy_sampling_testkit.pools import assert_dealt_evenly, assert_distinct, assert_repeats_evenly
-from viscy_sampling_testkit.power import (
+from viscy_sampling_testkit.assertions.inclusion import assert_row_inclusion
+from viscy_sampling_testkit.assertions.pools import assert_dealt_evenly, assert_distinct, assert_repeats_evenly
+from viscy_sampling_testkit.assertions.power import (
     detectable_categories,
     detectable_means,
     detectable_place,
     detectable_row_ratios,
     detectable_share,
 )
-from viscy_sampling_testkit.promises import Promises
-from viscy_sampling_testkit.protocol import ResumableBatchSampler
-from viscy_sampling_testkit.ranks import interleave, simulate_ranks, spawn_ranks
-from viscy_sampling_testkit.report import Report, Verdict
-from viscy_sampling_testkit.sequences import (
+from viscy_sampling_testkit.assertions.sequences import (
     assert_chooses_epochs,
     assert_complete_ranks,
     assert_deterministic,
@@ -47,21 +31,42 @@ from viscy_sampling_testkit.sequences import (
     assert_same_batches,
     digest_of,
 )
-from viscy_sampling_testkit.state import assert_replays, assert_resumes, assert_resumes_elastically
-from viscy_sampling_testkit.statistical import (
+from viscy_sampling_testkit.assertions.state import assert_replays, assert_resumes, assert_resumes_elastically
+from viscy_sampling_testkit.assertions.statistical import (
     assert_exchangeable_slots,
     assert_mean_counts,
     assert_uniform,
     assert_unrelated,
 )
-from viscy_sampling_testkit.times import (
+from viscy_sampling_testkit.conformance.check import check_batch_sampler
+from viscy_sampling_testkit.conformance.promises import Promises
+from viscy_sampling_testkit.conformance.report import Report, Verdict
+from viscy_sampling_testkit.conformance.trial import Setting
+from viscy_sampling_testkit.simulate.loaders import PositionLoader
+from viscy_sampling_testkit.simulate.protocol import ResumableBatchSampler
+from viscy_sampling_testkit.simulate.ranks import interleave, simulate_ranks, spawn_ranks
+from viscy_sampling_testkit.simulate.training import Life, simulate_training, spawn_training
+from viscy_sampling_testkit.tables.anchors import make_anchors
+from viscy_sampling_testkit.tables.awkward import AWKWARD_TABLES
+from viscy_sampling_testkit.tables.columns import (
+    make_arrow_dtypes,
+    make_colliding_keys,
+    make_nullable_dtypes,
+    make_odd_index,
+    make_unused_levels,
+)
+from viscy_sampling_testkit.tables.composition import (
+    make_balanced,
+    make_missing_conditions,
+    make_skewed,
+    make_tiny_groups,
+)
+from viscy_sampling_testkit.tables.times import (
     make_bursts,
     make_continuous_times,
     make_duplicate_times,
     make_irregular_times,
 )
-from viscy_sampling_testkit.training import Life, simulate_training, spawn_training
-from viscy_sampling_testkit.trial import Setting
 
 __all__ = [
     "AWKWARD_TABLES",

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from viscy_sampling_testkit.conformance import LAWS, check_law, make_trials
-from viscy_sampling_testkit.promises import Promises
-from viscy_sampling_testkit.trial import Setting, Trial
+from viscy_sampling_testkit.conformance.check import LAWS, check_law, make_trials
+from viscy_sampling_testkit.conformance.promises import Promises
+from viscy_sampling_testkit.conformance.trial import Setting, Trial
 
 
 class BatchSamplerTests:

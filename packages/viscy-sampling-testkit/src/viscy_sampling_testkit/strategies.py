@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from viscy_sampling_testkit._sizes import weights_of
+from viscy_sampling_testkit.tables._sizes import weights_of
 
 try:
     from hypothesis import strategies as st

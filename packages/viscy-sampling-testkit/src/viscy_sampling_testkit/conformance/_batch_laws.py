@@ -1,0 +1,233 @@
+"""Laws of batches: how each promise about what batches hold is put to its assertion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from viscy_sampling_testkit.assertions._slots import factorize
+from viscy_sampling_testkit.assertions.exact import (
+    assert_batch_sizes,
+    assert_in_window,
+    assert_leak,
+    assert_one_group,
+    assert_positions,
+    assert_rounded,
+    assert_shares,
+)
+from viscy_sampling_testkit.assertions.inclusion import assert_row_inclusion
+from viscy_sampling_testkit.assertions.pools import assert_dealt_evenly, assert_distinct, assert_repeats_evenly
+from viscy_sampling_testkit.assertions.power import detectable_means, detectable_place, detectable_row_ratios
+from viscy_sampling_testkit.assertions.statistical import assert_exchangeable_slots, assert_mean_counts
+from viscy_sampling_testkit.conformance.trial import Sequences, Trial
+
+
+def positions(trial: Trial) -> None:
+    """Hold every batch to Python ints within the table."""
+    _hold_each(trial, lambda batches: assert_positions(batches, len(trial.promises.table)))
+
+
+def batch_sizes(trial: Trial) -> None:
+    """Hold every batch to its size: all full, or the last one of a single process as large as what is left."""
+    size, n_anchors = trial.promises.batch_size, len(trial.promises.table)
+    short = trial.promises.last_batch == "short"
+    last = (n_anchors % size or size) if short else size
+    for batches, example in _each(trial):
+        # Which rank has the short batch is not promised.
+        if example["ranks"] == 1 or not short:
+            with trial.attempt(**example):
+                assert_batch_sizes(batches, size, last)
+
+
+def distinct(trial: Trial) -> None:
+    """Hold every batch to distinct anchors."""
+    _hold_each(trial, assert_distinct)
+
+
+def even_repeats(trial: Trial) -> None:
+    """Hold every batch to rows of a cell that come equally often."""
+    cells = trial.promises.labels("group_by", "condition_by")
+    _hold_each(trial, lambda batches: assert_repeats_evenly(batches, cells))
+
+
+def one_group(trial: Trial) -> None:
+    """Hold every batch to a single group."""
+    groups = trial.promises.labels("group_by")
+    _hold_each(trial, lambda batches: assert_one_group(batches, groups))
+
+
+def leak(trial: Trial) -> None:
+    """Hold every batch to the floor or the ceiling of its leak."""
+    claims: Any = trial.promises
+    groups, leaky = claims.labels("group_by"), claims.leaky
+    _hold_each(trial, lambda batches: assert_leak(batches, groups, leaky))
+
+
+def mean_leak(trial: Trial) -> None:
+    """Hold full batches to their leak on average."""
+    claims: Any = trial.promises
+    codes, _ = factorize(claims.labels("group_by"))
+    quota, false_alarm = claims.batch_size * claims.leaky, trial.false_alarm / len(trial.seeds)
+
+    def assertion(batches: Sequences) -> None:
+        foreign = [len(batch) - int(np.bincount(codes[batch]).max()) for batch in _full(trial, batches)]
+        assert_mean_counts(foreign, quota, false_alarm=false_alarm)
+
+    _hold_samples(trial, assertion)
+    _note_mean(trial, quota, false_alarm)
+
+
+def group_shares(trial: Trial) -> None:
+    """Hold each epoch to the shares of the groups."""
+    claims: Any = trial.promises
+    groups = claims.labels("group_by")
+    for epoch in range(trial.n_epochs):
+        for seed in trial.seeds:
+            with trial.attempt(ranks=1, epoch=epoch, seed=seed):
+                assert_shares(trial.epoch(epoch, seed=seed), groups, claims.group_shares)
+
+
+def condition_shares(trial: Trial) -> None:
+    """Hold every batch to the floor or the ceiling of each condition's quota."""
+    claims: Any = trial.promises
+    labels, shares, slack = claims.labels("condition_by"), claims.condition_shares, claims.condition_slack
+    _hold_each(trial, lambda batches: assert_rounded(batches, labels, shares, slack=slack))
+
+
+def mean_condition_shares(trial: Trial) -> None:
+    """Hold full batches to each condition's quota on average."""
+    claims: Any = trial.promises
+    codes, names = factorize(claims.labels("condition_by"))
+    number = {name: code for code, name in enumerate(names)}
+    quotas = {name: claims.batch_size * share for name, share in claims.condition_shares.items()}
+    spread = 1 + 2 * claims.condition_slack if claims.condition_slack else None
+    false_alarm = trial.false_alarm / (len(quotas) * len(trial.seeds))
+
+    def assertion(batches: Sequences) -> None:
+        for name, quota in quotas.items():
+            counts = [int((codes[batch] == number.get(name, -1)).sum()) for batch in _full(trial, batches)]
+            assert_mean_counts(counts, quota, spread, false_alarm=false_alarm)
+
+    _hold_samples(trial, assertion)
+    _note_mean(trial, max(quotas.values(), key=lambda quota: quota % 1 * (1 - quota % 1)), false_alarm)
+
+
+def focal_window(trial: Trial) -> None:
+    """Hold every batch to its slots around one time of the table."""
+    claims: Any = trial.promises
+    hours, window = np.asarray(claims.labels("time_by"), float), claims.window_hours
+    fraction = 1.0 if claims.window_fraction is None else claims.window_fraction
+    focal = np.unique(hours)
+    _hold_each(trial, lambda batches: assert_in_window(batches, hours, window, fraction, focal))
+
+
+def exchangeable_slots(trial: Trial) -> None:
+    """Hold the order of slots to be random, in whatever a slot is: its condition, group, leak, time, and row."""
+    views = _views(trial)
+    false_alarm = trial.false_alarm / (len(views) * len(trial.seeds))
+    n_judged, reasons = 0, []
+    for view, labels in views:
+
+        def assertion(batches: Sequences, labels: Any = labels) -> None:
+            assert_exchangeable_slots(batches, labels, false_alarm=false_alarm)
+
+        for seed in trial.seeds:
+            try:
+                trial.hold(assertion, view(trial.sample(seed)), ranks=1, seed=seed)
+                n_judged += 1
+            except ValueError as error:
+                reasons.append(str(error))
+    if not n_judged:
+        raise ValueError(reasons[0])
+    n_batches = len(trial.sample(trial.seeds[0]))
+    if n_batches >= 20:
+        off = detectable_place(n_batches, trial.promises.batch_size, 0.5, false_alarm=false_alarm)
+        trial.note = f"finds a label of half of the slots whose probability at one place is off by {off:.2g}"
+
+
+def coverage(trial: Trial) -> None:
+    """Hold each epoch to dealing the rows of a cell equally often, in slots of the batch's own group."""
+    cells = trial.promises.labels("group_by", "condition_by")
+    codes, _ = factorize(trial.promises.labels("group_by"))
+
+    def assertion(batches: Sequences) -> None:
+        own = [[row for row, home in zip(batch, _is_home(batch, codes), strict=True) if home == 1] for batch in batches]
+        assert_dealt_evenly(own if trial.promises.leaky else batches, cells)
+
+    for epoch in range(trial.n_epochs):
+        for seed in trial.seeds:
+            trial.hold(assertion, trial.epoch(epoch, seed=seed), ranks=1, epoch=epoch or None, seed=seed)
+
+
+def row_inclusion(trial: Trial) -> None:
+    """Hold every row to be drawn as often as those it is alike."""
+    cells = trial.promises.labels("group_by", "condition_by", "time_by")
+    n_anchors, false_alarm = len(trial.promises.table), trial.false_alarm / len(trial.seeds)
+    _hold_samples(trial, lambda batches: assert_row_inclusion(batches, cells, false_alarm=false_alarm))
+    times = sum(map(len, trial.sample(trial.seeds[0]))) / n_anchors
+    low, high = detectable_row_ratios(times, n_anchors, false_alarm=false_alarm)
+    trial.note = (
+        f"finds a row that comes {max(low, 0):.2g} or {high:.2g} times as often as it is due, {times:.0f} times"
+    )
+
+
+def _each(trial: Trial) -> Iterator[tuple[Sequences, dict[str, Any]]]:
+    """Yield one epoch of every rank, fewest ranks first, with what it is an example of."""
+    for num_replicas in trial.replicas:
+        for rank in range(num_replicas):
+            for seed in trial.seeds:
+                batches = trial.epoch(rank=rank, num_replicas=num_replicas, seed=seed)
+                yield batches, {"ranks": num_replicas, "rank": rank if num_replicas > 1 else None, "seed": seed}
+
+
+def _hold_each(trial: Trial, assertion: Callable[[Sequences], None]) -> None:
+    for batches, example in _each(trial):
+        trial.hold(assertion, batches, **example)
+
+
+def _hold_samples(trial: Trial, assertion: Callable[[Sequences], None]) -> None:
+    for seed in trial.seeds:
+        trial.hold(assertion, trial.sample(seed), ranks=1, seed=seed)
+
+
+def _full(trial: Trial, batches: Sequences) -> Sequences:
+    return [batch for batch in batches if len(batch) == trial.promises.batch_size]
+
+
+def _note_mean(trial: Trial, quota: float, false_alarm: float) -> None:
+    """State what deviation of a mean is found."""
+    n_batches = len(_full(trial, trial.sample(trial.seeds[0])))
+    if n_batches:
+        low, high = detectable_means(n_batches, quota, false_alarm=false_alarm)
+        off = f"of {low:.3g} or less, or {high:.3g} or more, in place of" if low < high else "other than"
+        trial.note = f"finds a mean {off} {quota:.3g}"
+
+
+def _is_home(batch: list[int], codes: np.ndarray) -> np.ndarray:
+    """Return for each slot whether it is of the group that most slots are of, 0 or 1."""
+    of_slots = codes[batch]
+    return (of_slots == np.bincount(of_slots).argmax()).astype(int)
+
+
+def _is_near(batch: list[int], hours: np.ndarray, window: float) -> np.ndarray:
+    """Return for each slot whether it lies within the window around the time that has most of them, 0 or 1."""
+    apart = np.abs(hours[batch][:, None] - np.unique(hours[batch])[None, :]) <= window + 1e-6
+    return apart[:, apart.sum(axis=0).argmax()].astype(int)
+
+
+def _views(trial: Trial) -> list[tuple[Callable[[Sequences], Sequences], Any]]:
+    """Return what the order of slots must not show: how to look at batches, and the labels of what is seen."""
+    claims: Any = trial.promises
+    n_anchors = len(claims.table)
+    views: list[tuple[Callable[[Sequences], Sequences], Any]] = [(list, np.arange(n_anchors) < n_anchors / 2)]
+    if claims.condition_by is not None:
+        views.append((list, claims.labels("condition_by")))
+    if claims.leaky:
+        codes, _ = factorize(claims.labels("group_by"))
+        views.append((lambda batches: [_is_home(batch, codes).tolist() for batch in batches], ["leak", "home"]))
+    if claims.window_hours is not None:
+        hours, window = np.asarray(claims.labels("time_by"), float), claims.window_hours
+        views.append((lambda batches: [_is_near(batch, hours, window).tolist() for batch in batches], ["far", "near"]))
+    return views
