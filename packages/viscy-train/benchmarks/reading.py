@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from viscy_data import FlexibleBatchSampler
-from viscy_train.addresses import Purpose, words
+from viscy_train.loading.rng import Purpose, words
 
 from .plate import CROP, N_FRAMES, N_TRACKS, SIDE, table_of, write_plate
 from .ways import OURS, WAYS

@@ -11,8 +11,8 @@ import zarr
 from iohub.ngff import open_ome_zarr
 from numpy.typing import NDArray
 
-from viscy_train.anchor_table import AnchorTable
-from viscy_train.crops import CropReader
+from viscy_train.anchors.table import AnchorTable
+from viscy_train.loading.crops import CropReader
 
 from .plate import SIDE
 

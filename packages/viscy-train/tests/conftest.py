@@ -16,12 +16,12 @@ import yaml
 from iohub.ngff import open_ome_zarr
 from numpy.typing import NDArray
 
-from viscy_train import simulation
-from viscy_train.anchor_table import AnchorTable
-from viscy_train.config import PositiveConfig
-from viscy_train.experiments import Experiment
-from viscy_train.plates import write_plate
-from viscy_train.tracks import write_tracks
+from viscy_train.anchors.experiments import Experiment
+from viscy_train.anchors.plates import write_plate
+from viscy_train.anchors.table import AnchorTable
+from viscy_train.anchors.tracks import write_tracks
+from viscy_train.config.schema import PositiveConfig
+from viscy_train.sample_projects import simulation
 
 WELLS = {"A/1": "uninfected", "B/1": "infected"}
 
@@ -104,7 +104,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def table(data_folder: Path) -> AnchorTable:
     """The anchor table of the two experiments."""
-    from viscy_train.index import build_index
+    from viscy_train.anchors.build import build_index
 
     return build_index(make_experiments(data_folder), PositiveConfig(min_frames=1, max_frames=3), 16, 1)
 

@@ -1,0 +1,157 @@
+"""Commands: what each does with a configuration, from its options to an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse.typing import PositiveInt
+from rich.console import Console
+
+from viscy_train.atomic import whole_file
+from viscy_train.cli.entry_point import stopped
+from viscy_train.errors import UserError
+from viscy_train.training.lightning_cli import TrainingCLI
+from viscy_train.training.stopping import StoppedError
+
+_CHECKPOINT = {"type": str, "default": None, "help": "checkpoint to go on from; `last` is the run's own, if any"}
+_MEASURED = {"type": str, "default": "last", "help": "checkpoint; by default the run's last"}
+_EMBEDDINGS = {"type": str, "default": None, "help": "file to write; by default embeddings.h5ad in the run's folder"}
+_PROCESSES = {"type": PositiveInt, "default": 1, "help": "processes that will train, for the number of steps"}
+_EPOCHS = {"type": PositiveInt, "default": 1, "help": "epochs to draw"}
+_PAGE = {"type": str, "default": "inspect.html", "help": "page to write"}
+_STEP = {"type": int, "required": True, "help": "step, as in the log"}
+_RANK = {"type": int, "default": 0, "help": "process whose batch it was"}
+_PICTURE = {"type": str, "default": None, "help": "picture to write; by default step-<step>.png in the run's folder"}
+_PIXELS = {"type": str, "default": "sample", "choices": ["sample", "all"], "help": "which pixels to check"}
+
+
+def index(options: list[str], description: str) -> int:
+    """Build the anchor table that a configuration names."""
+    from viscy_train.anchors.build import build_index
+    from viscy_train.anchors.summary import describe
+
+    cli = TrainingCLI("index", options, description, {"pixels": _PIXELS})
+    data, console = cli.make_data(), Console()
+    table = build_index(
+        data.experiments, data.positive, data.crop, data.z_slices, pixels=cli.config.pixels, console=console
+    )
+    table.write(data.path)
+    describe(table, console)
+    console.print(f"Done. Wrote {data.path}", highlight=False, soft_wrap=True, markup=False)
+    return 0
+
+
+def fit(options: list[str], description: str) -> int:
+    """Train, then report."""
+    from viscy_train.training.fit import fit as train
+
+    cli = TrainingCLI("fit", options, description, {"ckpt_path": _CHECKPOINT})
+    trainer, model, data = cli.make_all()
+    try:
+        train(cli, trainer, model, data)
+    except StoppedError as error:
+        # One process tells; that the others ended in order must not look like a failure of theirs.
+        return stopped(error) if trainer.is_global_zero else 0
+    return 0
+
+
+def inspect(options: list[str], description: str) -> int:
+    """Draw the batches of an epoch without training, and say what they hold."""
+    from viscy_train.anchors.staleness import check_plates
+    from viscy_train.composition.dry_run import inspect_batches
+    from viscy_train.report.dry_run_page import show, write_inspection
+
+    cli = TrainingCLI("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
+    data, console = cli.make_data(), Console()
+    check_plates(data.table)
+    inspection = inspect_batches(
+        data.train_anchors(),
+        data.options,
+        seed=data.seed,
+        world_size=cli.config.processes,
+        epochs=cli.config.epochs,
+    )
+    show(inspection, console)
+    page = Path(cli.config.page)
+    write_inspection(page, inspection)
+    console.print(f"Done. Open {page}", highlight=False, soft_wrap=True, markup=False)
+    return 0
+
+
+def validate(options: list[str], description: str) -> int:
+    """Measure a checkpoint on what is kept for validation."""
+    from viscy_train.run.checkpoint import checkpoint_to_measure
+
+    cli = TrainingCLI("validate", options, description, {"ckpt_path": _MEASURED})
+    trainer, model, data = cli.make_all(training=False)
+    if not len(data.validation_rows):
+        raise UserError("data.split must keep anchors for validation, it keeps none; see `data.split.by`")
+    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path, model).path
+    found = trainer.validate(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+    if trainer.is_global_zero:
+        for name, value in found[0].items():
+            Console().print(f"{name}  {value:.4f}", highlight=False)
+    return 0
+
+
+def predict(options: list[str], description: str) -> int:
+    """Write the embedding of every cell."""
+    from viscy_train.evaluation.predict import gather, write_embeddings
+    from viscy_train.run.checkpoint import checkpoint_to_measure
+
+    cli = TrainingCLI("predict", options, description, {"ckpt_path": _MEASURED, "embeddings": _EMBEDDINGS})
+    trainer, model, data = cli.make_all(training=False)
+    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path, model).path
+    predicted: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    found = gather(predicted or [], trainer, cli.folder.path)
+    if found is not None:
+        path = Path(cli.config.embeddings or cli.folder.embeddings)
+        write_embeddings(path, found, data.table, {"checkpoint": str(checkpoint), "config": cli.dump()})
+        Console().print(f"Done. Wrote {path}", highlight=False, soft_wrap=True, markup=False)
+    return 0
+
+
+def replay(options: list[str], description: str) -> int:
+    """Draw the crops of one step of a run."""
+    from viscy_train.loading.datasets import Batch
+    from viscy_train.report.replay_plot import batch_of_step, replay_picture
+    from viscy_train.run.checkpoint import Checkpoint
+
+    cli = TrainingCLI("replay", options, description, {"step": _STEP, "rank": _RANK, "picture": _PICTURE})
+    cli.require_config_of_run()
+    data = cli.make_data()
+    recorded = batch_of_step(cli.folder, cli.config.step, cli.config.rank)
+    data.setup("fit")
+    if cli.folder.last_checkpoint.exists():
+        data.load_state_dict(Checkpoint.read(cli.folder.last_checkpoint).data)  # refuses that of another table
+    pairs = data.pairs_of(Batch(rows=recorded.rows, epoch=recorded.epoch, number=recorded.number))
+    title = f"Step {recorded.step} of process {recorded.rank}: batch {recorded.number} of epoch {recorded.epoch + 1}"
+    figure = replay_picture(pairs, data.augmented(pairs), data.table.cells, data.channels, title)
+    path = Path(cli.config.picture or cli.folder.path / f"step-{recorded.step}.png")
+    with whole_file(path) as unfinished:
+        try:
+            figure.savefig(unfinished, format=path.suffix.removeprefix(".") or "png")
+        except ValueError as error:
+            raise UserError(f"the picture must have the ending of one, got {path}: {error}") from error
+    Console().print(f"Done. Open {path}", highlight=False, soft_wrap=True, markup=False)
+    return 0
+
+
+def report(options: list[str], description: str) -> int:
+    """Write the report of a run anew, from its last checkpoint."""
+    from copy import deepcopy
+
+    from viscy_train.run.checkpoint import checkpoint_to_measure
+    from viscy_train.training.fit import report as write
+
+    cli = TrainingCLI("report", options, description)
+    cli.require_config_of_run()
+    trainer, model, data = cli.make_all(training=False)
+    untrained = deepcopy(model.encoder)
+    checkpoint = checkpoint_to_measure(cli.folder, "last", model)
+    data.setup("fit")
+    data.load_state_dict(checkpoint.data)  # refuses that of another table
+    model.load_state_dict(checkpoint.weights)
+    write(cli.folder, untrained, model.encoder, data, trainer.strategy.root_device, Console())
+    return 0

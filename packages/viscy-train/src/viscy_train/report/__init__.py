@@ -1,0 +1,4 @@
+"""Pages and figures of a run and of a dry run.
+
+Imports `composition`, `evaluation` and `run`; only `cli` imports it.
+"""

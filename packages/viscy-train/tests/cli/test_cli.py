@@ -1,0 +1,222 @@
+import json
+import os
+
+import pytest
+import yaml
+
+from viscy_train.cli.entry_point import EXIT_INTERRUPTED, EXIT_USER_ERROR, main
+
+
+def one_line(capsys):
+    """Return what is on standard error, which must be one line."""
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("viscy-train: ")
+    return lines[0]
+
+
+def line_of(path, key):
+    """Return the number of the line of a file with a key."""
+    return 1 + [key in line for line in path.read_text(encoding="utf-8").splitlines()].index(True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "there is no command 'train'; there are demo, hela, index"),
+        (["fit"], "fit needs --config FILE"),
+        (["index"], "index needs --config FILE"),
+        (["fit", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["demo", "--oot", "x"], "oot"),
+        (["demo", "--out"], "--out"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_one_line(capsys, arguments, message):
+    assert main(arguments) == EXIT_USER_ERROR
+    assert message in one_line(capsys)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
+def test_the_help_names_every_command(capsys, arguments):
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    for command in ("demo", "hela", "index", "inspect", "fit", "validate", "predict", "replay", "report"):
+        assert f"\n  {command} " in text
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("data.sampler.bach_size", "bach_size"),
+        ("data.crpo", "crpo"),
+        ("trainer.acelerator", "acelerator"),
+        ("model.encoder.wdith", "wdith"),
+        ("trainr.max_epochs", "max_epochs: 3"),
+        ("checkpoint.evry_n_steps", "evry_n_steps"),
+    ],
+)
+def test_a_misspelt_key_is_told_with_its_line(capsys, make_project, tmp_path, key, name):
+    path = make_project(tmp_path, **{key: 3})
+    assert main(["fit", "--config", str(path)]) == EXIT_USER_ERROR
+    assert f"{path}, line {line_of(path, name)}: " in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.sampler.batch_size", "many", "many"),
+        ("data.sampler.batch_size", 100_000, "batch_size"),
+        ("data.sampler.leaky", 1.5, "leaky must be in [0, 1), got 1.5"),
+        ("data.sampler.experiment_weights", {"monday": 1, "tusday": 1}, "tusday"),
+        ("data.crop", 4, "data.crop must be at least 8, got 4"),
+        ("data.crop", 24, "data.crop was 16, is 24; build it anew with `viscy-train index --config FILE`"),
+        ("data.positive.max_frames", 5, "data.positive.max_frames was 3, is 5"),
+        ("data.positive.max_frames", 0, "data.positive.max_frames must be at least min_frames, got 0"),
+        ("data.split", {"by": "experiment", "experiments": ["sunday"]}, "got 'sunday'; there are monday, tuesday"),
+        ("data.split", {"by": "experiment"}, "data.split.experiments must name an experiment"),
+        ("data.augmentation.rotation", 400, "augmentation.rotation must be in [0, 180], got 400"),
+        ("data.anchors", "nowhere.parquet", "nowhere.parquet; build it with `viscy-train index --config FILE`"),
+        ("data.experiments", "nowhere.yaml", "nowhere.yaml"),
+        ("model.encoder.features", 1, "model.encoder.features must be at least 2, got 1"),
+        ("model.encoder.name", "resnet999", "model.encoder.name must be 'tiny' or the name of a model of timm"),
+        ("model.loss.temperature", 0, "model.loss.temperature must be above 0, got 0"),
+        ("model.loss", {"name": "nt_xent"}, "model.loss.positives must be pair for nt_xent, got 'lineage'"),
+        ("model.optimizer.learning_rate", float("inf"), "model.optimizer.learning_rate must be finite, got inf"),
+        ("checkpoint.every_n_steps", 0, "checkpoint.every_n_steps must be at least 1, got 0"),
+        ("trainer.use_distributed_sampler", True, "trainer.use_distributed_sampler must be false"),
+        ("trainer.accelerator", "cuda", "trainer: "),
+        ("seed_everything", 2**32, "4294967296"),
+    ],
+)
+def test_a_wrong_configuration_is_told_in_one_line(capsys, make_project, tmp_path, key, value, message):
+    path = make_project(tmp_path, **{key: value})
+    assert main(["fit", "--config", str(path)]) == EXIT_USER_ERROR
+    assert message in one_line(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"output: 16 # \xff\xfe", "must be a YAML file in UTF-8"), (b" \n", "is empty")]
+)
+def test_a_file_without_readable_text_is_named(capsys, tmp_path, content, message):
+    (tmp_path / "c.yaml").write_bytes(content)
+    assert main(["fit", "--config", str(tmp_path / "c.yaml")]) == EXIT_USER_ERROR
+    line = one_line(capsys)
+    assert message in line
+    assert "c.yaml" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("hello", "must be a mapping of keys to values"),
+        ("- 1\n- 2\n", "must be a mapping of keys to values"),
+        ("output: [16\n", "line 2: "),
+        ("output: a\ndata:\n\tcrop: 16\n", "line 3: "),
+        ("output: a\noutput: b\n", "line 2: output is there already in line 1"),
+        ("data:\n  crop: 16\n  crop: 32\n", "line 3: data.crop is there already in line 2"),
+        ("data:\n  positive: 4\n", "line 2: data.positive must be a mapping of keys, got 4"),
+        ("model: {optimizer: adam}\n", "line 1: model.optimizer must be a mapping of keys, got 'adam'"),
+        ("data:\n", "line 1: data must be a mapping of keys, got null"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_told_in_one_line(capsys, tmp_path, content, message):
+    (tmp_path / "c.yaml").write_text(content)
+    assert main(["fit", "--config", str(tmp_path / "c.yaml")]) == EXIT_USER_ERROR
+    line = one_line(capsys)
+    assert "c.yaml" in line
+    assert message in line
+
+
+def test_a_run_into_a_folder_with_something_in_it_is_refused(capsys, project):
+    run = project.parent / "run"
+    run.mkdir()
+    (run / "precious").touch()
+    assert main(["fit", "--config", str(project)]) == EXIT_USER_ERROR
+    assert "go on with its run by --ckpt_path last" in one_line(capsys)
+    assert [path.name for path in run.iterdir()] == ["precious"]
+
+
+def test_a_second_demo_into_the_same_folder_is_refused(capsys, tmp_path):
+    (tmp_path / "precious").touch()
+    assert main(["demo", "--out", str(tmp_path)]) == EXIT_USER_ERROR
+    assert "runs are not mixed" in one_line(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize(
+    "output", ["config.yaml/sub", "/dev/null", "/proc/nope/x", "null\0byte", "n" * 300, "dangling"]
+)
+@pytest.mark.parametrize("command", ["fit", "demo"])
+def test_an_output_folder_that_cannot_be_made_is_told_in_one_line(monkeypatch, capsys, project, command, output):
+    monkeypatch.chdir(project.parent)
+    os.symlink("/proc/nope", project.parent / "dangling")
+    options = ["--config", str(project), "--output"] if command == "fit" else ["--out"]
+    assert main([command, *options, output]) == EXIT_USER_ERROR
+    one_line(capsys)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK no checkpoint"])
+def test_a_damaged_checkpoint_is_told_in_one_line(capsys, project, content):
+    checkpoint = project.parent / "half.ckpt"
+    checkpoint.write_bytes(content)
+    assert main(["fit", "--config", str(project), "--ckpt_path", str(checkpoint)]) == EXIT_USER_ERROR
+    assert "half.ckpt is no checkpoint, or a damaged one" in one_line(capsys)
+
+
+@pytest.mark.parametrize("command", ["validate", "predict", "report"])
+def test_without_a_checkpoint_there_is_nothing_to_measure(capsys, project, command):
+    assert main([command, "--config", str(project)]) == EXIT_USER_ERROR
+    assert "train first" in one_line(capsys)
+
+
+def test_a_missing_table_is_told_as_what_it_is(capsys, project):
+    (project.parent / "anchors.parquet").unlink()
+    assert main(["fit", "--config", str(project)]) == EXIT_USER_ERROR
+    assert "viscy-train: error: there is no anchor table" in one_line(capsys)
+
+
+def test_a_mistake_in_another_file_is_told_with_that_file(capsys, project):
+    path = project.parent / "experiments.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["experiments"][1]["name"] = content["experiments"][0]["name"]
+    path.write_text(json.dumps(content))
+    assert main(["fit", "--config", str(project)]) == EXIT_USER_ERROR
+    assert f"error: {path}: experiments must have different names" in one_line(capsys)
+
+
+def test_everything_that_does_not_fit_is_told_at_once(capsys, project):
+    path = project.parent / "experiments.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["experiments"][0]["channels"] = ["Phase3D", "GFP"]
+    content["experiments"][1]["conditions"] = {"A/1": "uninfected", "C/7": "infected"}
+    path.write_text(json.dumps(content))
+    assert main(["index", "--config", str(project)]) == EXIT_USER_ERROR
+    text = capsys.readouterr().err
+    assert "GFP" in text
+    assert "C/7" in text
+
+
+def test_ctrl_c_is_no_error(monkeypatch, capsys, project):
+    def fail(options, description):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("viscy_train.cli.commands.index", fail)
+    assert main(["index", "--config", str(project)]) == EXIT_INTERRUPTED
+    one_line(capsys)
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch, project):
+    def fail(options, description):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("viscy_train.cli.commands.index", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["index", "--config", str(project)])
+
+
+def test_the_configuration_can_be_printed(capsys, project):
+    with pytest.raises(SystemExit) as exit_info:
+        main(["fit", "--config", str(project), "--print_config"])
+    assert exit_info.value.code in (0, None)
+    assert "batch_size: 16" in capsys.readouterr().out

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from viscy_train.sample_projects import simulation
+
+LOOK = simulation.Look(gain=1.0, background=100.0, blur=0.8)
+
+
+def cells_of(seed, infected, n_cells=4):
+    return simulation.simulate_cells(np.random.default_rng(seed), n_cells, infected)
+
+
+def images_of(cells, look=LOOK):
+    return simulation.take_images(np.random.default_rng(0), cells, look, 3.0)
+
+
+def virus_signal(cells):
+    """Return the summed fluorescence above background in each frame, shape (n_frames,)."""
+    return images_of(cells)[:, 1, 0].astype(float).sum(axis=(1, 2)) - 100.0 * simulation.SIDE**2
+
+
+def test_images_are_a_function_of_the_seed():
+    assert np.array_equal(images_of(cells_of(1, True)), images_of(cells_of(1, True)))
+    assert not np.array_equal(images_of(cells_of(1, True)), images_of(cells_of(2, True)))
+
+
+def test_there_are_at_least_twenty_frames_of_two_channels():
+    images = images_of(cells_of(1, False))
+    assert images.shape == (simulation.N_FRAMES, 2, 1, simulation.SIDE, simulation.SIDE)
+    assert simulation.N_FRAMES >= 20
+    assert simulation.HOURS_PER_FRAME == 0.5
+
+
+def test_infected_cells_change_over_hours_and_uninfected_do_not():
+    infected, uninfected = virus_signal(cells_of(1, True)), virus_signal(cells_of(1, False))
+    assert infected[-4:].mean() > 1.5 * infected[:4].mean()
+    # One cell of four divides, and each daughter glows in its own way.
+    assert uninfected[-4:].mean() < 1.5 * uninfected[:4].mean()
+
+
+def test_cells_stay_in_the_image():
+    for cell in cells_of(3, False, n_cells=20):
+        assert (np.array(cell.path) >= 0).all()
+        assert (np.array(cell.path) <= simulation.SIDE - 1).all()
+
+
+@pytest.mark.parametrize(
+    ("look", "darker", "brighter"),
+    [
+        (simulation.Look(gain=3.0, background=100.0, blur=0.8), None, "spread"),
+        (simulation.Look(gain=1.0, background=300.0, blur=0.8), None, "level"),
+        (simulation.Look(gain=1.0, background=100.0, blur=3.0), "spread", None),
+    ],
+)
+def test_a_look_changes_what_it_says(look, darker, brighter):
+    cells = cells_of(1, True)
+    measures = {"level": np.median, "spread": lambda image: np.percentile(image, 99.9) - np.median(image)}
+    for name, way in ((darker, -1), (brighter, 1)):
+        if name:
+            before, after = (measures[name](images_of(cells, one)[0, 0, 0]) for one in (LOOK, look))
+            assert way * (after - before) > 0.1 * before

@@ -1,0 +1,128 @@
+"""Files that are there once they are whole: what a full disk, an error or a kill leaves behind."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from viscy_train.atomic import is_disk_full, whole_file
+from viscy_train.errors import UserError
+from viscy_train.run.directory import RunFolder
+from viscy_train.training.checkpointing import WholeCheckpoints
+from viscy_train.training.lightning_cli import TrainingCLI
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_file_is_there_once_it_is_whole(tmp_path):
+    path = tmp_path / "new folder" / "page.html"
+    with whole_file(path) as unfinished:
+        unfinished.write_text("half")
+        assert not path.exists()
+    assert [file.name for file in path.parent.iterdir()] == ["page.html"]
+    assert path.read_text() == "half"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(FULL, UserError), (RuntimeError("No space left on device (os error 28)"), UserError), (ValueError(), ValueError)],
+)
+def test_an_error_leaves_what_was_there(tmp_path, error, told):
+    path = tmp_path / "page.html"
+    path.write_text("old")
+
+    def write():
+        with whole_file(path) as unfinished:
+            unfinished.write_text("half")
+            raise error
+
+    with pytest.raises(told) as raised:
+        write()
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+    assert path.read_text() == "old"
+    if told is UserError:
+        assert str(raised.value) == f"cannot write {path}: No space left on device; make room, or name another place"
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UserError, match=r"cannot write .*: (Not a directory|File exists)"),
+        whole_file(tmp_path / "file" / "page.html"),
+    ):
+        pass
+
+
+def test_the_last_checkpoint_is_there_until_the_next_is(tmp_path, monkeypatch):
+    """Lightning writes one to the folder for temporary files, and copies it where that is on another disk."""
+    path = tmp_path / "last.ckpt"
+    checkpoints = WholeCheckpoints()
+    checkpoints.save_checkpoint({"step": 1}, path)
+    replace, replaced = os.replace, []
+
+    def stop(source, target):
+        replaced.append((os.path.dirname(source), os.path.dirname(target)))
+        assert torch.load(source)["step"] == 2
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save_checkpoint({"step": 2}, path)
+    assert replaced == [(str(tmp_path), str(tmp_path))]
+    assert torch.load(path)["step"] == 1
+    assert os.replace is replace
+
+
+def test_the_checkpoints_of_a_run_are_written_so(make_project, tmp_path):
+    trainer, _, _ = TrainingCLI("fit", ["--config", str(make_project(tmp_path))], "").make_all()
+    assert isinstance(trainer.strategy.checkpoint_io, WholeCheckpoints)
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (FULL, True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (RuntimeError("No space left on device (os error 28)"), True),
+        (OSError(errno.ENOENT, "No such file or directory"), False),
+        (RuntimeError("size mismatch"), False),
+    ],
+)
+def test_a_full_disk_is_known_in_all_its_words(error, full):
+    assert is_disk_full(error) is full
+
+
+def limited(folder, kilobytes, *arguments):
+    """Run a command that may write no file larger than so many kilobytes."""
+    command = [sys.executable, "-m", "viscy_train", *arguments]
+    limit = ["bash", "-c", f'ulimit -f {kilobytes} && exec "$@"', "bash"]
+    # Python would leave half a file of compiled code, and take it for whole.
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [*limit, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_is_one_line_and_nothing_half_written(make_project, tmp_path):
+    make_project(tmp_path)
+    page = limited(tmp_path, 16, "inspect", "--config", "config.yaml", "--page", "page.html")
+    assert page.returncode == 2
+    assert page.stderr.splitlines()[-1].startswith(
+        "viscy-train: error: cannot write page.html: File too large; make room"
+    )
+    run = limited(tmp_path, 16, "fit", "--config", "config.yaml")
+    assert run.returncode == 2, run.stderr
+    assert "Traceback" not in page.stderr + run.stderr
+    assert "last.ckpt: File too large; make room" in run.stderr.splitlines()[-1]
+    assert not RunFolder(tmp_path / "run").last_checkpoint.exists()
+    assert list(tmp_path.glob("**/*unfinished*")) == list(tmp_path.glob("**/*.html")) == []
+    demo = limited(tmp_path, 16, "demo", "--out", "demo")
+    assert demo.returncode == 2, demo.stderr
+    assert "Traceback" not in demo.stderr
+    assert "File too large" in demo.stderr
+    assert not (tmp_path / "demo" / "experiments.yaml").exists()
