@@ -246,7 +246,7 @@ def test_the_sampler_is_importable_from_both_places():
 
 
 def test_a_table_too_long_for_its_positions_is_refused(monkeypatch):
-    monkeypatch.setattr("viscy_data._checks.MAX_ANCHORS", 59)
+    monkeypatch.setattr("viscy_data._table.tables.MAX_ANCHORS", 59)
     with pytest.raises(ValueError, match="at most 59 rows, got 60; split the table"):
         FlexibleBatchSampler(anchors(), batch_size=6)
 

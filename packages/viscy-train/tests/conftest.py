@@ -104,9 +104,9 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def table(data_folder: Path) -> AnchorTable:
     """The anchor table of the two experiments."""
-    from viscy_train.anchors.build import build_index
+    from viscy_train.anchors.build import build_anchor_table
 
-    return build_index(make_experiments(data_folder), PositiveConfig(min_frames=1, max_frames=3), 16, 1)
+    return build_anchor_table(make_experiments(data_folder), PositiveConfig(min_frames=1, max_frames=3), 16, 1)
 
 
 @pytest.fixture(scope="session")

@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch.utils.data import Sampler
 
-from viscy_data._options import integer
-from viscy_data._table.tables import table_of
+from viscy_data._compose.quotas import listed
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from viscy_data._compose.quotas import Quotas
     from viscy_data._options import SamplerOptions
-    from viscy_data._table.tables import Table
     from viscy_data.index import AnchorIndex
 
-MAX_ANCHORS = 2**30
 _log = logging.getLogger("viscy_data.sampler")
-
-
-def check_table(anchors: object) -> Table:
-    """Return anchors as a table; TypeError if they are none, ValueError unless their number can be indexed."""
-    if isinstance(anchors, Sampler):
-        raise TypeError(
-            f"valid_anchors must be a table, got the sampler {type(anchors).__name__}: Lightning has rebuilt this "
-            "batch sampler around its own; set Trainer(use_distributed_sampler=False), FlexibleBatchSampler deals "
-            "the batches to the ranks by itself"
-        )
-    table = table_of(anchors)
-    if table.n_rows == 0:
-        raise ValueError("valid_anchors must have at least one row, got an empty table")
-    if table.n_rows > MAX_ANCHORS:
-        raise ValueError(f"valid_anchors must have at most {MAX_ANCHORS} rows, got {table.n_rows}; split the table")
-    return table
 
 
 def check_fit(index: AnchorIndex, options: SamplerOptions) -> None:
@@ -54,49 +30,6 @@ def check_fit(index: AnchorIndex, options: SamplerOptions) -> None:
         raise ValueError(
             f"batch_size must be at most the number of anchors with drop_last=True, got {options.batch_size} for "
             f"{len(index)} anchors (an epoch of no batch); take a smaller batch or drop_last=False"
-        )
-
-
-def ranks(rank: Any, num_replicas: Any) -> tuple[int, int] | None:
-    """Return rank and number of replicas as given, None where neither is; raise where they are off."""
-    if rank is None and num_replicas is None:
-        return None
-    if rank is None or num_replicas is None:
-        raise ValueError(
-            f"num_replicas and rank must be given together or not at all, got num_replicas={num_replicas}, rank={rank}"
-        )
-    num_replicas = integer("num_replicas", num_replicas, at_least=1, at_most=2**48)
-    rank = integer("rank", rank, at_least=0)
-    if rank >= num_replicas:
-        raise ValueError(f"rank must be in [0, num_replicas), got {rank} of {num_replicas}")
-    return rank, num_replicas
-
-
-def weight_of_each(name: str, given: Mapping[Any, float], labels: Collection[Any]) -> NDArray[np.float64]:
-    """Return the weight of each label, shape (n_labels,); ValueError where the keys are not the labels."""
-    known = set(labels)
-    for key in given:
-        if key not in known:
-            near = difflib.get_close_matches(repr(key), list(map(repr, labels)), n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ValueError(f"{name} must name labels of the table, got {key!r}; {hint}There are {_some(labels)}")
-    left_out = [label for label in labels if label not in given]
-    if left_out:
-        raise ValueError(
-            f"{name} must name every label of the table, {_some(left_out)} left out; give a weight of 0 to exclude one "
-            "on purpose"
-        )
-    return np.array([given[label] for label in labels], np.float64)
-
-
-def check_groups_can_be_drawn(index: AnchorIndex, share: NDArray[np.float64], ratio: NDArray[np.float64]) -> None:
-    """Raise ValueError where a group that is to be drawn has anchors only of conditions that are excluded."""
-    rows = index.cell_size @ (ratio > 0)
-    unfit = [index.groups[g] for g in np.flatnonzero((share > 0) & (rows == 0))]
-    if unfit:
-        raise ValueError(
-            f"condition_ratio must leave every group anchors to draw, got none for {_some(unfit)}; give such a group "
-            "weight 0 in experiment_weights, or one of its conditions a ratio above 0"
         )
 
 
@@ -134,10 +67,5 @@ def warn_of_shortages(index: AnchorIndex, options: SamplerOptions, quotas: Quota
             int(short.sum()),
             int(drawn.sum()),
             options.batch_size,
-            _some([index.groups[g] for g in np.flatnonzero(short)]),
+            listed([index.groups[g] for g in np.flatnonzero(short)]),
         )
-
-
-def _some(labels: Collection[Any]) -> str:
-    shown = ", ".join(map(repr, list(labels)[:10]))
-    return f"{shown} and {len(labels) - 10} more" if len(labels) > 10 else shown

@@ -10,7 +10,6 @@ import numpy as np
 import torch.distributed as dist
 from torch.utils.data import DistributedSampler
 
-from viscy_data import _checks
 from viscy_data._options import flag, integer
 from viscy_data._random.hash import derive, epoch_key
 
@@ -87,7 +86,7 @@ class ShardedDistributedSampler(DistributedSampler):
         seed: int = 0,
         drop_last: bool = False,
     ) -> None:
-        rank, num_replicas = _checks.ranks(rank, num_replicas) or rank_and_world_size()
+        rank, num_replicas = ranks(rank, num_replicas) or rank_and_world_size()
         super().__init__(
             dataset,  # ty: ignore[invalid-argument-type]  # torch asks for a Dataset and uses its length only
             num_replicas,
@@ -110,3 +109,18 @@ class ShardedDistributedSampler(DistributedSampler):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, non-negative, of the next ``iter()``."""
         super().set_epoch(integer("epoch", epoch, at_least=0))
+
+
+def ranks(rank: Any, num_replicas: Any) -> tuple[int, int] | None:
+    """Return rank and number of replicas as given, None where neither is; raise where they are off."""
+    if rank is None and num_replicas is None:
+        return None
+    if rank is None or num_replicas is None:
+        raise ValueError(
+            f"num_replicas and rank must be given together or not at all, got num_replicas={num_replicas}, rank={rank}"
+        )
+    num_replicas = integer("num_replicas", num_replicas, at_least=1, at_most=2**48)
+    rank = integer("rank", rank, at_least=0)
+    if rank >= num_replicas:
+        raise ValueError(f"rank must be in [0, num_replicas), got {rank} of {num_replicas}")
+    return rank, num_replicas

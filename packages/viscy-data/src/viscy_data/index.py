@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_data._checks import check_table
 from viscy_data._options import column, columns
 from viscy_data._table import storage
 from viscy_data._table.columns import Codes, constant_codes, label_codes, time_codes
 from viscy_data._table.radix_sort import runs, sorted_positions
-from viscy_data._table.tables import Anchors, Table
+from viscy_data._table.tables import Anchors, Table, check_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -33,8 +33,8 @@ from viscy_data._compose.quotas import Quotas
 from viscy_data._iterator import EpochIterator, Place
 from viscy_data._options import SamplerOptions, columns, flag, integer
 from viscy_data._table.columns import time_codes
-from viscy_data._table.tables import Anchors
-from viscy_data.distributed import rank_and_world_size, ranks_dealt_to_by
+from viscy_data._table.tables import Anchors, check_table
+from viscy_data.distributed import rank_and_world_size, ranks, ranks_dealt_to_by
 from viscy_data.index import AnchorIndex
 
 # A block is built at once: large enough to spread the cost of array calls, small enough to take milliseconds.
@@ -284,7 +284,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         )
         self._even_batches = flag("even_batches", even_batches)
         self._as_arrays = flag("as_arrays", as_arrays)
-        self._given_ranks = _checks.ranks(rank, num_replicas)
+        self._given_ranks = ranks(rank, num_replicas)
         self._index = self._index_of(valid_anchors)
         _checks.check_fit(self._index, self._options)
         self._quotas = Quotas.of(self._index, self._options)
@@ -407,7 +407,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     def _index_of(self, valid_anchors: Anchors | AnchorIndex) -> AnchorIndex:
         if isinstance(valid_anchors, AnchorIndex):
             return valid_anchors
-        table = _checks.check_table(valid_anchors)
+        table = check_table(valid_anchors)
         if self._options.temporal_enrichment and not self._options.enriched:
             time_codes(table, self._options.time_by)  # the axis is on: its column has to be in order
         return AnchorIndex.build(table, **self._options.axes)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from viscy_data._checks import MAX_ANCHORS
 from viscy_data._compose.schedule import CHUNK, Tickets
 from viscy_data._random.hash import derive, epoch_key
+from viscy_data._table.tables import MAX_ANCHORS
 
 SHARES = st.lists(st.integers(0, 50), min_size=1, max_size=8).filter(any)
 

@@ -1,5 +1,37 @@
-"""Contrastive training on OME-Zarr time-lapse data, with batches of a stated composition."""
+"""Contrastive training on OME-Zarr time-lapse data, with batches of a stated composition.
+
+What is exported here is the public interface; every module below is private. Names are loaded when they are first used,
+since Lightning takes seconds to import.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from viscy_train.errors import UserError
 
-__all__ = ["UserError"]
+if TYPE_CHECKING:
+    from viscy_train.anchors.build import build_anchor_table
+    from viscy_train.anchors.table import AnchorTable
+    from viscy_train.loading.data_module import PairDataModule
+    from viscy_train.model.module import ContrastiveModule
+
+__all__ = ["AnchorTable", "ContrastiveModule", "PairDataModule", "UserError", "build_anchor_table"]
+
+_MODULES = {
+    "AnchorTable": "anchors.table",
+    "ContrastiveModule": "model.module",
+    "PairDataModule": "loading.data_module",
+    "build_anchor_table": "anchors.build",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a public name."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

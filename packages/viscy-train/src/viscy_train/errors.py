@@ -1,4 +1,14 @@
-"""User error: something that the person at the keyboard can put right, told in one line."""
+"""User errors: what the person at the keyboard can put right, one of them or all that were found at once."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_POSITIONS_NAMED = 3
 
 
 class UserError(ValueError):
@@ -34,3 +44,57 @@ class ProjectError(UserError):
         self.problems = problems
         lines = problems if len(problems) == 1 else [f"{len(problems)} things do not fit:", *problems]
         super().__init__("\n  ".join(lines))
+
+
+class Problems:
+    """Collect errors of users instead of stopping at the first; those of several positions become one line."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], tuple[str, list[str]]] = {}
+
+    @contextmanager
+    def collected(self, subject: str, position: str = "") -> Generator[None]:
+        """Collect what is raised as `UserError`, and go on after the block.
+
+        Parameters
+        ----------
+        subject : str
+            What it is about, such as the experiment.
+        position : str
+            Where, if at one position: messages that differ in the position alone are told together.
+        """
+        try:
+            yield
+        except ProjectError as error:
+            for problem in error.problems:
+                self.add(subject, problem, position)
+        except UserError as error:
+            self.add(subject, str(error), position)
+
+    def add(self, subject: str, message: str, position: str = "") -> None:
+        """Add one."""
+        alike = message.replace(position, "\0") if position else message
+        self._found.setdefault((subject, alike), (message, []))[1].append(position)
+
+    def lines(self) -> list[str]:
+        """Return a line for each, in the order in which they came."""
+        return [_line(subject, message, more) for (subject, _), (message, (_, *more)) in self._found.items()]
+
+    def raise_any(self) -> None:
+        """Raise them.
+
+        Raises
+        ------
+        ProjectError
+            If there are any.
+        """
+        if self._found:
+            raise ProjectError(self.lines())
+
+
+def _line(subject: str, message: str, more: list[str]) -> str:
+    line = f"{subject}: {message}"
+    if not more:
+        return line
+    named = ", ".join(more[:_POSITIONS_NAMED]) + (", ..." if len(more) > _POSITIONS_NAMED else "")
+    return f"{line}; likewise {len(more)} more: {named}"

@@ -11,7 +11,7 @@ import pytest
 from iohub.ngff import open_ome_zarr
 from rich.console import Console
 
-from viscy_train.anchors.build import build_index
+from viscy_train.anchors.build import build_anchor_table
 from viscy_train.anchors.experiments import Experiment
 from viscy_train.anchors.plates import write_plate
 from viscy_train.anchors.staleness import check_plates, check_table
@@ -69,7 +69,7 @@ def write_experiment(folder, name="monday", *, images=None, version="0.5", chunk
 
 
 def index_of(*experiments, positive=POSITIVE, crop=16, z_slices=1, **options):
-    return build_index(list(experiments), positive, crop, z_slices, **options)
+    return build_anchor_table(list(experiments), positive, crop, z_slices, **options)
 
 
 @pytest.fixture(scope="module")

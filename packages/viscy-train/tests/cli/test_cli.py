@@ -4,7 +4,8 @@ import os
 import pytest
 import yaml
 
-from viscy_train.cli.entry_point import EXIT_INTERRUPTED, EXIT_USER_ERROR, main
+from viscy_train.cli.entry_point import main
+from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR
 
 
 def one_line(capsys):

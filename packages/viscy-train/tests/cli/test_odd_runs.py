@@ -10,12 +10,13 @@ import pytest
 import torch
 import yaml
 
-from viscy_train.cli.entry_point import EXIT_INTERRUPTED, EXIT_USER_ERROR, main
-from viscy_train.loading.datasets import Batch
+from viscy_train.cli.entry_point import main
+from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR
+from viscy_train.loading.batches import Batch
 from viscy_train.model.module import ContrastiveModule
-from viscy_train.report.replay_plot import batch_of_step
 from viscy_train.run.directory import RunFolder
 from viscy_train.run.metrics_csv import steps_of
+from viscy_train.run.recorded_batch import batch_of_step
 from viscy_train.training.lightning_cli import TrainingCLI
 
 pytestmark = [

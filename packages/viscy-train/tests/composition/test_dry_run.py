@@ -16,11 +16,12 @@ from viscy_train.config.schema import SamplerConfig
 from viscy_train.errors import UserError
 from viscy_train.evaluation.retrieval import Retrieval
 from viscy_train.report.dry_run_page import show, write_inspection
-from viscy_train.report.replay_plot import batch_of_step, replay_picture
-from viscy_train.report.run_page import RunFacts, choose_strips, write_report
+from viscy_train.report.replay_plot import replay_picture
+from viscy_train.report.run_page import RunFacts, choose_strips, write_page
 from viscy_train.report.style import png_of
 from viscy_train.run.batch_record import HEADER, line_of_batch
 from viscy_train.run.directory import RunFolder
+from viscy_train.run.recorded_batch import batch_of_step
 
 CELLS = {("a", "mock"): 400, ("a", "virus"): 14, ("b", "mock"): 200}
 
@@ -250,7 +251,7 @@ def test_a_report_of_many_experiments_with_odd_names_is_one_page(tmp_path):
         "0,0,2,2030-01-01T00:00:00+00:00,,9.5\n5,0,2,2030-01-02T00:00:00+00:00,7,9.5\n"
     )
     strips = choose_strips(cells, trained_on)
-    write_report(
+    write_page(
         folder,
         RunFacts(
             cells=cells,

@@ -4,15 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from viscy_train.composition.targets import (
-    asked_of_batches,
-    drawn_composition,
-    group_shares,
-    own_experiments,
-    planned_composition,
-    promises,
-    shares_of_batches,
-)
+from viscy_train.composition.check import drawn_composition, own_experiments, promises, shares_of_batches
+from viscy_train.composition.targets import asked_of_batches, group_shares, planned_composition
 from viscy_train.composition.temporal import find_focus, focus_promise
 from viscy_train.config.schema import SamplerConfig
 from viscy_train.errors import UserError

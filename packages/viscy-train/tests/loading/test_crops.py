@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorstore
 
+from viscy_train.anchors.geometry import middle_slices
 from viscy_train.errors import UserError
 from viscy_train.loading import images as images_module
-from viscy_train.loading.crops import CropReader, middle_slices
+from viscy_train.loading.crops import CropReader
 
 
 def expected(table, images, rows):

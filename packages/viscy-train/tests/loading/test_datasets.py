@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader
 from viscy_data import FlexibleBatchSampler
 from viscy_train.anchors.lineages import Lineages
 from viscy_train.errors import UserError
+from viscy_train.loading.batches import Batch, NumberedBatches
 from viscy_train.loading.crops import CropReader
-from viscy_train.loading.datasets import Batch, CropDataset, NumberedBatches, PairDataset, as_loaded
+from viscy_train.loading.datasets import CropDataset, PairDataset, as_loaded
 
 SEED = 11
 # Python warns of threads where a loader forks workers; that a fork is safe is tested in test_start_methods.

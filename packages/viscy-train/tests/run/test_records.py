@@ -17,12 +17,19 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from viscy_train.errors import UserError
 from viscy_train.run.attempts import LifeRecorder, read_lives
-from viscy_train.run.batch_record import HEADER, count_batches, file_of_rank, files_of_ranks, line_of_batch
+from viscy_train.run.batch_record import (
+    HEADER,
+    BatchRecorder,
+    count_batches,
+    file_of_rank,
+    files_of_ranks,
+    line_of_batch,
+)
 from viscy_train.run.directory import RunFolder
-from viscy_train.run.metrics_csv import RunLog
+from viscy_train.run.metrics_csv import METRIC, RunLog
 from viscy_train.run.step_csv import last_step
-from viscy_train.training.callbacks import BatchRecorder, CompositionLogger, LossProgress
-from viscy_train.training.data_wait import METRIC, FetchTimer, WaitingTime
+from viscy_train.training.callbacks import CompositionLogger, LossProgress
+from viscy_train.training.data_wait import FetchTimer, WaitingTime
 
 
 def trainer_at(step, *, rank=0, world_size=1, loggers=(), every=1):

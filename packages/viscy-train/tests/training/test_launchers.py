@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from viscy_train.cli.entry_point import EXIT_STOPPED
+from viscy_train.exit_codes import EXIT_STOPPED
 from viscy_train.run.directory import RunFolder
 
 pytestmark = pytest.mark.slow

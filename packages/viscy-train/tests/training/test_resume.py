@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from viscy_train.cli.entry_point import EXIT_STOPPED
+from viscy_train.exit_codes import EXIT_STOPPED
 from viscy_train.run.directory import RunFolder
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from viscy_train.cli.entry_point import EXIT_STOPPED
+from viscy_train.exit_codes import EXIT_STOPPED
 from viscy_train.run.directory import RunFolder
 from viscy_train.training.lightning_cli import TrainingCLI
 

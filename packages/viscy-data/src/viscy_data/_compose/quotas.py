@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from viscy_data._checks import check_groups_can_be_drawn, weight_of_each
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,3 +110,36 @@ def _split(ratio: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.fl
     present = ratio / ratio.max() * (rows > 0)
     total = np.cumsum(present, axis=1)[:, -1:]
     return np.divide(present, total, out=np.zeros_like(present), where=total > 0)
+
+
+def weight_of_each(name: str, given: Mapping[Any, float], labels: Collection[Any]) -> NDArray[np.float64]:
+    """Return the weight of each label, shape (n_labels,); ValueError where the keys are not the labels."""
+    known = set(labels)
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(repr(key), list(map(repr, labels)), n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ValueError(f"{name} must name labels of the table, got {key!r}; {hint}There are {listed(labels)}")
+    left_out = [label for label in labels if label not in given]
+    if left_out:
+        raise ValueError(
+            f"{name} must name every label of the table, {listed(left_out)} left out; give a weight of 0 to exclude one "
+            "on purpose"
+        )
+    return np.array([given[label] for label in labels], np.float64)
+
+
+def check_groups_can_be_drawn(index: AnchorIndex, share: NDArray[np.float64], ratio: NDArray[np.float64]) -> None:
+    """Raise ValueError where a group that is to be drawn has anchors only of conditions that are excluded."""
+    rows = index.cell_size @ (ratio > 0)
+    unfit = [index.groups[g] for g in np.flatnonzero((share > 0) & (rows == 0))]
+    if unfit:
+        raise ValueError(
+            f"condition_ratio must leave every group anchors to draw, got none for {listed(unfit)}; give such a group "
+            "weight 0 in experiment_weights, or one of its conditions a ratio above 0"
+        )
+
+
+def listed(labels: Collection[Any]) -> str:
+    shown = ", ".join(map(repr, list(labels)[:10]))
+    return f"{shown} and {len(labels) - 10} more" if len(labels) > 10 else shown

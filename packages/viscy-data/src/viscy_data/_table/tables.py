@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from torch.utils.data import Sampler
 
 from viscy_data._table.arrow import needed, series_of
 from viscy_data._table.parquet import files_at
@@ -18,6 +19,7 @@ from viscy_data._table.radix_sort import slices
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
+
 
 type Anchors = pd.DataFrame | pl.DataFrame | pa.Table | pa.RecordBatch | str | os.PathLike[str]
 """What a table of anchors may be held by; polars and pyarrow need not be installed."""
@@ -97,3 +99,22 @@ def _of_path(path: Path) -> Table:
         sum(file.n_rows for file in files),
         lambda name: (chunk for file in files for chunk in file.column(name, CHUNK)),
     )
+
+
+MAX_ANCHORS = 2**30
+
+
+def check_table(anchors: object) -> Table:
+    """Return anchors as a table; TypeError if they are none, ValueError unless their number can be indexed."""
+    if isinstance(anchors, Sampler):
+        raise TypeError(
+            f"valid_anchors must be a table, got the sampler {type(anchors).__name__}: Lightning has rebuilt this "
+            "batch sampler around its own; set Trainer(use_distributed_sampler=False), FlexibleBatchSampler deals "
+            "the batches to the ranks by itself"
+        )
+    table = table_of(anchors)
+    if table.n_rows == 0:
+        raise ValueError("valid_anchors must have at least one row, got an empty table")
+    if table.n_rows > MAX_ANCHORS:
+        raise ValueError(f"valid_anchors must have at most {MAX_ANCHORS} rows, got {table.n_rows}; split the table")
+    return table

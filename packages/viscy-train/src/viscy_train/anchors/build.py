@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
+from viscy_train.anchors.cell_crops import Crops
+from viscy_train.anchors.geometry import corners, middle_slices
 from viscy_train.anchors.intensity import Brightness
 from viscy_train.anchors.lineages import Lineages, lineage_ids
 from viscy_train.anchors.plates import channel_indices, image_for_crops, open_plate, positions_of_well
 from viscy_train.anchors.table import COLUMNS, AnchorTable
 from viscy_train.anchors.tracks import REACH, Tracks, checksums
-from viscy_train.anchors.unreadable import REASONS, WHOLE, Crops, find_spoilt
-from viscy_train.errors import UserError
-from viscy_train.loading.crops import corners, middle_slices
-from viscy_train.problems import Problems
+from viscy_train.anchors.unreadable import REASONS, WHOLE, find_spoilt
+from viscy_train.errors import Problems, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,7 @@ class _Settings:
     pixels: str
 
 
-def build_index(
+def build_anchor_table(
     experiments: list[Experiment],
     positive: PositiveConfig,
     crop: int,

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from viscy_train.anchors.plates import channel_indices, image_for_crops, open_plate
 from viscy_train.anchors.tracks import REACH, checksums
-from viscy_train.errors import UserError
-from viscy_train.problems import Problems
+from viscy_train.errors import Problems, UserError
 
 if TYPE_CHECKING:
     from viscy_train.anchors.experiments import Experiment

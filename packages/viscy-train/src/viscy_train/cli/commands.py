@@ -9,8 +9,8 @@ from jsonargparse.typing import PositiveInt
 from rich.console import Console
 
 from viscy_train.atomic import whole_file
-from viscy_train.cli.entry_point import stopped
 from viscy_train.errors import UserError
+from viscy_train.exit_codes import stopped
 from viscy_train.training.lightning_cli import TrainingCLI
 from viscy_train.training.stopping import StoppedError
 
@@ -28,12 +28,12 @@ _PIXELS = {"type": str, "default": "sample", "choices": ["sample", "all"], "help
 
 def index(options: list[str], description: str) -> int:
     """Build the anchor table that a configuration names."""
-    from viscy_train.anchors.build import build_index
+    from viscy_train.anchors.build import build_anchor_table
     from viscy_train.anchors.summary import describe
 
     cli = TrainingCLI("index", options, description, {"pixels": _PIXELS})
     data, console = cli.make_data(), Console()
-    table = build_index(
+    table = build_anchor_table(
         data.experiments, data.positive, data.crop, data.z_slices, pixels=cli.config.pixels, console=console
     )
     table.write(data.path)
@@ -44,15 +44,18 @@ def index(options: list[str], description: str) -> int:
 
 def fit(options: list[str], description: str) -> int:
     """Train, then report."""
+    from viscy_train.report.write import write_report
     from viscy_train.training.fit import fit as train
 
     cli = TrainingCLI("fit", options, description, {"ckpt_path": _CHECKPOINT})
     trainer, model, data = cli.make_all()
     try:
-        train(cli, trainer, model, data)
+        encoders = train(cli, trainer, model, data)
     except StoppedError as error:
         # One process tells; that the others ended in order must not look like a failure of theirs.
         return stopped(error) if trainer.is_global_zero else 0
+    if encoders is not None:
+        write_report(cli.folder, *encoders, data, trainer.strategy.root_device, Console())
     return 0
 
 
@@ -114,9 +117,10 @@ def predict(options: list[str], description: str) -> int:
 
 def replay(options: list[str], description: str) -> int:
     """Draw the crops of one step of a run."""
-    from viscy_train.loading.datasets import Batch
-    from viscy_train.report.replay_plot import batch_of_step, replay_picture
+    from viscy_train.loading.batches import Batch
+    from viscy_train.report.replay_plot import replay_picture
     from viscy_train.run.checkpoint import Checkpoint
+    from viscy_train.run.recorded_batch import batch_of_step
 
     cli = TrainingCLI("replay", options, description, {"step": _STEP, "rank": _RANK, "picture": _PICTURE})
     cli.require_config_of_run()
@@ -142,8 +146,8 @@ def report(options: list[str], description: str) -> int:
     """Write the report of a run anew, from its last checkpoint."""
     from copy import deepcopy
 
+    from viscy_train.report.write import write_report
     from viscy_train.run.checkpoint import checkpoint_to_measure
-    from viscy_train.training.fit import report as write
 
     cli = TrainingCLI("report", options, description)
     cli.require_config_of_run()
@@ -153,5 +157,5 @@ def report(options: list[str], description: str) -> int:
     data.setup("fit")
     data.load_state_dict(checkpoint.data)  # refuses that of another table
     model.load_state_dict(checkpoint.weights)
-    write(cli.folder, untrained, model.encoder, data, trainer.strategy.root_device, Console())
+    write_report(cli.folder, untrained, model.encoder, data, trainer.strategy.root_device, Console())
     return 0

@@ -8,18 +8,15 @@ import sys
 from argparse import ArgumentError
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from viscy_train.atomic import is_disk_full
 from viscy_train.errors import UserError
+from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR, explain_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-EXIT_FAILED = 1
-EXIT_USER_ERROR = 2
-EXIT_STOPPED = 75
-EXIT_INTERRUPTED = 130
 
 _SECTIONS = [
     "trainer",
@@ -66,18 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(given)
     except (ArgumentError, UserError) as error:
-        return _tell(f"error: {_explained(error, given)}", EXIT_USER_ERROR)
+        return explain_exit(f"error: {_explained(error, given)}", EXIT_USER_ERROR)
     except KeyboardInterrupt:
-        return _tell("interrupted", EXIT_INTERRUPTED)
+        return explain_exit("interrupted", EXIT_INTERRUPTED)
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes it an exit
-            return _tell("interrupted", EXIT_INTERRUPTED)
+            return explain_exit("interrupted", EXIT_INTERRUPTED)
         raise
     except (OSError, RuntimeError) as error:
         if not is_disk_full(error):
             raise
         text = " ".join(str(error).split())
-        return _tell(
+        return explain_exit(
             f"error: the disk is full ({text}); make room; `fit` goes on with --ckpt_path last", EXIT_USER_ERROR
         )
 
@@ -110,7 +107,7 @@ def _make(command: str, options: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=folder, help="new folder for what is made")
     out = parser.parse_args(options).out
     if command == "demo":
-        from viscy_train.sample_projects.demo import run_demo
+        from viscy_train.cli.demo import run_demo
 
         return run_demo(out)
     from viscy_train.sample_projects.hela import write_hela
@@ -179,13 +176,3 @@ def _explained(error: Exception, arguments: list[str]) -> str:
         if path.is_file():
             text = with_line(path, text)
     return text
-
-
-def _tell(message: str, code: int) -> int:
-    print(f"viscy-train: {message}", file=sys.stderr)
-    return code
-
-
-def stopped(error: Any) -> int:
-    """Tell that a run was stopped as asked, and return the exit code."""
-    return _tell(str(error), EXIT_STOPPED)

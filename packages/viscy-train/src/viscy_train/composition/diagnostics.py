@@ -10,7 +10,7 @@ from viscy_train.composition.targets import WHOLE_TABLE, coded, group_shares
 from viscy_train.composition.temporal import is_enriched, share_in_window
 
 if TYPE_CHECKING:
-    from viscy_train.composition.dry_run import Inspection
+    from viscy_train.composition.result import Inspection
 
 # Of each kind, so that one that all experiments share does not hide the others.
 _MOST_OF_A_KIND = 5

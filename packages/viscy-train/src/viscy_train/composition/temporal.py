@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from viscy_train.composition.targets import WHOLE_TABLE, Promise, coded, numbered, own_experiments, promises
+from viscy_train.composition.check import Promise, numbered, own_experiments, promises
+from viscy_train.composition.targets import WHOLE_TABLE, coded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from viscy_train.config.schema import SamplerConfig
 
 # Times that differ by exactly the window's half-width lie inside, whatever their binary fractions.
-_TOLERANCE = 1e-9
+SLOT_TOLERANCE = 1e-9
 
 
 def promises_of(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> list[Promise]:
@@ -24,7 +25,7 @@ def promises_of(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerCo
     Parameters
     ----------
     batches, anchors, options
-        As in `viscy_train.composition.targets.promises`.
+        As in `viscy_train.composition.check.promises`.
 
     Returns
     -------
@@ -96,7 +97,7 @@ def focus_promise(focus: pd.DataFrame) -> Promise:
         drawn=float(focus["drawn"].mean()),
         lowest=float(focus["drawn"].min()),
         highest=float(focus["drawn"].max()),
-        off=float((focus["drawn"] < focus["least"] - _TOLERANCE).mean()),
+        off=float((focus["drawn"] < focus["least"] - SLOT_TOLERANCE).mean()),
     )
 
 
@@ -113,7 +114,7 @@ def _focus_of_group(
     Parameters are hours and condition of the experiment's anchors; then batch, hours and condition of each slot.
     """
     times, time = np.unique(hours, return_inverse=True)
-    reach = options.temporal_window_hours + _TOLERANCE
+    reach = options.temporal_window_hours + SLOT_TOLERANCE
     first, last = np.searchsorted(times, times - reach), np.searchsorted(times, times + reach)
     n_batches, n_conditions = int(batch.max()) + 1, int(condition.max()) + 1
     slots = _counted(batch, np.searchsorted(times, drawn_hours), n_batches, len(times))
@@ -126,7 +127,7 @@ def _focus_of_group(
     local = 1 - options.temporal_global_fraction
     covered = in_window / np.maximum(np.bincount(condition, minlength=n_conditions), 1)
     asked = parts / n_slots * (local + options.temporal_global_fraction * covered)
-    least = np.floor(parts * local + _TOLERANCE) / n_slots
+    least = np.floor(parts * local + SLOT_TOLERANCE) / n_slots
     there = in_window > 0
     drawn = inside[np.arange(n_batches), focal] / n_slots[:, 0]
     return np.stack([times[focal], drawn, (asked * there).sum(axis=1), (least * there).sum(axis=1)], axis=1)
@@ -143,7 +144,7 @@ def share_in_window(hours: NDArray[np.float64], window: float) -> float:
         Half-width, in hours.
     """
     times, counts = np.unique(hours, return_counts=True)
-    reach = window + _TOLERANCE
+    reach = window + SLOT_TOLERANCE
     first, last = np.searchsorted(times, times - reach), np.searchsorted(times, times + reach)
     return float(_in_windows(counts[None], first, last).mean() / len(hours))
 

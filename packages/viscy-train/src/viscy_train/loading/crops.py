@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from viscy_train.anchors.geometry import corners, middle_slices
 from viscy_train.errors import UserError
 from viscy_train.loading.images import Images, Region
 
@@ -177,45 +178,6 @@ class CropReader:
             f"{self._position_of_place[place]}, frame {self._frame[row]} ({reason}); restore them, or leave such cells "
             "out with `viscy-train index --config FILE --pixels all`"
         )
-
-
-def corners(centres: NDArray[np.int64], side: int, size: tuple[int, int]) -> NDArray[np.int64]:
-    """Return where crops begin, moved into the image at its borders.
-
-    Parameters
-    ----------
-    centres : numpy.ndarray
-        Of cells, pixels (y, x), shape (..., 2).
-    side : int
-        Of a crop, in pixels.
-    size : tuple of int
-        Height and width of the image, in pixels; not less than `side`.
-
-    Returns
-    -------
-    numpy.ndarray
-        First row and column of each, shape (..., 2).
-    """
-    return np.clip(centres - side // 2, 0, np.array(size) - side)
-
-
-def middle_slices(n_slices: int, wanted: int) -> slice:
-    """Return the slices in the middle of a stack; of an even number, one is the upper of the two in the middle.
-
-    Parameters
-    ----------
-    n_slices : int
-        Of the stack.
-    wanted : int
-        How many, at most `n_slices`.
-
-    Returns
-    -------
-    slice
-        Of that length.
-    """
-    first = (n_slices - wanted + 1) // 2
-    return slice(first, first + wanted)
 
 
 def _as_slice(channels: NDArray[np.int64]) -> NDArray[np.int64] | slice:

@@ -18,22 +18,27 @@ from viscy_train.config.checks import require, require_at_least
 from viscy_train.config.schema import FilePath, PositiveConfig, SamplerConfig, SplitConfig
 from viscy_train.errors import UserError
 from viscy_train.loading.augmentation import Augment, AugmentationConfig
-from viscy_train.loading.datasets import Batch, CropDataset, NumberedBatches, PairDataset, as_loaded
+from viscy_train.loading.batches import Batch, NumberedBatches, RowBatches, SameBatches
+from viscy_train.loading.datasets import CropDataset, PairDataset, as_loaded
 from viscy_train.loading.rng import Purpose, torch_seed
-from viscy_train.loading.sampler import go_on_with, make_sampler, warnings_of_sampler
+from viscy_train.loading.sampler import (
+    go_on_with,
+    make_sampler,
+    options_for_validation,
+    warnings_of_sampler,
+    with_nonzero_weight,
+)
 from viscy_train.loading.split import split_anchors
 from viscy_train.loading.worker_exit import end_with_trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
     from viscy_data import FlexibleBatchSampler
-
-_CROPS_AT_ONCE = 256
 
 
 class PairDataModule(LightningDataModule):
@@ -195,12 +200,12 @@ class PairDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader | list:
         """Return the loader of the pairs kept for validation, the same batches each time; nothing if there are none."""
-        rows = _asked_for(self.options, self.table.cells, self.validation_rows)
+        rows = with_nonzero_weight(self.options, self.table.cells, self.validation_rows)
         if not len(rows):
             return []
         trainer: Any = self.trainer
         anchors = self.table.cells.iloc[rows].reset_index(drop=True)
-        options = _of_present(self.options, anchors)
+        options = options_for_validation(self.options, anchors)
         with warnings_of_sampler():
             sampler = make_sampler(anchors, options, self.seed, trainer.global_rank, trainer.world_size)
         return self._loader(self._pairs, SameBatches(sampler, rows, trainer.global_rank, trainer.world_size))
@@ -304,63 +309,3 @@ class PairDataModule(LightningDataModule):
             persistent_workers=self._workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
-
-
-class RowBatches:
-    """All rows of a table in their order, in batches of which each process has every nth.
-
-    Parameters
-    ----------
-    n_rows : int
-        Of the table.
-    rank, num_replicas : int
-        Which process, of how many.
-    """
-
-    def __init__(self, n_rows: int, rank: int, num_replicas: int) -> None:
-        self._n_rows = n_rows
-        self._starts = range(rank * _CROPS_AT_ONCE, n_rows, num_replicas * _CROPS_AT_ONCE)
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (list(range(start, min(start + _CROPS_AT_ONCE, self._n_rows))) for start in self._starts)
-
-
-class SameBatches(NumberedBatches):
-    """Batches that are the same each time, so that one validation can be compared with another."""
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield this rank's batches of the first epoch."""
-        self.sampler.set_epoch(0)
-        return super().__iter__()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Stay with the first epoch, whichever Lightning is in."""
-
-
-def _asked_for(options: SamplerConfig, cells: pd.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return those of some rows that batches may hold: of experiments and conditions with a weight that is not 0."""
-    for column, weights in (("experiment", options.experiment_weights), ("condition", options.condition_ratio)):
-        if isinstance(weights, dict):
-            unasked = [name for name, weight in weights.items() if not weight]
-            rows = rows[~cells[column].iloc[rows].isin(unasked).to_numpy()]
-    return rows
-
-
-def _of_present(options: SamplerConfig, anchors: pd.DataFrame) -> SamplerConfig:
-    """Return the options for validation: of what is there, in batches that there are enough anchors for."""
-    present = {axis: set(anchors[axis].unique()) for axis in ("experiment", "condition")}
-    weights, ratio = options.experiment_weights, options.condition_ratio
-    if isinstance(weights, dict):
-        weights = {name: weight for name, weight in weights.items() if name in present["experiment"]}
-    if ratio is not None:
-        ratio = {name: part for name, part in ratio.items() if name in present["condition"]}
-    return replace(
-        options,
-        batch_size=min(options.batch_size, len(anchors)),
-        leaky=options.leaky if len(present["experiment"]) > 1 else 0.0,
-        experiment_weights=weights,
-        condition_ratio=ratio,
-    )

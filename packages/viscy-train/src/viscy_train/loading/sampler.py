@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from viscy_data import FlexibleBatchSampler
+from viscy_train.config.schema import SamplerConfig
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    import numpy as np
     import pandas as pd
-
-    from viscy_train.config.schema import SamplerConfig
+    from numpy.typing import NDArray
 
 
 def make_sampler(
@@ -110,3 +111,29 @@ def warnings_of_sampler() -> Generator[list[str]]:
     finally:
         logger.removeHandler(collector)
         logger.propagate = propagates
+
+
+def with_nonzero_weight(options: SamplerConfig, cells: pd.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of some rows that batches may hold: of experiments and conditions with a weight that is not 0."""
+    for column, weights in (("experiment", options.experiment_weights), ("condition", options.condition_ratio)):
+        if isinstance(weights, dict):
+            unasked = [name for name, weight in weights.items() if not weight]
+            rows = rows[~cells[column].iloc[rows].isin(unasked).to_numpy()]
+    return rows
+
+
+def options_for_validation(options: SamplerConfig, anchors: pd.DataFrame) -> SamplerConfig:
+    """Return the options for validation: of what is there, in batches that there are enough anchors for."""
+    present = {axis: set(anchors[axis].unique()) for axis in ("experiment", "condition")}
+    weights, ratio = options.experiment_weights, options.condition_ratio
+    if isinstance(weights, dict):
+        weights = {name: weight for name, weight in weights.items() if name in present["experiment"]}
+    if ratio is not None:
+        ratio = {name: part for name, part in ratio.items() if name in present["condition"]}
+    return replace(
+        options,
+        batch_size=min(options.batch_size, len(anchors)),
+        leaky=options.leaky if len(present["experiment"]) > 1 else 0.0,
+        experiment_weights=weights,
+        condition_ratio=ratio,
+    )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_train.composition.targets import asked_of_batches, numbered, own_experiments, shares_of_batches
+from viscy_train.composition.check import numbered, own_experiments, shares_of_batches
+from viscy_train.composition.targets import asked_of_batches
 from viscy_train.composition.temporal import find_focus, is_enriched
 from viscy_train.report.batch_plots import DASHED_AT_MOST, draw_batches, draw_composition
 from viscy_train.report.html import picture_html, table_html
@@ -15,7 +16,7 @@ from viscy_train.report.html import picture_html, table_html
 if TYPE_CHECKING:
     import pandas as pd
 
-    from viscy_train.composition.targets import Promise
+    from viscy_train.composition.check import Promise
     from viscy_train.config.schema import SamplerConfig
 
 COLUMNS_AT_MOST = 300
@@ -33,7 +34,7 @@ def batches_picture(batches: pd.DataFrame, anchors: pd.DataFrame, options: Sampl
     Parameters
     ----------
     batches, anchors, options
-        As in `viscy_train.composition.targets.promises`.
+        As in `viscy_train.composition.check.promises`.
     origin : str
         Where the batches come from, as the end of a sentence.
 

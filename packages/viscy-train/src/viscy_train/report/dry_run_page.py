@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from viscy_train.composition.dry_run import Inspection
+    from viscy_train.composition.result import Inspection
 
 _ROWS_AT_MOST = 40
 

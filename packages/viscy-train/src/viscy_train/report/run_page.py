@@ -11,7 +11,8 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from viscy_train.atomic import whole_file
-from viscy_train.composition.targets import drawn_composition, planned_composition
+from viscy_train.composition.check import drawn_composition
+from viscy_train.composition.targets import planned_composition
 from viscy_train.composition.temporal import promises_of
 from viscy_train.report import run_plots
 from viscy_train.report.batch_sections import (
@@ -25,8 +26,7 @@ from viscy_train.report.html import facts_html, list_html, page_html, picture_ht
 from viscy_train.report.summary import look_at, said_in_short
 from viscy_train.run.attempts import read_lives
 from viscy_train.run.batch_record import count_batches
-from viscy_train.run.metrics_csv import read_log
-from viscy_train.training.data_wait import METRIC
+from viscy_train.run.metrics_csv import METRIC, read_log
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -148,7 +148,7 @@ def choose_strips(cells: pd.DataFrame, rows: NDArray[np.int64]) -> Strips:
     return Strips(rows=np.array(nearest), labels=labels)
 
 
-def write_report(folder: RunFolder, facts: RunFacts) -> None:
+def write_page(folder: RunFolder, facts: RunFacts) -> None:
     """Write the report of a run.
 
     Parameters

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_train.run.metrics_csv import steps_of
-from viscy_train.training.data_wait import METRIC
+from viscy_train.run.metrics_csv import METRIC, steps_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from viscy_train.composition.targets import Promise
+    from viscy_train.composition.check import Promise
     from viscy_train.evaluation.embeddings import Probe
     from viscy_train.evaluation.retrieval import Retrieval
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from lightning.pytorch import Callback
 
-from viscy_train.run.step_csv import whole_lines
+from viscy_train.run.step_csv import cut, header_of, rewrite, whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from lightning.pytorch import LightningModule, Trainer
+
 
 HEADER = "step,epoch,batch,rank,rows\n"
 SLOT_COLUMNS = ["step", "epoch", "batch", "rank", "row"]
@@ -74,3 +78,46 @@ def slots_of(lines: list[str]) -> pd.DataFrame:
 def _lines(folder: Path) -> Iterator[str]:
     for path in files_of_ranks(folder).values():
         yield from whole_lines(path)
+
+
+class BatchRecorder(Callback):
+    """Write down which rows of the anchor table each batch of this rank held.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where to write ``rank<rank>.csv``: a line for each batch, with its step, its epoch, its number in the sequence
+        of all ranks, the rank, and its rows. Where a run goes on at a step, what was recorded from there on is
+        forgotten, in the files of all ranks, also of those that are no longer.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Cut what is there, and open the file."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = file_of_rank(self._folder, trainer.global_rank)
+        cut(path, trainer.global_step)
+        if header_of(path) is None:
+            rewrite(path, HEADER, iter([]))
+        if trainer.is_global_zero:
+            for rank, other in files_of_ranks(self._folder).items():
+                if rank >= trainer.world_size:
+                    cut(other, trainer.global_step)
+        self._file = path.open("a", newline="", encoding="utf-8")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note a batch, before it is trained on: should that fail, the batch is known."""
+        rows = batch["row"].tolist()
+        self._file.write(line_of_batch(trainer.global_step, batch["epoch"], batch["batch"], trainer.global_rank, rows))
+        self._file.flush()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the file."""
+        self.teardown(trainer, pl_module, "fit")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Close the file."""
+        if hasattr(self, "_file"):
+            self._file.close()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+
 # Larger than any step: cuts a last line that is not whole, and nothing else.
 _NO_STEP = 2**63
 
@@ -141,3 +142,6 @@ def _csv_line(fields: list[str]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow([" ".join(field.split()) for field in fields])
     return text.getvalue()
+
+
+METRIC = "time/waiting for data"

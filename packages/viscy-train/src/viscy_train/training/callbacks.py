@@ -14,15 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from viscy_train.composition.targets import coded
 from viscy_train.console import on_each_of
-from viscy_train.run.batch_record import HEADER, file_of_rank, files_of_ranks, line_of_batch
 from viscy_train.run.metrics_csv import is_logged
-from viscy_train.run.step_csv import cut, header_of, rewrite
 from viscy_train.training.checkpointing import steps_are_whole
 from viscy_train.training.data_wait import waiting_time_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
     from lightning.pytorch import LightningModule, Trainer
     from numpy.typing import NDArray
@@ -30,49 +26,6 @@ if TYPE_CHECKING:
 
 # A bar that moves more often is not read more often, and asking a GPU for its loss makes the process wait for it.
 _SECONDS_BETWEEN_LOSSES = 0.5
-
-
-class BatchRecorder(Callback):
-    """Write down which rows of the anchor table each batch of this rank held.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Where to write ``rank<rank>.csv``: a line for each batch, with its step, its epoch, its number in the sequence
-        of all ranks, the rank, and its rows. Where a run goes on at a step, what was recorded from there on is
-        forgotten, in the files of all ranks, also of those that are no longer.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Cut what is there, and open the file."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = file_of_rank(self._folder, trainer.global_rank)
-        cut(path, trainer.global_step)
-        if header_of(path) is None:
-            rewrite(path, HEADER, iter([]))
-        if trainer.is_global_zero:
-            for rank, other in files_of_ranks(self._folder).items():
-                if rank >= trainer.world_size:
-                    cut(other, trainer.global_step)
-        self._file = path.open("a", newline="", encoding="utf-8")
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Note a batch, before it is trained on: should that fail, the batch is known."""
-        rows = batch["row"].tolist()
-        self._file.write(line_of_batch(trainer.global_step, batch["epoch"], batch["batch"], trainer.global_rank, rows))
-        self._file.flush()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the file."""
-        self.teardown(trainer, pl_module, "fit")
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Close the file."""
-        if hasattr(self, "_file"):
-            self._file.close()
 
 
 class CompositionLogger(Callback):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback
 from lightning.pytorch.profilers import Profiler
 
-from viscy_train.run.metrics_csv import is_logged
+from viscy_train.run.metrics_csv import METRIC, is_logged
 from viscy_train.training.checkpointing import steps_are_whole
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import LightningModule, Trainer
 
-METRIC = "time/waiting for data"
 _FETCH = "train_dataloader_next"
 
 

@@ -10,28 +10,24 @@ from rich.console import Console
 from viscy_train.anchors.staleness import check_plates
 from viscy_train.composition.targets import planned_composition
 from viscy_train.console import make_table
-from viscy_train.evaluation.embeddings import look_back
-from viscy_train.loading.crops import CropReader
 from viscy_train.loading.sampler import go_on_with, make_sampler, warnings_of_sampler
-from viscy_train.report.run_page import RunFacts, choose_strips, write_report
-from viscy_train.run.attempts import read_lives
 from viscy_train.run.batch_record import count_batches
 from viscy_train.run.checkpoint import checkpoint_to_go_on_from
 from viscy_train.run.directory import require_new
 
 if TYPE_CHECKING:
-    import torch
     from lightning.pytorch import Trainer
 
     from viscy_train.loading.data_module import PairDataModule
     from viscy_train.model.encoder import Encoder
     from viscy_train.model.module import ContrastiveModule
     from viscy_train.run.checkpoint import Checkpoint
-    from viscy_train.run.directory import RunFolder
     from viscy_train.training.lightning_cli import TrainingCLI
 
 
-def fit(cli: TrainingCLI, trainer: Trainer, model: ContrastiveModule, data: PairDataModule) -> None:
+def fit(
+    cli: TrainingCLI, trainer: Trainer, model: ContrastiveModule, data: PairDataModule
+) -> tuple[Encoder, Encoder] | None:
     """Train as configured, in this and all other processes of the run.
 
     Parameters
@@ -40,6 +36,12 @@ def fit(cli: TrainingCLI, trainer: Trainer, model: ContrastiveModule, data: Pair
         The configuration.
     trainer, model, data
         Made from it.
+
+    Returns
+    -------
+    tuple of Encoder, optional
+        The encoder as it was before training and as it is now; None on other ranks than 0, and where nothing was
+        trained.
 
     Raises
     ------
@@ -56,60 +58,11 @@ def fit(cli: TrainingCLI, trainer: Trainer, model: ContrastiveModule, data: Pair
     path = None if checkpoint is None else checkpoint.path
     trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=True)
     if not trainer.is_global_zero:
-        return
+        return None
     if not count_batches(cli.folder.batches):
         console.print("Nothing was trained: all of trainer.max_epochs are behind this checkpoint", highlight=False)
-        return
-    report(cli.folder, untrained, model.encoder, data, trainer.strategy.root_device, console)
-
-
-def report(
-    folder: RunFolder,
-    untrained: Encoder,
-    trained: Encoder,
-    data: PairDataModule,
-    device: torch.device,
-    console: Console,
-) -> None:
-    """Write the report of a run, and say where it is.
-
-    Parameters
-    ----------
-    folder : RunFolder
-        Of the run.
-    untrained, trained : Encoder
-        As the run began and as it ended.
-    data : PairDataModule
-        What it was trained on.
-    device : torch.device
-        Where to embed.
-    console : rich.console.Console
-        Where to.
-    """
-    console.print("Embedding anchors, writing the report", highlight=False)
-    table = data.table
-    learned = look_back(untrained.to(device), trained.to(device), table, data.validation_rows, data.seed, console)
-    strips = choose_strips(table.cells, learned.rows)
-    crops = CropReader(table).read(strips.rows.ravel())
-    middle = crops[:, :, crops.shape[2] // 2]
-    lives = read_lives(folder)
-    facts = RunFacts(
-        cells=table.cells,
-        trained_on=data.train_rows,
-        options=data.options,
-        processes=int(lives["processes"].iloc[-1]),
-        seed=data.seed,
-        seconds=float(lives["seconds"].sum()),
-        channels=data.channels,
-        strips=strips,
-        crops=middle.reshape(*strips.rows.shape, *middle.shape[1:]),
-        embedded=learned.rows,
-        embeddings=learned.embeddings,
-        found=learned.found,
-        probes=learned.probes,
-    )
-    write_report(folder, facts)
-    console.print(f"Done. Open {folder.report}", highlight=False, soft_wrap=True, markup=False)
+        return None
+    return untrained, model.encoder
 
 
 def _prepare(

@@ -23,9 +23,10 @@ from viscy_train.errors import UserError
 from viscy_train.loading.data_module import PairDataModule
 from viscy_train.model.module import ContrastiveModule
 from viscy_train.run.attempts import LifeRecorder
+from viscy_train.run.batch_record import BatchRecorder
 from viscy_train.run.directory import RunFolder
 from viscy_train.run.metrics_csv import RunLog
-from viscy_train.training.callbacks import BatchRecorder, CompositionLogger, LossLogger, LossProgress
+from viscy_train.training.callbacks import CompositionLogger, LossLogger, LossProgress
 from viscy_train.training.checkpointing import CountSteps, LastCheckpoint, WholeCheckpoints
 from viscy_train.training.data_wait import WaitingTime
 from viscy_train.training.stopping import StopWhenAsked
