@@ -88,7 +88,7 @@ def table_of(path: Path) -> AnchorTable:
         minutes_per_frame=30,
     )
     return AnchorTable(
-        cells=cells.astype(dict.fromkeys(["experiment", "condition", "well", "position"], "category")),
+        observations=cells.astype(dict.fromkeys(["experiment", "condition", "well", "position"], "category")),
         experiments=[experiment],
         positive=PositiveConfig(),
         crop=CROP,

@@ -130,7 +130,7 @@ def _in_fresh_process(job: Job, folder: str) -> Speed:
 def _measure(job: Job, folder: str) -> Speed:
     """Return the speed of a way; positions are opened, and libraries warmed up, before the clock starts."""
     table = table_of(_plate_in(folder, job.chunk))
-    columns = table.cells[["experiment", "condition", "hours_post_infection"]]
+    columns = table.observations[["experiment", "condition", "hours_post_infection"]]
     sampler = FlexibleBatchSampler(columns, job.batch_size, temporal_enrichment=True, seed=_SEED, as_arrays=True)
     read = WAYS[job.way](table)
     read(np.arange(0, len(columns), len(columns) // 8))

@@ -61,12 +61,12 @@ def _by_iohub(table: AnchorTable, position: str) -> Any:
 
 
 def _images(table: AnchorTable, open_image: Callable[[AnchorTable, str], Any]) -> dict[str, Any]:
-    return {name: open_image(table, name) for name in table.cells["position"].cat.categories}
+    return {name: open_image(table, name) for name in table.observations["position"].cat.categories}
 
 
 def _where(table: AnchorTable, rows: NDArray[np.int64]) -> list[tuple[str, int, tuple[slice, slice]]]:
     """Return position, frame, and the slices of rows and columns, of each crop."""
-    cells = table.cells.iloc[rows]
+    cells = table.observations.iloc[rows]
     return [
         (position, t, (_along(y, table.crop), _along(x, table.crop)))
         for position, t, y, x in zip(cells["position"], cells["t"], cells["y"], cells["x"], strict=True)

@@ -195,7 +195,7 @@ def make_table(
     ]
     brightness = {name: [[10.0 * i + j, 2.0 + i + j] for j in range(len(channels))] for i, name in enumerate(names)}
     table = AnchorTable(
-        cells=cells.astype(dict.fromkeys(categories, "category")),
+        observations=cells.astype(dict.fromkeys(categories, "category")),
         experiments=experiments,
         positive=PositiveConfig(min_frames=1, max_frames=3),
         crop=8,

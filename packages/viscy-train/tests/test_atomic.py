@@ -8,10 +8,10 @@ import sys
 import pytest
 import torch
 
-from viscy_train.atomic import is_disk_full, whole_file
+from viscy_train.atomic import atomic_write, is_disk_full
 from viscy_train.errors import UserError
-from viscy_train.run.directory import RunFolder
-from viscy_train.training.checkpointing import WholeCheckpoints
+from viscy_train.run.directory import RunDirectory
+from viscy_train.training.checkpointing import AtomicCheckpointIO
 from viscy_train.training.lightning_cli import TrainingCLI
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -19,7 +19,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 
 def test_a_file_is_there_once_it_is_whole(tmp_path):
     path = tmp_path / "new folder" / "page.html"
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text("half")
         assert not path.exists()
     assert [file.name for file in path.parent.iterdir()] == ["page.html"]
@@ -35,7 +35,7 @@ def test_an_error_leaves_what_was_there(tmp_path, error, told):
     path.write_text("old")
 
     def write():
-        with whole_file(path) as unfinished:
+        with atomic_write(path) as unfinished:
             unfinished.write_text("half")
             raise error
 
@@ -51,7 +51,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     with (
         pytest.raises(UserError, match=r"cannot write .*: (Not a directory|File exists)"),
-        whole_file(tmp_path / "file" / "page.html"),
+        atomic_write(tmp_path / "file" / "page.html"),
     ):
         pass
 
@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 def test_the_last_checkpoint_is_there_until_the_next_is(tmp_path, monkeypatch):
     """Lightning writes one to the folder for temporary files, and copies it where that is on another disk."""
     path = tmp_path / "last.ckpt"
-    checkpoints = WholeCheckpoints()
+    checkpoints = AtomicCheckpointIO()
     checkpoints.save_checkpoint({"step": 1}, path)
     replace, replaced = os.replace, []
 
@@ -79,7 +79,7 @@ def test_the_last_checkpoint_is_there_until_the_next_is(tmp_path, monkeypatch):
 
 def test_the_checkpoints_of_a_run_are_written_so(make_project, tmp_path):
     trainer, _, _ = TrainingCLI("fit", ["--config", str(make_project(tmp_path))], "").make_all()
-    assert isinstance(trainer.strategy.checkpoint_io, WholeCheckpoints)
+    assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_disk_that_is_full_is_one_line_and_nothing_half_written(make_project, 
     assert run.returncode == 2, run.stderr
     assert "Traceback" not in page.stderr + run.stderr
     assert "last.ckpt: File too large; make room" in run.stderr.splitlines()[-1]
-    assert not RunFolder(tmp_path / "run").last_checkpoint.exists()
+    assert not RunDirectory(tmp_path / "run").last_checkpoint.exists()
     assert list(tmp_path.glob("**/*unfinished*")) == list(tmp_path.glob("**/*.html")) == []
     demo = limited(tmp_path, 16, "demo", "--out", "demo")
     assert demo.returncode == 2, demo.stderr

@@ -21,7 +21,7 @@ _NO_ROOM_IN_WORDS = re.compile("|".join(re.escape(os.strerror(number)) for numbe
 
 
 @contextmanager
-def whole_file(path: Path) -> Generator[Path]:
+def atomic_write(path: Path) -> Generator[Path]:
     """Write a file beside its place, and put it there in one step.
 
     Parameters
@@ -55,7 +55,7 @@ def whole_file(path: Path) -> Generator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Generator[None]:
+def atomic_folder(path: Path) -> Generator[None]:
     """Empty a folder again where not all could be written into it.
 
     Parameters

@@ -94,7 +94,7 @@ def test_the_table_keeps_its_promises(whole, tmp_path):
     friday = write_experiment(tmp_path, "friday", seed=1)
     # In the order of the experiments, not of their names.
     table = index_of(whole, friday)
-    cells = table.cells
+    cells = table.observations
     assert list(cells.columns) == COLUMNS
     assert isinstance(cells.index, pd.RangeIndex)
     assert cells["experiment"].cat.categories.tolist() == ["monday", "friday"]
@@ -123,7 +123,7 @@ def test_the_table_survives_the_disk(whole, tmp_path):
     table = index_of(whole)
     table.write(tmp_path / "anchors.parquet")
     again = AnchorTable.read(tmp_path / "anchors.parquet")
-    pd.testing.assert_frame_equal(again.cells, table.cells)
+    pd.testing.assert_frame_equal(again.observations, table.observations)
     assert again.brightness == table.brightness
     assert again.dropped == table.dropped
     check_table(again, [whole], POSITIVE, 16, 1)
@@ -134,7 +134,7 @@ def test_one_parquet_file_of_tracks_gives_the_same_table(whole, tmp_path):
     tracks = pd.concat([TRACKS.assign(fov_name=f"/{position}") for position in POSITIONS])
     tracks.to_parquet(tmp_path / "tracks.parquet")
     of_parquet = index_of(replace(whole, tracks=tmp_path / "tracks.parquet"))
-    pd.testing.assert_frame_equal(of_parquet.cells, index_of(whole).cells)
+    pd.testing.assert_frame_equal(of_parquet.observations, index_of(whole).observations)
 
 
 def test_brightness_is_that_of_the_middle_slice_in_the_order_of_the_channels(whole):
@@ -184,7 +184,7 @@ def test_cells_in_missing_chunks_are_left_out_and_counted(tmp_path, layout):
     images["B/1/0"][5, :, 2] = 0  # a slice that no crop has
     experiment = write_experiment(tmp_path, images=images, **LAYOUTS[layout])
     table = index_of(experiment)
-    kept = table.cells.groupby("position", observed=True)
+    kept = table.observations.groupby("position", observed=True)
     assert 4 not in set(kept.get_group("A/1/0")["t"])
     tile = kept.get_group("A/1/1")
     assert tile["track_id"][tile["t"] == 2].tolist() == [4]
@@ -203,7 +203,7 @@ def test_a_file_that_was_lost_is_found_missing(tmp_path, layout, file, frames):
     experiment = write_experiment(tmp_path, **LAYOUTS[layout])
     image_file(experiment, "A/1/0", file).unlink()
     table = index_of(experiment)
-    whole_frames = table.cells[table.cells["position"] == "A/1/0"].groupby("t").size()
+    whole_frames = table.observations[table.observations["position"] == "A/1/0"].groupby("t").size()
     assert {t for t in range(6) if whole_frames.get(t, 0) < (TRACKS["t"] == t).sum()} == frames
 
 
@@ -211,7 +211,7 @@ def test_a_lineage_goes_on_through_cells_that_were_left_out(tmp_path):
     rng = np.random.default_rng(0)
     images = {"A/1/0": rng.integers(1, 1000, SHAPE).astype(np.uint16)}
     images["A/1/0"][:3, :, :, :20, :24] = 0  # all of track 1
-    cells = index_of(write_experiment(tmp_path, images=images)).cells
+    cells = index_of(write_experiment(tmp_path, images=images)).observations
     first = cells[cells["position"] == "A/1/0"]
     assert set(first["track_id"]) == {2, 3, 4}
     assert first.groupby("track_id")["lineage_id"].first().nunique() == 2
@@ -242,7 +242,7 @@ def test_cells_on_pixels_that_are_no_numbers_are_told_or_left_out(tmp_path):
     table = index_of(experiment, pixels="all")
     reason = "left out: their pixels cannot be read or are no numbers"
     assert {"experiment": "monday", "condition": "mock", "reason": reason, "cells": 2} in table.dropped
-    here = table.cells[(table.cells["position"] == "A/1/1") & (table.cells["t"] == 4)]
+    here = table.observations[(table.observations["position"] == "A/1/1") & (table.observations["t"] == 4)]
     assert here["track_id"].tolist() == [4]
     assert np.isfinite(table.brightness["monday"]).all()
 
@@ -250,7 +250,7 @@ def test_cells_on_pixels_that_are_no_numbers_are_told_or_left_out(tmp_path):
 def test_pixels_that_are_no_numbers_beside_the_cells_do_no_harm(tmp_path):
     image = with_nan((slice(None), slice(None), slice(None), slice(0, 3), slice(40, 44)))
     table = index_of(write_experiment(tmp_path, images={"A/1/0": image}))
-    assert len(table.cells) == 3 * len(TRACKS)
+    assert len(table.observations) == 3 * len(TRACKS)
     assert np.isfinite(table.brightness["monday"]).all()
 
 
@@ -261,7 +261,7 @@ def test_a_chunk_that_was_cut_off_is_told_or_its_cells_are_left_out(tmp_path, la
     path.write_bytes(path.read_bytes()[:7])
     with pytest.raises(ProjectError, match=r"position A/1/0, frame [23] cannot be read \(.*\); restore it"):
         index_of(experiment)
-    cells = index_of(experiment, pixels="all").cells
+    cells = index_of(experiment, pixels="all").observations
     left = cells[(cells["position"] == "A/1/0") & (cells["t"] == 3)]
     # A file of one chunk spoils the cells in it alone.
     assert left["track_id"].tolist() == ([] if layout == "sharded" else [4])

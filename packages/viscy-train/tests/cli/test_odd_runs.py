@@ -14,7 +14,7 @@ from viscy_train.cli.entry_point import main
 from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from viscy_train.loading.batches import Batch
 from viscy_train.model.module import ContrastiveModule
-from viscy_train.run.directory import RunFolder
+from viscy_train.run.directory import RunDirectory
 from viscy_train.run.metrics_csv import steps_of
 from viscy_train.run.recorded_batch import batch_of_step
 from viscy_train.training.lightning_cli import TrainingCLI
@@ -32,7 +32,7 @@ def fit(config, *options):
 
 
 def log_of(folder):
-    return pd.read_csv(RunFolder(folder / "run").metrics)
+    return pd.read_csv(RunDirectory(folder / "run").metrics)
 
 
 def one_line(capsys):
@@ -71,12 +71,12 @@ def test_a_run_of_few_steps_is_reported(make_project, tmp_path):
     config = make_project(tmp_path, **SHORT | {"trainer.log_every_n_steps": 1000})
     assert fit(config) == 0
     assert len(steps_of(log_of(tmp_path))) == 1
-    assert "The loss" in RunFolder(tmp_path / "run").report.read_text(encoding="utf-8")
+    assert "The loss" in RunDirectory(tmp_path / "run").report.read_text(encoding="utf-8")
 
 
 def test_a_trial_of_one_batch_is_reported(make_project, tmp_path):
     assert fit(make_project(tmp_path, **SHORT), "--trainer.fast_dev_run", "true") == 0
-    assert "No loss was logged" in RunFolder(tmp_path / "run").report.read_text(encoding="utf-8")
+    assert "No loss was logged" in RunDirectory(tmp_path / "run").report.read_text(encoding="utf-8")
 
 
 def test_the_loss_of_a_step_is_the_mean_over_its_batches(make_project, tmp_path):
@@ -109,7 +109,7 @@ def test_the_crops_of_a_step_are_drawn_as_the_encoder_was_given_them(make_projec
     assert fit(config) == 0
     data = TrainingCLI("replay", ["--config", str(config)], "").make_data()
     data.setup("fit")
-    recorded = batch_of_step(RunFolder(tmp_path / "run"), 3, 0)
+    recorded = batch_of_step(RunDirectory(tmp_path / "run"), 3, 0)
     pairs = data.pairs_of(Batch(rows=recorded.rows, epoch=recorded.epoch, number=recorded.number))
     again = data.augmented(pairs)
     for name, pixels in seen[3].items():
@@ -118,10 +118,10 @@ def test_the_crops_of_a_step_are_drawn_as_the_encoder_was_given_them(make_projec
 
 
 def test_a_run_with_nothing_left_to_train_says_so(trained, tmp_path, capsys):
-    last = RunFolder(trained.parent / "run").last_checkpoint
+    last = RunDirectory(trained.parent / "run").last_checkpoint
     assert fit(trained, "--ckpt_path", str(last), "--output", str(tmp_path / "other")) == 0
     assert "Nothing was trained" in capsys.readouterr().out
-    assert not RunFolder(tmp_path / "other").report.exists()
+    assert not RunDirectory(tmp_path / "other").report.exists()
 
 
 def test_what_the_sampler_has_to_say_is_told_once(make_project, tmp_path, capsys):
@@ -189,7 +189,7 @@ def test_few_cells_are_embedded_on_many_processes(make_project, tmp_path):
     predict = ["predict", "--config", str(config), "--trainer.devices", "2", "--trainer.strategy", "ddp"]
     done = subprocess.run([sys.executable, "-c", launch, *predict], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert 0 < len(anndata.read_h5ad(RunFolder(tmp_path / "run").embeddings)) <= 256
+    assert 0 < len(anndata.read_h5ad(RunDirectory(tmp_path / "run").embeddings)) <= 256
 
 
 def test_ctrl_c_while_cells_are_embedded_is_no_failure(trained, monkeypatch):
@@ -216,15 +216,15 @@ def test_a_checkpoint_is_measured_in_other_batches(trained, capsys):
 )
 def test_what_is_told_of_a_run_is_of_its_own_configuration(trained, tmp_path, capsys, command, changes, message):
     config = again(trained, tmp_path, **changes)
-    before = RunFolder(trained.parent / "run").report.read_bytes()
+    before = RunDirectory(trained.parent / "run").report.read_bytes()
     assert main([command[0], "--config", str(config), *command[1:]]) == EXIT_USER_ERROR
     assert message in one_line(capsys)
-    assert RunFolder(trained.parent / "run").report.read_bytes() == before
+    assert RunDirectory(trained.parent / "run").report.read_bytes() == before
 
 
 @pytest.mark.parametrize("command", [["report"], ["replay", "--step", "1"]])
 def test_what_is_told_of_a_run_is_of_its_own_table(trained, table, tmp_path, capsys, command):
-    cells = table.cells.copy()
+    cells = table.observations.copy()
     cells["hours_post_infection"] += 1
     other = type(table)(**{**vars(table), "cells": cells})
     other.write(tmp_path / "other.parquet")
@@ -256,7 +256,7 @@ def test_a_file_that_is_no_checkpoint_of_ours_is_told(trained, tmp_path, capsys)
     "options", [["--seed_everything", "7"], ["--data.sampler.batch_size", "8"], ["--data.split.fraction", "0"]]
 )
 def test_a_run_that_cannot_go_on_is_left_as_it_is(trained, capsys, options):
-    folder = RunFolder(trained.parent / "run")
+    folder = RunDirectory(trained.parent / "run")
     before = {path: path.read_bytes() for path in folder.path.glob("**/*") if path.is_file()}
     assert fit(trained, "--ckpt_path", "last", *options) == EXIT_USER_ERROR
     line = one_line(capsys)
@@ -271,7 +271,7 @@ def test_a_run_that_cannot_go_on_is_left_as_it_is(trained, capsys, options):
 def test_the_configuration_of_a_run_is_one_for_every_command(trained, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     options = ["--output", str(tmp_path / "again")] if command == ["fit"] else []
-    config = RunFolder(trained.parent / "run").config
+    config = RunDirectory(trained.parent / "run").config
     assert main([command[0], "--config", str(config), *command[1:], *options]) == 0
 
 
@@ -285,15 +285,15 @@ def test_a_run_whose_weights_are_lost_ends_with_the_state_before(make_project, t
     monkeypatch.setattr(ContrastiveModule, "training_step", lost)
     assert fit(config) == EXIT_USER_ERROR
     assert "the weights are no numbers any more after step 5: " in one_line(capsys)
-    state = torch.load(RunFolder(tmp_path / "run").last_checkpoint, weights_only=True)
+    state = torch.load(RunDirectory(tmp_path / "run").last_checkpoint, weights_only=True)
     assert state["global_step"] == 4
     assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
     assert main(["report", "--config", str(config)]) == 0
-    assert "The loss was no number" in RunFolder(tmp_path / "run").report.read_text(encoding="utf-8")
+    assert "The loss was no number" in RunDirectory(tmp_path / "run").report.read_text(encoding="utf-8")
 
 
 def test_a_checkpoint_with_lost_bytes_is_told(trained, tmp_path, capsys):
-    content = bytearray(RunFolder(trained.parent / "run").last_checkpoint.read_bytes())
+    content = bytearray(RunDirectory(trained.parent / "run").last_checkpoint.read_bytes())
     content[5000:7000] = bytes(2000)
     (tmp_path / "lost.ckpt").write_bytes(content)
     assert main(["predict", "--config", str(trained), "--ckpt_path", str(tmp_path / "lost.ckpt")]) == EXIT_USER_ERROR

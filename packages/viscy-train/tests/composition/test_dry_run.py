@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from viscy_train.composition.dry_run import inspect_batches
+from viscy_train.composition.dry_run import run_dry
 from viscy_train.config.schema import SamplerConfig
 from viscy_train.errors import UserError
 from viscy_train.evaluation.retrieval import Retrieval
@@ -20,7 +20,7 @@ from viscy_train.report.replay_plot import replay_picture
 from viscy_train.report.run_page import RunFacts, choose_strips, write_page
 from viscy_train.report.style import png_of
 from viscy_train.run.batch_record import HEADER, line_of_batch
-from viscy_train.run.directory import RunFolder
+from viscy_train.run.directory import RunDirectory
 from viscy_train.run.recorded_batch import batch_of_step
 
 CELLS = {("a", "mock"): 400, ("a", "virus"): 14, ("b", "mock"): 200}
@@ -49,7 +49,7 @@ def make_anchors(cells=CELLS, n_times=10):
 def inspect(anchors=None, world_size=1, epochs=1, most_batches=2000, **options):
     options = {"batch_size": 20} | options
     anchors = make_anchors() if anchors is None else anchors
-    return inspect_batches(
+    return run_dry(
         anchors, SamplerConfig(**options), seed=3, world_size=world_size, epochs=epochs, most_batches=most_batches
     )
 
@@ -58,21 +58,21 @@ def test_draws_are_counted_by_condition():
     found = inspect()
     assert found.batches_of_epoch == 30
     assert found.draws.counts.sum() == 600
-    assert (found.cells["draws"] * found.cells["anchors"]).sum() == pytest.approx(600)
-    assert found.cells["drawn"].sum() == pytest.approx(1)
-    virus = found.cells.loc[("a", "virus")]
+    assert (found.strata["draws"] * found.strata["anchors"]).sum() == pytest.approx(600)
+    assert found.strata["drawn"].sum() == pytest.approx(1)
+    virus = found.strata.loc[("a", "virus")]
     assert virus["draws"] == pytest.approx(virus["drawn"] * 600 / 14)
     assert virus["most"] >= virus["draws"]
     assert virus["never"] == 0
-    assert found.cells["never"].sum() == (found.draws.counts == 0).sum()
-    assert all(promise.kept for promise in found.promises)
+    assert found.strata["never"].sum() == (found.draws.counts == 0).sum()
+    assert all(promise.kept for promise in found.checks)
 
 
 def test_several_epochs_are_counted_as_a_mean_epoch():
     one, three = inspect(), inspect(epochs=3)
     assert three.draws.counts.sum() == 1800
-    np.testing.assert_allclose(three.cells["draws"], one.cells["draws"], rtol=0.2)
-    assert three.cells["most"].max() < 2 * one.cells["most"].max()
+    np.testing.assert_allclose(three.strata["draws"], one.strata["draws"], rtol=0.2)
+    assert three.strata["most"].max() < 2 * one.strata["most"].max()
 
 
 def test_lineages_of_a_batch_are_counted():
@@ -194,14 +194,14 @@ def write_record(folder, batches, world_size):
 
 
 def test_the_batch_of_a_step_is_found(tmp_path):
-    folder = RunFolder(tmp_path)
+    folder = RunDirectory(tmp_path)
     write_record(folder, [[number, 7] for number in range(6)], world_size=2)
     batch = batch_of_step(folder, 2, rank=1)
     assert (batch.step, batch.epoch, batch.number, batch.rank, batch.rows.tolist()) == (2, 0, 5, 1, [5, 7])
 
 
 def test_a_batch_that_is_not_there_is_told_in_a_line(tmp_path):
-    folder = RunFolder(tmp_path)
+    folder = RunDirectory(tmp_path)
     with pytest.raises(UserError, match="has no record of its batches"):
         batch_of_step(folder, 0)
     write_record(folder, [[1]] * 4, world_size=2)
@@ -238,7 +238,7 @@ def test_a_report_of_many_experiments_with_odd_names_is_one_page(tmp_path):
     cells = make_anchors({(name, condition): 40 for name in names for condition in ("mock", "$v$")})
     rng = np.random.default_rng(0)
     trained_on = np.flatnonzero(rng.random(len(cells)) < 0.8)
-    folder, options = RunFolder(tmp_path), SamplerConfig(batch_size=8, condition_balanced=False)
+    folder, options = RunDirectory(tmp_path), SamplerConfig(batch_size=8, condition_balanced=False)
     found = inspect(cells.iloc[trained_on].reset_index(drop=True), batch_size=8, condition_balanced=False)
     rows = [trained_on[batch["row"]] for _, batch in found.batches.groupby("batch")]
     write_record(folder, rows, world_size=2)
@@ -254,7 +254,7 @@ def test_a_report_of_many_experiments_with_odd_names_is_one_page(tmp_path):
     write_page(
         folder,
         RunFacts(
-            cells=cells,
+            observations=cells,
             trained_on=trained_on,
             options=options,
             processes=2,

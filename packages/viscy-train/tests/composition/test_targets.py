@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from viscy_train.composition.check import drawn_composition, own_experiments, promises, shares_of_batches
-from viscy_train.composition.targets import asked_of_batches, group_shares, planned_composition
-from viscy_train.composition.temporal import find_focus, focus_promise
+from viscy_train.composition.check import check_targets, observed_composition, own_experiments, shares_of_batches
+from viscy_train.composition.targets import batch_targets, group_shares, target_composition
+from viscy_train.composition.temporal import check_temporal_target, find_focus
 from viscy_train.config.schema import SamplerConfig
 from viscy_train.errors import UserError
 from viscy_train.loading.sampler import make_sampler
@@ -51,11 +51,11 @@ def test_experiments_share_the_batches_as_asked(anchors, weights, expected):
 def test_an_excluded_experiment_gets_no_batch_and_leaks_nothing(anchors):
     options = SamplerConfig(experiment_weights={"a": 1, "b": 1, "c": 0}, leaky=0.2)
     assert group_shares(anchors, options).index.tolist() == ["a", "b"]
-    assert (asked_of_batches(anchors, options)["c"] == 0).all(axis=None)
+    assert (batch_targets(anchors, options)["c"] == 0).all(axis=None)
 
 
 def test_what_is_asked_of_a_batch_is_worked_out_by_hand(anchors):
-    asked = asked_of_batches(anchors, SamplerConfig(leaky=0.2))
+    asked = batch_targets(anchors, SamplerConfig(leaky=0.2))
     assert asked.loc["a", ("a", "mock")] == pytest.approx(0.4)
     assert asked.loc["a", ("a", "virus")] == pytest.approx(0.4)
     assert asked.loc["a", ("b", "virus")] == pytest.approx(0.1)
@@ -68,14 +68,14 @@ def test_what_is_asked_of_a_batch_is_worked_out_by_hand(anchors):
 
 
 def test_without_axes_everything_is_in_proportion(anchors):
-    planned = planned_composition(anchors, SamplerConfig(experiment_aware=False, condition_balanced=False))
+    planned = target_composition(anchors, SamplerConfig(experiment_aware=False, condition_balanced=False))
     np.testing.assert_allclose(planned["asked"], planned["of_table"])
     assert planned["anchors"].tolist() == [60, 20, 10, 10, 100]
 
 
 def test_a_ratio_is_kept(anchors):
     options = SamplerConfig(experiment_aware=False, condition_ratio={"mock": 1, "virus": 3})
-    asked = planned_composition(anchors, options)["asked"]
+    asked = target_composition(anchors, options)["asked"]
     assert asked.groupby(level="condition").sum().to_dict() == pytest.approx({"mock": 0.25, "virus": 0.75})
 
 
@@ -90,8 +90,8 @@ def test_a_ratio_is_kept(anchors):
 )
 def test_the_sampler_draws_what_is_planned(anchors, options):
     batches = draw(anchors, options, n_batches=600)
-    assert all(promise.kept for promise in promises(batches, anchors, options))
-    planned, drawn = planned_composition(anchors, options)["asked"], drawn_composition(batches, anchors)
+    assert all(promise.kept for promise in check_targets(batches, anchors, options))
+    planned, drawn = target_composition(anchors, options)["asked"], observed_composition(batches, anchors)
     assert drawn.sum() == pytest.approx(1)
     np.testing.assert_allclose(drawn, planned, atol=0.03)
 
@@ -103,7 +103,7 @@ def test_a_batch_that_is_not_as_asked_is_found_out(anchors):
     whose = anchors.iloc[rows]
     own_a = np.flatnonzero((whose["experiment"] == "a") & (whose["condition"] == "virus"))[:1]
     broken = batches.assign(row=np.where(np.isin(np.arange(len(rows)), own_a), 0, rows))
-    kept = {promise.what: promise.kept for promise in promises(broken, anchors, options)}
+    kept = {promise.what: promise.kept for promise in check_targets(broken, anchors, options)}
     assert kept == {"the batch's own experiment": True, "condition mock": False, "condition virus": False}
 
 
@@ -119,10 +119,10 @@ def test_the_focal_window_is_found_and_holds_its_share(anchors):
         batch_size=20, temporal_enrichment=True, temporal_window_hours=1.0, temporal_global_fraction=0.2
     )
     focus = find_focus(draw(anchors, options), anchors, options)
-    assert focus_promise(focus).kept
+    assert check_temporal_target(focus).kept
     assert focus["drawn"].mean() == pytest.approx(focus["asked"].mean(), abs=0.05)
     plain = find_focus(draw(anchors, replace(options, temporal_enrichment=False)), anchors, options)
-    assert not focus_promise(plain).kept
+    assert not check_temporal_target(plain).kept
 
 
 def test_a_batch_larger_than_the_table_is_the_users_to_change(anchors):

@@ -79,7 +79,7 @@ def test_positions_that_were_kept_are_embedded_first_evenly_over_conditions():
     cells = pd.DataFrame({"position": positions}).assign(
         experiment="monday", condition=np.repeat(["uninfected", "infected"], 40)
     )
-    table = SimpleNamespace(cells=cells, anchors=np.arange(1, 80))
+    table = SimpleNamespace(observations=cells, anchors=np.arange(1, 80))
     kept = np.flatnonzero(positions.isin(["A/1/2", "B/1/2"]))
     chosen = [cells["position"].iloc[rows_to_embed(table, kept, most)].unique().tolist() for most in (5, 20, 35, 1000)]
     assert chosen[0] == chosen[1] == ["A/1/2", "B/1/2"]

@@ -15,7 +15,7 @@ def expected(table, images, rows):
     """Cut and scale crops from the images in memory, one by one."""
     crops = []
     for row in rows:
-        cell = table.cells.loc[row]
+        cell = table.observations.loc[row]
         experiment = next(entry for entry in table.experiments if entry.name == cell["experiment"])
         image = images[cell["experiment"], cell["position"]]
         places = [["Phase3D", "Virus", "Nuclei"].index(name) for name in experiment.channels]
@@ -36,7 +36,7 @@ def read_by_zarr(monkeypatch):
 
 def chunk_of(table, row, name="0"):
     """Return the file of the first chunk of a cell's frame, in the middle slice of the first channel."""
-    cell = table.cells.loc[row]
+    cell = table.observations.loc[row]
     array = table.experiments[0].plate / cell["position"] / name
     inner = array / "c" if (array / "zarr.json").exists() else array
     return inner / str(cell["t"]) / "0" / "1" / "0" / "0"
@@ -44,10 +44,10 @@ def chunk_of(table, row, name="0"):
 
 def corner_cell(table):
     """Return a table whose first cell of frame 2 is in the corner of the first chunk, and its row."""
-    row = int(np.flatnonzero(table.cells["t"] == 2)[0])
-    cells = table.cells.copy()
+    row = int(np.flatnonzero(table.observations["t"] == 2)[0])
+    cells = table.observations.copy()
     cells.loc[row, ["y", "x"]] = 3.0
-    return replace(table, cells=cells), row
+    return replace(table, observations=cells), row
 
 
 BY = pytest.mark.parametrize("by_zarr", [False, True], ids=["tensorstore", "zarr"])
@@ -60,7 +60,7 @@ def test_crops_are_those_of_the_images(table_of, monkeypatch, version, dtype, by
     if by_zarr:
         read_by_zarr(monkeypatch)
     table, images = table_of(version=version, dtype=dtype)
-    rows = np.random.default_rng(1).permutation(len(table.cells))
+    rows = np.random.default_rng(1).permutation(len(table.observations))
     crops = CropReader(table).read(rows)
     assert (crops.dtype, crops.shape) == (np.float32, (len(rows), 2, 1, 8, 8))
     np.testing.assert_allclose(crops, expected(table, images, rows), rtol=1e-5, atol=1e-5)
@@ -81,7 +81,7 @@ def test_sharded_images_are_read(table_of, monkeypatch, by_zarr):
     if by_zarr:
         read_by_zarr(monkeypatch)
     table, images = table_of(chunks=(1, 1, 1, 8, 8), shards_ratio=(2, 3, 1, 5, 6))
-    rows = np.arange(len(table.cells))
+    rows = np.arange(len(table.observations))
     np.testing.assert_allclose(CropReader(table).read(rows), expected(table, images, rows), rtol=1e-5, atol=1e-5)
 
 
@@ -89,7 +89,7 @@ def test_experiments_may_name_their_channels_differently(noise):
     table, images = noise
     tuesday = replace(table.experiments[1], channels=["Nuclei", "Virus"])
     table = replace(table, experiments=[table.experiments[0], tuesday])
-    rows = np.array([0, len(table.cells) - 1])
+    rows = np.array([0, len(table.observations) - 1])
     np.testing.assert_allclose(CropReader(table).read(rows), expected(table, images, rows), rtol=1e-5, atol=1e-5)
 
 
@@ -127,11 +127,11 @@ def test_what_is_open_is_not_pickled(noise):
 
 def test_a_chunk_that_crops_share_is_read_once(noise):
     table, _ = noise
-    rows = np.repeat(np.flatnonzero(table.cells["t"] == 2)[:1], 50)
+    rows = np.repeat(np.flatnonzero(table.observations["t"] == 2)[:1], 50)
     counted = {}
     for n in (1, 50):
         reader = CropReader(table)
-        reader.read(np.array([len(table.cells) - 1]))
+        reader.read(np.array([len(table.observations) - 1]))
         before = _chunks_read()
         reader.read(rows[:n])
         counted[n] = _chunks_read() - before
@@ -156,7 +156,7 @@ def test_a_bad_chunk_is_told_with_its_place(table_of, monkeypatch, how, version,
     chunk.unlink()
     if how != "missing":
         chunk.write_bytes(content[: len(content) // 2] if how == "cut short" else b"x" * len(content))
-    rows = np.array([len(table.cells) - 1, row])
+    rows = np.array([len(table.observations) - 1, row])
     with pytest.raises(UserError, match=r"'monday', plate .*monday\.zarr, position A/1/0, frame 2 \(.*index") as told:
         CropReader(table).read(rows)
     assert "\n" not in str(told.value)
@@ -187,15 +187,15 @@ def test_pixels_that_are_no_numbers_are_told_with_their_place(table_of, monkeypa
 
 
 def spoil(table, row, value):
-    array = table.experiments[0].plate / table.cells.loc[row, "position"] / "0"
+    array = table.experiments[0].plate / table.observations.loc[row, "position"] / "0"
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(array)}}
     tensorstore.open(spec).result()[2, 0, 1, 2, 2].write(value).result()
 
 
 def test_a_frame_that_is_not_in_the_image_is_told(noise):
-    cells = noise[0].cells.assign(t=99)
+    cells = noise[0].observations.assign(t=99)
     with pytest.raises(UserError, match="position A/1/0, frame 99"):
-        CropReader(replace(noise[0], cells=cells)).read(np.array([0]))
+        CropReader(replace(noise[0], observations=cells)).read(np.array([0]))
 
 
 @pytest.mark.parametrize("changes", [{"crop": 41}, {"z_slices": 4}])

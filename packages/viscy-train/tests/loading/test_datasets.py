@@ -22,17 +22,17 @@ FORKED = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:De
 def make_sampler(table, rows, **changes):
     columns = ["experiment", "condition", "hours_post_infection"]
     options = {"batch_size": 16, "leaky": 0.125, "seed": SEED} | changes
-    return FlexibleBatchSampler(table.cells.iloc[rows][columns], **options)
+    return FlexibleBatchSampler(table.observations.iloc[rows][columns], **options)
 
 
 def make_batches(table, rank=0, num_replicas=1, **changes):
-    rows = np.arange(1, len(table.cells), 2)
+    rows = np.arange(1, len(table.observations), 2)
     sampler = make_sampler(table, rows, rank=rank, num_replicas=num_replicas, **changes)
     return NumberedBatches(sampler, rows, rank, num_replicas)
 
 
 def make_dataset(table, seed=SEED):
-    return PairDataset(table, Lineages.of(table.cells, table.positive), seed)
+    return PairDataset(table, Lineages.of(table.observations, table.positive), seed)
 
 
 def contents(batches):
@@ -46,7 +46,7 @@ def table(noise):
 
 @pytest.mark.parametrize("as_arrays", [False, True])
 def test_batches_are_the_samplers_with_their_epoch_and_number(table, as_arrays):
-    rows = np.arange(1, len(table.cells), 2)
+    rows = np.arange(1, len(table.observations), 2)
     batches = make_batches(table, as_arrays=as_arrays)
     assert len(batches) == len(rows) // 16
     for epoch in (0, 1):
@@ -97,10 +97,10 @@ def test_a_loaded_batch_has_what_training_needs(table):
     loaded = make_dataset(table).__getitems__(batch)
     assert loaded["anchor"].shape == loaded["positive"].shape == (16, 2, 1, 8, 8)
     assert loaded["anchor"].dtype == torch.float32
-    cells = table.cells.iloc[batch.rows]
+    cells = table.observations.iloc[batch.rows]
     assert loaded["row"].tolist() == batch.rows.tolist()
     assert loaded["lineage"].tolist() == cells["lineage_id"].tolist()
-    conditions = table.cells["condition"].cat.categories
+    conditions = table.observations["condition"].cat.categories
     assert [conditions[code] for code in loaded["condition"].tolist()] == cells["condition"].tolist()
     assert (int(loaded["epoch"]), int(loaded["batch"])) == (0, 0)
     assert {loaded[key].dtype for key in ("row", "positive_row", "lineage", "condition", "epoch", "batch")} == {
@@ -109,7 +109,7 @@ def test_a_loaded_batch_has_what_training_needs(table):
     reader = CropReader(table)
     for crops, rows in (("anchor", "row"), ("positive", "positive_row")):
         assert torch.equal(loaded[crops], torch.from_numpy(reader.read(loaded[rows].numpy())))
-    positives = table.cells.iloc[loaded["positive_row"].tolist()]
+    positives = table.observations.iloc[loaded["positive_row"].tolist()]
     assert positives["lineage_id"].tolist() == cells["lineage_id"].tolist()
     assert (loaded["positive_row"] != loaded["row"]).all()
 
@@ -150,8 +150,8 @@ def test_a_loader_gives_each_batch_as_it_is_alone(table, workers):
 
 
 def test_what_a_worker_complains_of_is_one_line(table):
-    beyond_the_end = replace(table, cells=table.cells.assign(t=99))
-    dataset = PairDataset(beyond_the_end, Lineages.of(table.cells, table.positive), SEED)
+    beyond_the_end = replace(table, observations=table.observations.assign(t=99))
+    dataset = PairDataset(beyond_the_end, Lineages.of(table.observations, table.positive), SEED)
     try:
         dataset.__getitems__(next(iter(make_batches(table))))
     except UserError:
@@ -172,4 +172,4 @@ def test_cells_are_read_one_by_one_for_embedding(table):
     loaded = list(loader)
     assert torch.cat([batch["row"] for batch in loaded]).tolist() == list(range(len(dataset)))
     crops = torch.cat([batch["crops"] for batch in loaded])
-    assert torch.equal(crops, torch.from_numpy(CropReader(table).read(np.arange(len(table.cells)))))
+    assert torch.equal(crops, torch.from_numpy(CropReader(table).read(np.arange(len(table.observations)))))

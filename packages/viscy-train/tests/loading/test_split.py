@@ -5,18 +5,18 @@ from viscy_train.config.schema import SplitConfig
 from viscy_train.errors import UserError
 from viscy_train.loading.split import split_anchors
 
-CELL = ["experiment", "condition", "position"]
+STRATUM = ["experiment", "condition", "position"]
 
 
 def positions(table, rows):
-    return set(table.cells.iloc[rows][CELL].astype(str).itertuples(index=False, name=None))
+    return set(table.observations.iloc[rows][STRATUM].astype(str).itertuples(index=False, name=None))
 
 
 @pytest.mark.parametrize("split", [SplitConfig(fraction=0.5), SplitConfig(by="experiment", experiments=["tuesday"])])
 def test_every_anchor_is_in_one_part_and_no_lineage_in_both(table, split):
     train, validation = split_anchors(table, split, seed=0)
     np.testing.assert_array_equal(np.sort(np.concatenate([train, validation])), table.anchors)
-    lineage = table.cells["lineage_id"].to_numpy()
+    lineage = table.observations["lineage_id"].to_numpy()
     assert not set(lineage[train]) & set(lineage[validation])
     assert len(train)
     assert len(validation)

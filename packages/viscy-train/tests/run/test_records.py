@@ -16,7 +16,7 @@ from rich.console import Console
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from viscy_train.errors import UserError
-from viscy_train.run.attempts import LifeRecorder, read_lives
+from viscy_train.run.attempts import AttemptRecorder, read_attempts
 from viscy_train.run.batch_record import (
     HEADER,
     BatchRecorder,
@@ -25,11 +25,11 @@ from viscy_train.run.batch_record import (
     files_of_ranks,
     line_of_batch,
 )
-from viscy_train.run.directory import RunFolder
-from viscy_train.run.metrics_csv import METRIC, RunLog
+from viscy_train.run.directory import RunDirectory
+from viscy_train.run.metrics_csv import METRIC, MetricsCsv
 from viscy_train.run.step_csv import last_step
 from viscy_train.training.callbacks import CompositionLogger, LossProgress
-from viscy_train.training.data_wait import FetchTimer, WaitingTime
+from viscy_train.training.data_wait import DataWait, FetchTimer
 
 
 def trainer_at(step, *, rank=0, world_size=1, loggers=(), every=1):
@@ -60,7 +60,7 @@ def record(folder, steps, *, rank=0, world_size=1):
 
 @pytest.fixture
 def folder(tmp_path):
-    return RunFolder(tmp_path / "run")
+    return RunDirectory(tmp_path / "run")
 
 
 def test_a_record_comes_back_as_slots_in_the_order_of_the_sequence(folder):
@@ -138,11 +138,11 @@ def test_the_last_step_is_found_however_long_its_line_is(folder):
 
 def test_an_empty_record_is_an_empty_table(folder):
     assert folder.read_batches().empty
-    assert read_lives(folder).empty
+    assert read_attempts(folder).empty
 
 
 def test_the_log_takes_new_names_and_goes_on_at_the_step(tmp_path):
-    log = RunLog(tmp_path / "log" / "metrics.csv")
+    log = MetricsCsv(tmp_path / "log" / "metrics.csv")
     for step in range(5):
         log.log_metrics({"loss": torch.tensor(step / 2), "epoch": 0}, step)
     log.log_metrics({"val/loss": 1.5, "batch/condition/a, b": 0.25}, 4)
@@ -151,7 +151,7 @@ def test_the_log_takes_new_names_and_goes_on_at_the_step(tmp_path):
     assert before["loss"].dropna().tolist() == [0, 0.5, 1, 1.5, 2]
     with (tmp_path / "log" / "metrics.csv").open("a") as file:
         file.write("5,0.1")
-    again = RunLog(tmp_path / "log" / "metrics.csv")
+    again = MetricsCsv(tmp_path / "log" / "metrics.csv")
     again.cut(3)
     again.log_metrics({"loss": 9, "new": 7}, 3)
     after = pd.read_csv(tmp_path / "log" / "metrics.csv")
@@ -162,11 +162,11 @@ def test_the_log_takes_new_names_and_goes_on_at_the_step(tmp_path):
 
 def test_each_start_is_noted_with_how_far_the_last_one_came(folder):
     for start, processes in ((0, 1), (4, 2)):
-        life = LifeRecorder(folder)
+        life = AttemptRecorder(folder)
         life.setup(None, None, "fit")
         life.on_train_start(trainer_at(start, world_size=processes), None)
         record(folder.batches, range(start, start + 7))
-    lives = read_lives(folder)
+    lives = read_attempts(folder)
     assert lives["step"].tolist() == [0, 4]
     assert lives["processes"].tolist() == [1, 2]
     assert np.isnan(lives["reached"][0])
@@ -265,7 +265,7 @@ class Line(LightningModule):
 
 
 def fit(folder, console, *, steps, checkpoint=None):
-    loggers = [RunLog(folder.metrics), TensorBoardLogger(folder.path, name="log", version="")]
+    loggers = [MetricsCsv(folder.metrics), TensorBoardLogger(folder.path, name="log", version="")]
     trainer = Trainer(
         accelerator="cpu",
         devices=1,
@@ -277,8 +277,8 @@ def fit(folder, console, *, steps, checkpoint=None):
         enable_model_summary=False,
         num_sanity_val_steps=0,
         callbacks=[
-            LifeRecorder(folder),
-            WaitingTime(),
+            AttemptRecorder(folder),
+            DataWait(),
             BatchRecorder(folder.batches),
             CompositionLogger(made_cells()),
             LossProgress(console),
@@ -305,7 +305,7 @@ def test_a_run_that_goes_on_has_one_log_and_one_record(folder, capsys):
     assert log.dropna(subset="val/loss")["step"].tolist() == [7, 15]
     assert log[METRIC].dropna().between(0.5, 1).mean() > 0.8, "four rows take 40 ms, the step next to none"
     assert sorted(folder.read_batches()["step"].unique()) == list(range(16))
-    lives = read_lives(folder)
+    lives = read_attempts(folder)
     assert lives["step"].tolist() == [0, 4]
     assert lives["reached"].tolist()[1] == 7
     shown = capsys.readouterr().out

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from viscy_train.exit_codes import EXIT_STOPPED
-from viscy_train.run.directory import RunFolder
+from viscy_train.run.directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 FIT = ["fit", "--config", "config.yaml", "--ckpt_path", "last"]
@@ -63,7 +63,7 @@ def output_of(folder):
 
 def wait_for_steps(folder, processes):
     """Wait until some steps were made."""
-    path = RunFolder(folder / "run").metrics
+    path = RunDirectory(folder / "run").metrics
     deadline = time.monotonic() + _DEADLINE
     while not path.exists() or path.read_text().count("\n") < 6:
         assert time.monotonic() < deadline, output_of(folder)
@@ -81,7 +81,7 @@ def end(folder, processes):
 
 
 def assert_every_batch_once(folder):
-    slots = RunFolder(folder / "run").read_batches()
+    slots = RunDirectory(folder / "run").read_batches()
     sizes = slots.groupby(["epoch", "batch"]).size()
     assert len(sizes) == CHANGES["trainer.max_epochs"] * (slots["batch"].max() + 1)
     assert set(sizes) == {CHANGES["data.sampler.batch_size"]}

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from viscy_train.exit_codes import EXIT_STOPPED
-from viscy_train.run.directory import RunFolder
+from viscy_train.run.directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 N_KILLS = 20
@@ -121,11 +121,11 @@ def kill(ranks, number=signal.SIGKILL):
 
 
 def losses(folder):
-    return pd.read_csv(RunFolder(folder / "run").metrics).dropna(subset="loss").set_index("step")["loss"]
+    return pd.read_csv(RunDirectory(folder / "run").metrics).dropna(subset="loss").set_index("step")["loss"]
 
 
 def batches(folder):
-    return RunFolder(folder / "run").read_batches()
+    return RunDirectory(folder / "run").read_batches()
 
 
 def rates(folder, n_epochs):
@@ -133,12 +133,12 @@ def rates(folder, n_epochs):
     drawn = batches(folder).groupby("step")[["epoch", "batch"]].min()
     n_batches = batches(folder)["batch"].max() + 1
     behind = (drawn["epoch"] + drawn["batch"] / n_batches) / n_epochs
-    log = pd.read_csv(RunFolder(folder / "run").metrics).dropna(subset="loss").set_index("step")
+    log = pd.read_csv(RunDirectory(folder / "run").metrics).dropna(subset="loss").set_index("step")
     return pd.DataFrame({"behind": behind, "rate": log["learning rate"]}).dropna()
 
 
 def log_lines(folder):
-    path = RunFolder(folder / "run").metrics
+    path = RunDirectory(folder / "run").metrics
     return path.read_text().count("\n") if path.exists() else 0
 
 
@@ -179,7 +179,7 @@ def test_a_run_that_ends_after_the_last_batch_of_an_epoch_goes_on_with_the_next(
     make_project(tmp_path, **CHANGES)
     with life(tmp_path, FIT, before=DIE_IN_VALIDATION) as ranks:
         assert end(ranks) == [9]
-    state = torch.load(RunFolder(tmp_path / "run").last_checkpoint, weights_only=True)["PairDataModule"]
+    state = torch.load(RunDirectory(tmp_path / "run").last_checkpoint, weights_only=True)["PairDataModule"]
     assert (state["epoch"], state["position"]) == (0, batches(whole)["batch"].max() + 1)
     with life(tmp_path, FIT) as ranks:
         assert end(ranks) == [0], (tmp_path / "output.txt").read_text()

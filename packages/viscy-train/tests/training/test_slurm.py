@@ -17,7 +17,7 @@ import pytest
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from viscy_train.exit_codes import EXIT_STOPPED
-from viscy_train.run.directory import RunFolder
+from viscy_train.run.directory import RunDirectory
 from viscy_train.training.lightning_cli import TrainingCLI
 
 pytestmark = pytest.mark.slow
@@ -117,7 +117,7 @@ class Job:
 
 def lines(folder):
     """Return how many lines the log has, one or more for each step."""
-    path = RunFolder(folder / "run").metrics
+    path = RunDirectory(folder / "run").metrics
     return path.read_text().count("\n") if path.exists() else 0
 
 
@@ -139,13 +139,13 @@ def test_a_job_at_its_time_limit_is_requeued_and_goes_on(make_project, tmp_path)
     assert requeued(tmp_path) == [f"requeue {JOB}"]
     assert job.output.count("stopped as asked after step") == job.output.count("Going on from") == 1
     assert "Traceback" not in job.output
-    slots = RunFolder(tmp_path / "run").read_batches()
+    slots = RunDirectory(tmp_path / "run").read_batches()
     n_batches = slots["batch"].max() + 1
     sizes = slots.groupby(["epoch", "batch"]).size()
     assert len(sizes) == CHANGES["trainer.max_epochs"] * n_batches
     assert set(sizes) == {CHANGES["data.sampler.batch_size"]}
     assert slots["step"].nunique() == CHANGES["trainer.max_epochs"] * -(-n_batches // 2)
-    assert RunFolder(tmp_path / "run").report.exists()
+    assert RunDirectory(tmp_path / "run").report.exists()
 
 
 def test_lightning_leaves_the_queue_to_the_script(make_project, tmp_path, monkeypatch):
@@ -165,5 +165,5 @@ def test_a_job_that_is_cancelled_saves_and_stays_cancelled(make_project, tmp_pat
         job.script.terminate()
         assert job.script.wait(_DEADLINE) == -signal.SIGTERM
         job.wait_for(lambda: "stopped as asked" in job.output)
-        job.wait_for(RunFolder(tmp_path / "run").last_checkpoint.exists)
+        job.wait_for(RunDirectory(tmp_path / "run").last_checkpoint.exists)
     assert requeued(tmp_path) == []

@@ -16,7 +16,7 @@ from viscy_train.cli.entry_point import main
 from viscy_train.config.schema import SamplerConfig, SplitConfig
 from viscy_train.loading.sampler import make_sampler
 from viscy_train.loading.split import split_anchors
-from viscy_train.run.directory import RunFolder
+from viscy_train.run.directory import RunDirectory
 from viscy_train.training.lightning_cli import TrainingCLI
 
 pytestmark = [
@@ -41,13 +41,13 @@ def run(make_project, tmp_path_factory):
 
 @pytest.fixture
 def folder(run):
-    return RunFolder(run[0].parent / "run")
+    return RunDirectory(run[0].parent / "run")
 
 
 def test_both_ranks_together_train_on_the_global_sequence(run, folder):
     table = AnchorTable.read(run[0].parent / "anchors.parquet")
     rows, _ = split_anchors(table, SplitConfig(fraction=0.5), seed=5)
-    sampler = make_sampler(table.cells.iloc[rows].reset_index(drop=True), SAMPLER, 5, 0, 1)
+    sampler = make_sampler(table.observations.iloc[rows].reset_index(drop=True), SAMPLER, 5, 0, 1)
     batches = folder.read_batches()
     steps = -(-len(sampler) // 2)
     assert len(sampler) % 2 == 1, "an even number would not show that the last step is filled"
@@ -128,11 +128,11 @@ def test_cells_are_embedded_alike_on_one_process_and_on_two(run, tmp_path, capsy
     assert done.returncode == 0, done.stderr
     found, again = anndata.read_h5ad(one), anndata.read_h5ad(config.parent / "run" / "embeddings.h5ad")
     table = AnchorTable.read(config.parent / "anchors.parquet")
-    assert found.shape == (len(table.cells), 8)
-    assert found.obsm["projections"].shape == (len(table.cells), 4)
-    np.testing.assert_array_equal(found.obs["track_id"], table.cells["track_id"])
+    assert found.shape == (len(table.observations), 8)
+    assert found.obsm["projections"].shape == (len(table.observations), 4)
+    np.testing.assert_array_equal(found.obs["track_id"], table.observations["track_id"])
     np.testing.assert_allclose(np.asarray(found.X), np.asarray(again.X), rtol=1e-5, atol=1e-6)
-    assert len(np.unique(np.asarray(found.X).round(4), axis=0)) > len(table.cells) / 2
+    assert len(np.unique(np.asarray(found.X).round(4), axis=0)) > len(table.observations) / 2
 
 
 def test_a_checkpoint_is_measured_on_what_was_kept(run, capsys):

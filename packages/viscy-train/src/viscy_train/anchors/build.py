@@ -11,12 +11,12 @@ from rich.progress import track
 
 from viscy_train.anchors.cell_crops import Crops
 from viscy_train.anchors.geometry import corners, middle_slices
-from viscy_train.anchors.intensity import Brightness
+from viscy_train.anchors.intensity import IntensityStatistics
 from viscy_train.anchors.lineages import Lineages, lineage_ids
 from viscy_train.anchors.plates import channel_indices, image_for_crops, open_plate, positions_of_well
 from viscy_train.anchors.table import COLUMNS, AnchorTable
 from viscy_train.anchors.tracks import REACH, Tracks, checksums
-from viscy_train.anchors.unreadable import REASONS, WHOLE, find_spoilt
+from viscy_train.anchors.unreadable import REASONS, WHOLE, find_unreadable
 from viscy_train.errors import Problems, UserError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def build_anchor_table(
     parts: list[pd.DataFrame] = []
     brightness = {}
     for experiment in experiments:
-        light = Brightness(len(experiment.channels))
+        light = IntensityStatistics(len(experiment.channels))
         parts += _cells_of_experiment(experiment, settings, light, problems, console)
         brightness[experiment.name] = light.mean_and_deviation()
     problems.raise_any()
@@ -93,7 +93,7 @@ def build_anchor_table(
         dropped += _without_positive(cells, positive)
     _check_anchors(cells, experiments, dropped)
     return AnchorTable(
-        cells=cells[COLUMNS],
+        observations=cells[COLUMNS],
         experiments=experiments,
         positive=positive,
         crop=crop,
@@ -110,7 +110,7 @@ def build_anchor_table(
 
 
 def _cells_of_experiment(
-    experiment: Experiment, settings: _Settings, light: Brightness, problems: Problems, console: Console | None
+    experiment: Experiment, settings: _Settings, light: IntensityStatistics, problems: Problems, console: Console | None
 ) -> list[pd.DataFrame]:
     """Return the cells of each position that fits, and collect what does not fit and how bright it is."""
     subject = f"experiment {experiment.name!r}"
@@ -139,7 +139,7 @@ def _cells_of_experiment(
                 _check_inside(cells, image.shape, position, experiment)
                 if channels:
                     crops = _crops(cells, image, channels, settings)
-                    cells["left_out"] = find_spoilt(
+                    cells["left_out"] = find_unreadable(
                         crops, light, n_frames, number, read_all=settings.pixels == "all", where=f"position {position}"
                     )
                     parts.append(cells)

@@ -1,4 +1,4 @@
-"""Brightness: mean and standard deviation of each channel, over frames that are added one by one."""
+"""IntensityStatistics: mean and standard deviation of each channel, over frames that are added one by one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Brightness:
+class IntensityStatistics:
     """Mean and standard deviation of what was added.
 
     Parameters

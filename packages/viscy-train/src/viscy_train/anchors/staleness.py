@@ -69,7 +69,7 @@ def check_plates(table: AnchorTable) -> None:
         If anything does not fit: all of it, a line for each.
     """
     problems = Problems()
-    furthest = table.cells.groupby(["experiment", "position"], observed=True, sort=False)[["t", "y", "x"]].max()
+    furthest = table.observations.groupby(["experiment", "position"], observed=True, sort=False)[["t", "y", "x"]].max()
     for experiment in table.experiments:
         subject = f"experiment {experiment.name!r}"
         with problems.collected(subject):
@@ -91,7 +91,7 @@ def check_plates(table: AnchorTable) -> None:
 
 
 def _check_tracks(table: AnchorTable, experiment: Experiment) -> None:
-    of_experiment = table.cells["position"][(table.cells["experiment"] == experiment.name).to_numpy()]
+    of_experiment = table.observations["position"][(table.observations["experiment"] == experiment.name).to_numpy()]
     before, now = table.tracks.get(experiment.name, {}), checksums(experiment.tracks, of_experiment.unique())
     changed = [name for name in before if name in now and now[name] != before[name]]
     if changed:

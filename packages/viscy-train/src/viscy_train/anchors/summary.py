@@ -25,7 +25,7 @@ def describe(table: AnchorTable, console: Console) -> None:
         Where to.
     """
     shown = make_table(["experiment", "condition"], ["positions", "tracks", "divided", "cells", "anchors", "hours"])
-    parts: Any = table.cells.groupby(["experiment", "condition"], observed=True, sort=False)
+    parts: Any = table.observations.groupby(["experiment", "condition"], observed=True, sort=False)
     for (experiment, condition), cells in parts:
         tracks = cells.drop_duplicates(["position", "track_id"])
         daughters = (

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from viscy_train.anchors.experiments import Experiment
-from viscy_train.atomic import whole_file
+from viscy_train.atomic import atomic_write
 from viscy_train.config.schema import PositiveConfig
 from viscy_train.errors import UserError
 
@@ -32,7 +32,7 @@ class AnchorTable:
 
     Parameters
     ----------
-    cells : pandas.DataFrame
+    observations : pandas.DataFrame
         A row for each tracked cell in each frame, sorted by experiment as in `experiments`, position, track and frame;
         a plain RangeIndex. Columns `COLUMNS`: experiment, condition, well and position are categoricals; `t` counts
         frames from 0; `y` and `x` are pixels; `lineage_id` is the same for a cell and all that descend from it, and
@@ -53,7 +53,7 @@ class AnchorTable:
         Of each experiment, checksums of the files of its tracks, see `viscy_train.anchors.tracks.checksums`.
     """
 
-    cells: pd.DataFrame
+    observations: pd.DataFrame
     experiments: list[Experiment]
     positive: PositiveConfig
     crop: int
@@ -65,7 +65,7 @@ class AnchorTable:
     @property
     def anchors(self) -> NDArray[np.int64]:
         """Rows of the cells that have a positive, ascending."""
-        return np.flatnonzero(self.cells["has_positive"].to_numpy())
+        return np.flatnonzero(self.observations["has_positive"].to_numpy())
 
     def write(self, path: Path) -> None:
         """Write the table; a file is there only once it is whole.
@@ -80,9 +80,9 @@ class AnchorTable:
         UserError
             If it cannot be written, as where the disk is full.
         """
-        table = pa.Table.from_pandas(self.cells[COLUMNS], preserve_index=False)
+        table = pa.Table.from_pandas(self.observations[COLUMNS], preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: json.dumps(self._header())})
-        with whole_file(path) as unfinished:
+        with atomic_write(path) as unfinished:
             pq.write_table(table, unfinished)
 
     @classmethod
@@ -117,7 +117,7 @@ class AnchorTable:
                 f"{path} is no anchor table, or a damaged one; build it with `viscy-train index --config FILE`"
             ) from error
         return cls(
-            cells=cells,
+            observations=cells,
             experiments=[Experiment(**experiment) for experiment in header.pop("experiments")],
             positive=PositiveConfig(**header.pop("positive")),
             **header,

@@ -13,7 +13,7 @@ from viscy_train.errors import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_train.anchors.intensity import Brightness
+    from viscy_train.anchors.intensity import IntensityStatistics
 
 WHOLE, IN_MISSING_CHUNK, WITH_BAD_PIXELS = range(3)
 REASONS = {
@@ -24,8 +24,8 @@ REASONS = {
 _GOLDEN = (5**0.5 - 1) / 2
 
 
-def find_spoilt(
-    crops: Crops, light: Brightness, n_frames: int, number: int, *, read_all: bool, where: str
+def find_unreadable(
+    crops: Crops, light: IntensityStatistics, n_frames: int, number: int, *, read_all: bool, where: str
 ) -> NDArray[np.int8]:
     """Find the cells that cannot be trained on, and add some frames to the brightness.
 
@@ -33,7 +33,7 @@ def find_spoilt(
     ----------
     crops : Crops
         The cells.
-    light : Brightness
+    light : IntensityStatistics
         Receives the frames.
     n_frames : int
         How many.

@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse.typing import PositiveInt
 from rich.console import Console
 
-from viscy_train.atomic import whole_file
+from viscy_train.atomic import atomic_write
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import stopped
 from viscy_train.training.lightning_cli import TrainingCLI
@@ -62,13 +62,13 @@ def fit(options: list[str], description: str) -> int:
 def inspect(options: list[str], description: str) -> int:
     """Draw the batches of an epoch without training, and say what they hold."""
     from viscy_train.anchors.staleness import check_plates
-    from viscy_train.composition.dry_run import inspect_batches
+    from viscy_train.composition.dry_run import run_dry
     from viscy_train.report.dry_run_page import show, write_inspection
 
     cli = TrainingCLI("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
     data, console = cli.make_data(), Console()
     check_plates(data.table)
-    inspection = inspect_batches(
+    inspection = run_dry(
         data.train_anchors(),
         data.options,
         seed=data.seed,
@@ -84,13 +84,13 @@ def inspect(options: list[str], description: str) -> int:
 
 def validate(options: list[str], description: str) -> int:
     """Measure a checkpoint on what is kept for validation."""
-    from viscy_train.run.checkpoint import checkpoint_to_measure
+    from viscy_train.run.checkpoint import checkpoint_to_evaluate
 
     cli = TrainingCLI("validate", options, description, {"ckpt_path": _MEASURED})
     trainer, model, data = cli.make_all(training=False)
     if not len(data.validation_rows):
         raise UserError("data.split must keep anchors for validation, it keeps none; see `data.split.by`")
-    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path, model).path
+    checkpoint = checkpoint_to_evaluate(cli.folder, cli.config.ckpt_path, model).path
     found = trainer.validate(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
     if trainer.is_global_zero:
         for name, value in found[0].items():
@@ -101,11 +101,11 @@ def validate(options: list[str], description: str) -> int:
 def predict(options: list[str], description: str) -> int:
     """Write the embedding of every cell."""
     from viscy_train.evaluation.predict import gather, write_embeddings
-    from viscy_train.run.checkpoint import checkpoint_to_measure
+    from viscy_train.run.checkpoint import checkpoint_to_evaluate
 
     cli = TrainingCLI("predict", options, description, {"ckpt_path": _MEASURED, "embeddings": _EMBEDDINGS})
     trainer, model, data = cli.make_all(training=False)
-    checkpoint = checkpoint_to_measure(cli.folder, cli.config.ckpt_path, model).path
+    checkpoint = checkpoint_to_evaluate(cli.folder, cli.config.ckpt_path, model).path
     predicted: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     found = gather(predicted or [], trainer, cli.folder.path)
     if found is not None:
@@ -131,9 +131,9 @@ def replay(options: list[str], description: str) -> int:
         data.load_state_dict(Checkpoint.read(cli.folder.last_checkpoint).data)  # refuses that of another table
     pairs = data.pairs_of(Batch(rows=recorded.rows, epoch=recorded.epoch, number=recorded.number))
     title = f"Step {recorded.step} of process {recorded.rank}: batch {recorded.number} of epoch {recorded.epoch + 1}"
-    figure = replay_picture(pairs, data.augmented(pairs), data.table.cells, data.channels, title)
+    figure = replay_picture(pairs, data.augmented(pairs), data.table.observations, data.channels, title)
     path = Path(cli.config.picture or cli.folder.path / f"step-{recorded.step}.png")
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         try:
             figure.savefig(unfinished, format=path.suffix.removeprefix(".") or "png")
         except ValueError as error:
@@ -147,13 +147,13 @@ def report(options: list[str], description: str) -> int:
     from copy import deepcopy
 
     from viscy_train.report.write import write_report
-    from viscy_train.run.checkpoint import checkpoint_to_measure
+    from viscy_train.run.checkpoint import checkpoint_to_evaluate
 
     cli = TrainingCLI("report", options, description)
     cli.require_config_of_run()
     trainer, model, data = cli.make_all(training=False)
     untrained = deepcopy(model.encoder)
-    checkpoint = checkpoint_to_measure(cli.folder, "last", model)
+    checkpoint = checkpoint_to_evaluate(cli.folder, "last", model)
     data.setup("fit")
     data.load_state_dict(checkpoint.data)  # refuses that of another table
     model.load_state_dict(checkpoint.weights)

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from viscy_train.atomic import whole_folder
+from viscy_train.atomic import atomic_folder
 from viscy_train.cli.launch import TrainingFailedError, launch_command
 from viscy_train.exit_codes import EXIT_FAILED
 from viscy_train.run.directory import require_new
@@ -42,7 +42,7 @@ def run_demo(out: Path) -> int:
     require_new(out, "delete it, or choose another with --out")
     console.print(f"Making three experiments in {out}", highlight=False, soft_wrap=True, markup=False)
     config = out / "config.yaml"
-    with whole_folder(out):
+    with atomic_folder(out):
         bar = track(EXPERIMENTS, "  plates", console=console, transient=True, disable=not console.is_terminal)
         for number, experiment in enumerate(bar):
             make_experiment(out, experiment, np.random.default_rng((SEED, number)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from viscy_train.composition.targets import CELL, SLOT_TOLERANCE, asked_of_batches, cell_counts, coded
+from viscy_train.composition.targets import SLOT_TOLERANCE, STRATUM, batch_targets, encode, stratum_counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promise:
+class TargetCheck:
     """One thing asked of every batch, and what the batches held.
 
     Parameters
@@ -47,21 +47,21 @@ class Promise:
         return self.off == 0
 
 
-def drawn_composition(batches: pd.DataFrame, anchors: pd.DataFrame) -> pd.Series:
+def observed_composition(batches: pd.DataFrame, anchors: pd.DataFrame) -> pd.Series:
     """Return what batches held.
 
     Parameters
     ----------
     batches, anchors
-        As in `promises`.
+        As in `check_targets`.
 
     Returns
     -------
     pandas.Series
         Share of the slots by (experiment, condition).
     """
-    counts = cell_counts(anchors)
-    drawn = cell_counts(anchors[CELL].iloc[batches["row"]])
+    counts = stratum_counts(anchors)
+    drawn = stratum_counts(anchors[STRATUM].iloc[batches["row"]])
     return drawn.reindex(counts.index, fill_value=0) / len(batches)
 
 
@@ -71,7 +71,7 @@ def shares_of_batches(batches: pd.DataFrame, anchors: pd.DataFrame, column: str)
     Parameters
     ----------
     batches, anchors
-        As in `promises`.
+        As in `check_targets`.
     column : str
         Of the anchor table.
 
@@ -80,7 +80,7 @@ def shares_of_batches(batches: pd.DataFrame, anchors: pd.DataFrame, column: str)
     pandas.DataFrame
         A row for each (epoch, batch) in order, a column for each value in the table's order; rows add up to 1.
     """
-    codes, values = coded(anchors[column])
+    codes, values = encode(anchors[column])
     number, index = numbered(batches)
     cell = number * len(values) + codes[batches["row"].to_numpy()]
     counts = np.bincount(cell, minlength=len(index) * len(values)).reshape(len(index), -1)
@@ -100,7 +100,7 @@ def own_experiments(batches: pd.DataFrame, anchors: pd.DataFrame, options: Sampl
     Parameters
     ----------
     batches, anchors, options
-        As in `promises`.
+        As in `check_targets`.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def own_experiments(batches: pd.DataFrame, anchors: pd.DataFrame, options: Sampl
         asked shares the batch is nearest to.
     """
     drawn = shares_of_batches(batches, anchors, "experiment")
-    asked = asked_of_batches(anchors, options).T.groupby(level=0, sort=False).sum().T[drawn.columns]
+    asked = batch_targets(anchors, options).T.groupby(level=0, sort=False).sum().T[drawn.columns]
     distance = np.abs(drawn.to_numpy()[:, None] - asked.to_numpy())
     total = distance.sum(axis=2)
     if options.experiment_aware:
@@ -120,7 +120,7 @@ def own_experiments(batches: pd.DataFrame, anchors: pd.DataFrame, options: Sampl
     return pd.Series(asked.index[total.argmin(axis=1)], index=drawn.index)
 
 
-def promises(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> list[Promise]:
+def check_targets(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> list[TargetCheck]:
     """Hold what was drawn against what was asked of each batch.
 
     Parameters
@@ -134,11 +134,11 @@ def promises(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfi
 
     Returns
     -------
-    list of Promise
+    list of TargetCheck
         For each axis that is on.
     """
     own = own_experiments(batches, anchors, options)
-    asked = asked_of_batches(anchors, options).loc[own]
+    asked = batch_targets(anchors, options).loc[own]
     slots = batches.groupby(["epoch", "batch"]).size().to_numpy()
     made = []
     if options.experiment_aware:
@@ -160,9 +160,9 @@ def promises(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfi
 
 def _promise(
     what: str, asked: NDArray[np.float64], drawn: NDArray[np.float64], slots: NDArray[np.int64], slack: int
-) -> Promise:
+) -> TargetCheck:
     off = np.abs(drawn - asked) * slots
-    return Promise(
+    return TargetCheck(
         what=what,
         asked=float(asked.mean()),
         drawn=float(drawn.mean()),

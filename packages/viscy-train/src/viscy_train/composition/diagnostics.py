@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from viscy_train.composition.targets import WHOLE_TABLE, coded, group_shares
+from viscy_train.composition.targets import WHOLE_TABLE, encode, group_shares
 from viscy_train.composition.temporal import is_enriched, share_in_window
 
 if TYPE_CHECKING:
-    from viscy_train.composition.result import Inspection
+    from viscy_train.composition.result import DryRun
 
 # Of each kind, so that one that all experiments share does not hide the others.
 _MOST_OF_A_KIND = 5
@@ -20,12 +20,12 @@ _FEW_STEPS = 10
 _SMALL = 0.005
 
 
-def find_all(inspection: Inspection) -> list[str]:
+def diagnose(inspection: DryRun) -> list[str]:
     """Return everything worth a look.
 
     Parameters
     ----------
-    inspection : Inspection
+    inspection : DryRun
         Of the batches.
 
     Returns
@@ -54,18 +54,18 @@ def _some(sentences: list[str]) -> list[str]:
     return [*sentences[:_MOST_OF_A_KIND], f"... and {more} more of this kind"] if more > 0 else sentences
 
 
-def _not_as_asked(inspection: Inspection) -> list[str]:
+def _not_as_asked(inspection: DryRun) -> list[str]:
     return [
         f"{promise.off:.1%} of the batches are not as asked: {promise.what}, {promise.asked:.1%} asked for, "
         f"{promise.lowest:.1%} to {promise.highest:.1%} drawn"
-        for promise in inspection.promises
+        for promise in inspection.checks
         if not promise.kept
     ]
 
 
-def _conditions(inspection: Inspection) -> pd.DataFrame:
+def _conditions(inspection: DryRun) -> pd.DataFrame:
     """Return the anchors of each experiment that gets batches, a column for each condition that is asked for."""
-    counts = inspection.cells.pivot_table(
+    counts = inspection.strata.pivot_table(
         index="experiment", columns="condition", values="anchors", fill_value=0, aggfunc="sum", sort=False
     )
     ratio = inspection.options.condition_ratio or dict.fromkeys(counts.columns, 1.0)
@@ -73,11 +73,11 @@ def _conditions(inspection: Inspection) -> pd.DataFrame:
     return counts.loc[groups.index, [name for name in counts.columns if ratio[name] > 0]]
 
 
-def _is_split(inspection: Inspection) -> bool:
+def _is_split(inspection: DryRun) -> bool:
     return inspection.options.experiment_aware and inspection.options.condition_balanced
 
 
-def _out_of_reach(inspection: Inspection) -> list[str]:
+def _out_of_reach(inspection: DryRun) -> list[str]:
     if not _is_split(inspection):
         return []
     counts, groups = _conditions(inspection), group_shares(inspection.anchors, inspection.options)
@@ -92,7 +92,7 @@ def _out_of_reach(inspection: Inspection) -> list[str]:
     ]
 
 
-def _lacking(inspection: Inspection) -> list[str]:
+def _lacking(inspection: DryRun) -> list[str]:
     if not _is_split(inspection):
         return []
     found = []
@@ -108,8 +108,8 @@ def _lacking(inspection: Inspection) -> list[str]:
     return found
 
 
-def _repeated(inspection: Inspection) -> list[str]:
-    often = inspection.cells[inspection.cells["draws"] >= _OFTEN].sort_values("draws", ascending=False)
+def _repeated(inspection: DryRun) -> list[str]:
+    often = inspection.strata[inspection.strata["draws"] >= _OFTEN].sort_values("draws", ascending=False)
     return [
         f"condition {condition!r} of {experiment!r} has {_count(row['anchors'], 'anchor')} and is drawn "
         f"{row['draws'] * row['anchors']:,.0f} times an epoch: each about {row['draws']:,.0f} times"
@@ -117,7 +117,7 @@ def _repeated(inspection: Inspection) -> list[str]:
     ]
 
 
-def _doubled(inspection: Inspection) -> list[str]:
+def _doubled(inspection: DryRun) -> list[str]:
     size = inspection.options.batch_size
     if inspection.doubled < _SMALL * size:
         return []
@@ -129,8 +129,8 @@ def _doubled(inspection: Inspection) -> list[str]:
     ]
 
 
-def _excluded(inspection: Inspection) -> list[str]:
-    unasked = inspection.cells[inspection.cells["asked"] == 0]["anchors"]
+def _excluded(inspection: DryRun) -> list[str]:
+    unasked = inspection.strata[inspection.strata["asked"] == 0]["anchors"]
     by_experiment = unasked.groupby(level=0, sort=False).sum()
     return [
         f"{count:,} anchors of {experiment!r} are never drawn, as its weight or that of their condition is 0"
@@ -138,10 +138,10 @@ def _excluded(inspection: Inspection) -> list[str]:
     ]
 
 
-def _never_drawn(inspection: Inspection) -> list[str]:
+def _never_drawn(inspection: DryRun) -> list[str]:
     if not inspection.draws.is_whole:
         return []
-    asked = inspection.cells[inspection.cells["asked"] > 0]
+    asked = inspection.strata[inspection.strata["asked"] > 0]
     sums = asked[["anchors", "never"]].groupby(level=0, sort=False).sum()
     share = (sums["never"] / sums["anchors"]).sort_values(ascending=False)
     epochs = "an epoch" if inspection.epochs == 1 else f"{inspection.draws.epochs:g} epochs"
@@ -152,11 +152,11 @@ def _never_drawn(inspection: Inspection) -> list[str]:
     ]
 
 
-def _wide_windows(inspection: Inspection) -> list[str]:
+def _wide_windows(inspection: DryRun) -> list[str]:
     options = inspection.options
     if not is_enriched(options):
         return []
-    codes, names = coded(inspection.anchors["experiment"])
+    codes, names = encode(inspection.anchors["experiment"])
     hours = inspection.anchors["hours_post_infection"].to_numpy(dtype=float)
     found = []
     for group in group_shares(inspection.anchors, options).index:
@@ -173,7 +173,7 @@ def _wide_windows(inspection: Inspection) -> list[str]:
     return found
 
 
-def _lineages(inspection: Inspection) -> list[str]:
+def _lineages(inspection: DryRun) -> list[str]:
     size = inspection.options.batch_size
     if inspection.lineage_pairs < size / 20:
         return []
@@ -184,7 +184,7 @@ def _lineages(inspection: Inspection) -> list[str]:
     ]
 
 
-def _steps(inspection: Inspection) -> list[str]:
+def _steps(inspection: DryRun) -> list[str]:
     found = []
     if inspection.steps < _FEW_STEPS:
         found.append(
@@ -199,7 +199,7 @@ def _steps(inspection: Inspection) -> list[str]:
     return found
 
 
-def _partly_counted(inspection: Inspection) -> list[str]:
+def _partly_counted(inspection: DryRun) -> list[str]:
     if inspection.draws.is_whole:
         return []
     counted = round(inspection.draws.epochs * inspection.batches_of_epoch)

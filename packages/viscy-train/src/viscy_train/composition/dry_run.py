@@ -1,4 +1,4 @@
-"""Inspection: an epoch's batches, drawn before anything is trained, and what they hold."""
+"""DryRun: an epoch's batches, drawn before anything is trained, and what they hold."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from viscy_train.composition.diagnostics import find_all
-from viscy_train.composition.result import Draws, Inspection
-from viscy_train.composition.targets import coded, planned_composition
-from viscy_train.composition.temporal import promises_of
-from viscy_train.loading.sampler import make_sampler, warnings_of_sampler
+from viscy_train.composition.diagnostics import diagnose
+from viscy_train.composition.result import Draws, DryRun
+from viscy_train.composition.targets import encode, target_composition
+from viscy_train.composition.temporal import check_all_targets
+from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,7 @@ _COUNTED_PER_LOOKED_AT = 20
 _BATCHES_AT_ONCE = 1000
 
 
-def inspect_batches(
+def run_dry(
     anchors: pd.DataFrame,
     options: SamplerConfig,
     *,
@@ -34,7 +34,7 @@ def inspect_batches(
     world_size: int = 1,
     epochs: int = 1,
     most_batches: int = 2000,
-) -> Inspection:
+) -> DryRun:
     """Draw the batches of an epoch, as training would, and look at them.
 
     Parameters
@@ -54,7 +54,7 @@ def inspect_batches(
 
     Returns
     -------
-    Inspection
+    DryRun
         Of these batches.
 
     Raises
@@ -63,7 +63,7 @@ def inspect_batches(
         If the sampler refuses the options or the table.
     """
     began = time.perf_counter()
-    with warnings_of_sampler() as told:
+    with collect_sampler_warnings() as told:
         sampler = make_sampler(anchors, options, seed, 0, 1, as_arrays=True)
     seconds_to_begin = time.perf_counter() - began
     total = len(sampler)
@@ -71,15 +71,15 @@ def inspect_batches(
     looked_at = np.unique(np.linspace(0, max(counted - 1, 0), min(counted, most_batches)).round().astype(np.int64))
     draws, batches, seconds = _draw(sampler, len(anchors), total, counted, looked_at)
     lineage = _lineages(batches, anchors)
-    inspection = Inspection(
+    inspection = DryRun(
         anchors=anchors,
         options=options,
         world_size=world_size,
         epochs=epochs,
         batches_of_epoch=total,
         batches=batches,
-        cells=_cells(anchors, options, draws),
-        promises=promises_of(batches, anchors, options) if counted else [],
+        strata=_strata(anchors, options, draws),
+        checks=check_all_targets(batches, anchors, options) if counted else [],
         draws=draws,
         distinct_lineages=lineage[0],
         lineage_pairs=lineage[1],
@@ -89,7 +89,7 @@ def inspect_batches(
         seconds_of_slowest=float(seconds.max()) if counted else 0.0,
         findings=[],
     )
-    inspection.findings.extend([*told, *find_all(inspection)])
+    inspection.findings.extend([*told, *diagnose(inspection)])
     return inspection
 
 
@@ -130,11 +130,11 @@ def _draw(
     return Draws(counts=counts, most=most, epochs=counted / max(total, 1)), batches, np.array(seconds)
 
 
-def _cells(anchors: pd.DataFrame, options: SamplerConfig, draws: Draws) -> pd.DataFrame:
-    experiment, experiments = coded(anchors["experiment"])
-    condition, conditions = coded(anchors["condition"])
+def _strata(anchors: pd.DataFrame, options: SamplerConfig, draws: Draws) -> pd.DataFrame:
+    experiment, experiments = encode(anchors["experiment"])
+    condition, conditions = encode(anchors["condition"])
     cell = experiment * len(conditions) + condition
-    planned = planned_composition(anchors, options)
+    planned = target_composition(anchors, options)
     place = [experiments.index(one) * len(conditions) + conditions.index(other) for one, other in planned.index]
     n_cells = len(experiments) * len(conditions)
     counted = np.bincount(cell, weights=draws.counts, minlength=n_cells)[place]
@@ -151,7 +151,7 @@ def _cells(anchors: pd.DataFrame, options: SamplerConfig, draws: Draws) -> pd.Da
 
 def _lineages(batches: pd.DataFrame, anchors: pd.DataFrame) -> tuple[float, float]:
     """Return how many lineages a batch has and how many pairs of slots are of one, on average."""
-    lineage = coded(anchors["lineage_id"])[0][batches["row"].to_numpy()]
+    lineage = encode(anchors["lineage_id"])[0][batches["row"].to_numpy()]
     batch = batches.groupby(["epoch", "batch"]).ngroup().to_numpy(dtype=np.int64)
     if not len(batch):
         return 0.0, 0.0

@@ -11,7 +11,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_train.composition.check import Promise
+    from viscy_train.composition.check import TargetCheck
     from viscy_train.config.schema import SamplerConfig
 
 
@@ -40,7 +40,7 @@ class Draws:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspection:
+class DryRun:
     """What the batches of an epoch hold.
 
     Parameters
@@ -57,11 +57,11 @@ class Inspection:
         On all processes, without those that fill the last step.
     batches : pandas.DataFrame
         Slots of the batches that were looked at: `epoch`, `batch`, `row`; of many batches, some that are spread evenly.
-    cells : pandas.DataFrame
+    strata : pandas.DataFrame
         By (experiment, condition): `anchors`, `of_table`, `asked` and `drawn`, shares of the slots; `draws`, how often
         one of its anchors is drawn in an epoch on average; `most`, the most that one is; `never`, how many anchors are
         not drawn, missing where no whole epoch was counted.
-    promises : list of Promise
+    checks : list of TargetCheck
         What was asked of each batch, and what they held.
     draws : Draws
         By anchor.
@@ -83,8 +83,8 @@ class Inspection:
     epochs: int
     batches_of_epoch: int
     batches: pd.DataFrame
-    cells: pd.DataFrame
-    promises: list[Promise]
+    strata: pd.DataFrame
+    checks: list[TargetCheck]
     draws: Draws
     distinct_lineages: float
     lineage_pairs: float

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from viscy_train.config.schema import SamplerConfig
 
-CELL = ["experiment", "condition"]
+STRATUM = ["experiment", "condition"]
 WHOLE_TABLE = "all"
 # Of numbers of slots, for the rounding of floating-point shares.
 SLOT_TOLERANCE = 1e-6
 
 
-def coded(column: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
+def encode(column: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
     """Return a column as numbers, which are counted faster than names.
 
     Parameters
@@ -39,23 +39,23 @@ def coded(column: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
     return codes.astype(np.int64), list(values)
 
 
-def cell_counts(anchors: pd.DataFrame) -> pd.Series:
+def stratum_counts(anchors: pd.DataFrame) -> pd.Series:
     """Return how many anchors each (experiment, condition) has, in the order in which they come first."""
-    experiment, experiments = coded(anchors["experiment"])
-    condition, conditions = coded(anchors["condition"])
+    experiment, experiments = encode(anchors["experiment"])
+    condition, conditions = encode(anchors["condition"])
     cell = experiment * len(conditions) + condition
     present = pd.unique(cell)
     names = [(experiments[one // len(conditions)], conditions[one % len(conditions)]) for one in present]
-    return pd.Series(np.bincount(cell)[present], index=pd.MultiIndex.from_tuples(names, names=CELL))
+    return pd.Series(np.bincount(cell)[present], index=pd.MultiIndex.from_tuples(names, names=STRATUM))
 
 
-def asked_of_batches(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFrame:
+def batch_targets(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFrame:
     """Return what a batch is to hold, for each experiment it may be of.
 
     Parameters
     ----------
     anchors, options
-        As in `promises`.
+        As in `check_targets`.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def asked_of_batches(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFr
         Shares of the slots; a row for each experiment that gets batches, or one for all of them where batches are not
         of one experiment; a column for each (experiment, condition). Rows add up to 1.
     """
-    counts = cell_counts(anchors)
+    counts = stratum_counts(anchors)
     groups = group_shares(anchors, options)
     active = counts[counts.index.get_level_values(0).isin(groups.index)] if options.experiment_aware else counts
     leak = options.leaky if options.experiment_aware and len(groups) > 1 else 0.0
@@ -83,7 +83,7 @@ def group_shares(anchors: pd.DataFrame, options: SamplerConfig) -> pd.Series:
     Parameters
     ----------
     anchors, options
-        As in `promises`.
+        As in `check_targets`.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def group_shares(anchors: pd.DataFrame, options: SamplerConfig) -> pd.Series:
     """
     if not options.experiment_aware:
         return pd.Series({WHOLE_TABLE: 1.0})
-    rows = cell_counts(anchors).groupby(level="experiment", sort=False).sum()
+    rows = stratum_counts(anchors).groupby(level="experiment", sort=False).sum()
     weights = options.experiment_weights
     if weights == "sqrt":
         rows = np.sqrt(rows)
@@ -105,13 +105,13 @@ def group_shares(anchors: pd.DataFrame, options: SamplerConfig) -> pd.Series:
     return shares[shares > 0]
 
 
-def planned_composition(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFrame:
+def target_composition(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFrame:
     """Return what an epoch is to hold.
 
     Parameters
     ----------
     anchors, options
-        As in `promises`.
+        As in `check_targets`.
 
     Returns
     -------
@@ -119,8 +119,8 @@ def planned_composition(anchors: pd.DataFrame, options: SamplerConfig) -> pd.Dat
         By (experiment, condition): `anchors`, their number; `of_table`, their share of the table; `asked`, their share
         of the slots.
     """
-    counts = cell_counts(anchors)
-    asked = group_shares(anchors, options) @ asked_of_batches(anchors, options)
+    counts = stratum_counts(anchors)
+    asked = group_shares(anchors, options) @ batch_targets(anchors, options)
     return pd.DataFrame({"anchors": counts, "of_table": counts / len(anchors), "asked": asked})
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from viscy_train.composition.check import Promise, numbered, own_experiments, promises
-from viscy_train.composition.targets import WHOLE_TABLE, coded
+from viscy_train.composition.check import TargetCheck, check_targets, numbered, own_experiments
+from viscy_train.composition.targets import WHOLE_TABLE, encode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 SLOT_TOLERANCE = 1e-9
 
 
-def promises_of(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> list[Promise]:
+def check_all_targets(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> list[TargetCheck]:
     """Return what was asked of batches and what they held, the focal window included.
 
     Parameters
     ----------
     batches, anchors, options
-        As in `viscy_train.composition.check.promises`.
+        As in `viscy_train.composition.check.check_targets`.
 
     Returns
     -------
-    list of Promise
+    list of TargetCheck
         For each axis that is on.
     """
-    made = promises(batches, anchors, options)
+    made = check_targets(batches, anchors, options)
     if is_enriched(options):
-        made.append(focus_promise(find_focus(batches, anchors, options)))
+        made.append(check_temporal_target(find_focus(batches, anchors, options)))
     return made
 
 
@@ -63,8 +63,10 @@ def find_focus(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerCon
     """
     own = own_experiments(batches, anchors, options)
     number, index = numbered(batches)
-    experiment, experiments = coded(anchors["experiment"])
-    condition = coded(anchors["condition"])[0] if options.condition_balanced else np.zeros(len(anchors), dtype=np.int64)
+    experiment, experiments = encode(anchors["experiment"])
+    condition = (
+        encode(anchors["condition"])[0] if options.condition_balanced else np.zeros(len(anchors), dtype=np.int64)
+    )
     hours, rows = anchors["hours_post_infection"].to_numpy(dtype=float), batches["row"].to_numpy()
     found = pd.DataFrame(index=index, columns=["hours", "drawn", "asked", "least"], dtype=float)
     for group in own.unique():
@@ -78,7 +80,7 @@ def find_focus(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerCon
     return found
 
 
-def focus_promise(focus: pd.DataFrame) -> Promise:
+def check_temporal_target(focus: pd.DataFrame) -> TargetCheck:
     """Sum up what `find_focus` found.
 
     Parameters
@@ -88,10 +90,10 @@ def focus_promise(focus: pd.DataFrame) -> Promise:
 
     Returns
     -------
-    Promise
+    TargetCheck
         Of the shares within the window.
     """
-    return Promise(
+    return TargetCheck(
         what="of the own experiment's part, within the focal window",
         asked=float(focus["asked"].mean()),
         drawn=float(focus["drawn"].mean()),

@@ -109,7 +109,7 @@ def look_back(
     """
     rows = rows_to_embed(table, kept, at_most)
     before, after = embed([untrained, trained], table, rows, console)
-    cells = table.cells.iloc[rows].reset_index(drop=True)
+    cells = table.observations.iloc[rows].reset_index(drop=True)
     new = np.isin(rows, kept)
     return Learned(
         rows=rows,
@@ -136,7 +136,7 @@ def rows_to_embed(table: AnchorTable, kept: NDArray[np.int64], at_most: int) -> 
     numpy.ndarray
         Rows of the table, ascending.
     """
-    cells = table.cells.iloc[table.anchors].assign(trained_on=~np.isin(table.anchors, kept))
+    cells = table.observations.iloc[table.anchors].assign(trained_on=~np.isin(table.anchors, kept))
     sizes = cells.groupby(["experiment", "condition", "trained_on", "position"], observed=True).size()
     turn = sizes.groupby(level=["experiment", "condition"], observed=True).cumcount()
     sizes = sizes.iloc[np.argsort(turn.to_numpy(), kind="stable")]

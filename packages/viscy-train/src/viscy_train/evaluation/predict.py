@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_train.atomic import whole_file
+from viscy_train.atomic import atomic_write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,11 +83,11 @@ def write_embeddings(path: Path, found: dict[str, NDArray], table: AnchorTable, 
 
     content = anndata.AnnData(
         X=found["embeddings"].astype(np.float32),
-        obs=_named(table.cells.iloc[found["row"]]),
+        obs=_named(table.observations.iloc[found["row"]]),
         uns=about,
     )
     content.obsm["projections"] = found["projections"].astype(np.float32)
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         content.write_h5ad(unfinished)
 
 

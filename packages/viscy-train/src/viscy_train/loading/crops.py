@@ -51,7 +51,7 @@ class CropReader:
     """
 
     def __init__(self, table: AnchorTable, *, cache_mb: int = 256) -> None:
-        cells = table.cells
+        cells = table.observations
         self._experiments = table.experiments
         self._side, self._z_slices, self._cache_mb = table.crop, table.z_slices, cache_mb
         names = [experiment.name for experiment in table.experiments]

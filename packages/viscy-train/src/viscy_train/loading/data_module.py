@@ -22,10 +22,10 @@ from viscy_train.loading.batches import Batch, NumberedBatches, RowBatches, Same
 from viscy_train.loading.datasets import CropDataset, PairDataset, as_loaded
 from viscy_train.loading.rng import Purpose, torch_seed
 from viscy_train.loading.sampler import (
-    go_on_with,
+    collect_sampler_warnings,
     make_sampler,
     options_for_validation,
-    warnings_of_sampler,
+    restore_sampler,
     with_nonzero_weight,
 )
 from viscy_train.loading.split import split_anchors
@@ -168,7 +168,7 @@ class PairDataModule(LightningDataModule):
 
     def train_anchors(self) -> pd.DataFrame:
         """Return the anchors that are trained on: the sampler's positions are row numbers of this."""
-        return self.table.cells.iloc[self.train_rows].reset_index(drop=True)
+        return self.table.observations.iloc[self.train_rows].reset_index(drop=True)
 
     def setup(self, stage: str) -> None:
         """Make datasets and samplers.
@@ -186,10 +186,10 @@ class PairDataModule(LightningDataModule):
         if stage == "predict":
             return
         self._pairs = PairDataset(
-            self.table, Lineages.of(self.table.cells, self.positive), self.seed, cache_mb=self._cache_mb
+            self.table, Lineages.of(self.table.observations, self.positive), self.seed, cache_mb=self._cache_mb
         )
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        with warnings_of_sampler():  # told before the run, by the plan
+        with collect_sampler_warnings():  # told before the run, by the plan
             self._sampler = make_sampler(self.train_anchors(), self.options, self.seed, rank, world_size)
 
     def train_dataloader(self) -> DataLoader:
@@ -200,20 +200,20 @@ class PairDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader | list:
         """Return the loader of the pairs kept for validation, the same batches each time; nothing if there are none."""
-        rows = with_nonzero_weight(self.options, self.table.cells, self.validation_rows)
+        rows = with_nonzero_weight(self.options, self.table.observations, self.validation_rows)
         if not len(rows):
             return []
         trainer: Any = self.trainer
-        anchors = self.table.cells.iloc[rows].reset_index(drop=True)
+        anchors = self.table.observations.iloc[rows].reset_index(drop=True)
         options = options_for_validation(self.options, anchors)
-        with warnings_of_sampler():
+        with collect_sampler_warnings():
             sampler = make_sampler(anchors, options, self.seed, trainer.global_rank, trainer.world_size)
         return self._loader(self._pairs, SameBatches(sampler, rows, trainer.global_rank, trainer.world_size))
 
     def predict_dataloader(self) -> DataLoader:
         """Return the loader of this process's share of all cells, each once."""
         trainer: Any = self.trainer
-        batches = RowBatches(len(self.table.cells), trainer.global_rank, trainer.world_size)
+        batches = RowBatches(len(self.table.observations), trainer.global_rank, trainer.world_size)
         return self._loader(CropDataset(self.table, cache_mb=self._cache_mb), batches)
 
     def pairs_of(self, batch: Batch) -> dict[str, Any]:
@@ -295,7 +295,7 @@ class PairDataModule(LightningDataModule):
         if trainer is not None and not trainer.training:
             return  # what is measured or embedded need not be what was trained on
         self._place = {"epoch": state_dict["epoch"], "position": state_dict["position"]}
-        go_on_with(self.sampler, state_dict)
+        restore_sampler(self.sampler, state_dict)
 
     def _loader(self, dataset: Any, batches: Any) -> DataLoader:
         loaded: Any = as_loaded

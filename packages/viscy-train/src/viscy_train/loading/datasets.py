@@ -47,8 +47,8 @@ class PairDataset(Dataset):
     def __init__(self, table: AnchorTable, lineages: Lineages, seed: int, *, cache_mb: int = 256) -> None:
         self._reader = CropReader(table, cache_mb=cache_mb)
         self._lineages, self._seed = lineages, seed
-        self._lineage = table.cells["lineage_id"].to_numpy(np.int64)
-        self._condition = table.cells["condition"].astype("category").cat.codes.to_numpy(np.int64)
+        self._lineage = table.observations["lineage_id"].to_numpy(np.int64)
+        self._condition = table.observations["condition"].astype("category").cat.codes.to_numpy(np.int64)
 
     def __len__(self) -> int:
         return len(self._lineage)

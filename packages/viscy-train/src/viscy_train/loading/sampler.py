@@ -67,7 +67,7 @@ def make_sampler(
         raise UserError(f"data.sampler: {error}") from error
 
 
-def go_on_with(sampler: FlexibleBatchSampler, state_dict: Mapping[str, Any]) -> None:
+def restore_sampler(sampler: FlexibleBatchSampler, state_dict: Mapping[str, Any]) -> None:
     """Let a sampler go on where a checkpoint is.
 
     Parameters
@@ -94,7 +94,7 @@ def go_on_with(sampler: FlexibleBatchSampler, state_dict: Mapping[str, Any]) -> 
 
 
 @contextmanager
-def warnings_of_sampler() -> Generator[list[str]]:
+def collect_sampler_warnings() -> Generator[list[str]]:
     """Collect what the sampler logs, in place of showing it."""
     told: list[str] = []
 

@@ -43,7 +43,7 @@ def split_anchors(table: AnchorTable, split: SplitConfig, seed: int) -> tuple[ND
     elif split.by == "position":
         kept = _of_positions(table, split, seed)
     else:
-        kept = np.zeros(len(table.cells), dtype=bool)
+        kept = np.zeros(len(table.observations), dtype=bool)
     train, validation = anchors[~kept[anchors]], anchors[kept[anchors]]
     if not len(train):
         raise UserError("data.split must leave anchors for training, it keeps all of them for validation")
@@ -55,17 +55,17 @@ def _of_experiments(table: AnchorTable, split: SplitConfig) -> NDArray[np.bool_]
     for name in split.experiments:
         if name not in names:
             raise UserError(f"data.split.experiments must name experiments, got {name!r}; there are {', '.join(names)}")
-    return table.cells["experiment"].isin(split.experiments).to_numpy()
+    return table.observations["experiment"].isin(split.experiments).to_numpy()
 
 
 def _of_positions(table: AnchorTable, split: SplitConfig, seed: int) -> NDArray[np.bool_]:
     """Keep some positions of each condition of each experiment, and always leave one to train on."""
-    cells = table.cells.iloc[table.anchors]
+    cells = table.observations.iloc[table.anchors]
     positions = cells[["experiment", "condition", "position"]].drop_duplicates()
     generator = np.random.default_rng(seed)
     kept = []
     for _, group in positions.groupby(["experiment", "condition"], observed=True, sort=False):
         n_kept = min(round(split.fraction * len(group)), len(group) - 1)
         kept += list(group.iloc[generator.permutation(len(group))[:n_kept]].index)
-    code = table.cells.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
+    code = table.observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
     return np.isin(code, code[kept])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viscy_train.composition.check import numbered, own_experiments, shares_of_batches
-from viscy_train.composition.targets import asked_of_batches
+from viscy_train.composition.targets import batch_targets
 from viscy_train.composition.temporal import find_focus, is_enriched
 from viscy_train.report.batch_plots import DASHED_AT_MOST, draw_batches, draw_composition
 from viscy_train.report.html import picture_html, table_html
@@ -16,7 +16,7 @@ from viscy_train.report.html import picture_html, table_html
 if TYPE_CHECKING:
     import pandas as pd
 
-    from viscy_train.composition.check import Promise
+    from viscy_train.composition.check import TargetCheck
     from viscy_train.config.schema import SamplerConfig
 
 COLUMNS_AT_MOST = 300
@@ -34,7 +34,7 @@ def batches_picture(batches: pd.DataFrame, anchors: pd.DataFrame, options: Sampl
     Parameters
     ----------
     batches, anchors, options
-        As in `viscy_train.composition.check.promises`.
+        As in `viscy_train.composition.check.check_targets`.
     origin : str
         Where the batches come from, as the end of a sentence.
 
@@ -48,7 +48,7 @@ def batches_picture(batches: pd.DataFrame, anchors: pd.DataFrame, options: Sampl
     conditions = shares_of_batches(shown, anchors, "condition")
     hours = shares_of_batches(shown, anchors, "hours_post_infection").sort_index(axis=1)
     focus = find_focus(shown, anchors, options) if is_enriched(options) else None
-    asked = asked_of_batches(anchors, options).loc[own_experiments(shown, anchors, options)]
+    asked = batch_targets(anchors, options).loc[own_experiments(shown, anchors, options)]
     # Where one colour of a stack ends and the next begins.
     edges = {
         axis: asked.T.groupby(level=axis, sort=False).sum().T[columns].cumsum(axis=1).to_numpy()[:, :-1]
@@ -67,7 +67,7 @@ def batches_picture(batches: pd.DataFrame, anchors: pd.DataFrame, options: Sampl
     return picture_html(figure, " ".join(sentences))
 
 
-def promise_table(made: list[Promise]) -> str:
+def promise_table(made: list[TargetCheck]) -> str:
     """Return what was asked of each batch beside what was drawn, as HTML."""
     if not made:
         return "<p>Nothing was asked of the composition of a batch.</p>"
@@ -92,7 +92,7 @@ def composition_picture(planned: pd.DataFrame, drawn: pd.Series, anchors: pd.Dat
     Parameters
     ----------
     planned : pandas.DataFrame
-        As from `viscy_train.composition.targets.planned_composition`.
+        As from `viscy_train.composition.targets.target_composition`.
     drawn : pandas.Series
         Share by (experiment, condition).
     anchors : pandas.DataFrame

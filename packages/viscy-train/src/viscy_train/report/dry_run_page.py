@@ -1,4 +1,4 @@
-"""Inspection view: an inspection on a terminal, and as a page of one file."""
+"""DryRun view: an inspection on a terminal, and as a page of one file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.markup import escape
 
-from viscy_train.atomic import whole_file
-from viscy_train.composition.targets import coded
+from viscy_train.atomic import atomic_write
+from viscy_train.composition.targets import encode
 from viscy_train.console import make_table, on_each_of
 from viscy_train.report.batch_plots import draw_draws
 from viscy_train.report.batch_sections import (
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from viscy_train.composition.result import Inspection
+    from viscy_train.composition.result import DryRun
 
 _ROWS_AT_MOST = 40
 
 
-def show(inspection: Inspection, console: Console) -> None:
+def show(inspection: DryRun, console: Console) -> None:
     """Print an inspection.
 
     Parameters
     ----------
-    inspection : Inspection
+    inspection : DryRun
         Of an epoch's batches.
     console : rich.console.Console
         Where to.
@@ -63,17 +63,17 @@ def show(inspection: Inspection, console: Console) -> None:
         console.print(f"  - {escape(finding)}", highlight=False, soft_wrap=True)
 
 
-def write_inspection(path: Path, inspection: Inspection) -> None:
+def write_inspection(path: Path, inspection: DryRun) -> None:
     """Write an inspection as one HTML file with its pictures inside.
 
     Parameters
     ----------
     path : pathlib.Path
         The file, such as ``inspect.html``; its folder is made.
-    inspection : Inspection
+    inspection : DryRun
         Of an epoch's batches.
     """
-    anchors, cells = inspection.anchors, inspection.cells
+    anchors, cells = inspection.anchors, inspection.strata
     size = inspection.options.batch_size
     facts = [
         (f"{len(anchors):,}", f"anchors of {anchors['experiment'].nunique()} experiments"),
@@ -95,7 +95,7 @@ def write_inspection(path: Path, inspection: Inspection) -> None:
         "<h2>What each batch holds</h2>",
         DEFINITIONS,
         batches_picture(inspection.batches, anchors, inspection.options, looked_at),
-        promise_table(inspection.promises),
+        promise_table(inspection.checks),
         list_html(_measured(inspection), "short"),
         "<h2>What an epoch holds</h2>",
         composition_picture(cells, cells["drawn"], anchors, "an epoch"),
@@ -109,11 +109,11 @@ def write_inspection(path: Path, inspection: Inspection) -> None:
         "An epoch's batches were drawn as training will draw them, without reading an image.",
         sections,
     )
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
 
 
-def _measured(inspection: Inspection) -> list[str]:
+def _measured(inspection: DryRun) -> list[str]:
     size = inspection.options.batch_size
     return [
         f"A batch of {size} has on average {inspection.distinct_lineages:.1f} lineages; "
@@ -124,9 +124,9 @@ def _measured(inspection: Inspection) -> list[str]:
     ]
 
 
-def _table_of_promises(inspection: Inspection) -> Table:
+def _table_of_promises(inspection: DryRun) -> Table:
     table = make_table([], ["asked for", "drawn", "least to most", "all as asked"], sentence="share of")
-    for promise in inspection.promises:
+    for promise in inspection.checks:
         table.add_row(
             escape(promise.what),
             f"{promise.asked:.1%}",
@@ -137,13 +137,13 @@ def _table_of_promises(inspection: Inspection) -> Table:
     return table
 
 
-def _table_of_cells(inspection: Inspection) -> Table:
+def _table_of_cells(inspection: DryRun) -> Table:
     table = make_table(
         ["experiment", "condition"],
         ["anchors", "of table", "asked", "drawn", "draws each", "at most", "never"],
     )
     for (experiment, condition), row in zip(
-        inspection.cells.index[:_ROWS_AT_MOST], inspection.cells.to_dict("records"), strict=False
+        inspection.strata.index[:_ROWS_AT_MOST], inspection.strata.to_dict("records"), strict=False
     ):
         table.add_row(
             escape(str(experiment)),
@@ -156,14 +156,14 @@ def _table_of_cells(inspection: Inspection) -> Table:
             f"{row['most']:,}",
             "?" if np.isnan(row["never"]) else f"{row['never']:,.0f}",
         )
-    if (more := len(inspection.cells) - _ROWS_AT_MOST) > 0:
+    if (more := len(inspection.strata) - _ROWS_AT_MOST) > 0:
         table.add_row(f"and {more} more")
     return table
 
 
-def _draws_picture(inspection: Inspection) -> str:
+def _draws_picture(inspection: DryRun) -> str:
     anchors, draws = inspection.anchors, inspection.draws
-    codes, names = coded(anchors["experiment"])
+    codes, names = encode(anchors["experiment"])
     times = np.minimum(draws.counts if inspection.epochs == 1 else _rounded(draws.counts, draws.epochs), 10_000)
     counted = {name: np.bincount(times[codes == code]).astype(float) for code, name in enumerate(names)}
     drawn_in = "an epoch" if draws.is_whole else f"{draws.epochs:.0%} of an epoch"

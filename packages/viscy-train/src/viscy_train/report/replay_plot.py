@@ -26,7 +26,7 @@ _LABEL_INCHES = 0.55
 _NARROWEST = 7.0
 _GAP = 0.04
 _GREY, _BLUE = "#52606d", "#0072B2"
-# Brightness outside of the crops.
+# IntensityStatistics outside of the crops.
 _PAPER = 1.0
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 
-from viscy_train.atomic import whole_file
-from viscy_train.composition.check import drawn_composition
-from viscy_train.composition.targets import planned_composition
-from viscy_train.composition.temporal import promises_of
+from viscy_train.atomic import atomic_write
+from viscy_train.composition.check import observed_composition
+from viscy_train.composition.targets import target_composition
+from viscy_train.composition.temporal import check_all_targets
 from viscy_train.report import run_plots
 from viscy_train.report.batch_sections import (
     DEFINITIONS,
@@ -24,7 +24,7 @@ from viscy_train.report.batch_sections import (
 )
 from viscy_train.report.html import facts_html, list_html, page_html, picture_html, table_html
 from viscy_train.report.summary import look_at, said_in_short
-from viscy_train.run.attempts import read_lives
+from viscy_train.run.attempts import read_attempts
 from viscy_train.run.batch_record import count_batches
 from viscy_train.run.metrics_csv import METRIC, read_log
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from viscy_train.config.schema import SamplerConfig
     from viscy_train.evaluation.embeddings import Probe
     from viscy_train.evaluation.retrieval import Retrieval
-    from viscy_train.run.directory import RunFolder
+    from viscy_train.run.directory import RunDirectory
 
 # More are not read, held against what was asked, or drawn.
 _BATCHES_AT_MOST = 20_000
@@ -67,7 +67,7 @@ class RunFacts:
 
     Parameters
     ----------
-    cells : pandas.DataFrame
+    observations : pandas.DataFrame
         The table whose row numbers the batch record has.
     trained_on : numpy.ndarray
         Rows of the cells that batches were drawn from, ascending.
@@ -93,7 +93,7 @@ class RunFacts:
         How well the condition can be told from them.
     """
 
-    cells: pd.DataFrame
+    observations: pd.DataFrame
     trained_on: NDArray[np.int64]
     options: SamplerConfig
     processes: int
@@ -113,12 +113,12 @@ class RunFacts:
         return not np.isin(self.embedded, self.trained_on).all()
 
 
-def choose_strips(cells: pd.DataFrame, rows: NDArray[np.int64]) -> Strips:
+def choose_strips(observations: pd.DataFrame, rows: NDArray[np.int64]) -> Strips:
     """Choose cells to be shown: the longest track of each experiment and condition.
 
     Parameters
     ----------
-    cells : pandas.DataFrame
+    observations : pandas.DataFrame
         Experiment, condition, position, track_id and hours_post_infection.
     rows : numpy.ndarray
         Rows to choose from.
@@ -129,11 +129,11 @@ def choose_strips(cells: pd.DataFrame, rows: NDArray[np.int64]) -> Strips:
         At most twelve cells at five times; of more experiments and conditions, every nth.
     """
     columns = ["experiment", "condition", "position", "track_id"]
-    tracks = cells.iloc[rows][columns].groupby(columns, sort=False, observed=True)
+    tracks = observations.iloc[rows][columns].groupby(columns, sort=False, observed=True)
     longest = tracks.size().groupby(level=["experiment", "condition"], sort=False, observed=True).idxmax()
     every = -(-len(longest) // _STRIPS_AT_MOST)
     chosen = [rows[tracks.indices[key]] for key in longest.iloc[::every]]
-    hours = cells["hours_post_infection"].to_numpy(dtype=float)
+    hours = observations["hours_post_infection"].to_numpy(dtype=float)
     starts = np.array([hours[track].min() for track in chosen])
     ends = np.array([hours[track].max() for track in chosen])
     if ends.min() - starts.max() >= _COMMON * np.median(ends - starts):
@@ -148,23 +148,23 @@ def choose_strips(cells: pd.DataFrame, rows: NDArray[np.int64]) -> Strips:
     return Strips(rows=np.array(nearest), labels=labels)
 
 
-def write_page(folder: RunFolder, facts: RunFacts) -> None:
+def write_page(folder: RunDirectory, facts: RunFacts) -> None:
     """Write the report of a run.
 
     Parameters
     ----------
-    folder : RunFolder
+    folder : RunDirectory
         With log, batches and, where they were noted, lives; receives the report.
     facts : RunFacts
         What else there is to tell.
     """
-    anchors = facts.cells.iloc[facts.trained_on].reset_index(drop=True)
+    anchors = facts.observations.iloc[facts.trained_on].reset_index(drop=True)
     n_batches = count_batches(folder.batches)
     batches = folder.read_batches(_BATCHES_AT_MOST)
     batches["row"] = np.searchsorted(facts.trained_on, batches["row"])
-    log, lives = read_log(folder.metrics), read_lives(folder)
-    made = promises_of(batches, anchors, facts.options)
-    planned, drawn = planned_composition(anchors, facts.options), drawn_composition(batches, anchors)
+    log, lives = read_log(folder.metrics), read_attempts(folder)
+    made = check_all_targets(batches, anchors, facts.options)
+    planned, drawn = target_composition(anchors, facts.options), observed_composition(batches, anchors)
     epochs = n_batches / (len(anchors) // facts.options.batch_size)
     draws = drawn * n_batches * facts.options.batch_size / epochs / planned["anchors"]
     sections = [
@@ -195,7 +195,7 @@ def write_page(folder: RunFolder, facts: RunFacts) -> None:
         "An encoder was trained to recognise a tracked cell at another time among the others of its batch.",
         sections,
     )
-    with whole_file(folder.report) as unfinished:
+    with atomic_write(folder.report) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
 
 
@@ -226,9 +226,9 @@ def _facts(anchors: pd.DataFrame, n_batches: int, epochs: float, facts: RunFacts
 
 
 def _cells_section(facts: RunFacts) -> str:
-    hours = facts.cells["hours_post_infection"].to_numpy(dtype=float)[facts.strips.rows]
+    hours = facts.observations["hours_post_infection"].to_numpy(dtype=float)[facts.strips.rows]
     figure = run_plots.draw_cells(facts.crops, facts.strips.labels, hours, facts.channels)
-    cells = facts.cells[["experiment", "condition"]].iloc[facts.trained_on].drop_duplicates()
+    cells = facts.observations[["experiment", "condition"]].iloc[facts.trained_on].drop_duplicates()
     shown = "each experiment and condition"
     if len(facts.strips.labels) < len(cells):
         shown = f"{len(facts.strips.labels)} of the {len(cells)} combinations of experiment and condition"
@@ -281,7 +281,7 @@ def _embeddings_section(facts: RunFacts) -> str:
     pca = PCA(n_components=2, svd_solver="full")
     points = pca.fit_transform(facts.embeddings[chosen])
     order = np.random.default_rng(facts.seed).permutation(len(points))
-    anchors = facts.cells.iloc[facts.embedded[chosen]].reset_index(drop=True)
+    anchors = facts.observations.iloc[facts.embedded[chosen]].reset_index(drop=True)
     figure = run_plots.draw_embeddings(points, pca.explained_variance_ratio_.tolist(), anchors, order)
     text = "Each dot is an anchor, placed by the first two principal components of its embedding."
     if len(chosen) < len(facts.embedded):
@@ -326,7 +326,7 @@ def _probe_section(probes: list[Probe]) -> str:
     return text + table_html(headings, rows)
 
 
-def _files_section(folder: RunFolder) -> str:
+def _files_section(folder: RunDirectory) -> str:
     files = [
         (
             folder.config,

@@ -11,7 +11,7 @@ from viscy_train.run.metrics_csv import METRIC, steps_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from viscy_train.composition.check import Promise
+    from viscy_train.composition.check import TargetCheck
     from viscy_train.evaluation.embeddings import Probe
     from viscy_train.evaluation.retrieval import Retrieval
 
@@ -22,13 +22,13 @@ _CHANGE = 0.05
 
 
 def said_in_short(
-    made: list[Promise], log: pd.DataFrame, found: list[Retrieval], probes: list[Probe], sought_is_new: bool
+    made: list[TargetCheck], log: pd.DataFrame, found: list[Retrieval], probes: list[Probe], sought_is_new: bool
 ) -> list[str]:
     """Return whether batches held what was asked, and what the encoder learned.
 
     Parameters
     ----------
-    made : list of Promise
+    made : list of TargetCheck
         What was asked of batches.
     log : pandas.DataFrame
         `step` and `loss`, and `val/loss` where there was a validation.
@@ -68,7 +68,7 @@ def said_in_short(
 
 
 def look_at(
-    made: list[Promise], log: pd.DataFrame, lives: pd.DataFrame, found: list[Retrieval], draws: pd.Series
+    made: list[TargetCheck], log: pd.DataFrame, lives: pd.DataFrame, found: list[Retrieval], draws: pd.Series
 ) -> list[str]:
     """Return what a person should look at.
 
@@ -77,7 +77,7 @@ def look_at(
     made, log, found
         As in `said_in_short`.
     lives : pandas.DataFrame
-        As from `viscy_train.run.attempts.read_lives`.
+        As from `viscy_train.run.attempts.read_attempts`.
     draws : pandas.Series
         How often an anchor was drawn in an epoch, by (experiment, condition).
 
@@ -106,7 +106,7 @@ def look_at(
     return notes
 
 
-def _batches_in_short(made: list[Promise]) -> str:
+def _batches_in_short(made: list[TargetCheck]) -> str:
     if not made:
         return "Nothing was asked of the composition of the batches."
     if all(promise.kept for promise in made):

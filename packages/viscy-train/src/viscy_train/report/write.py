@@ -9,18 +9,18 @@ from rich.console import Console
 from viscy_train.evaluation.embeddings import look_back
 from viscy_train.loading.crops import CropReader
 from viscy_train.report.run_page import RunFacts, choose_strips, write_page
-from viscy_train.run.attempts import read_lives
+from viscy_train.run.attempts import read_attempts
 
 if TYPE_CHECKING:
     import torch
 
     from viscy_train.loading.data_module import PairDataModule
     from viscy_train.model.encoder import Encoder
-    from viscy_train.run.directory import RunFolder
+    from viscy_train.run.directory import RunDirectory
 
 
 def write_report(
-    folder: RunFolder,
+    folder: RunDirectory,
     untrained: Encoder,
     trained: Encoder,
     data: PairDataModule,
@@ -31,7 +31,7 @@ def write_report(
 
     Parameters
     ----------
-    folder : RunFolder
+    folder : RunDirectory
         Of the run.
     untrained, trained : Encoder
         As the run began and as it ended.
@@ -45,12 +45,12 @@ def write_report(
     console.print("Embedding anchors, writing the report", highlight=False)
     table = data.table
     learned = look_back(untrained.to(device), trained.to(device), table, data.validation_rows, data.seed, console)
-    strips = choose_strips(table.cells, learned.rows)
+    strips = choose_strips(table.observations, learned.rows)
     crops = CropReader(table).read(strips.rows.ravel())
     middle = crops[:, :, crops.shape[2] // 2]
-    lives = read_lives(folder)
+    lives = read_attempts(folder)
     facts = RunFacts(
-        cells=table.cells,
+        observations=table.observations,
         trained_on=data.train_rows,
         options=data.options,
         processes=int(lives["processes"].iloc[-1]),

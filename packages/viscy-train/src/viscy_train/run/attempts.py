@@ -15,28 +15,28 @@ from viscy_train.run.step_csv import last_step, rewrite, whole_lines
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-    from viscy_train.run.directory import RunFolder
+    from viscy_train.run.directory import RunDirectory
 
 HEADER = "step,epoch,processes,started,reached,seconds\n"
 
 
-class LifeRecorder(Callback):
+class AttemptRecorder(Callback):
     """Note each start of a run in its folder, and let the log go on at the step at which the run goes on.
 
     Parameters
     ----------
-    folder : RunFolder
+    folder : RunDirectory
         Receives a line in ``lives.csv``: step and epoch at which training begins, number of processes, time of the
         start (ISO 8601, UTC), how many steps the batch record had when this life began, empty where it had none, and
         seconds that were trained since, noted at the end of each epoch and of the life.
 
     Notes
     -----
-    Loggers that have a method `cut`, as `viscy_train.run.metrics_csv.RunLog` has, are called with the step. Others, such as
+    Loggers that have a method `cut`, as `viscy_train.run.metrics_csv.MetricsCsv` has, are called with the step. Others, such as
     TensorBoard's and that of Weights & Biases, show what is logged for a step a second time beside what was first.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunDirectory) -> None:
         self._folder = folder
         self._reached: int | None = None
         self._earlier: list[str] = []
@@ -78,12 +78,12 @@ class LifeRecorder(Callback):
             rewrite(self._folder.lives, HEADER, iter([*self._earlier, line]))
 
 
-def read_lives(folder: RunFolder) -> pd.DataFrame:
+def read_attempts(folder: RunDirectory) -> pd.DataFrame:
     """Read when a run began and went on.
 
     Parameters
     ----------
-    folder : RunFolder
+    folder : RunDirectory
         Of the run.
 
     Returns

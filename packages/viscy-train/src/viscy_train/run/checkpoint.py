@@ -14,7 +14,7 @@ from viscy_train.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from viscy_train.run.directory import RunFolder
+    from viscy_train.run.directory import RunDirectory
 
 DATA = "PairDataModule"
 """Name under which Lightning keeps the state of the data."""
@@ -91,12 +91,12 @@ class Checkpoint:
                 )
 
 
-def checkpoint_to_go_on_from(folder: RunFolder, asked: str | None, model: nn.Module) -> Checkpoint | None:
+def checkpoint_to_resume(folder: RunDirectory, asked: str | None, model: nn.Module) -> Checkpoint | None:
     """Return the checkpoint that is asked for.
 
     Parameters
     ----------
-    folder : RunFolder
+    folder : RunDirectory
         Of the run.
     asked : str, optional
         A path, or ``last`` for the run's own last one, which may not be there yet.
@@ -120,15 +120,15 @@ def checkpoint_to_go_on_from(folder: RunFolder, asked: str | None, model: nn.Mod
     return found
 
 
-def checkpoint_to_measure(folder: RunFolder, asked: str, model: nn.Module) -> Checkpoint:
+def checkpoint_to_evaluate(folder: RunDirectory, asked: str, model: nn.Module) -> Checkpoint:
     """Return the checkpoint that is asked for; unlike one to go on from, it must be there.
 
     Raises
     ------
     UserError
-        If it is not, or as `checkpoint_to_go_on_from` does.
+        If it is not, or as `checkpoint_to_resume` does.
     """
-    found = checkpoint_to_go_on_from(folder, asked, model)
+    found = checkpoint_to_resume(folder, asked, model)
     if found is None:
         raise UserError(f"there is no checkpoint {folder.last_checkpoint}; train first, or name one with --ckpt_path")
     return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from viscy_train.atomic import whole_file
+from viscy_train.atomic import atomic_write
 from viscy_train.errors import UserError
 from viscy_train.run.batch_record import read_slots
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunDirectory:
     """The results of one run.
 
     Parameters
@@ -68,7 +68,7 @@ class RunFolder:
 
     def write_config(self, text: str) -> None:
         """Write the configuration."""
-        with whole_file(self.config) as unfinished:
+        with atomic_write(self.config) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
 
     @property

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NO_STEP = 2**63
 
 
-class RunLog(Logger):
+class MetricsCsv(Logger):
     """Write metrics to a CSV file: a line for each call, the step first, a column for each name that ever came.
 
     Parameters
@@ -32,7 +32,7 @@ class RunLog(Logger):
     Notes
     -----
     Lightning's own CSV logger deletes the file of an earlier start when it writes the first line of a new one. Here a
-    line is on disk when the call returns, and `viscy_train.run.attempts.LifeRecorder` calls `cut` where a run goes on.
+    line is on disk when the call returns, and `viscy_train.run.attempts.AttemptRecorder` calls `cut` where a run goes on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -119,7 +119,7 @@ def read_log(path: Path) -> pd.DataFrame:
     Parameters
     ----------
     path : pathlib.Path
-        As of `RunLog`; may be missing, as after ``trainer.fast_dev_run``.
+        As of `MetricsCsv`; may be missing, as after ``trainer.fast_dev_run``.
 
     Returns
     -------

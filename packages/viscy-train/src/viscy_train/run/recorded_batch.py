@@ -14,7 +14,7 @@ from viscy_train.run.step_csv import last_step, whole_lines
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_train.run.directory import RunFolder
+    from viscy_train.run.directory import RunDirectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +40,12 @@ class RecordedBatch:
     rows: NDArray[np.int64]
 
 
-def batch_of_step(folder: RunFolder, step: int, rank: int = 0) -> RecordedBatch:
+def batch_of_step(folder: RunDirectory, step: int, rank: int = 0) -> RecordedBatch:
     """Find what a process trained on at a step.
 
     Parameters
     ----------
-    folder : RunFolder
+    folder : RunDirectory
         Of the run.
     step : int
         Counted from 0.

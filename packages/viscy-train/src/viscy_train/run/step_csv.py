@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from viscy_train.atomic import whole_file
+from viscy_train.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,7 @@ def cut(path: Path, step: int) -> None:
 
 def rewrite(path: Path, header: str, lines: Iterator[str]) -> None:
     """Replace a file by a header and lines, all ending in a newline, in one go."""
-    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         file.write(header)
         file.writelines(lines)
 

@@ -29,7 +29,7 @@ from rich.progress import track
 
 from viscy_train.anchors.plates import write_plate
 from viscy_train.anchors.tracks import COLUMNS, write_tracks
-from viscy_train.atomic import whole_folder
+from viscy_train.atomic import atomic_folder
 from viscy_train.errors import UserError
 from viscy_train.run.directory import require_new
 
@@ -86,7 +86,7 @@ def write_hela(out: Path, console: Console | None = None) -> None:
         tracks = link_nuclei(nuclei)
     console.print(describe(tracks), highlight=False, soft_wrap=True)
     tiles = make_tiles(*labels.shape[1:])
-    with whole_folder(out):
+    with atomic_folder(out):
         for position in track(tiles, "  tracks", console=console, transient=True, disable=not console.is_terminal):
             write_tracks(out / "tracks" / "hela" / f"{position}.csv", cut_tracks(tracks, tiles[position]))
         with console.status("  writing the plate"):

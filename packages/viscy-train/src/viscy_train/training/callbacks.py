@@ -12,11 +12,11 @@ from lightning.pytorch import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from viscy_train.composition.targets import coded
+from viscy_train.composition.targets import encode
 from viscy_train.console import on_each_of
 from viscy_train.run.metrics_csv import is_logged
-from viscy_train.training.checkpointing import steps_are_whole
-from viscy_train.training.data_wait import waiting_time_of
+from viscy_train.training.checkpointing import step_is_complete
+from viscy_train.training.data_wait import data_wait_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +48,8 @@ class CompositionLogger(Callback):
 
     def __init__(self, cells: pd.DataFrame) -> None:
         self._logged = -1
-        self._experiment, experiments = coded(cells["experiment"])
-        self._condition, conditions = coded(cells["condition"])
+        self._experiment, experiments = encode(cells["experiment"])
+        self._condition, conditions = encode(cells["condition"])
         self._experiments = _tags("batch/experiment/", experiments)
         self._conditions = _tags("batch/condition/", conditions)
         self._hours = cells["hours_post_infection"].to_numpy(dtype=float)
@@ -117,7 +117,7 @@ class LossLogger(Callback):
         """Log the step, if it is whole and its turn."""
         self._losses.append(loss_of(outputs, trainer))
         is_due = is_logged(trainer, self._step) or trainer.is_last_batch
-        if trainer.is_global_zero and steps_are_whole(trainer, batch_idx) and is_due:
+        if trainer.is_global_zero and step_is_complete(trainer, batch_idx) and is_due:
             loss = float(torch.stack(self._losses).mean())
             metrics = {"loss": loss, "learning rate": self._rate, "epoch": trainer.current_epoch}
             for logger in trainer.loggers:
@@ -134,7 +134,7 @@ class LossProgress(Callback):
 
     Notes
     -----
-    With a `viscy_train.training.data_wait.WaitingTime` among the trainer's callbacks, the share of the time that was spent waiting
+    With a `viscy_train.training.data_wait.DataWait` among the trainer's callbacks, the share of the time that was spent waiting
     for data is shown, too; with a validation, the ``val/loss`` that it logged.
     """
 
@@ -164,7 +164,7 @@ class LossProgress(Callback):
         self._sum, self._steps = self._sum + loss, self._steps + 1
         if self._console.is_terminal and time.monotonic() - self._told > _SECONDS_BETWEEN_LOSSES:
             self._told = time.monotonic()
-            waiting = waiting_time_of(trainer)
+            waiting = data_wait_of(trainer)
             waits = "" if waiting is None else f"  waiting {waiting.share_of_epoch:.0%}"
             self._bar.update(self._task, description=f"{self._title(trainer)}  loss {float(loss):.2f}{waits}")
         # From the number of the batch: an epoch may go on in its middle.
@@ -181,7 +181,7 @@ class LossProgress(Callback):
         if self._validated and "val/loss" in trainer.callback_metrics:
             parts.append(f"validation loss {float(trainer.callback_metrics['val/loss']):.3f}")
         parts.append(f"{self._steps} steps{on_each_of(trainer.world_size)}")
-        if (waiting := waiting_time_of(trainer)) is not None:
+        if (waiting := data_wait_of(trainer)) is not None:
             parts.append(f"waiting {waiting.share_of_epoch:.0%}")
         if trainer.is_global_zero:
             text = f"{self._title(trainer)}  {', '.join(parts)}"

@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
-from viscy_train.atomic import whole_file
+from viscy_train.atomic import atomic_write
 from viscy_train.errors import UserError
 from viscy_train.run.checkpoint import DATA
 
@@ -29,7 +29,7 @@ class LastCheckpoint(Checkpoint):
     Parameters
     ----------
     path : pathlib.Path
-        Checkpoint to write, see `WholeCheckpoints`.
+        Checkpoint to write, see `AtomicCheckpointIO`.
     options : CheckpointConfig
         How often.
 
@@ -47,7 +47,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Save when it is time, and before a validation."""
         is_due = trainer.global_step - self._saved_at >= self._every
-        if steps_are_whole(trainer, batch_idx) and (is_due or _validation_follows(trainer, batch_idx)):
+        if step_is_complete(trainer, batch_idx) and (is_due or _validation_follows(trainer, batch_idx)):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,7 +80,7 @@ class LastCheckpoint(Checkpoint):
         return self._saved_at == trainer.global_step
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints that are whole files.
 
     Notes
@@ -108,11 +108,11 @@ class WholeCheckpoints(TorchCheckpointIO):
         """
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        with whole_file(Path(path)) as unfinished:
+        with atomic_write(Path(path)) as unfinished:
             unfinished.write_bytes(content.getbuffer())
 
 
-class CountSteps(Callback):
+class StepCounter(Callback):
     """Tell Lightning, which counts steps, how many of this number of processes the run has behind it.
 
     Lightning ends an epoch after as many steps as its loader has batches, and a schedule of the learning rate ends
@@ -155,6 +155,6 @@ def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
     return trainer.is_last_batch or (isinstance(every, int) and (number + 1) % every == 0)
 
 
-def steps_are_whole(trainer: Trainer, batch_idx: int) -> bool:
+def step_is_complete(trainer: Trainer, batch_idx: int) -> bool:
     """Whether a batch ended a step of the optimizer: no gradients are waiting for more batches."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch

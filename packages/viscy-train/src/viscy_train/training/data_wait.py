@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.profilers import Profiler
 
 from viscy_train.run.metrics_csv import METRIC, is_logged
-from viscy_train.training.checkpointing import steps_are_whole
+from viscy_train.training.checkpointing import step_is_complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FETCH = "train_dataloader_next"
 
 
-class WaitingTime(Callback):
+class DataWait(Callback):
     """Measure how long each step waits for its batch, and log the share.
 
     Notes
@@ -75,7 +75,7 @@ class WaitingTime(Callback):
         self._waited, self._worked = self._waited + waited, self._worked + worked
         self._waited_in_step, self._worked_in_step = self._waited_in_step + waited, self._worked_in_step + worked
         self.share = self._waited_in_step / max(self._waited_in_step + self._worked_in_step, 1e-12)
-        if trainer.is_global_zero and steps_are_whole(trainer, batch_idx) and is_logged(trainer, self._step):
+        if trainer.is_global_zero and step_is_complete(trainer, batch_idx) and is_logged(trainer, self._step):
             for logger in trainer.loggers:
                 logger.log_metrics({METRIC: self.share}, step=self._step)
 
@@ -132,9 +132,9 @@ class FetchTimer(Profiler):
         self.inner.teardown(stage)
 
 
-def waiting_time_of(trainer: Any) -> WaitingTime | None:
+def data_wait_of(trainer: Any) -> DataWait | None:
     """Return the callback that measures a trainer's waiting, or None where there is none."""
-    return next((callback for callback in trainer.callbacks if isinstance(callback, WaitingTime)), None)
+    return next((callback for callback in trainer.callbacks if isinstance(callback, DataWait)), None)
 
 
 def _profiler_of(trainer: Any) -> Profiler:

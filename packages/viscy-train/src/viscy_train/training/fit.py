@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from viscy_train.anchors.staleness import check_plates
-from viscy_train.composition.targets import planned_composition
+from viscy_train.composition.targets import target_composition
 from viscy_train.console import make_table
-from viscy_train.loading.sampler import go_on_with, make_sampler, warnings_of_sampler
+from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler, restore_sampler
 from viscy_train.run.batch_record import count_batches
-from viscy_train.run.checkpoint import checkpoint_to_go_on_from
+from viscy_train.run.checkpoint import checkpoint_to_resume
 from viscy_train.run.directory import require_new
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def fit(
         If the run was asked to stop.
     """
     console = Console()
-    checkpoint = checkpoint_to_go_on_from(cli.folder, cli.config.ckpt_path, model)
+    checkpoint = checkpoint_to_resume(cli.folder, cli.config.ckpt_path, model)
     if trainer.is_global_zero:
         _prepare(cli, trainer, data, checkpoint, console)
     untrained = deepcopy(model.encoder)
@@ -70,10 +70,10 @@ def _prepare(
 ) -> None:
     folder = cli.folder
     # What does not fit is told before a folder is made.
-    with warnings_of_sampler() as told:
+    with collect_sampler_warnings() as told:
         sampler = make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
     if checkpoint is not None:
-        go_on_with(sampler, checkpoint.data)
+        restore_sampler(sampler, checkpoint.data)
     check_plates(data.table)
     if cli.config.ckpt_path is None or not folder.config.exists():
         require_new(folder.path, "name another folder as `output`, or go on with its run by --ckpt_path last")
@@ -106,7 +106,7 @@ def show_plan(data: PairDataModule, world_size: int, notes: list[str], console: 
         soft_wrap=True,
     )
     table = make_table(["experiment", "condition"], ["anchors", "of the table", "asked for"])
-    planned = planned_composition(anchors, data.options)
+    planned = target_composition(anchors, data.options)
     for (experiment, condition), row in zip(planned.index, planned.to_dict("records"), strict=True):
         table.add_row(experiment, condition, f"{row['anchors']:,.0f}", f"{row['of_table']:.1%}", f"{row['asked']:.1%}")
     console.print(table, highlight=False, markup=False)

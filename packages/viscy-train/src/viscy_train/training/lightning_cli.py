@@ -22,14 +22,14 @@ from viscy_train.config.schema import CheckpointConfig, FilePath
 from viscy_train.errors import UserError
 from viscy_train.loading.data_module import PairDataModule
 from viscy_train.model.module import ContrastiveModule
-from viscy_train.run.attempts import LifeRecorder
+from viscy_train.run.attempts import AttemptRecorder
 from viscy_train.run.batch_record import BatchRecorder
-from viscy_train.run.directory import RunFolder
-from viscy_train.run.metrics_csv import RunLog
+from viscy_train.run.directory import RunDirectory
+from viscy_train.run.metrics_csv import MetricsCsv
 from viscy_train.training.callbacks import CompositionLogger, LossLogger, LossProgress
-from viscy_train.training.checkpointing import CountSteps, LastCheckpoint, WholeCheckpoints
-from viscy_train.training.data_wait import WaitingTime
-from viscy_train.training.stopping import StopWhenAsked
+from viscy_train.training.checkpointing import AtomicCheckpointIO, LastCheckpoint, StepCounter
+from viscy_train.training.data_wait import DataWait
+from viscy_train.training.stopping import GracefulStop
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -112,9 +112,9 @@ class TrainingCLI(LightningCLI):
         """Make nothing yet: a command asks for what it needs."""
 
     @property
-    def folder(self) -> RunFolder:
+    def folder(self) -> RunDirectory:
         """Folder of the run."""
-        return RunFolder(Path(self.config.output))
+        return RunDirectory(Path(self.config.output))
 
     def require_config_of_run(self) -> None:
         """Refuse a configuration whose batches are not those that the run in the folder recorded.
@@ -177,7 +177,7 @@ class TrainingCLI(LightningCLI):
     def _plugins(self, made: Namespace) -> list[Any]:
         plugins = _as_list(made.trainer.plugins)
         if not any(isinstance(one, CheckpointIO) for one in plugins):
-            plugins = [*plugins, WholeCheckpoints()]
+            plugins = [*plugins, AtomicCheckpointIO()]
         if SLURMEnvironment.detect() and not any(isinstance(one, ClusterEnvironment) for one in plugins):
             # Lightning would put the job back into the queue itself, with a checkpoint of its own.
             return [*plugins, SLURMEnvironment(auto_requeue=False)]
@@ -185,7 +185,7 @@ class TrainingCLI(LightningCLI):
 
     def _loggers(self, made: Namespace) -> list[Any]:
         asked = made.trainer.logger
-        ours = RunLog(self.folder.metrics)  # what the report is made from
+        ours = MetricsCsv(self.folder.metrics)  # what the report is made from
         if asked is False:
             return [ours]
         if asked in (None, True):
@@ -197,14 +197,14 @@ class TrainingCLI(LightningCLI):
         last = LastCheckpoint(folder.last_checkpoint, options)
         # In the order in which they see a step: what is noted of it is on disk before its state is.
         ours: list[Callback] = [
-            LifeRecorder(folder),
+            AttemptRecorder(folder),
             BatchRecorder(folder.batches),
-            WaitingTime(),
-            CompositionLogger(made.data.table.cells),
+            DataWait(),
+            CompositionLogger(made.data.table.observations),
             LossLogger(),
             LossProgress(Console()),
-            CountSteps(),
-            StopWhenAsked(last),
+            StepCounter(),
+            GracefulStop(last),
             last,
         ]
         if options.keep_best:

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
-from viscy_train.training.checkpointing import LastCheckpoint, steps_are_whole
+from viscy_train.training.checkpointing import LastCheckpoint, step_is_complete
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -32,7 +32,7 @@ class StoppedError(Exception):
         super().__init__(f"stopped as asked after step {step}; the same command with --ckpt_path last goes on")
 
 
-class StopWhenAsked(Callback):
+class GracefulStop(Callback):
     """Stop at the end of a step after SIGTERM, SIGUSR1 or Ctrl-C; a second Ctrl-C ends the run at once.
 
     Parameters
@@ -65,7 +65,7 @@ class StopWhenAsked(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Agree, and save."""
-        self._stopping = steps_are_whole(trainer, batch_idx) and self._agreed()
+        self._stopping = step_is_complete(trainer, batch_idx) and self._agreed()
         if self._stopping:
             self._checkpoint.save(trainer)
 
