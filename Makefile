@@ -1,9 +1,9 @@
-# What a person runs, .ci/run and the workflows run too. Needs uv (`pip install uv`) and nothing else.
+# The commands that people, .ci/run and the workflows run. They need uv (`pip install uv`) and nothing else.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-# `make test ARGS="-k leak"` passes options to pytest, `make demo OUT=folder` says where to write.
+# `make test ARGS="-k leak"` passes options to pytest; `make demo OUT=folder` sets the output folder.
 # `make bench ARGS="--viscy-sampler FILE"` adds VisCy's released sampler to the peers: the sampler.py of the viscy-data
 # of mehta-lab/VisCy, for instance by `uv pip install --no-deps --target FOLDER viscy-data==0.1.0` outside this workspace.
 ARGS ?=
@@ -16,7 +16,7 @@ LOWEST := .venvs/lowest
 BENCH := .venvs/bench
 BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 
-.PHONY: help setup lint format types test $(PACKAGES:%=test-%) test-lowest coverage demo bench bench-full bench-reading bench-env profile lock lock-check plan-check check clean
+.PHONY: help setup lint format types test test-fast $(PACKAGES:%=test-%) test-lowest coverage demo bench bench-full bench-reading bench-env profile lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,11 +24,11 @@ help: ## list the targets
 setup: ## install all packages and tools into .venv
 	uv sync
 
-lint: plan-check ## ruff, formatting, and whether the plans are true
+lint: plan-check ## run ruff and check formatting and plans
 	uv run ruff check
 	uv run ruff format --check
 
-format: ## mend what ruff can mend
+format: ## fix what ruff can fix
 	uv run ruff check --fix
 	uv run ruff format
 
@@ -38,14 +38,17 @@ types: ## check types
 test: ## run all tests
 	uv run pytest $(ARGS)
 
-test-viscy-data: ## its tests with its own dependencies only
-test-viscy-sampling-testkit: ## its tests with its own dependencies only
-test-viscy-train: ## its tests with its own dependencies only
+test-fast: ## run the tests that are not marked slow, in parallel
+	uv run pytest -m "not slow" -n auto --dist worksteal $(ARGS)
+
+test-viscy-data: ## run its tests with its own dependencies only
+test-viscy-sampling-testkit: ## run its tests with its own dependencies only
+test-viscy-train: ## run its tests with its own dependencies only
 $(PACKAGES:%=test-%): test-%:
 	UV_PROJECT_ENVIRONMENT=.venvs/$* uv sync --quiet --exact --package $*
 	UV_PROJECT_ENVIRONMENT=.venvs/$* uv run --no-sync pytest packages/$* $(ARGS)
 
-test-lowest: ## the golden sequences, ranks, resume and tables on the lowest supported NumPy, pandas, torch, pyarrow
+test-lowest: ## test golden sequences, ranks, resume and tables with the lowest supported dependencies
 	uv venv --quiet --clear --python 3.12 $(LOWEST)
 	uv pip install --quiet --python $(LOWEST) --resolution lowest-direct \
 		--editable packages/viscy-data --editable packages/viscy-sampling-testkit \
@@ -53,22 +56,22 @@ test-lowest: ## the golden sequences, ranks, resume and tables on the lowest sup
 	$(LOWEST)/bin/python -c 'import numpy, pandas, torch; print(numpy.__version__, pandas.__version__, torch.__version__)'
 	$(LOWEST)/bin/python -m pytest $(addprefix packages/viscy-data/tests/,test_golden.py test_resume.py test_ranks.py test_errors.py table/test_tables.py) $(ARGS)
 
-coverage: ## run all tests; fail where a line or branch of viscy_data is not run
+coverage: ## run all tests; fail if a line or branch of viscy_data is not covered
 	uv run pytest --cov --cov-report= $(ARGS)
 	uv run coverage report --include='packages/viscy-data/src/*' --fail-under=100
 
-demo: ## run the demo into a new folder, or into OUT
+demo: ## run the demo into a new folder or into OUT
 	out="$(OUT)"; uv run viscy-train demo --out "$${out:-$$(mktemp -d)/demo}"
 
-bench: ## measure the sampler beside its peers, up to 1e7 rows, and write BENCHMARKS.md
-bench-full: ## the same up to 1e8 rows
+bench: ## measure the sampler and its peers at up to 1e7 rows and write BENCHMARKS.md
+bench-full: ## do the same at up to 1e8 rows
 bench bench-full: bench-env
 	$(BENCHMARKS) -m benchmarks $(if $(filter bench-full,$@),--full) --output BENCHMARKS.md $(ARGS)
 
-bench-reading: ## measure reading of crops beside plainer ways and write packages/viscy-train/BENCHMARKS.md
+bench-reading: ## measure how fast crops are read and write packages/viscy-train/BENCHMARKS.md
 	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.reading --output packages/viscy-train/BENCHMARKS.md $(ARGS)
 
-profile: bench-env ## show where the time of a batch goes, step by step
+profile: bench-env ## show where the time of a batch is spent, step by step
 	$(BENCHMARKS) -m benchmarks.parts_of_a_batch $(ARGS)
 
 bench-env: ## install what the benchmarks need into .venvs/bench
@@ -76,17 +79,17 @@ bench-env: ## install what the benchmarks need into .venvs/bench
 	uv pip install --quiet --python $(BENCH) --editable packages/viscy-data \
 		--requirement packages/viscy-data/benchmarks/requirements.txt
 
-lock: ## resolve all dependencies anew and write them to requirements.txt
+lock: ## resolve all dependencies again and write them to requirements.txt
 	$(EXPORT) --output-file requirements.txt >/dev/null
 
-lock-check: ## fail if requirements.txt is not what the dependencies resolve to
+lock-check: ## fail if requirements.txt differs from what the dependencies resolve to
 	$(EXPORT) | diff requirements.txt - || { echo 'requirements.txt is stale: run make lock, commit it'; exit 1; }
 
-plan-check: ## fail if a plan or requirement names what is not there
+plan-check: ## fail if a plan or requirement names something that does not exist
 	uv run python tools/plan_check.py
 
-check: lint lock-check types coverage test-lowest demo ## all of the above that must pass
+check: lint lock-check types coverage test-lowest demo ## run everything that must pass
 
-clean: ## remove environments, caches and what runs wrote
+clean: ## remove environments, caches and the output of runs
 	rm -rf .venv .venvs .coverage .coverage.* htmlcov .pytest_cache .ruff_cache .hypothesis viscy-demo lightning_logs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
