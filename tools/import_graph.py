@@ -1,17 +1,17 @@
-"""Import graph: which module of a package imports which, read from the syntax trees, and whether it keeps to the levels.
+"""Import graph: which modules of a package import each other, and whether the imports respect the package's levels.
 
-A level is a name right below the package: a module or a sub-package. Levels are listed from the ground up, those on one
-line side by side. A module may import from lower levels and from its own sub-package, never from a higher level or from
-one beside it, and no two modules may import each other, whether directly or through others. Imports inside functions
-and those for type checkers alone count like any other: what a reader has to follow is the same.
+A level is a list of modules and sub-packages directly below the package. Levels are listed from the bottom up. A module
+may import from lower levels and from its own sub-package, but not from a higher level or from another name on its own
+level, and no modules may form a cycle. Imports inside functions and under `TYPE_CHECKING` count like any other, because
+a reader has to follow them just the same.
 """
 
 import argparse
-import ast
 import sys
-from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+from imports import imported
 
 type Graph = dict[str, set[str]]
 
@@ -46,12 +46,12 @@ LEVELS = {
 
 
 def source_of(package: str) -> Path:
-    """Return the folder of a package of the workspace."""
+    """Return the source folder of a workspace package."""
     return ROOT / "packages" / package.replace("_", "-") / "src" / package
 
 
 def read_graph(source: Path) -> Graph:
-    """Read which modules each module of a package imports; `__init__` and `__main__` files only pass names on.
+    """Read which modules each module of a package imports.
 
     Parameters
     ----------
@@ -61,57 +61,36 @@ def read_graph(source: Path) -> Graph:
     Returns
     -------
     dict of str to set of str
-        Dotted names below the package, such as ``run.directory``. A name that is imported from a sub-package is
-        followed through its ``__init__`` to the module that defines it.
+        Dotted names below the package, such as ``run.directory``. `__init__` and `__main__` files are left out: a name
+        that is imported from a sub-package counts as imported from the module that defines it.
     """
-    files = {".".join(path.relative_to(source).with_suffix("").parts): path for path in source.rglob("*.py")}
-    modules = {name for name in files if name.rpartition(".")[2] not in ("__init__", "__main__")}
-    return {name: set(_imports(name, files, source.name)) & modules - {name} for name in modules}
-
-
-def _imports(name: str, files: Mapping[str, Path], package: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(files[name].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.removeprefix(f"{package}.") for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                yield from _module_of(node.module or "", alias.name, files, package)
-
-
-def _module_of(module: str, name: str, files: Mapping[str, Path], package: str) -> Iterator[str]:
-    """Return the module that ``from module import name`` reads."""
-    if module != package and not module.startswith(f"{package}."):
-        return
-    below = module.removeprefix(package).removeprefix(".")
-    if below in files:
-        yield below
-        return
-    inside = f"{below}.{name}".removeprefix(".")
-    if inside in files:
-        yield inside
-        return
-    face = files.get(f"{below}.__init__".removeprefix("."))
-    for node in ast.walk(ast.parse(face.read_text(encoding="utf-8"))) if face else ():
-        if isinstance(node, ast.ImportFrom) and name in [alias.asname or alias.name for alias in node.names]:
-            yield from _module_of(node.module or "", name, files, package)
+    names = {
+        file: ".".join(file.relative_to(source).with_suffix("").parts)
+        for file in source.rglob("*.py")
+        if file.stem not in ("__init__", "__main__")
+    }
+    return {
+        name: {names[item.file] for item in imported(file, [source.parent]) if item.file in names} - {name}
+        for file, name in names.items()
+    }
 
 
 def upward(graph: Graph, levels: list[list[str]]) -> list[str]:
-    """Return the imports against the levels, and the modules that have no level, a line for each."""
+    """Return one line for each import that breaks the levels and for each name that has no level."""
     level = {name: number for number, names in enumerate(levels) for name in names}
     top = {name: name.partition(".")[0] for name in graph}
     unplaced = sorted({top[name] for name in graph} - set(level))
-    arrows = [
+    violations = [
         f"{name} imports {other}"
         for name in sorted(graph)
         for other in sorted(graph[name])
         if top[name] != top[other] and top[name] in level and level[top[name]] <= level.get(top[other], -1)
     ]
-    return [f"{name} has no level" for name in unplaced] + arrows
+    return [f"{name} has no level" for name in unplaced] + violations
 
 
 def depth(graph: Graph) -> int:
-    """Return on how many levels single modules import one another; modules in a cycle count as one."""
+    """Return the number of modules on the longest import path; the modules of a cycle count as one."""
     members = _cycle_members(graph)
     merged = {members.get(name, name): set() for name in graph}
     for name, others in graph.items():
@@ -123,7 +102,7 @@ def depth(graph: Graph) -> int:
 
 
 def cycles(graph: Graph) -> list[list[str]]:
-    """Return groups of modules that import one another, each in alphabetical order."""
+    """Return the groups of modules that import each other, each group in alphabetical order."""
     groups: dict[str, list[str]] = {}
     for name, first in _cycle_members(graph).items():
         groups.setdefault(first, []).append(name)
@@ -131,7 +110,7 @@ def cycles(graph: Graph) -> list[list[str]]:
 
 
 def _cycle_members(graph: Graph) -> dict[str, str]:
-    """Return for each module of a cycle the name that stands for its cycle."""
+    """Map each module of a cycle to the first module of that cycle in alphabetical order."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError:
@@ -156,27 +135,27 @@ def _reachable(graph: Graph, start: str) -> set[str]:
 
 
 def describe(package: str, source: Path) -> tuple[str, bool]:
-    """Return what a package's import graph looks like, and whether it keeps to its levels."""
+    """Return a description of a package's import graph, and whether the package respects its levels."""
     graph = read_graph(source)
-    against, circles = upward(graph, LEVELS[package]), cycles(graph)
+    violations, groups = upward(graph, LEVELS[package]), cycles(graph)
     lines = [
-        f"{package}: {len(graph)} modules, {sum(map(len, graph.values()))} imports, module levels {depth(graph)}, "
-        f"imports against the levels {len(against)}, cycles {len(circles)}",
-        *(f"  {line}" for line in against),
-        *(f"  cycle: {', '.join(group)}" for group in circles),
+        f"{package}: {len(graph)} modules, {sum(map(len, graph.values()))} imports, longest import path {depth(graph)} "
+        f"modules, {len(violations)} imports against the levels, {len(groups)} cycles",
+        *(f"  {line}" for line in violations),
+        *(f"  cycle: {', '.join(group)}" for group in groups),
     ]
-    return "\n".join(lines), not against and not circles
+    return "\n".join(lines), not violations and not groups
 
 
 def main() -> int:
-    """Describe the packages named, by default all; return 1 where one breaks its levels."""
+    """Describe the given packages, all by default; return 1 if one of them breaks its levels."""
     parser = argparse.ArgumentParser(description="Show the import graph of each package.")
-    parser.add_argument("packages", nargs="*", default=list(LEVELS), help="import names; all by default")
-    parser.add_argument("--root", type=Path, default=ROOT, help="another checkout to read")
+    parser.add_argument("packages", nargs="*", default=list(LEVELS), help="import names (default: all)")
+    parser.add_argument("--root", type=Path, default=ROOT, help="read another checkout")
     options = parser.parse_args()
     results = [describe(package, options.root / source_of(package).relative_to(ROOT)) for package in options.packages]
     print(*(text for text, _ in results), sep="\n")
-    return 0 if all(fine for _, fine in results) else 1
+    return 0 if all(passed for _, passed in results) else 1
 
 
 if __name__ == "__main__":

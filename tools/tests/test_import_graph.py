@@ -1,24 +1,16 @@
 """The layout: imports run one way in all three packages."""
 
-import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tools" / "import_graph.py"
-spec = importlib.util.spec_from_file_location("import_graph", SCRIPT)
-assert spec
-assert spec.loader
-import_graph = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(import_graph)
+import import_graph
 
 PACKAGES = sorted(import_graph.LEVELS)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_import_runs_against_the_levels_and_there_is_no_cycle(package):
+def test_imports_respect_the_levels_and_form_no_cycle(package):
     graph = import_graph.read_graph(import_graph.source_of(package))
     assert len(graph) > 20
     assert import_graph.upward(graph, import_graph.LEVELS[package]) == []
@@ -26,15 +18,15 @@ def test_no_import_runs_against_the_levels_and_there_is_no_cycle(package):
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_sub_package_says_what_it_holds_and_what_may_import_it(package):
-    for face in import_graph.source_of(package).glob("*/__init__.py"):
-        text = face.read_text()
-        assert re.match(r'"""[^"]+\n\n[^"]*import[^"]*"""\n', text), face
-        assert not re.search(r"^(def|class) ", text, re.MULTILINE), face
+def test_every_sub_package_describes_its_contents_and_who_may_import_it(package):
+    for init in import_graph.source_of(package).glob("*/__init__.py"):
+        text = init.read_text()
+        assert re.match(r'"""[^"]+\n\n[^"]*import[^"]*"""\n', text), init
+        assert not re.search(r"^(def|class) ", text, re.MULTILINE), init
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_tests_stand_in_folders_named_like_those_of_the_sources(package):
+def test_test_folders_are_named_like_source_folders(package):
     source = import_graph.source_of(package)
     folders = {path.name.lstrip("_") for path in source.iterdir() if (path / "__init__.py").exists()}
     tests = source.parents[1] / "tests"
@@ -42,7 +34,7 @@ def test_tests_stand_in_folders_named_like_those_of_the_sources(package):
 
 
 def write(folder, **modules):
-    """Write a package `sample` whose modules have the given contents; three underscores stand for a slash."""
+    """Write a package `sample` whose modules have the given contents; three underscores in a name mean a slash."""
     source = folder / "sample"
     for name, text in modules.items():
         file = source / f"{name.replace('___', '/')}.py"
@@ -52,7 +44,7 @@ def write(folder, **modules):
     return source
 
 
-def test_every_way_to_import_a_module_is_seen(tmp_path):
+def test_every_way_to_import_a_module_counts(tmp_path):
     source = write(
         tmp_path,
         a="import sample.d\n",
@@ -73,14 +65,14 @@ def test_every_way_to_import_a_module_is_seen(tmp_path):
     }
 
 
-def test_an_import_of_a_higher_level_or_one_beside_is_named(tmp_path):
-    source = write(tmp_path, low="import sample.high\n", beside="import sample.low\n", high="import sample.low\n")
+def test_an_import_from_a_higher_or_the_same_level_is_reported(tmp_path):
+    source = write(tmp_path, low="import sample.high\n", same="import sample.low\n", high="import sample.low\n")
     graph = import_graph.read_graph(source)
-    assert import_graph.upward(graph, [["low", "beside"], ["high"]]) == ["beside imports low", "low imports high"]
-    assert import_graph.upward(graph, [["low"], ["high"]]) == ["beside has no level", "low imports high"]
+    assert import_graph.upward(graph, [["low", "same"], ["high"]]) == ["low imports high", "same imports low"]
+    assert import_graph.upward(graph, [["low"], ["high"]]) == ["same has no level", "low imports high"]
 
 
-def test_a_cycle_is_found_through_other_modules(tmp_path):
+def test_a_cycle_through_several_modules_is_reported(tmp_path):
     source = write(
         tmp_path, a="import sample.b\n", b="import sample.c\n", c="import sample.a\n", d="import sample.a\n", e=""
     )
@@ -89,6 +81,6 @@ def test_a_cycle_is_found_through_other_modules(tmp_path):
     assert import_graph.depth(graph) == 2
 
 
-def test_levels_of_modules_are_counted(tmp_path):
+def test_the_longest_import_path_is_counted(tmp_path):
     graph = import_graph.read_graph(write(tmp_path, a="", b="import sample.a\n", c="import sample.a, sample.b\n"))
     assert import_graph.depth(graph) == 3
