@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._compose.quotas import listed
+from viscy_data._compose.quotas import list_labels
 
 if TYPE_CHECKING:
     from viscy_data._compose.quotas import Quotas
@@ -67,5 +67,5 @@ def warn_of_shortages(index: AnchorIndex, options: SamplerOptions, quotas: Quota
             int(short.sum()),
             int(drawn.sum()),
             options.batch_size,
-            listed([index.groups[g] for g in np.flatnonzero(short)]),
+            list_labels([index.groups[g] for g in np.flatnonzero(short)]),
         )

@@ -69,6 +69,14 @@ class SamplerOptions:
         """Whether there are focal slots: with a global fraction of 1, enrichment changes nothing."""
         return self.temporal_enrichment and self.temporal_global_fraction < 1
 
+    def n_batches(self, n_anchors: int) -> int:
+        """Return the number of batches in an epoch of a table, on all ranks together."""
+        return n_anchors // self.batch_size + (self.short_slots(n_anchors) > 0)
+
+    def short_slots(self, n_anchors: int) -> int:
+        """Return the number of slots of an epoch's last batch if it is a short one, else 0."""
+        return 0 if self.drop_last else n_anchors % self.batch_size
+
 
 def flag(name: str, value: object) -> bool:
     """Return `value` if it is True or False, else raise TypeError."""

@@ -29,6 +29,7 @@ from torch.utils.data import Sampler
 from viscy_data import _checks, _state
 from viscy_data._compose.block import BlockComposer
 from viscy_data._compose.epoch import Epoch
+from viscy_data._compose.planned import PlannedComposition
 from viscy_data._compose.quotas import Quotas
 from viscy_data._iterator import EpochIterator, Place
 from viscy_data._options import SamplerOptions, columns, flag, integer
@@ -378,6 +379,17 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         """
         self._place = Place(*_state.load(state_dict, self._fingerprint(), self._total))
 
+    def planned(self) -> PlannedComposition:
+        """Return the target composition of epochs and batches.
+
+        Returns
+        -------
+        PlannedComposition
+            Target shares by stratum of the table, for an epoch and for a batch of each group, the number of batches,
+            and the options as resolved. They do not depend on seed, epoch or rank.
+        """
+        return PlannedComposition.of(self._index, self._quotas, self._options)
+
     @property
     def sampler(self) -> FlexibleBatchSampler:
         """The sampler itself: Lightning and accelerate call ``batch_sampler.sampler.set_epoch``."""
@@ -401,8 +413,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     @property
     def _total(self) -> int:
         """Batches of an epoch, on all ranks together."""
-        full, rest = divmod(len(self._index), self.batch_size)
-        return full + (rest > 0 and not self.drop_last)
+        return self._options.n_batches(len(self._index))
 
     def _index_of(self, valid_anchors: Anchors | AnchorIndex) -> AnchorIndex:
         if isinstance(valid_anchors, AnchorIndex):

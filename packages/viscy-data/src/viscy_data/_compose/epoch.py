@@ -70,8 +70,8 @@ class Epoch:
     def __init__(self, index: AnchorIndex, quotas: Quotas, options: SamplerOptions, epoch: int) -> None:
         self._key = derive(epoch_key(options.seed, epoch), np.arange(len(Purpose)))
         self.n_slots = options.batch_size
-        self.short_slots = 0 if options.drop_last else len(index) % options.batch_size
-        self.total = len(index) // options.batch_size + (self.short_slots > 0)
+        self.short_slots = options.short_slots(len(index))
+        self.total = options.n_batches(len(index))
         words = derive(self._key[Purpose.CONDITIONS], np.arange(len(index.conditions)))
         self.condition_order = np.argsort(words, kind="stable")
         self._place = np.argsort(self.condition_order)

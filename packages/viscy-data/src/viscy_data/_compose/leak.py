@@ -29,10 +29,9 @@ class Leak:
     """
 
     def __init__(self, index: AnchorIndex, quotas: Quotas) -> None:
-        size = np.where((quotas.group_share > 0)[:, None], index.cell_size, 0).T
         self._pool_size = quotas.leak_pool
         self._n_groups = len(index.groups)
-        self._cell_size = size.ravel()
+        self._cell_size = quotas.leak_source.T.ravel()
         self._cell_start = np.cumsum(self._cell_size) - self._cell_size
         self._to_row = index.cell_start.T.ravel() - self._cell_start
 

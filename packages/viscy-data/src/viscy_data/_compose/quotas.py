@@ -30,15 +30,22 @@ class Quotas:
     primary, leak
         Of each group's primary and leak slots, the share of each condition, shape (n_groups, n_conditions); rows add
         up to 1 where there are rows to draw, else they are 0.
+    ratio
+        Share of each condition where none is absent, shape (n_conditions,), adding up to 1.
+    leak_source
+        Rows of each stratum that may leak into other groups, shape (n_groups, n_conditions). A group of weight 0 is
+        excluded on purpose, so nothing leaks from it either.
     leak_pool
-        Rows of each condition in the other groups, shape (n_groups, n_conditions). A group of weight 0 is excluded on
-        purpose, so nothing leaks from it either.
+        Rows of each condition that may leak into a group: `leak_source` summed over the other groups, shape (n_groups,
+        n_conditions).
     """
 
     group_share: NDArray[np.float64]
     leaky: NDArray[np.float64]
     primary: NDArray[np.float64]
     leak: NDArray[np.float64]
+    ratio: NDArray[np.float64]
+    leak_source: NDArray[np.int64]
     leak_pool: NDArray[np.int64]
 
     @classmethod
@@ -47,14 +54,16 @@ class Quotas:
         share = _group_share(index, options)
         ratio = _condition_ratio(index, options)
         check_groups_can_be_drawn(index, share, ratio)
-        source = index.cell_size * (share > 0)[:, None]
-        leak_pool = source.sum(axis=0) - source
+        leak_source = index.cell_size * (share > 0)[:, None]
+        leak_pool = leak_source.sum(axis=0) - leak_source
         leak = _split(ratio, leak_pool)
         return cls(
             group_share=share,
             leaky=np.where(leak.any(axis=1), options.leaky, 0.0),
             primary=_split(ratio, index.cell_size),
             leak=leak,
+            ratio=_split(ratio, np.ones((1, len(ratio)), np.int64))[0],
+            leak_source=leak_source,
             leak_pool=leak_pool,
         )
 
@@ -82,6 +91,34 @@ class Quotas:
     def leak_slots(self, n_slots: int) -> NDArray[np.float64]:
         """Return the leak slots each condition is due in a batch of each group, shape (n_groups, n_conditions)."""
         return n_slots * self.leaky[:, None] * self.leak
+
+    def batch_shares(self, group: int) -> NDArray[np.float64]:
+        """Return the share of each stratum in a batch of a group, shape (n_groups, n_conditions)."""
+        shares = self.leak_source * self._leak_per_row()[group]
+        shares[group] = self.primary_slots(1)[group]
+        return shares
+
+    def epoch_shares(self) -> NDArray[np.float64]:
+        """Return the share of each stratum in an epoch, shape (n_groups, n_conditions).
+
+        It is the mean of `batch_shares` over all groups, weighted by their shares of the batches. A stratum receives
+        leak slots of every other group at the same rate per row, so the sum over groups is taken before rows come in.
+        """
+        weight = self.group_share[:, None]
+        return weight * self.primary_slots(1) + self.leak_source * _sum_of_others(weight * self._leak_per_row())
+
+    def _leak_per_row(self) -> NDArray[np.float64]:
+        """Return the share of a batch of each group that one leaking row of each condition is due."""
+        leak = self.leak_slots(1)
+        return np.divide(leak, self.leak_pool, out=np.zeros_like(leak), where=self.leak_pool > 0)
+
+
+def _sum_of_others(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for each row the sum of the other rows; subtracting it from the total could cancel all digits."""
+    before, after = np.zeros_like(values), np.zeros_like(values)
+    np.cumsum(values[:-1], axis=0, out=before[1:])
+    np.cumsum(values[:0:-1], axis=0, out=after[-2::-1])
+    return before + after
 
 
 def _group_share(index: AnchorIndex, options: SamplerOptions) -> NDArray[np.float64]:
@@ -117,14 +154,12 @@ def weight_of_each(name: str, given: Mapping[Any, float], labels: Collection[Any
     known = set(labels)
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(repr(key), list(map(repr, labels)), n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ValueError(f"{name} must name labels of the table, got {key!r}; {hint}There are {listed(labels)}")
+            raise ValueError(f"{name} must name labels of the table, got {key!r}; {suggest_label(key, labels)}")
     left_out = [label for label in labels if label not in given]
     if left_out:
         raise ValueError(
-            f"{name} must name every label of the table, {listed(left_out)} left out; give a weight of 0 to exclude one "
-            "on purpose"
+            f"{name} must name every label of the table, {list_labels(left_out)} left out; give a weight of 0 to exclude "
+            "one on purpose"
         )
     return np.array([given[label] for label in labels], np.float64)
 
@@ -135,11 +170,19 @@ def check_groups_can_be_drawn(index: AnchorIndex, share: NDArray[np.float64], ra
     unfit = [index.groups[g] for g in np.flatnonzero((share > 0) & (rows == 0))]
     if unfit:
         raise ValueError(
-            f"condition_ratio must leave every group anchors to draw, got none for {listed(unfit)}; give such a group "
-            "weight 0 in experiment_weights, or one of its conditions a ratio above 0"
+            f"condition_ratio must leave every group anchors to draw, got none for {list_labels(unfit)}; give such a "
+            "group weight 0 in experiment_weights, or one of its conditions a ratio above 0"
         )
 
 
-def listed(labels: Collection[Any]) -> str:
+def suggest_label(key: Any, labels: Collection[Any]) -> str:
+    """Return the remedy for a key that is not a label: the nearest label, if one is near, and the labels there are."""
+    near = difflib.get_close_matches(repr(key), list(map(repr, labels)), n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}There are {list_labels(labels)}"
+
+
+def list_labels(labels: Collection[Any]) -> str:
+    """Return labels as a message shows them, at most ten."""
     shown = ", ".join(map(repr, list(labels)[:10]))
     return f"{shown} and {len(labels) - 10} more" if len(labels) > 10 else shown

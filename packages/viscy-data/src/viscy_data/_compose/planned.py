@@ -1,0 +1,182 @@
+"""The planned composition: which share of an epoch, and of a batch, each stratum is to have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from viscy_data._compose.quotas import list_labels, suggest_label
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from viscy_data._compose.quotas import Quotas
+    from viscy_data._options import SamplerOptions
+    from viscy_data.index import AnchorIndex
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlannedComposition:
+    """Target composition of a sampler's batches, as `FlexibleBatchSampler.planned` returns it.
+
+    All shares are fractions of 1. They are the exact quotas, before they are rounded to whole slots: the mean over many
+    batches, whatever the rank.
+
+    Attributes
+    ----------
+    strata : pandas.DataFrame
+        One row for each stratum (pair of group and condition) that has at least one anchor, in ascending order of the
+        labels. The index has the levels ``group`` and ``condition``, with the labels of the table: tuples where an axis
+        has several columns; the one label None, which pandas shows as NaN, where the axis is off. The columns:
+
+        - ``anchors``: number of anchors, int64;
+        - ``table_share``: their share of the table;
+        - ``epoch_share``: target share of an epoch's slots.
+    group_shares : pandas.Series
+        Target share of an epoch's batches for each group, 0 for an excluded group.
+    n_batches : int
+        Number of batches in an epoch on all ranks together.
+    options : dict
+        The options that shape the composition, by the names of the parameters of `FlexibleBatchSampler`, as resolved
+        against the table. `experiment_weights` maps each group to its share of the batches, and `condition_ratio` each
+        condition to its share before absent conditions give theirs away; both add up to 1. `leaky` is 0.0 where there
+        is nothing to leak, and `temporal_enrichment` is False where it has no effect. Options and columns of an axis
+        that is off are None.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from viscy_data import FlexibleBatchSampler
+    >>> anchors = pd.DataFrame({
+    ...     "experiment": ["monday"] * 60 + ["tuesday"] * 20,
+    ...     "condition": ["mock"] * 50 + ["infected"] * 10 + ["mock"] * 20,
+    ... })
+    >>> planned = FlexibleBatchSampler(anchors, batch_size=8, leaky=0.25).planned()
+    >>> planned.strata  # doctest: +NORMALIZE_WHITESPACE
+                       anchors  table_share  epoch_share
+    group   condition
+    monday  infected        10        0.125       0.3125
+            mock            50        0.625       0.3125
+    tuesday mock            20        0.250       0.3750
+    >>> planned.batch_shares("monday")
+    group    condition
+    monday   infected     0.375
+             mock         0.375
+    tuesday  mock         0.250
+    Name: batch_share, dtype: float64
+    >>> planned.n_batches, planned.options["experiment_weights"]
+    (10, {'monday': 0.75, 'tuesday': 0.25})
+    """
+
+    strata: pd.DataFrame
+    group_shares: pd.Series
+    n_batches: int
+    options: dict[str, Any]
+    _index: AnchorIndex = field(repr=False)
+    _quotas: Quotas = field(repr=False)
+
+    @classmethod
+    def of(cls, index: AnchorIndex, quotas: Quotas, options: SamplerOptions) -> PlannedComposition:
+        """Tabulate the quotas that batches are made from."""
+        import pandas as pd
+
+        present = np.nonzero(index.cell_size)
+        anchors = index.cell_size[present]
+        return cls(
+            strata=pd.DataFrame(
+                {
+                    "anchors": anchors,
+                    "table_share": anchors / len(index),
+                    "epoch_share": quotas.epoch_shares()[present],
+                },
+                index=_strata_index(index, present),
+            ),
+            group_shares=pd.Series(quotas.group_share, index=_level(index.groups).rename("group"), name="group_share"),
+            n_batches=options.n_batches(len(index)),
+            options=_resolved(index, quotas, options),
+            _index=index,
+            _quotas=quotas,
+        )
+
+    def batch_shares(self, group: Any = None) -> pd.Series:
+        """Return the target share of a batch's slots for each stratum.
+
+        Parameters
+        ----------
+        group
+            Label of the batch's group. Needed only where there is more than one.
+
+        Returns
+        -------
+        pandas.Series
+            Shares with the index of `strata`, adding up to 1.
+
+        Raises
+        ------
+        ValueError
+            If `group` is missing, is not a label of the table, or has no batches because its weight is 0.
+        """
+        import pandas as pd
+
+        shares = self._quotas.batch_shares(self._code_of(group))
+        present = np.nonzero(self._index.cell_size)
+        return pd.Series(shares[present], index=self.strata.index, name="batch_share")
+
+    def _code_of(self, group: Any) -> int:
+        labels = self._index.groups
+        if group is None and len(labels) == 1:
+            return 0
+        with_batches = [label for label, share in zip(labels, self._quotas.group_share, strict=True) if share > 0]
+        remedy = f"pass one of {list_labels(with_batches)}"
+        if group is None:
+            raise ValueError(f"group must be named where there are several, got None; {remedy}")
+        if group not in labels:
+            raise ValueError(f"group must be a label of the table, got {group!r}; {suggest_label(group, labels)}")
+        if group not in with_batches:
+            raise ValueError(f"group must have batches, but experiment_weights gives {group!r} the weight 0; {remedy}")
+        return labels.index(group)
+
+
+def _strata_index(index: AnchorIndex, strata: tuple[NDArray[np.intp], ...]) -> pd.MultiIndex:
+    """Return the labels of strata, which are given as codes of groups and of conditions."""
+    import pandas as pd
+
+    axes = list(zip((index.groups, index.conditions), strata, strict=True))
+    return pd.MultiIndex(
+        levels=[_level(() if labels == (None,) else labels) for labels, _ in axes],
+        codes=[np.full_like(codes, -1) if labels == (None,) else codes for labels, codes in axes],  # -1 stands for None
+        names=["group", "condition"],
+    )
+
+
+def _level(labels: tuple[Any, ...]) -> pd.Index:
+    """Return labels as one level of an index; by default, pandas would make a level of each entry of tuples."""
+    import pandas as pd
+
+    return pd.Index(labels, dtype=object, tupleize_cols=False)
+
+
+def _resolved(index: AnchorIndex, quotas: Quotas, options: SamplerOptions) -> dict[str, Any]:
+    """Return the options that shape the composition, with their defaults filled in."""
+    enriched = options.enriched
+    return {
+        "batch_size": options.batch_size,
+        "experiment_aware": options.experiment_aware,
+        "leaky": float(quotas.leaky[quotas.group_share > 0].max()),
+        "experiment_weights": _by_label(index.groups, quotas.group_share) if options.experiment_aware else None,
+        "condition_balanced": options.condition_balanced,
+        "condition_ratio": _by_label(index.conditions, quotas.ratio) if options.condition_balanced else None,
+        "temporal_enrichment": enriched,
+        "temporal_window_hours": options.temporal_window_hours if enriched else None,
+        "temporal_global_fraction": options.temporal_global_fraction if enriched else None,
+        "drop_last": options.drop_last,
+        **options.axes,
+    }
+
+
+def _by_label(labels: tuple[Any, ...], shares: NDArray[np.float64]) -> Mapping[Any, float]:
+    return dict(zip(labels, shares.tolist(), strict=True))
