@@ -1,21 +1,25 @@
-"""Plan check: whether the plans and requirements in `.planning` are true of the tree.
+"""Plan check: reports every statement of the plans and requirements in `.planning` that the repository contradicts.
 
-A plan that is done is held to what it says: its artifacts, exports, key links and files must be there. A plan that is
-only planned is checked for its form. A requirement names its plan and, once that is done, the tests that hold it.
+A plan that is done must be true: its artifacts, exports, key links and files must exist. A key link joins two Python
+files; it is true if the first imports the name in `pattern` from the second. A plan that is only planned is checked for
+its form. A requirement names its plan and, once that plan is done, the tests that verify it.
 """
 
 import ast
+import keyword
 import re
 import sys
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from imports import exports, imported, module_name, parse
+
 _PHASES = Path(".planning/phases")
 _REQUIREMENTS = Path(".planning/REQUIREMENTS.md")
+_SOURCES = ("src", "packages/*/src", "tools")
 _STATUS = ("planned", "done")
 _FRONT = {
     "phase": str,
@@ -31,27 +35,27 @@ _FRONT = {
 _MUST_HAVES = {"truths": list, "artifacts": list, "key_links": list}
 _ARTIFACT = {"path": str, "provides": str, "exports": list, "min_lines": int}
 _LINK = {"from": str, "to": str, "via": str, "pattern": str}
-_OF_MAPPINGS = {"artifacts": _ARTIFACT, "key_links": _LINK}
+_ITEM_FORMS = {"artifacts": _ARTIFACT, "key_links": _LINK}
 
 
 class Plan(NamedTuple):
-    """A plan whose front matter has the right form."""
+    """A plan whose front matter has the required form."""
 
     file: Path
     front: dict[str, Any]
 
     @property
     def summary(self) -> Path:
-        """Where the plan's summary belongs."""
+        """The file of the plan's summary."""
         return self.file.with_name(self.file.name.replace("-PLAN", "-SUMMARY"))
 
     @property
     def is_done(self) -> bool:
-        """Whether the plan says that it was carried out."""
+        """Whether the plan says that it is done."""
         return self.front["status"] == "done"
 
 
-# By name; one whose form is wrong is there, but cannot be looked into.
+# Plans by name; None for a plan whose front matter does not have the required form.
 type Plans = dict[str, Plan | None]
 
 
@@ -59,13 +63,13 @@ class Requirement(NamedTuple):
     """A section of the requirements."""
 
     name: str
-    promise: str
+    sentence: str
     plans: list[str]
     tests: list[str]
 
 
 class Report(NamedTuple):
-    """What was read and what is wrong with it."""
+    """How much was read, and one line for each problem."""
 
     n_plans: int
     n_requirements: int
@@ -73,7 +77,7 @@ class Report(NamedTuple):
 
 
 def check(root: Path) -> list[str]:
-    """Return one line for each problem of the plans and requirements below `root`; none if all is well."""
+    """Return one line for each problem of the plans and requirements below `root`."""
     return examine(root).problems
 
 
@@ -88,9 +92,9 @@ def examine(root: Path) -> Report:
         plans[_name(file)] = None if wrong else Plan(file, front)
     requirements = _read_requirements(root / _REQUIREMENTS)
     if not files:
-        problems.append(f"{_PHASES}: there are no plans")
+        problems.append(f"{_PHASES}: no plans found")
     if not requirements:
-        problems.append(f"{_REQUIREMENTS}: there are no requirements")
+        problems.append(f"{_REQUIREMENTS}: no requirements found")
     for plan in filter(None, plans.values()):
         problems += [
             f"{plan.file.relative_to(root)}: {line}" for line in _plan_problems(root, plan, plans, requirements)
@@ -100,7 +104,7 @@ def examine(root: Path) -> Report:
 
 
 def _front_matter(file: Path) -> tuple[dict[str, Any], list[str]]:
-    """Read a plan's front matter, and what is wrong with its form."""
+    """Return a plan's front matter and the problems of its form."""
     found = re.match(r"---\n(.*?)\n---\n", file.read_text(), re.DOTALL)
     if not found:
         return {}, ["no front matter between two lines '---'"]
@@ -123,22 +127,26 @@ def _form_problems(file: Path, front: Any) -> list[str]:
     wrong = _mapping_problems("must_haves", must_haves, _MUST_HAVES)
     if wrong:
         return wrong
-    for key, form in _OF_MAPPINGS.items():
+    for key, form in _ITEM_FORMS.items():
         for i, item in enumerate(must_haves[key]):
             wrong += _mapping_problems(f"must_haves.{key}[{i}]", item, form)
+    if wrong:
+        return wrong
+    for link in must_haves["key_links"]:
+        wrong += _link_form_problems(link)
     wrong += [f"must_haves {key!r} is empty" for key, items in must_haves.items() if not items]
     name, phase = _name(file), file.parent.name
     if front["plan"] != name:
-        wrong.append(f"plan is {front['plan']!r}, the file's name says {name!r}")
+        wrong.append(f"plan is {front['plan']!r}, but the file name says {name!r}")
     if front["phase"] != phase:
-        wrong.append(f"phase is {front['phase']!r}, the folder's name says {phase!r}")
+        wrong.append(f"phase is {front['phase']!r}, but the folder name says {phase!r}")
     if front["status"] not in _STATUS:
         wrong.append(f"status must be 'planned' or 'done', got {front['status']!r}")
     return wrong
 
 
 def _mapping_problems(where: str, value: Any, form: Mapping[str, type]) -> list[str]:
-    """Compare a mapping with the keys it must have; a list holds text, unless its items have a form of their own."""
+    """Check the keys and types of a mapping; a list holds text unless its items have a form of their own."""
     if not isinstance(value, dict):
         return [f"{where} must be a mapping, got {value!r}"]
     wrong = []
@@ -147,8 +155,19 @@ def _mapping_problems(where: str, value: Any, form: Mapping[str, type]) -> list[
             wrong.append(f"{where} lacks {key!r}")
         elif not isinstance(value[key], kind):
             wrong.append(f"{where} {key!r} must be {kind.__name__}, got {value[key]!r}")
-        elif kind is list and key not in _OF_MAPPINGS:
+        elif kind is list and key not in _ITEM_FORMS:
             wrong += [f"{where} {key!r} must hold text, got {item!r}" for item in value[key] if type(item) is not str]
+    return wrong
+
+
+def _link_form_problems(link: dict[str, str]) -> list[str]:
+    """Check that a key link joins two Python files by a name."""
+    name = link["pattern"]
+    wrong = [
+        f"key link {end} {link[end]}, which is not a Python file" for end in ("from", "to") if link[end][-3:] != ".py"
+    ]
+    if not name.isidentifier() or keyword.iskeyword(name):
+        wrong.append(f"key link: pattern {name!r} must be the name that is imported, a Python identifier")
     return wrong
 
 
@@ -177,7 +196,7 @@ def _delivery_problems(plan: Plan, requirements: list[Requirement]) -> list[str]
     deliverers = {requirement.name: requirement.plans for requirement in requirements}
     for name in plan.front["requirements"]:
         if name not in deliverers:
-            wrong.append(f"delivers {name}, which is no requirement")
+            wrong.append(f"delivers {name}, which is not a requirement")
         elif plan.front["plan"] not in deliverers[name]:
             wrong.append(f"delivers {name}, which does not name this plan")
     return wrong
@@ -185,28 +204,29 @@ def _delivery_problems(plan: Plan, requirements: list[Requirement]) -> list[str]
 
 def _summary_problems(plan: Plan) -> list[str]:
     if plan.is_done and not plan.summary.exists():
-        return [f"done, but there is no {plan.summary.name}"]
+        return [f"done, but {plan.summary.name} is missing"]
     if plan.summary.exists() and not plan.is_done:
-        return [f"planned, but {plan.summary.name} is there: set status to done"]
+        return [f"planned, but {plan.summary.name} exists: set status to done"]
     return []
 
 
 def _truth_problems(root: Path, plan: Plan) -> list[str]:
-    """Compare what a plan that is done says with the tree."""
+    """Check the statements of a plan that is done."""
     must_haves = plan.front["must_haves"]
     wrong = [
-        f"{path} is in files_modified and does not exist"
+        f"{path} is in files_modified but does not exist"
         for path in plan.front["files_modified"]
         if not (root / path).exists()
     ]
     for artifact in must_haves["artifacts"]:
-        wrong += _artifact_problems(root, **artifact)
+        wrong += _artifact_problems(root, artifact)
     for link in must_haves["key_links"]:
         wrong += _link_problems(root, link)
     return wrong
 
 
-def _artifact_problems(root: Path, path: str, exports: list[str], min_lines: int, **_: str) -> list[str]:
+def _artifact_problems(root: Path, artifact: dict[str, Any]) -> list[str]:
+    path, names, min_lines = artifact["path"], artifact["exports"], artifact["min_lines"]
     file = root / path
     if not file.is_file():
         return [f"artifact {path} does not exist"]
@@ -214,48 +234,43 @@ def _artifact_problems(root: Path, path: str, exports: list[str], min_lines: int
     n_lines = len(file.read_text().splitlines())
     if n_lines < min_lines:
         wrong.append(f"artifact {path} has {n_lines} lines, fewer than {min_lines}")
-    if exports and file.suffix != ".py":
+    if names and file.suffix != ".py":
         return [*wrong, f"artifact {path} is not a Python file and has no exports"]
     try:
-        names = _exported(file) if exports else set()
+        found = exports(file, _roots(root, file)) if names else set()
     except SyntaxError as error:
         return [*wrong, f"artifact {path} is not Python: {error.msg}, line {error.lineno}"]
-    return wrong + [f"artifact {path} does not export {name!r}" for name in exports if name not in names]
+    return wrong + [f"artifact {path} does not export {name!r}" for name in names if name not in found]
 
 
 def _link_problems(root: Path, link: dict[str, str]) -> list[str]:
-    source, pattern = link["from"], link["pattern"]
-    wrong = [
+    """Check that the file at one end of a key link imports the name in `pattern` from the file at the other end."""
+    source, target, name = link["from"], link["to"], link["pattern"]
+    missing = [
         f"key link {end} {link[end]}, which does not exist"
         for end in ("from", "to")
         if not (root / link[end]).is_file()
     ]
-    if wrong:
-        return wrong
+    if missing:
+        return missing
     try:
-        found = re.search(pattern, (root / source).read_text(), re.MULTILINE)
-    except re.error as error:
-        return [f"key link: pattern {pattern!r} is no regular expression: {error}"]
-    return [] if found else [f"key link: pattern {pattern!r} is not found in {source}"]
+        found = imported(root / source, _roots(root, root / source))
+    except SyntaxError as error:
+        return [f"key link: {source} is not Python: {error.msg}, line {error.lineno}"]
+    files = {str(item.file.relative_to(root)) for item in found if item.name == name}
+    if target in files:
+        return []
+    elsewhere = f", but from {', '.join(sorted(files))}" if files else ""
+    return [f"key link: {source} does not import {name!r} from {target}{elsewhere}"]
 
 
-def _exported(file: Path) -> set[str]:
-    """Return the names that a module defines at its top level or lists in `__all__`."""
-    names = set()
-    for node in ast.parse(file.read_text()).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            assigned = {leaf.id for target in targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name)}
-            names |= assigned
-            if "__all__" in assigned and node.value:
-                names |= set(ast.literal_eval(node.value))
-    return names
+def _roots(root: Path, file: Path) -> list[Path]:
+    """Return the folders in which a file's imports are looked up; the folder of its own package comes first."""
+    return [module_name(file)[0], *(folder for pattern in _SOURCES for folder in sorted(root.glob(pattern)))]
 
 
 def _read_requirements(file: Path) -> list[Requirement]:
-    """Read the sections that are headed by a requirement's name."""
+    """Read the sections whose heading starts with the name of a requirement."""
     if not file.exists():
         return []
     sections = re.split(r"^#+ +", file.read_text(), flags=re.MULTILINE)
@@ -267,7 +282,7 @@ def _requirement(name: str, body: str) -> Requirement:
     plans = re.search(r"^- Plan: *(.*)$", body, re.MULTILINE)
     return Requirement(
         name=name,
-        promise=body.partition("\n- ")[0].strip(),
+        sentence=body.partition("\n- ")[0].strip(),
         plans=re.split(r", *", plans[1]) if plans else [],
         tests=re.findall(r"`([^`\s]+::[^`\s]+)`", body),
     )
@@ -277,10 +292,10 @@ def _requirement_problems(root: Path, requirements: list[Requirement], plans: Pl
     wrong = []
     seen = set()
     for requirement in requirements:
-        lines = ["there are two of this name"] if requirement.name in seen else []
+        lines = ["the name is used twice"] if requirement.name in seen else []
         seen.add(requirement.name)
-        if not requirement.promise:
-            lines.append("no sentence says what is promised")
+        if not requirement.sentence:
+            lines.append("a sentence that states the requirement is missing")
         lines += _deliverer_problems(requirement, plans)
         lines += [f"test {test} does not exist" for test in requirement.tests if not _has_test(root, test)]
         wrong += [f"{requirement.name}: {line}" for line in lines]
@@ -296,7 +311,7 @@ def _deliverer_problems(requirement: Requirement, plans: Plans) -> list[str]:
         if plan and requirement.name not in plan.front["requirements"]:
             wrong.append(f"plan {name} does not list it under requirements")
         if plan and plan.is_done and not requirement.tests:
-            wrong.append(f"no test holds it, though plan {name} is done")
+            wrong.append(f"no test is listed, although plan {name} is done")
     return wrong
 
 
@@ -305,13 +320,14 @@ def _has_test(root: Path, test: str) -> bool:
     return "::".join(names) in _tests_of(root / path)
 
 
-@cache
-def _tests_of(file: Path) -> frozenset[str]:
-    """Return the functions of a test module, those of classes as `Class::function`."""
-    if not file.is_file():
-        return frozenset()
+def _tests_of(file: Path) -> set[str]:
+    """Return the functions of a test module; a method is listed as `Class::method`."""
+    try:
+        tree = parse(file.read_text())
+    except (OSError, SyntaxError):
+        return set()
     names = set()
-    for node in ast.parse(file.read_text()).body:
+    for node in tree.body:
         members = (
             [(f"{node.name}::", member) for member in node.body] if isinstance(node, ast.ClassDef) else [("", node)]
         )
@@ -320,11 +336,11 @@ def _tests_of(file: Path) -> frozenset[str]:
             for prefix, member in members
             if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef)
         }
-    return frozenset(names)
+    return names
 
 
 def main(root: Path) -> int:
-    """Print one line for each problem and what was read; return the exit code, 1 if there are problems."""
+    """Print one line for each problem and the number of plans; return the exit code, 1 if there are problems."""
     report = examine(root)
     n = len(report.problems)
     count = "no problems" if n == 0 else "1 problem" if n == 1 else f"{n} problems"
