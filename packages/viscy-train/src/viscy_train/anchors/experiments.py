@@ -1,4 +1,4 @@
-"""Experiments: the plates, tracks and conditions of a project, as one YAML file names them."""
+"""Experiments: the plates, tracks and conditions of a project, read from a YAML file."""
 
 from argparse import ArgumentError
 from dataclasses import dataclass, fields
@@ -9,32 +9,32 @@ from jsonargparse import ArgumentParser
 
 from viscy_train.config.checks import require, require_above_0, require_name, require_number
 from viscy_train.config.schema import FilePath
-from viscy_train.config.yaml_source import line_of, read_yaml, refuse_clock_times, with_line
+from viscy_train.config.yaml_source import line_of, read_yaml, refuse_clock_time, with_line
 from viscy_train.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One experiment: a plate, its tracks, and when and with what its wells were infected.
+    """One experiment: a plate, its tracks, the conditions of its wells, and its timing.
 
     Parameters
     ----------
     name : str
         Name of the experiment in the anchor table.
     plate : path
-        HCS OME-Zarr plate, of OME-NGFF 0.4 or 0.5.
+        HCS OME-Zarr plate (OME-NGFF 0.4 or 0.5).
     tracks : path
-        Folder with a CSV for each position, for position ``A/1/0`` the file ``A/1/0.csv`` or the one CSV in the folder
-        ``A/1/0``; or one Parquet file of all positions.
+        Folder with a CSV for each position: for ``A/1/0``, the file ``A/1/0.csv`` or the only CSV in the folder
+        ``A/1/0``. Or one Parquet file of all positions.
     channels : list of str
-        Channels of the plate that the encoder sees, in its order. The names may differ between experiments, their
-        number may not.
+        Channels of the plate that the encoder sees, in this order. Experiments may have different channel names, but
+        must have the same number of channels.
     conditions : dict of str to str
         Wells to use, such as ``A/1``, and the condition of each.
     minutes_per_frame : float
-        Minutes from a frame to the next.
+        Minutes between consecutive frames.
     hour_of_infection : float
-        Hours from the first frame to the infection; negative where the cells were infected before imaging.
+        Hours from the first frame to the infection; negative if the cells were infected before imaging.
     """
 
     name: str
@@ -72,44 +72,56 @@ def load_experiments(path: Path) -> list[Experiment]:
     Parameters
     ----------
     path : pathlib.Path
-        YAML file with the key ``experiments``, a list; relative paths in it start at its folder.
+        YAML file with the key ``experiments``, a list. Relative paths in it are relative to its folder.
 
     Returns
     -------
     list of Experiment
-        At least one, with different names and equally many channels.
+        At least one experiment. Names are unique, and all have the same number of channels.
 
     Raises
     ------
     UserError
-        If there is no such file, or it holds something else; with the line, where it is about one.
+        If the file does not exist or is invalid. The message names the line, if there is one.
     """
-    _check_outline(path, read_yaml(path))
-    refuse_clock_times(path, ("minutes_per_frame", "hour_of_infection"))
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", action="config")
-    parser.add_argument("--experiments", type=list[Experiment], required=True)
-    try:
-        experiments = parser.instantiate(parser.parse_args(["--config", str(path)])).experiments
-    except (ArgumentError, UserError) as error:
-        message = " ".join(str(error).split())
-        if "is not accepted" in message:
-            message += f"; an experiment has {', '.join(field.name for field in fields(Experiment))}"
-        told = with_line(path, message)
-        raise UserError(told if told != message else f"{path}: {message}") from error
+    content = read_yaml(path)
+    _check_outline(path, content)
+    experiments = [_parse_experiment(path, number, values) for number, values in enumerate(content["experiments"])]
     _check_together(path, experiments)
     return experiments
 
 
+def _parse_experiment(path: Path, number: int, values: dict[str, Any]) -> Experiment:
+    """Return the experiment of an item of the list, or raise an error with the line of its mistake."""
+    within = f"experiments.{number}"
+    for name in ("minutes_per_frame", "hour_of_infection"):
+        refuse_clock_time(path, f"{within}.{name}")
+    conditions = values.get("conditions")
+    for well, condition in conditions.items() if isinstance(conditions, dict) else ():
+        where = f"{path}, line {line_of(path, f'{within}.conditions.{well}')}"
+        require(isinstance(condition, str), f"{where}: condition of well {well!r} must be text", condition)
+    paths = {name: values[name] for name in ("plate", "tracks") if isinstance(values.get(name), str)}
+    absolute = {name: str(path.parent.absolute() / Path(value).expanduser()) for name, value in paths.items()}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Experiment)
+    try:
+        return Experiment(**parser.parse_object(values | absolute).as_dict())
+    except (ArgumentError, UserError) as error:
+        message = " ".join(str(error).split())
+        if "is not accepted" in message:
+            message += f"; an experiment has {', '.join(field.name for field in fields(Experiment))}"
+        raise UserError(with_line(path, message, within)) from error
+
+
 def _check_outline(path: Path, content: Any) -> None:
-    """Refuse a file without a list of mappings, of which the parser would say little."""
+    """Refuse a file that is not a list of mappings, for which the parser's message would not help."""
     rule = f"{path} must be a mapping with the key `experiments`"
     require(isinstance(content, dict) and "experiments" in content, rule, content)
     for key in content:
         where = f"{path}, line {line_of(path, str(key))}"
         require(key == "experiments", f"{where}: `experiments` must be the only key", key)
     experiments = content["experiments"]
-    rule = f"{path}, line {line_of(path, 'experiments')}: experiments must be a list that is not empty"
+    rule = f"{path}, line {line_of(path, 'experiments')}: experiments must be a non-empty list"
     require(isinstance(experiments, list) and bool(experiments), rule, experiments)
     for number, experiment in enumerate(experiments):
         key = f"experiments.{number}"
@@ -117,27 +129,28 @@ def _check_outline(path: Path, content: Any) -> None:
 
 
 def _check_together(path: Path, experiments: list[Experiment]) -> None:
-    """Refuse experiments that cannot be trained on together."""
+    """Refuse experiments that cannot be used together."""
     names = [experiment.name for experiment in experiments]
     require(len(set(names)) == len(names), f"{path}: experiments must have different names", names)
     n_channels = {experiment.name: len(experiment.channels) for experiment in experiments}
-    rule = f"{path}: experiments must have equally many channels"
+    rule = f"{path}: experiments must have the same number of channels"
     require(len(set(n_channels.values())) == 1, rule, n_channels)
     conditions = {condition: None for one in experiments for condition in one.conditions.values()}
-    spelt = {condition.casefold(): condition for condition in conditions}
+    spellings = {condition.casefold(): condition for condition in conditions}
     for condition in conditions:
-        rule = f"{path}: conditions must differ in more than upper and lower case"
-        require(spelt[condition.casefold()] == condition, rule, [condition, spelt[condition.casefold()]])
+        rule = f"{path}: names of conditions must not differ only in upper and lower case"
+        spelling = spellings[condition.casefold()]
+        require(spelling == condition, rule, [condition, spelling])
     for number, one in enumerate(experiments):
         for other in experiments[:number]:
             shared = sorted(set(one.conditions) & set(other.conditions))
             if one.plate.resolve() == other.plate.resolve() and shared:
                 raise UserError(
                     f"{path}: experiments {other.name!r} and {one.name!r} both use well {shared[0]} of plate "
-                    f"{one.plate}, so its cells would be there twice; leave it out of one of them"
+                    f"{one.plate}, so its cells would be counted twice; remove it from one of them"
                 )
             if one.tracks.resolve() == other.tracks.resolve() and one.plate.resolve() != other.plate.resolve():
                 raise UserError(
-                    f"{path}: experiments {other.name!r} and {one.name!r} have different plates and the same tracks, "
+                    f"{path}: experiments {other.name!r} and {one.name!r} have different plates but the same tracks, "
                     f"{one.tracks}; correct one of them"
                 )

@@ -1,55 +1,77 @@
-"""YAML lines: where in a file a key is, so that a mistake can be told with its line."""
+"""YAML source: a file that the user wrote, with the line of each key, so that an error can name the line.
+
+jsonargparse reads the values. ruamel.yaml, which records the position of each key, adds the lines and refuses keys that
+occur twice, of which jsonargparse would take the last.
+"""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
+from jsonargparse import get_loader
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError, RoundTripConstructor
+from ruamel.yaml.error import YAMLError
 
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-# What jsonargparse says of a key: where it is, level by level, what is wrong there, and the value.
-_LEVEL = re.compile(r"(?:Parser key|[Gg]roup) [\"']([^\"']+)[\"']")
-_REFUSED = re.compile(r"(?:[Oo]ption|nested key) '([^']+)'")
-_LACKING = re.compile(r"arguments are required: ([\w.]+)")
-_VALUE = re.compile(r"[Gg]ot (?:value: )?(.+)$")
-_DOTTED = re.compile(r"\w+(?:\.\w+)+")
-_FIRST_WORD = re.compile(r"[\w.]+")
-# Levels of a file that messages leave out.
-_SILENT = re.compile(r"\d+|init_args")
+# How jsonargparse names a key: level by level from the outermost, or the one that is missing.
+_PARSER_KEY = re.compile(r"""(?:(?:[Kk]ey|[Gg]roup|[Oo]ption) ["']|required: )([\w.]+)""")
+# Our own messages name a key as a dotted word, or begin with it.
+_WORD = re.compile(r"\w+(?:\.\w+)*")
 
 
 class Entry(NamedTuple):
-    """A key of a mapping, or an item of a list.
+    """Value of a key and the line of the key, counted from 1."""
+
+    line: int
+    value: Any
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
 
     Parameters
     ----------
-    key : str
-        Dotted, with the numbers of items: ``experiments.1.plate``.
-    plain : tuple of str
-        The levels that a message would name.
-    line : int
-        From 1.
-    node : yaml.Node
-        The value.
+    path : pathlib.Path
+        File in UTF-8.
+
+    Returns
+    -------
+    object
+        Content, with values as jsonargparse reads them: YAML 1.1, but a date is text and ``1e-3`` is a number.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, empty, not UTF-8 or not valid YAML, or if a key occurs twice in a mapping. The message
+        gives the line where possible.
     """
-
-    key: str
-    plain: tuple[str, ...]
-    line: int
-    node: yaml.Node
-
-    def holds(self, text: str | None) -> bool:
-        """Tell whether the value is what a message calls so."""
-        if text is None:
-            return False
-        value = yaml.SafeLoader("").construct_object(self.node, deep=True)
-        return text in (str(value), repr(value)) or (isinstance(value, int | float) and text == str(float(value)))
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = _load(text)
+        content = get_loader("yaml")(text)
+    except FileNotFoundError:
+        raise UserError(f"file not found: {path}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} must be a YAML file in UTF-8, got other bytes; save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (YAMLError, yaml.YAMLError, ValueError) as error:
+        raise UserError(_explain(path, error)) from error
+    if document is None:
+        raise UserError(f"{path} is empty")
+    # jsonargparse returns a mapping of nulls as text, because `--key name:` on the command line is text.
+    is_mapping_of_nulls = isinstance(document, CommentedMap) and not isinstance(content, dict)
+    return dict.fromkeys(document) if is_mapping_of_nulls else content
 
 
 def line_of(path: Path, key: str) -> int | None:
@@ -60,179 +82,118 @@ def line_of(path: Path, key: str) -> int | None:
     path : pathlib.Path
         YAML file.
     key : str
-        Dotted, items of lists by their number from 0: ``experiments.1.plate``.
+        Dotted key, with the index of a list's item as a level: ``experiments.1.plate``. The levels that jsonargparse
+        leaves out of its messages, such an index and ``init_args``, may be missing.
 
     Returns
     -------
     int, optional
-        From 1; None where there is no such key, or no such file.
+        Line, counted from 1. None if the key, or the file, does not exist, or if several keys match.
     """
-    return next((entry.line for entry in _entries(path) if entry.key == key), None)
+    entry = _entry(path, key)
+    return None if entry is None else entry.line
 
 
-def with_line(path: Path, message: str) -> str:
-    """Return a message about a key of a file, led by the line of the key.
+def with_line(path: Path, message: str, within: str = "") -> str:
+    """Return an error message with the file and the line of the key that it names.
 
     Parameters
     ----------
     path : pathlib.Path
         YAML file.
     message : str
-        In one line, as jsonargparse says it, or with the key as a dotted word or as the first word.
+        A single line, from jsonargparse, or with the key as a dotted word or as the first word.
+    within : str
+        Dotted key of the part of the file that the message is about, by default the complete file.
 
     Returns
     -------
     str
-        The message itself where it is about none of the file's keys, or about one of several alike.
+        The message, preceded by the line of the key or, if it names none in this file, by the line of `within`.
     """
-    entries = list(_entries(path))
-    levels = tuple(".".join(_LEVEL.findall(message)).split(".")) if _LEVEL.search(message) else ()
-    entry = _told_by_parser(entries, levels, message) or _told_by_us(entries, message)
-    return f"{path}, line {entry.line}: {message}" if entry else message
+    keys = [f"{within}.{key}" if within else key for key in _keys_in(message)]
+    for key in [*keys, within] if within else keys:
+        line = line_of(path, key)
+        if line is not None:
+            return f"{path}, line {line}: {message}"
+    return message
 
 
-def _told_by_parser(entries: list[Entry], levels: tuple[str, ...], message: str) -> Entry | None:
-    if refused := _REFUSED.search(message):
-        option = tuple(refused[1].split("."))
-        return _first(entries, levels + option) or _first(entries, option)
-    if not levels:
-        return None
-    if lacking := _LACKING.search(message):
-        of_null = [entry for entry in entries if entry.plain == (*levels, lacking[1]) and entry.holds("None")]
-        below = [entry for entry in entries if entry.plain == levels and isinstance(entry.node, yaml.MappingNode)]
-        without = [entry for entry in below if lacking[1] not in [key.value for key, _ in entry.node.value]]
-        return next(iter(of_null + without), None)
-    return _only(
-        [entry for entry in entries if entry.plain == levels],
-        [entry for entry in entries if entry.plain[: len(levels)] == levels],
-        message,
-    )
-
-
-def _told_by_us(entries: list[Entry], message: str) -> Entry | None:
-    for word in sorted(_DOTTED.findall(message), key=len, reverse=True):
-        named = [entry for entry in entries if word in (entry.key, ".".join(entry.plain))]
-        if named:
-            return _only(named, named, message)
-    first = _FIRST_WORD.match(message)
-    named = [entry for entry in entries if first and entry.plain and entry.plain[-1] == first[0]]
-    return _only(named, named, message)
-
-
-def _first(entries: list[Entry], levels: tuple[str, ...]) -> Entry | None:
-    return next((entry for entry in entries if entry.plain == levels), None)
-
-
-def _only(named: list[Entry], around: list[Entry], message: str) -> Entry | None:
-    """Return the one that is named, or of several the one, there or around, that holds the value of the message."""
-    value = _VALUE.search(message)
-    holding = [entry for entry in around if entry.holds(value[1] if value else None)]
-    if len(named) == 1 and not holding:
-        return named[0]
-    return holding[-1] if holding else None
-
-
-def refuse_clock_times(path: Path, names: Iterable[str]) -> None:
-    """Refuse ``3:30`` as a number: YAML takes it for 210, sixties that are not the unit of anything here.
+def refuse_clock_time(path: Path, key: str) -> None:
+    """Refuse ``3:30`` where a number belongs, because YAML 1.1 reads it as 210, in base 60.
 
     Parameters
     ----------
     path : pathlib.Path
         YAML file.
-    names : iterable of str
-        Keys that have numbers.
+    key : str
+        Dotted key of a number.
 
     Raises
     ------
     UserError
-        If one has such a value.
+        If the value contains a colon.
     """
-    for entry in _entries(path):
-        if entry.plain[-1:] and entry.plain[-1] in names and ":" in str(entry.node.value):
-            raise UserError(f"{path}, line {entry.line}: {entry.plain[-1]} must be a number, got {entry.node.value}")
+    entry = _entry(path, key)
+    # ruamel.yaml follows YAML 1.2, in which 3:30 is text.
+    if entry is not None and isinstance(entry.value, str) and ":" in entry.value:
+        name = key.rpartition(".")[2]
+        raise UserError(f"{path}, line {entry.line}: {name} must be a number, got {entry.value}")
 
 
-def refuse_repeated_keys(path: Path) -> None:
-    """Refuse a file in which a mapping has a key twice: the parser would take the last and drop the first.
+class _Constructor(RoundTripConstructor):
+    """Give both lines of a repeated key; ruamel.yaml's own message gives both values, however large."""
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        YAML file.
-
-    Raises
-    ------
-    UserError
-        If there is such a key.
-    """
-    seen: dict[str, int] = {}
-    for entry in _entries(path):
-        if entry.key in seen:
-            raise UserError(
-                f"{path}, line {entry.line}: {entry.key} is there already in line {seen[entry.key]}; leave one out"
-            )
-        seen[entry.key] = entry.line
+    def check_mapping_key(self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any) -> bool:
+        if key in mapping:
+            first = mapping.lc.key(key)[0] + 1
+            problem = f"key {key!r} is already defined in line {first}; remove one of them"
+            raise DuplicateKeyError(problem=problem, problem_mark=key_node.start_mark)
+        return True
 
 
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
+@lru_cache(maxsize=4)  # A file is searched once for each key whose line is needed.
+def _load(text: str) -> Any:
+    loader = YAML(typ="rt", pure=True)
+    loader.Constructor = _Constructor
+    return loader.load(text)
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        In UTF-8.
 
-    Returns
-    -------
-    object
-        Its content.
+def _explain(path: Path, error: Exception) -> str:
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if problem is None or mark is None:
+        return f"{path} is not valid YAML: {' '.join(str(error).split())}"
+    prefix = "" if isinstance(error, DuplicateKeyError) else "invalid YAML: "
+    return f"{path}, line {mark.line + 1}: {prefix}{problem}"
 
-    Raises
-    ------
-    UserError
-        If it is not there, is no text, is empty or no YAML, or has a key twice; with the line, where there is one.
-    """
+
+def _keys_in(message: str) -> list[str]:
+    """Return the keys that a message may be about, the likeliest first."""
+    if quoted := _PARSER_KEY.findall(message):
+        return [".".join(quoted), quoted[-1]]
+    words = _WORD.findall(message)
+    return [word for word in words if "." in word] + words[:1]
+
+
+def _entry(path: Path, key: str) -> Entry | None:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} must be a YAML file in UTF-8, got other bytes; save it as UTF-8") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{line}: {error.problem or error.context}, which is no YAML") from error
-    except (yaml.YAMLError, ValueError) as error:
-        # Of control characters, and of what looks like a date and is none.
-        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    if content is None:
-        raise UserError(f"{path} is empty")
-    refuse_repeated_keys(path)
-    return content
+        found = [Entry(1, _load(path.read_text(encoding="utf-8")))]
+    except (OSError, ValueError, YAMLError):
+        return None  # Reading the file reports what is wrong with it.
+    for level in key.split("."):
+        found = [below for entry in found for below in _entries_below(entry.value, level)]
+    return found[0] if len(found) == 1 else None
 
 
-def _entries(path: Path) -> Iterator[Entry]:
-    """Yield every key and item of a file, in its order."""
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, ValueError, yaml.YAMLError):
-        return  # the parser tells
-    if root is not None:
-        yield from _entries_below(root, ())
-
-
-def _entries_below(node: yaml.Node, above: tuple[str, ...], within: tuple[yaml.Node, ...] = ()) -> Iterator[Entry]:
-    if any(node is other for other in within):
-        return  # an alias of what it is in
-    if isinstance(node, yaml.MappingNode):
-        parts = [(str(key.value), key, value) for key, value in node.value]
-    elif isinstance(node, yaml.SequenceNode):
-        parts = [(str(number), value, value) for number, value in enumerate(node.value)]
-    else:
+def _entries_below(node: Any, level: str) -> Iterator[Entry]:
+    """Yield the entry that a level of a dotted key names; entries of all items of a list that the key leaves out."""
+    if isinstance(node, CommentedSeq) and level.isdigit():
+        if int(level) < len(node):
+            yield Entry(node.lc.item(int(level))[0] + 1, node[int(level)])
         return
-    for name, marked, value in parts:
-        levels = (*above, name)
-        plain = tuple(level for level in levels if not _SILENT.fullmatch(level))
-        yield Entry(".".join(levels), plain, marked.start_mark.line + 1, value)
-        yield from _entries_below(value, levels, (*within, node))
+    for item in node if isinstance(node, CommentedSeq) else [node]:
+        for mapping in (item, item.get("init_args")) if isinstance(item, CommentedMap) else ():
+            # The keys with a position: without those of a merged mapping.
+            for key in mapping.lc.data or () if isinstance(mapping, CommentedMap) else ():
+                if str(key) == level:
+                    yield Entry(mapping.lc.key(key)[0] + 1, mapping[key])

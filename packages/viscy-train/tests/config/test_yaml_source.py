@@ -1,0 +1,180 @@
+import pytest
+from jsonargparse import ArgumentParser
+
+from viscy_train.config.yaml_source import line_of, read_yaml, refuse_clock_time, with_line
+from viscy_train.errors import UserError
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes a YAML file and returns its path."""
+
+    def write_text(text):
+        path = tmp_path / "config.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write_text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("yes", True),
+        ("off", False),
+        ("010", 8),
+        ("3:30", 210),
+        ("1e-3", 0.001),
+        ("1_000", 1000),
+        ("2024-05-06", "2024-05-06"),
+        ("~", None),
+        ("'010'", "010"),
+        ("[1, {x: no}]", [1, {"x": False}]),
+    ],
+)
+def test_a_value_is_read_as_the_parser_reads_it(write, text, value):
+    path = write(f"output: {text}\nother: 1\n")
+    assert read_yaml(path) == {"output": value, "other": 1}
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--output")
+    parser.add_argument("--other", type=int)
+    assert parser.parse_args(["--config", str(path)]).output == value
+
+
+@pytest.mark.parametrize(("text", "content"), [("data:\n", {"data": None}), ("{a: , b: }", {"a": None, "b": None})])
+def test_a_mapping_of_nulls_is_a_mapping(write, text, content):
+    assert read_yaml(write(text)) == content
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "config.yaml is empty"),
+        ("# a comment\n", "config.yaml is empty"),
+        (b"output: \xff\xfe", "config.yaml must be a YAML file in UTF-8"),
+        ("output: [16\n", "config.yaml, line 2: invalid YAML: "),
+        ("output: a\ndata:\n\tcrop: 16\n", r"config.yaml, line 3: invalid YAML: found character '\\t'"),
+        ("output: *other\n", "config.yaml, line 1: invalid YAML: found undefined alias"),
+        ("output: !path a\n", "config.yaml, line 1: invalid YAML: could not determine a constructor"),
+        ("output: a\x07", "config.yaml is not valid YAML: "),
+        ("a: 1\na: 2\n", "config.yaml, line 2: key 'a' is already defined in line 1; remove one of them"),
+        ("data:\n  crop: 16\n  crop: 32\n", "config.yaml, line 3: key 'crop' is already defined in line 2"),
+        ("[{x: 1,\n x: 2}]", "config.yaml, line 2: key 'x' is already defined in line 1"),
+    ],
+)
+def test_an_invalid_file_is_refused_with_its_line(write, text, message):
+    with pytest.raises(UserError, match=message) as error:
+        read_yaml(write(text))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"file not found: .*config\.yaml"):
+        read_yaml(tmp_path / "config.yaml")
+    with pytest.raises(UserError, match=r"cannot read .*Is a directory"):
+        read_yaml(tmp_path)
+
+
+def test_an_alias_and_a_merged_mapping_are_not_repeated_keys(write):
+    content = read_yaml(write("one: &a {x: 1}\ntwo: *a\nthree:\n  <<: *a\n  x: 2\nfour: &b [*b]\n"))
+    assert content["two"] == {"x": 1}
+    assert content["three"] == {"x": 2}
+
+
+CONFIG = """\
+trainer:
+  max_epochs: 2
+  callbacks:
+  - class_path: EarlyStopping
+    init_args:
+      monitor: val/loss
+data:
+  experiments: experiments.yaml
+  sampler: {batch_size: 8,
+    bach_size: 8}
+  crop: large
+  split: &split
+    experiments: [monday, tuesday]
+again: *split
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("trainer", 1),
+        ("trainer.max_epochs", 2),
+        ("trainer.callbacks.0", 4),
+        ("trainer.callbacks.0.init_args.monitor", 6),
+        ("data.sampler.bach_size", 10),
+        ("data.split.experiments.1", 13),
+        ("again.experiments", 13),
+        ("trainer.callbacks.1", None),
+        ("data.crop.size", None),
+        ("crop", None),
+    ],
+)
+def test_a_key_has_a_line(write, key, line):
+    assert line_of(write(CONFIG), key) == line
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("Group 'data' does not accept option 'sampler.bach_size'", 10),
+        ("Option 'trainer.max_epochs' is not accepted", 2),
+        ("Parser key \"data.crop\": Expected a <class 'int'>. Got value: large", 11),
+        ('Parser key "trainer.callbacks": Problem with given class_path \'X\': Parser key "monitor": not a str', 6),
+        ("the following arguments are required: data.crop", 11),
+        ("data.sampler.batch_size must be at least 1, got 0", 9),
+        ("the anchor table was built with data.crop 16, got large", 11),
+        ("trainer: the accelerator is not available", 1),
+        ("data.split.experiments must name experiments, got 'sunday'", 13),
+        ("trainer.callbacks.0.init_args.monitor is unknown", 6),
+        ("Group 'data' does not accept option 'crpo'", None),
+        ("the following arguments are required: output", None),
+        ("data.sampler.leaky must be in [0, 1), got 2", None),
+        ("something else failed", None),
+        ("", None),
+    ],
+)
+def test_a_message_gets_the_line_of_the_key_that_it_names(write, message, line):
+    path = write(CONFIG)
+    assert with_line(path, message) == (f"{path}, line {line}: {message}" if line else message)
+
+
+def test_a_key_that_two_items_of_a_list_have_gets_no_line(write):
+    path = write("callbacks:\n- init_args: {monitor: a}\n- init_args: {monitor: b}\n")
+    message = 'Parser key "callbacks": Problem with given class_path \'X\': Parser key "monitor": not a str'
+    assert with_line(path, message) == message
+
+
+@pytest.mark.parametrize(
+    ("message", "line"), [("name must be text", 2), ("channels must differ", 3), ("the plate is missing", 2)]
+)
+def test_a_message_about_an_item_gets_the_line_of_its_key_or_of_the_item(write, message, line):
+    path = write("experiments:\n- name: 3\n  channels: []\n")
+    assert with_line(path, message, within="experiments.0") == f"{path}, line {line}: {message}"
+
+
+@pytest.mark.parametrize("text", ["output: [", "- 3", "3", "a: !tag 3", "a: &a {init_args: *a}", "a: &a [*a]", ""])
+def test_a_file_of_another_kind_has_no_lines(write, text):
+    path = write(text)
+    assert with_line(path, "a.b.c must be at least 8") == "a.b.c must be at least 8"
+
+
+def test_a_missing_file_has_no_lines(tmp_path):
+    assert with_line(tmp_path / "config.yaml", "data.crop must be at least 8") == "data.crop must be at least 8"
+
+
+@pytest.mark.parametrize("value", ["3:30", "0:30", "-3:30", "3:30.5", "'3:30'"])
+def test_a_clock_time_is_not_a_number(write, value):
+    with pytest.raises(UserError, match=rf"line 2: hour must be a number, got {value.strip(chr(39))}$"):
+        refuse_clock_time(write(f"items:\n- hour: {value}\n"), "items.0.hour")
+
+
+@pytest.mark.parametrize("value", ["3.5", "-3", "1e-3", "fast", "null", "[3]"])
+def test_other_values_are_left_to_the_parser(write, value):
+    refuse_clock_time(write(f"items:\n- hour: {value}\n"), "items.0.hour")
+    refuse_clock_time(write("items: []\n"), "items.0.hour")
