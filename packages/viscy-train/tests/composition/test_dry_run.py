@@ -19,8 +19,9 @@ from viscy_train.report.dry_run_page import show, write_inspection
 from viscy_train.report.replay_plot import replay_picture
 from viscy_train.report.run_page import RunFacts, choose_strips, write_page
 from viscy_train.report.style import png_of
-from viscy_train.run.batch_record import HEADER, line_of_batch
+from viscy_train.run.batch_record import batch_fields, record_of_rank
 from viscy_train.run.directory import RunDirectory
+from viscy_train.run.step_csv import format_line
 from viscy_train.run.recorded_batch import batch_of_step
 
 CELLS = {("a", "mock"): 400, ("a", "virus"): 14, ("b", "mock"): 200}
@@ -183,14 +184,12 @@ def test_an_inspection_is_a_page_of_one_file_with_odd_names(tmp_path):
 
 
 def write_record(folder, batches, world_size):
-    folder.batches.mkdir(parents=True)
     for rank in range(world_size):
-        lines = [
-            line_of_batch(number // world_size, 0, number, rank, rows)
+        record_of_rank(folder.batches, rank).rewrite(
+            format_line(batch_fields(number // world_size, 0, number, rank, rows).values())
             for number, rows in enumerate(batches)
             if number % world_size == rank
-        ]
-        (folder.batches / f"rank{rank}.csv").write_text(HEADER + "".join(lines))
+        )
 
 
 def test_the_batch_of_a_step_is_found(tmp_path):
@@ -244,9 +243,9 @@ def test_a_report_of_many_experiments_with_odd_names_is_one_page(tmp_path):
     write_record(folder, rows, world_size=2)
     n_steps = len(rows) // 2
     folder.metrics.parent.mkdir()
-    log = pd.DataFrame({"step": range(n_steps), "epoch": 0, "loss": 2.0, "time/waiting for data": 0.5})
+    log = pd.DataFrame({"step": range(n_steps), "epoch": 0, "train/loss": 2.0, "time/data_wait": 0.5})
     pd.concat([log, pd.DataFrame({"step": [3, 9], "epoch": 0, "val/loss": [1.0, 2.0]})]).to_csv(folder.metrics)
-    folder.lives.write_text(
+    folder.attempts.write_text(
         "step,epoch,processes,started,reached,seconds\n"
         "0,0,2,2030-01-01T00:00:00+00:00,,9.5\n5,0,2,2030-01-02T00:00:00+00:00,7,9.5\n"
     )

@@ -1,4 +1,4 @@
-"""Lives: when a run began and went on, at which step and on how many processes."""
+"""Attempts: when a run was started and resumed, at which step, and on how many processes."""
 
 from __future__ import annotations
 
@@ -6,95 +6,93 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from lightning.pytorch import Callback
 
-from viscy_train.run.batch_record import files_of_ranks
-from viscy_train.run.step_csv import last_step, rewrite, whole_lines
+from viscy_train.run.batch_record import find_records
+from viscy_train.run.step_csv import StepCsv, format_line
 
 if TYPE_CHECKING:
+    import pandas as pd
     from lightning.pytorch import LightningModule, Trainer
 
     from viscy_train.run.directory import RunDirectory
 
-HEADER = "step,epoch,processes,started,reached,seconds\n"
+COLUMNS = ["step", "epoch", "processes", "started", "reached", "seconds"]
 
 
 class AttemptRecorder(Callback):
-    """Note each start of a run in its folder, and let the log go on at the step at which the run goes on.
+    """Record each attempt of a run, and cut the loggers' files at the step where the attempt begins.
 
     Parameters
     ----------
-    folder : RunDirectory
-        Receives a line in ``lives.csv``: step and epoch at which training begins, number of processes, time of the
-        start (ISO 8601, UTC), how many steps the batch record had when this life began, empty where it had none, and
-        seconds that were trained since, noted at the end of each epoch and of the life.
+    run_directory : RunDirectory
+        Receives a line in ``attempts.csv``: the step and epoch at which training begins, the number of processes, the
+        time of the start (ISO 8601, UTC), the number of steps in the batch record when the attempt began (empty if it
+        had none), and the seconds of training, updated at the end of each epoch and of the attempt.
 
     Notes
     -----
-    Loggers that have a method `cut`, as `viscy_train.run.metrics_csv.MetricsCsv` has, are called with the step. Others, such as
-    TensorBoard's and that of Weights & Biases, show what is logged for a step a second time beside what was first.
+    Loggers with a method `cut`, such as `viscy_train.run.metrics_csv.MetricsCsv`, are called with the step. Others,
+    such as those of TensorBoard and Weights & Biases, show steps that were trained again twice.
     """
 
-    def __init__(self, folder: RunDirectory) -> None:
-        self._folder = folder
+    def __init__(self, run_directory: RunDirectory) -> None:
+        self._run_directory = run_directory
         self._reached: int | None = None
+        self._csv: StepCsv | None = None
         self._earlier: list[str] = []
-        self._line = ""
-        self._began = 0.0
+        self._attempt: list[Any] = []
+        self._started_at = 0.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look how far the last life came, before its lost steps are cut from the record."""
-        steps = [last_step(path) for path in files_of_ranks(self._folder.batches).values()]
+        """Look up how far the last attempt came, before the batch record is cut."""
+        steps = [record.last_step() for record in find_records(self._run_directory.batches).values()]
         self._reached = max((step + 1 for step in steps if step is not None), default=None)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Cut the logs, and add a line."""
+        """Cut the files of the loggers, and add a line."""
         if not trainer.is_global_zero:
             return
         for logger in trainer.loggers:
-            forget: Any = getattr(logger, "cut", None)
-            if callable(forget):
-                forget(trainer.global_step)
+            cut: Any = getattr(logger, "cut", None)
+            if callable(cut):
+                cut(trainer.global_step)
+        self._csv = StepCsv(self._run_directory.rename_attempts(), COLUMNS)
+        self._earlier = list(self._csv.lines())
         started = datetime.now(UTC).isoformat(timespec="seconds")
         reached = "" if self._reached is None else self._reached
-        self._earlier = list(whole_lines(self._folder.lives))
-        self._line = f"{trainer.global_step},{trainer.current_epoch},{trainer.world_size},{started},{reached}"
-        self._began = time.monotonic()
-        self._note()
+        self._attempt = [trainer.global_step, trainer.current_epoch, trainer.world_size, started, reached]
+        self._started_at = time.monotonic()
+        self._update()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note how long it took so far."""
-        self._note()
+        """Update the duration."""
+        self._update()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note how long it took, also where the run was stopped."""
-        self._note()
-        self._line = ""
+        """Update the duration, also after an error or a stop."""
+        self._update()
+        self._csv = None
 
-    def _note(self) -> None:
-        if self._line:
-            line = f"{self._line},{time.monotonic() - self._began:.1f}\n"
-            rewrite(self._folder.lives, HEADER, iter([*self._earlier, line]))
+    def _update(self) -> None:
+        if self._csv is not None:
+            seconds = f"{time.monotonic() - self._started_at:.1f}"
+            self._csv.rewrite([*self._earlier, format_line([*self._attempt, seconds])])
 
 
-def read_attempts(folder: RunDirectory) -> pd.DataFrame:
-    """Read when a run began and went on.
+def read_attempts(run_directory: RunDirectory) -> pd.DataFrame:
+    """Read the attempts of a run.
 
     Parameters
     ----------
-    folder : RunDirectory
-        Of the run.
+    run_directory : RunDirectory
+        The run.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each start: `step`, `epoch`, `processes`, `started` (text), `reached` (float, missing where there was
-        no life before), `seconds` (float). Empty where nothing was noted.
+        A row for each attempt: `step`, `epoch`, `processes` (int), `started` (text), `reached` (float, missing if the
+        run had no batch record yet), `seconds` (float). Empty if no attempt was recorded.
     """
-    rows = [line.rstrip("\n").split(",") for line in whole_lines(folder.lives)]
-    lives = pd.DataFrame(rows, columns=HEADER.strip().split(","))
-    numbers = dict.fromkeys(["step", "epoch", "processes"], "int64")
-    return lives.assign(
-        **{name: pd.to_numeric(lives[name], errors="coerce").astype("float64") for name in ("reached", "seconds")}
-    ).astype(numbers)
+    types = dict.fromkeys(("step", "epoch", "processes"), "int64") | dict.fromkeys(("reached", "seconds"), "float64")
+    return StepCsv(run_directory.attempts, COLUMNS).read().astype(types)

@@ -1,4 +1,4 @@
-"""Checkpoints: which one a command begins from, and whether it fits what is configured."""
+"""Checkpoint: a file that a command starts from, checked for damage and for a matching model."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from viscy_train.run.directory import RunDirectory
 
 DATA = "PairDataModule"
-"""Name under which Lightning keeps the state of the data."""
+"""Key under which Lightning stores the state of the data module."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that is whole.
+    """A complete checkpoint.
 
     Parameters
     ----------
     path : pathlib.Path
         The file.
     content : dict
-        What is in it; tensors are on the CPU, and read when they are used.
+        The content of the file. Tensors are on the CPU and are read when they are used.
     """
 
     path: Path
@@ -47,88 +47,90 @@ class Checkpoint:
         Raises
         ------
         UserError
-            If it is not there, damaged, or of another program.
+            If the file is missing, damaged, or not a checkpoint of this package.
         """
         if not path.is_file():
-            raise UserError(f"there is no checkpoint {path}")
+            raise UserError(f"checkpoint not found: {path}")
         try:
             with zipfile.ZipFile(path) as parts:
-                if (spoilt := parts.testzip()) is not None:  # torch would not look
-                    raise ValueError(spoilt)
+                if (damaged := parts.testzip()) is not None:  # torch does not check
+                    raise ValueError(damaged)
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:  # of many types, for a file that is no checkpoint or half of one
-            raise UserError(f"{path} is no checkpoint, or a damaged one; name another with --ckpt_path") from error
+        except Exception as error:  # the type depends on what is wrong with the file
+            raise UserError(f"{path} is not a checkpoint, or is damaged; name another with --ckpt_path") from error
         if not isinstance(content, dict) or not {"state_dict", "loops", DATA} <= content.keys():
-            raise UserError(f"{path} is no checkpoint of viscy-train; name another with --ckpt_path")
+            raise UserError(f"{path} is not a checkpoint of viscy-train; name another with --ckpt_path")
         return cls(path, content)
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """Those of the model, by their names."""
+        """The weights of the model by name."""
         return self.content["state_dict"]
 
     @property
     def data(self) -> dict[str, Any]:
-        """State of the data."""
+        """The state of the data module."""
         return self.content[DATA]
 
     def require_model(self, model: nn.Module) -> None:
-        """Refuse a model that it is not of.
+        """Refuse a model that does not match the weights.
 
         Raises
         ------
         UserError
-            If weights are missing or of another shape; the message names one.
+            If weights are missing or have another shape; the message names one of them.
         """
-        there = {name: tuple(value.shape) for name, value in self.weights.items()}
-        here = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-        for name in here | there:
-            if there.get(name) != here.get(name):
+        shapes = {name: tuple(value.shape) for name, value in self.weights.items()}
+        expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        for name in expected | shapes:
+            if shapes.get(name) != expected.get(name):
                 raise UserError(
-                    f"{self.path} is of another model: {name} has the shape {there.get(name)} there and "
-                    f"{here.get(name)} here; leave model.encoder, data.z_slices and the number of channels as they "
-                    "were, or name another checkpoint"
+                    f"{self.path} belongs to another model: {name} has shape {shapes.get(name)} in the checkpoint and "
+                    f"{expected.get(name)} in the configured model; restore model.encoder, data.z_slices and the "
+                    "number of channels, or name another checkpoint"
                 )
 
 
-def checkpoint_to_resume(folder: RunDirectory, asked: str | None, model: nn.Module) -> Checkpoint | None:
-    """Return the checkpoint that is asked for.
+def checkpoint_to_resume(run_directory: RunDirectory, ckpt_path: str | None, model: nn.Module) -> Checkpoint | None:
+    """Return the checkpoint from which to resume.
 
     Parameters
     ----------
-    folder : RunDirectory
-        Of the run.
-    asked : str, optional
-        A path, or ``last`` for the run's own last one, which may not be there yet.
+    run_directory : RunDirectory
+        The run.
+    ckpt_path : str, optional
+        A path, or ``last`` for the run's own last checkpoint, which may not exist yet.
     model : torch.nn.Module
-        What it is for.
+        The configured model.
 
     Returns
     -------
     Checkpoint, optional
-        None to start anew.
+        None to start from the beginning.
 
     Raises
     ------
     UserError
-        If it is not there, damaged, of another program, or of another model.
+        If the file is missing, damaged, not a checkpoint of this package, or belongs to another model.
     """
-    if asked is None or (asked == "last" and not folder.last_checkpoint.exists()):
+    if ckpt_path is None or (ckpt_path == "last" and not run_directory.last_checkpoint.exists()):
         return None
-    found = Checkpoint.read(folder.last_checkpoint if asked == "last" else Path(asked))
-    found.require_model(model)
-    return found
+    checkpoint = Checkpoint.read(run_directory.last_checkpoint if ckpt_path == "last" else Path(ckpt_path))
+    checkpoint.require_model(model)
+    return checkpoint
 
 
-def checkpoint_to_evaluate(folder: RunDirectory, asked: str, model: nn.Module) -> Checkpoint:
-    """Return the checkpoint that is asked for; unlike one to go on from, it must be there.
+def checkpoint_to_evaluate(run_directory: RunDirectory, ckpt_path: str, model: nn.Module) -> Checkpoint:
+    """Return the checkpoint to evaluate; unlike `checkpoint_to_resume`, require that it exists.
 
     Raises
     ------
     UserError
-        If it is not, or as `checkpoint_to_resume` does.
+        If it does not exist, or as `checkpoint_to_resume` does.
     """
-    found = checkpoint_to_resume(folder, asked, model)
-    if found is None:
-        raise UserError(f"there is no checkpoint {folder.last_checkpoint}; train first, or name one with --ckpt_path")
-    return found
+    checkpoint = checkpoint_to_resume(run_directory, ckpt_path, model)
+    if checkpoint is None:
+        raise UserError(
+            f"checkpoint not found: {run_directory.last_checkpoint}; train first, or name one with --ckpt_path"
+        )
+    return checkpoint

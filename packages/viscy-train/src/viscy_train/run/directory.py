@@ -1,7 +1,8 @@
-"""Run folder: the names of what a run reads and leaves behind."""
+"""Run directory: the names of the files that a run writes."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,49 +17,55 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The results of one run.
+    """The directory with the results of one run.
 
     Parameters
     ----------
     path : pathlib.Path
-        The folder.
+        The directory.
     """
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """The configuration as it was run, with absolute paths."""
+        """The configuration of the run, with absolute paths."""
         return self.path / "config.yaml"
 
     @property
     def batches(self) -> Path:
-        """Folder with a CSV for each rank: what its batches held."""
+        """Directory of the batch record, a CSV file for each rank."""
         return self.path / "batches"
 
     @property
+    def attempts(self) -> Path:
+        """When the run was started and resumed; runs of earlier versions have a ``lives.csv`` instead."""
+        path, earlier = self.path / "attempts.csv", self.path / "lives.csv"
+        return earlier if earlier.exists() and not path.exists() else path
+
+    @property
     def checkpoints(self) -> Path:
-        """Folder with the checkpoints."""
+        """Directory of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def last_checkpoint(self) -> Path:
-        """The state of the run to go on from."""
+        """The state from which the run resumes."""
         return self.checkpoints / "last.ckpt"
 
     @property
     def log(self) -> Path:
-        """Folder with what the loggers wrote."""
+        """Directory of the loggers' files."""
         return self.path / "log"
 
     @property
     def metrics(self) -> Path:
-        """The log: the loss of each step."""
+        """The metrics of each step, such as the loss."""
         return self.log / "metrics.csv"
 
     @property
     def embeddings(self) -> Path:
-        """The embeddings of all cells, AnnData."""
+        """The embeddings of all observations, an AnnData file."""
         return self.path / "embeddings.h5ad"
 
     @property
@@ -71,10 +78,12 @@ class RunDirectory:
         with atomic_write(self.config) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
 
-    @property
-    def lives(self) -> Path:
-        """When the run began and went on."""
-        return self.path / "lives.csv"
+    def rename_attempts(self) -> Path:
+        """Give the attempts of a run of an earlier version their present file name, and return the path."""
+        path = self.path / "attempts.csv"
+        if self.attempts != path:
+            os.replace(self.attempts, path)
+        return path
 
     def read_batches(self, most_batches: int | None = None) -> pd.DataFrame:
         """Read the batches of all ranks.
@@ -82,41 +91,41 @@ class RunDirectory:
         Parameters
         ----------
         most_batches : int, optional
-            Where more were recorded, every nth is read.
+            If more batches were recorded, only every nth is read.
 
         Returns
         -------
         pandas.DataFrame
-            A row for each slot: `step`, `epoch`, `batch`, `rank`, `row`, sorted by epoch and batch. What a process that
-            was killed has half written is left out.
+            A row for each slot: `step`, `epoch`, `batch`, `rank`, `row`, sorted by epoch and batch. Incomplete lines,
+            which killed processes leave, are skipped.
         """
         return read_slots(self.batches, most_batches)
 
 
 def require_new(path: Path, remedy: str) -> None:
-    """Make a folder, or refuse one with something in it.
+    """Create a directory; refuse one that is not empty.
 
     Parameters
     ----------
     path : pathlib.Path
-        Folder to be written to; made with its parents where it is missing.
+        Directory to create, with its parents.
     remedy : str
-        What to do instead.
+        Advice at the end of the error message.
 
     Raises
     ------
     UserError
-        If it is there and not empty, is a file, or cannot be made.
+        If the directory is not empty, is a file, or cannot be created.
     """
     try:
         if path.is_file():
             raise UserError(f"{path} is a file; {remedy}")
         path.mkdir(parents=True, exist_ok=True)
-        filled = any(path.iterdir())
+        is_filled = any(path.iterdir())
     except UserError:
         raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot make the folder {str(path)!r}: {reason}; {remedy}") from error
-    if filled:
+        raise UserError(f"cannot create the directory {str(path)!r}: {reason}; {remedy}") from error
+    if is_filled:
         raise UserError(f"{path} is not empty, and runs are not mixed; {remedy}")

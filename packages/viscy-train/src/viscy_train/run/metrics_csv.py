@@ -1,68 +1,80 @@
-"""Run log: what Lightning's loggers are told, as one CSV file that a run which goes on goes on with."""
+"""Metrics CSV: a Lightning logger that writes the metrics of a run to one CSV file, across all its attempts."""
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from viscy_train.run.step_csv import cut, header_of, rewrite, whole_lines
+from viscy_train.run.step_csv import StepCsv
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    import pandas as pd
 
-# Larger than any step: cuts a last line that is not whole, and nothing else.
-_NO_STEP = 2**63
+LOSS = "train/loss"
+LEARNING_RATE = "lr"
+DATA_WAIT = "time/data_wait"
+
+# Names in runs of earlier versions.
+_RENAMED = {
+    "loss": LOSS,
+    "learning rate": LEARNING_RATE,
+    "time/waiting for data": DATA_WAIT,
+    "batch/own experiment": "batch/own_experiment",
+    "batch/hours mean": "batch/hours_mean",
+    "batch/hours spread": "batch/hours_std",
+    "batch/distinct lineages": "batch/distinct_lineages",
+    "val/found again": "val/recall_at_1",
+}
+_SHARES = ("batch/experiment/", "batch/condition/")
 
 
 class MetricsCsv(Logger):
-    """Write metrics to a CSV file: a line for each call, the step first, a column for each name that ever came.
+    """Log metrics to a CSV file: a row for each call, a column ``step``, and a column for each name logged so far.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file, such as ``log/metrics.csv``; one that is there is gone on with.
+        The file, such as ``log/metrics.csv``. An existing file is appended to.
 
     Notes
     -----
-    Lightning's own CSV logger deletes the file of an earlier start when it writes the first line of a new one. Here a
-    line is on disk when the call returns, and `viscy_train.run.attempts.AttemptRecorder` calls `cut` where a run goes on.
+    Lightning's own CSV logger deletes the file of an earlier attempt when it writes the first row of a new one. Here a
+    row is on disk when the call returns, and `viscy_train.run.attempts.AttemptRecorder` calls `cut` when a run resumes.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._path = path
-        self._columns: list[str] | None = None
+        self._csv = StepCsv(path, rename=_present_names)
 
     @property
     def name(self) -> str:
         """The name of the file."""
-        return self._path.name
+        return self._csv.path.name
 
     @property
     def version(self) -> str:
-        """None that would tell files apart: there is one."""
+        """An empty string: a run has one file."""
         return ""
 
     @property
     def save_dir(self) -> str:
-        """The file's folder."""
-        return str(self._path.parent)
+        """The directory of the file."""
+        return str(self._csv.path.parent)
 
     @property
     def log_dir(self) -> str:
-        """The file's folder."""
-        return str(self._path.parent)
+        """The directory of the file."""
+        return str(self._csv.path.parent)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Append a line.
+        """Append a row.
 
         Parameters
         ----------
@@ -71,77 +83,90 @@ class MetricsCsv(Logger):
         step : int, optional
             0 by default.
         """
-        columns = self._columns_with(list(metrics))
-        values = {"step": str(step or 0)} | {name: f"{float(value):.9g}" for name, value in metrics.items()}
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            file.write(",".join(values.get(name, "") for name in columns) + "\n")
+        self._csv.append({"step": step or 0} | {name: f"{float(value):.9g}" for name, value in metrics.items()})
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the run folder holds the whole configuration."""
+        """Do nothing: the run's directory holds the complete configuration."""
 
     @rank_zero_only
     def cut(self, step: int) -> None:
-        """Forget what was logged from a step on.
+        """Remove the rows from a step on.
 
         Parameters
         ----------
         step : int
-            The step with which the run goes on.
+            The step at which the run resumes.
         """
-        cut(self._path, step)
-        self._columns = None
+        self._csv.cut(step)
 
-    def _columns_with(self, names: list[str]) -> list[str]:
-        """Return the columns of the file, after those that it lacks were added to it."""
-        if self._columns is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            cut(self._path, _NO_STEP)
-            header = header_of(self._path)
-            self._columns = next(csv.reader([header])) if header else []
-        known = self._columns or ["step"]
-        new = [name for name in names if name not in known]
-        if new or not self._columns:
-            lines = (line.rstrip("\r\n") + "," * len(new) + "\n" for line in whole_lines(self._path))
-            self._columns = [*known, *new]
-            rewrite(self._path, _csv_line(self._columns), lines)
-        return self._columns
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the file."""
+        self._csv.close()
 
 
 def is_logged(trainer: Any, step: int) -> bool:
-    """Return whether a step is one of every nth, counted as Lightning counts for its own logging."""
+    """Return whether a step is one of every ``log_every_n_steps``, counted as Lightning counts for its own logging."""
     every = trainer.log_every_n_steps
     return every > 0 and (step + 1) % every == 0
 
 
+def share_names(prefix: str, labels: Iterable[Any]) -> list[str]:
+    """Return a metric name for the share of each label of a batch.
+
+    Parameters
+    ----------
+    prefix : str
+        Such as ``batch/experiment/``.
+    labels : iterable
+        Names of experiments or conditions.
+
+    Returns
+    -------
+    list of str
+        Different names without spaces, and without slashes, which loggers take for levels.
+    """
+    names: list[str] = []
+    for label in labels:
+        name = unique = prefix + re.sub(r"[^\w.\-]", "_", str(label).strip())
+        number = 1
+        while unique in names:
+            number += 1
+            unique = f"{name}_{number}"
+        names.append(unique)
+    return names
+
+
 def read_log(path: Path) -> pd.DataFrame:
-    """Read what a run logged.
+    """Read the metrics of a run.
 
     Parameters
     ----------
     path : pathlib.Path
-        As of `MetricsCsv`; may be missing, as after ``trainer.fast_dev_run``.
+        The file that `MetricsCsv` wrote. It may be missing, as after ``trainer.fast_dev_run``.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each call: `step`, and a column for each name, missing where it was not told. There is always a column
-        `loss`.
+        A row for each call: `step`, and a column for each metric, missing where the call did not log it. The column
+        `LOSS` always exists. Metrics of runs of earlier versions have their present names.
     """
-    if not path.is_file():
-        return pd.DataFrame({"step": pd.Series(dtype="int64"), "loss": pd.Series(dtype="float64")})
-    log = pd.read_csv(path)
-    return log if "loss" in log else log.assign(loss=float("nan"))
+    log = StepCsv(path, rename=_present_names).read()
+    return log if LOSS in log else log.assign(**{LOSS: float("nan")})
 
 
 def steps_of(log: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a log that are steps, also those whose loss is no number."""
-    return log[log["learning rate"].notna()] if "learning rate" in log else log.dropna(subset="loss")
+    """Return the rows of a log that are training steps, including those whose loss is not a number."""
+    return log[log[LEARNING_RATE].notna()] if LEARNING_RATE in log else log.dropna(subset=LOSS)
 
 
-def _csv_line(fields: list[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([" ".join(field.split()) for field in fields])
-    return text.getvalue()
-
-
-METRIC = "time/waiting for data"
+def _present_names(columns: list[str]) -> list[str]:
+    """Map the columns of an earlier version to their present names."""
+    names = [_RENAMED.get(name, name) for name in columns]
+    for prefix in _SHARES:
+        places = [number for number, name in enumerate(names) if name.startswith(prefix)]
+        # Names that would have been equal ended in a number, such as " (2)"; `share_names` numbers them again.
+        labels = [re.sub(r" \(\d+\)$", "", names[place].removeprefix(prefix)) for place in places]
+        for place, name in zip(places, share_names(prefix, labels), strict=True):
+            names[place] = name
+    return names

@@ -1,4 +1,4 @@
-"""Recorded batch: the batch of a step, found in the record of a run."""
+"""Recorded batch: the batch of one step and rank, looked up in the batch record of a run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viscy_train.errors import UserError
-from viscy_train.run.batch_record import files_of_ranks, slots_of
-from viscy_train.run.step_csv import last_step, whole_lines
+from viscy_train.run.batch_record import find_records, parse_slots
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedBatch:
-    """A batch as it was recorded.
+    """A batch of the record.
 
     Parameters
     ----------
     step : int
-        When it was trained on.
+        The step that trained on it.
     epoch, number : int
-        Its epoch, and its number in the epoch's sequence of all ranks: what its random choices are a function of.
+        Its epoch and its index in the epoch's global sequence, on which its random choices depend.
     rank : int
-        Which process had it.
+        The rank that trained on it.
     rows : numpy.ndarray
         Rows of the anchor table in order, shape (n_slots,), int64.
     """
@@ -40,38 +39,40 @@ class RecordedBatch:
     rows: NDArray[np.int64]
 
 
-def batch_of_step(folder: RunDirectory, step: int, rank: int = 0) -> RecordedBatch:
-    """Find what a process trained on at a step.
+def batch_of_step(run_directory: RunDirectory, step: int, rank: int = 0) -> RecordedBatch:
+    """Find the batch that a rank trained on in a step.
 
     Parameters
     ----------
-    folder : RunDirectory
-        Of the run.
+    run_directory : RunDirectory
+        The run.
     step : int
-        Counted from 0.
+        The step, counted from 0.
     rank : int, default 0
-        Which process.
+        The rank.
 
     Returns
     -------
     RecordedBatch
-        The batch; the first of the step where several were accumulated.
+        The batch; if the step accumulated gradients over several, the first of them.
 
     Raises
     ------
     UserError
         If the run has no record, or none of this rank or step.
     """
-    files = files_of_ranks(folder.batches)
-    ends = {number: end for number, path in files.items() if (end := last_step(path)) is not None}
-    if not ends:
-        raise UserError(f"{folder.path} has no record of its batches; name the folder of a run that has trained")
-    if rank not in ends:
-        ranks = "0" if list(ends) == [0] else f"{min(ends)} to {max(ends)}"
-        raise UserError(f"--rank must be one of the run's, {ranks}, got {rank}")
-    for line in whole_lines(files[rank]):
+    records = find_records(run_directory.batches)
+    last = {number: end for number, record in records.items() if (end := record.last_step()) is not None}
+    if not last:
+        raise UserError(
+            f"{run_directory.path} has no record of batches; name the directory of a run that has been trained"
+        )
+    if rank not in last:
+        ranks = "0" if list(last) == [0] else f"{min(last)} to {max(last)}"
+        raise UserError(f"--rank must be a rank of the run ({ranks}), got {rank}")
+    for line in records[rank].lines():
         if line.startswith(f"{step},"):
-            slots = slots_of([line])
+            slots = parse_slots([line])
             head = slots.iloc[0]
             return RecordedBatch(
                 step=step,
@@ -80,4 +81,4 @@ def batch_of_step(folder: RunDirectory, step: int, rank: int = 0) -> RecordedBat
                 rank=rank,
                 rows=slots["row"].to_numpy(),
             )
-    raise UserError(f"--step must be a recorded one, rank {rank} has the steps 0 to {ends[rank]}, got {step}")
+    raise UserError(f"--step must be a recorded step, from 0 to {last[rank]} for rank {rank}, got {step}")

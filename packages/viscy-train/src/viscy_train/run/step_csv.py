@@ -1,90 +1,177 @@
-"""Step file: a CSV that grows by a line a step, and is cut where a run goes on; its first column is ``step``."""
+"""Step CSV: a CSV file that grows by rows of increasing steps and is cut at the step where a run resumes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import csv
+import io
+from typing import TYPE_CHECKING, Any, TextIO
+
+import pandas as pd
 
 from viscy_train.atomic import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-# Longer than most lines, to find the last one without reading a file of gigabytes.
+# Longer than most lines: the last one is found without reading a file of gigabytes.
 _TAIL = 2**18
 
 
-def whole_lines(path: Path) -> Iterator[str]:
-    """Yield the lines after the header that were written to their end.
+class StepCsv:
+    """A CSV file with a row per step, or several, whose first column is ``step``.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file; one that is missing has no lines.
+        The file. It may be missing; its directory is created with it.
+    columns : sequence of str, default ("step",)
+        Columns of a new file, ``step`` first.
+    rename : callable, optional
+        Maps the columns of a file to the names they have now. An existing file gets the new names when a row is
+        appended, and has them when it is read.
 
-    Yields
-    ------
-    str
-        A line that begins with a step. What a process that was killed left of its last line is left out.
+    Notes
+    -----
+    A row is on disk when `append` returns. A killed process may leave an incomplete last line: readers skip it, and
+    writers remove it. All other changes replace the file atomically.
     """
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file):
-            if number and _step_of(line) is not None:
-                yield line.decode("utf-8")
+
+    def __init__(
+        self,
+        path: Path,
+        columns: Sequence[str] = ("step",),
+        rename: Callable[[list[str]], list[str]] = list,
+    ) -> None:
+        self.path = path
+        self._new_columns, self._rename = list(columns), rename
+        self._columns: list[str] = []
+        self._file: TextIO | None = None
+
+    def columns(self) -> list[str] | None:
+        """Return the columns of the file under their present names, or None if it has no complete header."""
+        header = self._header()
+        return None if header is None else self._rename(next(csv.reader([header])))
+
+    def lines(self) -> Iterator[str]:
+        """Yield the complete lines after the header, each with its line ending."""
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file):
+                if number and _step_of(line) is not None:
+                    yield line.decode("utf-8")
+
+    def read(self) -> pd.DataFrame:
+        """Read the complete rows.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each line, with the columns of the file; empty, with the columns of a new file, if there is none.
+        """
+        columns = self.columns() or self._new_columns
+        return pd.read_csv(io.StringIO("".join(self.lines())), names=columns, header=None, index_col=False)
+
+    def last_step(self) -> int | None:
+        """Return the step of the last complete line, or None if there is none."""
+        if not self.path.is_file():
+            return None
+        size, tail = self.path.stat().st_size, _TAIL
+        with self.path.open("rb") as file:
+            while True:
+                file.seek(max(size - tail, 0))
+                # A tail that starts within the file may start within a line.
+                lines = file.read().splitlines(keepends=True)[tail < size :]
+                steps = [step for line in lines[::-1] if (step := _step_of(line)) is not None]
+                if steps or tail >= size:
+                    return steps[0] if steps else None
+                tail *= 2
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Append a row and flush it to the file.
+
+        Parameters
+        ----------
+        row : mapping of str to object
+            Values by column. Columns that the file lacks are added to it; columns that the row lacks stay empty.
+        """
+        file = self._open()
+        if new := [name for name in row if name not in self._columns]:
+            self._columns = [*self._columns, *new]
+            self._replace(self._columns, (line.rstrip("\r\n") + "," * len(new) + "\n" for line in self.lines()))
+            file = self._open()
+        file.write(format_line(row.get(name, "") for name in self._columns))
+        file.flush()
+
+    def cut(self, step: int) -> None:
+        """Remove all rows from a step on and an incomplete last line; remove the file if its header is incomplete.
+
+        Parameters
+        ----------
+        step : int
+            First step to remove.
+        """
+        columns = self.columns()
+        if columns is None:
+            self.close()
+            self.path.unlink(missing_ok=True)
+            return
+        self._replace(columns, (line for line in self.lines() if int(line.split(",", 1)[0]) < step))
+
+    def rewrite(self, lines: Iterable[str]) -> None:
+        """Replace all rows.
+
+        Parameters
+        ----------
+        lines : iterable of str
+            Complete lines, as `lines` yields and `format_line` returns them.
+        """
+        self._replace(self.columns() or self._new_columns, lines)
+
+    def close(self) -> None:
+        """Close the file; the next `append` opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> TextIO:
+        if self._file is None:
+            columns = self.columns()
+            if columns is None or format_line(columns) != self._header() or not self._ends_with_newline():
+                self._replace(columns or self._new_columns, self.lines())
+            self._columns = columns or self._new_columns
+            self._file = self.path.open("a", newline="", encoding="utf-8")
+        return self._file
+
+    def _replace(self, columns: list[str], lines: Iterable[str]) -> None:
+        self.close()
+        with atomic_write(self.path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+            file.write(format_line(columns))
+            file.writelines(lines)
+
+    def _header(self) -> str | None:
+        """Return the first line, or None if it is missing or incomplete."""
+        if not self.path.is_file():
+            return None
+        with self.path.open("rb") as file:
+            line = file.readline()
+        return line.decode("utf-8") if line.endswith(b"\n") else None
+
+    def _ends_with_newline(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(-1, io.SEEK_END)
+            return file.read() == b"\n"
 
 
-def header_of(path: Path) -> str | None:
-    """Return the first line, or None where there is none that is whole."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        line = file.readline()
-    return line.decode("utf-8") if line.endswith(b"\n") else None
-
-
-def last_step(path: Path) -> int | None:
-    """Return the step of the last whole line, or None where there is none."""
-    if not path.is_file():
-        return None
-    size, tail = path.stat().st_size, _TAIL
-    with path.open("rb") as file:
-        while True:
-            file.seek(max(size - tail, 0))
-            # Of what may begin in the middle of a line the first is left out.
-            lines = file.read().splitlines(keepends=True)[tail < size :]
-            steps = [step for line in lines[::-1] if (step := _step_of(line)) is not None]
-            if steps or tail >= size:
-                return steps[0] if steps else None
-            tail *= 2
-
-
-def cut(path: Path, step: int) -> None:
-    """Forget all lines from a step on, and a last line that is not whole.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file; nothing is done where it is missing. At every moment it is there as it was or as it is to be.
-    step : int
-        First step to be forgotten.
-    """
-    header = header_of(path)
-    if header is None:
-        path.unlink(missing_ok=True)
-        return
-    rewrite(path, header, (line for line in whole_lines(path) if int(line.split(",", 1)[0]) < step))
-
-
-def rewrite(path: Path, header: str, lines: Iterator[str]) -> None:
-    """Replace a file by a header and lines, all ending in a newline, in one go."""
-    with atomic_write(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
-        file.write(header)
-        file.writelines(lines)
+def format_line(fields: Iterable[Any]) -> str:
+    """Return fields as a line of a CSV file; line breaks within a field become spaces."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow([" ".join(str(field).splitlines()) for field in fields])
+    return text.getvalue()
 
 
 def _step_of(line: bytes) -> int | None:
-    """Return the step that a line begins with, or None where it is not whole."""
+    """Return the step at the start of a line, or None if the line is incomplete."""
     step, comma, _ = line.partition(b",")
     return int(step) if comma and line.endswith(b"\n") and step.isdigit() else None

@@ -1,0 +1,86 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from viscy_train.run.batch_record import BatchRecorder, batch_fields, count_batches, find_records, record_of_rank
+from viscy_train.run.directory import RunDirectory
+from viscy_train.run.step_csv import format_line
+
+
+def record_steps(directory, steps, *, rank=0, world_size=1):
+    """Record a batch of two rows, step and rank, for each step."""
+    recorder = BatchRecorder(directory)
+
+    def trainer_at(step):
+        return SimpleNamespace(global_step=step, global_rank=rank, world_size=world_size, is_global_zero=rank == 0)
+
+    recorder.on_train_start(trainer_at(steps[0]), None)
+    for step in steps:
+        number = torch.tensor(step * world_size + rank)
+        batch = {"row": torch.tensor([step, rank]), "batch": number, "epoch": torch.tensor(3)}
+        recorder.on_train_batch_start(trainer_at(step), None, batch, 0)
+    recorder.teardown(None, None, "fit")
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory(tmp_path / "run")
+
+
+def test_slots_are_read_in_the_order_of_the_global_sequence(run):
+    record_steps(run.batches, range(2), rank=1, world_size=2)
+    record_steps(run.batches, range(2), rank=0, world_size=2)
+    slots = run.read_batches()
+    assert slots.columns.tolist() == ["step", "epoch", "batch", "rank", "row"]
+    assert slots["batch"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert slots["row"].tolist() == [0, 0, 0, 1, 1, 0, 1, 1]
+    assert set(slots["epoch"]) == {3}
+
+
+def test_a_line_has_the_rows_in_one_field(run):
+    record_steps(run.batches, range(5, 6))
+    assert (run.batches / "rank0.csv").read_text() == "step,epoch,batch,rank,rows\n5,3,5,0,5 0\n"
+
+
+def test_a_resumed_run_removes_lost_steps_of_any_number_of_ranks(run):
+    for rank in range(3):
+        record_steps(run.batches, range(10), rank=rank, world_size=3)
+    record_steps(run.batches, range(6, 8), rank=0, world_size=1)
+    slots = run.read_batches()
+    assert slots.groupby("rank")["step"].max().to_dict() == {0: 7, 1: 5, 2: 5}
+    assert sorted(slots.query("rank == 0")["step"].unique()) == list(range(8))
+
+
+def test_a_run_from_the_beginning_removes_everything(run):
+    record_steps(run.batches, range(4), rank=1, world_size=2)
+    record_steps(run.batches, range(1))
+    assert run.read_batches()["step"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("torn", ["4,0,4,0,1 2", "4,0", "4", "\0\0\0\n"])
+def test_an_incomplete_line_is_not_a_batch(run, torn):
+    record_steps(run.batches, range(4))
+    record = find_records(run.batches)[0]
+    with record.path.open("a") as file:
+        file.write(torn)
+    assert run.read_batches()["step"].max() == record.last_step() == 3
+    record_steps(run.batches, range(4, 6))
+    assert run.read_batches()["step"].drop_duplicates().tolist() == list(range(6))
+
+
+def test_a_sample_of_a_long_record_covers_all_steps_and_ranks(run):
+    for rank in range(2):
+        record = record_of_rank(run.batches, rank)
+        fields = [batch_fields(step, 0, step * 2 + rank, rank, [step]) for step in range(500)]
+        record.rewrite(format_line(batch.values()) for batch in fields)
+    slots = run.read_batches(most_batches=100)
+    sample = slots.drop_duplicates("batch")
+    assert count_batches(run.batches) == 1000
+    assert 90 <= len(sample) <= 100
+    assert sample["step"].diff().max() <= 20
+    assert set(sample["rank"]) == {0, 1}
+
+
+def test_an_empty_record_is_an_empty_table(run):
+    assert run.read_batches().empty
