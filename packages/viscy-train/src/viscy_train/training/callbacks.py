@@ -1,20 +1,18 @@
-"""Callbacks: what a rank notes and shows while it trains."""
+"""Training callbacks: log the composition of batches and the loss, and show progress."""
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from viscy_train.composition.targets import encode
 from viscy_train.console import on_each_of
-from viscy_train.run.metrics_csv import is_logged
+from viscy_train.run.metrics_csv import LEARNING_RATE, LOSS, is_logged, share_names
 from viscy_train.training.checkpointing import step_is_complete
 from viscy_train.training.data_wait import data_wait_of
 
@@ -22,50 +20,51 @@ if TYPE_CHECKING:
     import pandas as pd
     from lightning.pytorch import LightningModule, Trainer
     from numpy.typing import NDArray
+    from rich.console import Console
     from torch import Tensor
 
-# A bar that moves more often is not read more often, and asking a GPU for its loss makes the process wait for it.
+# Reading the loss makes the process wait for the GPU, and nobody can read a bar that changes more often.
 _SECONDS_BETWEEN_LOSSES = 0.5
 
 
 class CompositionLogger(Callback):
-    """Log what batches hold, for every logger of the trainer.
+    """Log the composition of batches to all loggers of the trainer.
 
     Parameters
     ----------
-    cells : pandas.DataFrame
-        The table whose row numbers a batch has as ``row``: experiment, condition, hours_post_infection, lineage_id.
+    observations : pandas.DataFrame
+        The table in which a batch's ``row`` counts rows: experiment, condition, hours_post_infection, lineage_id.
 
     Notes
     -----
-    A step is logged as often as the trainer logs, and by the first of its batches where gradients are accumulated. The
-    names are ``batch/experiment/<name>`` and ``batch/condition/<name>``, shares; ``batch/own experiment``, the
-    share of the experiment that the batch has most of; ``batch/hours mean`` and ``batch/hours spread``, mean and
-    standard deviation; ``batch/distinct lineages``, a number. They are those of rank 0's batch, one of the batches of
-    the step and drawn like all others: to ask the other ranks would make them wait for one another. The batch record
-    has all of them.
+    The metrics are ``batch/experiment/<name>`` and ``batch/condition/<name>``, the shares of the slots;
+    ``batch/own_experiment``, the share of the experiment with most slots; ``batch/hours_mean`` and
+    ``batch/hours_std``, in hours; and ``batch/distinct_lineages``, a count. They describe the batch of rank 0, which is
+    one of the batches of the step and drawn like all others; collecting those of other ranks would make the ranks wait
+    for one another. The batch record contains all batches. Steps are logged as often as the trainer logs; a step that
+    accumulates gradients is described by the first of its batches.
     """
 
-    def __init__(self, cells: pd.DataFrame) -> None:
+    def __init__(self, observations: pd.DataFrame) -> None:
         self._logged = -1
-        self._experiment, experiments = encode(cells["experiment"])
-        self._condition, conditions = encode(cells["condition"])
-        self._experiments = _tags("batch/experiment/", experiments)
-        self._conditions = _tags("batch/condition/", conditions)
-        self._hours = cells["hours_post_infection"].to_numpy(dtype=float)
-        self._lineage = cells["lineage_id"].to_numpy()
+        self._experiment, experiments = encode(observations["experiment"])
+        self._condition, conditions = encode(observations["condition"])
+        self._experiment_names = share_names("batch/experiment/", experiments)
+        self._condition_names = share_names("batch/condition/", conditions)
+        self._hours = observations["hours_post_infection"].to_numpy(dtype=float)
+        self._lineage = observations["lineage_id"].to_numpy()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Log a batch, if it is its turn."""
+        """Log the first batch of a step that is logged."""
         step = trainer.global_step
         if trainer.is_global_zero and trainer.loggers and step != self._logged and is_logged(trainer, step):
             self._logged = step
-            metrics = self.shares(np.asarray(batch["row"]))
+            metrics = self.composition(np.asarray(batch["row"]))
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=step)
 
-    def shares(self, rows: NDArray[np.int64]) -> dict[str, float]:
-        """Return what a batch holds.
+    def composition(self, rows: NDArray[np.int64]) -> dict[str, float]:
+        """Return the metrics of a batch.
 
         Parameters
         ----------
@@ -75,18 +74,18 @@ class CompositionLogger(Callback):
         Returns
         -------
         dict of str to float
-            By the name under which it is logged.
+            Metrics by name.
         """
-        experiments = np.bincount(self._experiment[rows], minlength=len(self._experiments)) / len(rows)
-        conditions = np.bincount(self._condition[rows], minlength=len(self._conditions)) / len(rows)
+        experiments = np.bincount(self._experiment[rows], minlength=len(self._experiment_names)) / len(rows)
+        conditions = np.bincount(self._condition[rows], minlength=len(self._condition_names)) / len(rows)
         hours = self._hours[rows]
         return {
-            **dict(zip(self._experiments, experiments.tolist(), strict=True)),
-            **dict(zip(self._conditions, conditions.tolist(), strict=True)),
-            "batch/own experiment": float(experiments.max()),
-            "batch/hours mean": float(hours.mean()),
-            "batch/hours spread": float(hours.std()),
-            "batch/distinct lineages": float(len(np.unique(self._lineage[rows]))),
+            **dict(zip(self._experiment_names, experiments.tolist(), strict=True)),
+            **dict(zip(self._condition_names, conditions.tolist(), strict=True)),
+            "batch/own_experiment": float(experiments.max()),
+            "batch/hours_mean": float(hours.mean()),
+            "batch/hours_std": float(hours.std()),
+            "batch/distinct_lineages": float(len(np.unique(self._lineage[rows]))),
         }
 
 
@@ -95,17 +94,18 @@ class LossLogger(Callback):
 
     Notes
     -----
-    A step is logged as often as the trainer logs, and at the end of an epoch. The loss of a step is the mean over the
-    batches whose gradients are accumulated. Lightning writes what a module logs after its callbacks have ended the
-    step. A run that is killed between a checkpoint and that would go on without the line of its last step.
+    Steps are logged as often as the trainer logs, and at the end of an epoch. The loss of a step is the mean over the
+    batches whose gradients it accumulates. Lightning writes what a module logs only after the callbacks have ended the
+    step, so a run killed between the checkpoint and that moment would resume without the row of its last step.
     """
 
     def __init__(self) -> None:
         self._step = -1
+        self._rate = float("nan")
         self._losses: list[Tensor] = []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Remember the step, which its end has counted on, and its learning rate."""
+        """Remember the step, because Lightning increments its counter before the batch ends, and its learning rate."""
         if trainer.global_step != self._step:
             self._losses = []
         self._step = trainer.global_step
@@ -114,44 +114,50 @@ class LossLogger(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log the step, if it is whole and its turn."""
+        """Log the step if it is complete and due."""
         self._losses.append(loss_of(outputs, trainer))
         is_due = is_logged(trainer, self._step) or trainer.is_last_batch
         if trainer.is_global_zero and step_is_complete(trainer, batch_idx) and is_due:
             loss = float(torch.stack(self._losses).mean())
-            metrics = {"loss": loss, "learning rate": self._rate, "epoch": trainer.current_epoch}
+            metrics = {LOSS: loss, LEARNING_RATE: self._rate, "epoch": trainer.current_epoch}
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=self._step)
 
 
 class LossProgress(Callback):
-    """Show the epochs with their loss: as bars on a terminal, elsewhere a line at the end of each.
+    """Show a progress bar for each epoch on a terminal, and print a line at the end of each epoch.
 
     Parameters
     ----------
     console : rich.console.Console
-        Where to.
+        Console to print to.
 
     Notes
     -----
-    With a `viscy_train.training.data_wait.DataWait` among the trainer's callbacks, the share of the time that was spent waiting
-    for data is shown, too; with a validation, the ``val/loss`` that it logged.
+    The line contains the mean loss, the ``val/loss`` of a validation, and the data wait if the trainer has a
+    `viscy_train.training.data_wait.DataWait`.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._sum: Any = 0.0
+        self._steps = 0
+        self._updated_at = 0.0
+        self._is_validated = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a bar: where a run goes on in the middle of an epoch, Lightning starts no epoch."""
+        """Show a bar, because Lightning does not start an epoch that is resumed in the middle."""
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a bar."""
+        """Show a bar."""
         self._stop_bar()
-        self._sum, self._steps, self._told, self._validated = 0.0, 0, 0.0, False
+        self._sum, self._steps, self._updated_at, self._is_validated = 0.0, 0, 0.0, False
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        shown = self._console.is_terminal and trainer.is_global_zero
-        self._bar = Progress(*columns, console=self._console, transient=True, disable=not shown)
+        is_shown = self._console.is_terminal and trainer.is_global_zero
+        self._bar = Progress(*columns, console=self._console, transient=True, disable=not is_shown)
         total = trainer.num_training_batches
         self._task = self._bar.add_task(self._title(trainer), total=int(total) if np.isfinite(total) else None)
         self._bar.start()
@@ -159,40 +165,38 @@ class LossProgress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar on."""
+        """Advance the bar."""
         loss = loss_of(outputs, trainer)
         self._sum, self._steps = self._sum + loss, self._steps + 1
-        if self._console.is_terminal and time.monotonic() - self._told > _SECONDS_BETWEEN_LOSSES:
-            self._told = time.monotonic()
-            waiting = data_wait_of(trainer)
-            waits = "" if waiting is None else f"  waiting {waiting.share_of_epoch:.0%}"
-            self._bar.update(self._task, description=f"{self._title(trainer)}  loss {float(loss):.2f}{waits}")
-        # From the number of the batch: an epoch may go on in its middle.
+        if self._bar is None:
+            return
+        if self._console.is_terminal and time.monotonic() - self._updated_at > _SECONDS_BETWEEN_LOSSES:
+            self._updated_at = time.monotonic()
+            text = ", ".join([f"loss {float(loss):.2f}", *_data_wait(trainer)])
+            self._bar.update(self._task, description=f"{self._title(trainer)}  {text}")
+        # An epoch may be resumed in the middle, so the number of the batch counts, not that of the updates.
         self._bar.update(self._task, completed=batch_idx + 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember that there is a new validation loss."""
-        self._validated = True
+        """Remember that the epoch has a validation loss."""
+        self._is_validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave a line."""
-        self._bar.stop()
+        """Print a line."""
+        self._stop_bar()
         parts = [f"mean loss {float(self._sum) / max(self._steps, 1):.3f}"]
-        if self._validated and "val/loss" in trainer.callback_metrics:
+        if self._is_validated and "val/loss" in trainer.callback_metrics:
             parts.append(f"validation loss {float(trainer.callback_metrics['val/loss']):.3f}")
-        parts.append(f"{self._steps} steps{on_each_of(trainer.world_size)}")
-        if (waiting := data_wait_of(trainer)) is not None:
-            parts.append(f"waiting {waiting.share_of_epoch:.0%}")
+        parts += [f"{self._steps} steps{on_each_of(trainer.world_size)}", *_data_wait(trainer)]
         if trainer.is_global_zero:
-            text = f"{self._title(trainer)}  {', '.join(parts)}"
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._console.print(f"{self._title(trainer)}  {', '.join(parts)}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Take the bar away, so that what follows is legible."""
+        """Remove the bar, so that the following text is legible."""
         self._stop_bar()
 
     def _stop_bar(self) -> None:
-        if hasattr(self, "_bar"):
+        if self._bar is not None:
             self._bar.stop()
 
     @staticmethod
@@ -202,15 +206,10 @@ class LossProgress(Callback):
 
 
 def loss_of(outputs: Any, trainer: Trainer) -> Tensor:
-    """Return the loss of a batch, of all ranks, which Lightning has divided by the batches of a step."""
+    """Return the loss of a batch over all ranks; Lightning has divided it by the number of batches of a step."""
     return outputs["loss"].detach() * trainer.accumulate_grad_batches
 
 
-def _tags(prefix: str, names: list[Any]) -> list[str]:
-    """Return names under which loggers take a value: without slashes, which would be levels, and all different."""
-    tags: list[str] = []
-    for name in names:
-        tag = prefix + re.sub(r"[^\w.\- ]", "_", str(name)).strip()
-        same = sum(re.fullmatch(re.escape(tag) + r"( \(\d+\))?", other) is not None for other in tags)
-        tags.append(f"{tag} ({same + 1})" if same else tag)
-    return tags
+def _data_wait(trainer: Trainer) -> list[str]:
+    data_wait = data_wait_of(trainer)
+    return [] if data_wait is None else [f"data wait {data_wait.share_of_epoch:.0%}"]

@@ -1,4 +1,4 @@
-"""Resume: a run that goes on from a checkpoint as if it had not stopped, also on another number of processes."""
+"""Checkpointing: saving the state of a run, and resuming from it on any number of processes."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _COUNTS = ("ready", "started", "processed", "completed")
 
 
 class LastCheckpoint(Checkpoint):
-    """Save the state of the run every few steps, at the end of each epoch, and before it stops.
+    """Save the state of the run every few steps, before each validation, and at the end of each epoch.
 
     Parameters
     ----------
     path : pathlib.Path
         Checkpoint to write, see `AtomicCheckpointIO`.
     options : CheckpointConfig
-        How often.
+        How often to save.
 
     Notes
     -----
-    While gradients are being accumulated nothing is saved: they are no part of a checkpoint.
+    Nothing is saved in the middle of a step that accumulates gradients, because a checkpoint does not contain them.
     """
 
     def __init__(self, path: Path, options: CheckpointConfig) -> None:
@@ -45,17 +45,17 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when it is time, and before a validation."""
+        """Save if enough steps have passed, or if a validation follows."""
         is_due = trainer.global_step - self._saved_at >= self._every
         if step_is_complete(trainer, batch_idx) and (is_due or _validation_follows(trainer, batch_idx)):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save once more, now that the epoch is over."""
+        """Save again after the end of the epoch."""
         self.save(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from the step that the run begins at."""
+        """Count from the first step of this attempt."""
         self._saved_at = trainer.global_step
 
     def save(self, trainer: Trainer) -> None:
@@ -64,29 +64,29 @@ class LastCheckpoint(Checkpoint):
         Raises
         ------
         UserError
-            If there is nothing left to save: the weights are no numbers any more.
+            If weights are not finite, so that the state is not worth saving.
         """
         if not all(torch.isfinite(weights).all() for weights in trainer.lightning_module.parameters()):
             raise UserError(
-                f"the weights are no numbers any more after step {trainer.global_step}: {self._path} is of before; see "
-                "the log for where the loss was lost, and `viscy-train replay` for its batch; a lower "
-                "model.optimizer.learning_rate may help"
+                f"the weights are not finite after step {trainer.global_step}; {self._path} keeps an earlier state. "
+                "The log shows the first step without a finite loss, and `viscy-train replay` shows its batch; "
+                "a lower model.optimizer.learning_rate may help"
             )
         trainer.save_checkpoint(self._path)
         self._saved_at = trainer.global_step
 
     def is_saved(self, trainer: Trainer) -> bool:
-        """Whether no step was made since the state was saved."""
+        """Return whether the state was saved after the last step."""
         return self._saved_at == trainer.global_step
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are whole files.
+    """Write checkpoints atomically.
 
     Notes
     -----
-    Lightning's own are written into the folder for temporary files and moved from there. Where that is on another disk,
-    as on most clusters, the move is a copy onto the last checkpoint, and a kill meanwhile leaves neither.
+    Lightning writes a checkpoint to the directory for temporary files and moves it from there. If that directory is on
+    another disk, as on most clusters, the move is a copy onto the last checkpoint, and a kill in between destroys both.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -95,16 +95,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Parameters
         ----------
         checkpoint : dict
-            What to write.
+            The content.
         path : path
-            On a disk of this machine.
+            The file, in a file system of this machine.
         storage_options
-            None.
+            Ignored.
 
         Raises
         ------
         UserError
-            If it cannot be written.
+            If the file cannot be written.
         """
         content = io.BytesIO()
         torch.save(checkpoint, content)
@@ -113,48 +113,48 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class StepCounter(Callback):
-    """Tell Lightning, which counts steps, how many of this number of processes the run has behind it.
+    """Correct Lightning's step counts when a run resumes on another number of processes.
 
-    Lightning ends an epoch after as many steps as its loader has batches, and a schedule of the learning rate ends
-    after as many as Lightning estimates for all epochs; both count the steps of all lives of the run. The data module
-    knows how many batches were trained on. Where the number of processes has changed, a step is another number of
-    batches, and only the latter is right.
+    Lightning ends an epoch after as many steps as its loader has batches, and a learning rate schedule after as many
+    steps as it estimates for all epochs. Both counts include the steps of all attempts of the run. On another number of
+    processes a step trains on another number of batches, so the steps of earlier attempts do not add up with those of
+    this one. The data module knows how many batches were trained on, which determines the right counts.
     """
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Set the steps so that those which remain are those of the batches that remain."""
-        running: Any = trainer
-        data = running.datamodule
-        place = checkpoint[DATA]
-        behind = data.steps_behind(place)
+        """Set the counts so that the remaining steps train on the remaining batches."""
+        resumed: Any = trainer
+        data = resumed.datamodule
+        cursor = checkpoint[DATA]
+        done = data.steps_behind(cursor)
         current = checkpoint["loops"]["fit_loop"][_BATCH_PROGRESS]["current"]
-        shift = behind - current["processed"]
+        shift = done - current["processed"]
         current.update({name: current[name] + shift for name in _COUNTS})
-        if trainer.max_steps < 0:  # else a schedule is over so many steps, whatever they hold
+        if trainer.max_steps < 0:  # otherwise a schedule lasts for max_steps, however many batches they train on
             steps_of_epoch = _updates(trainer, _limited(trainer, data.steps_of_epoch))
-            steps = place["epoch"] * steps_of_epoch + _updates(trainer, behind)
+            steps = cursor["epoch"] * steps_of_epoch + _updates(trainer, done)
             for schedule in checkpoint["lr_schedulers"]:
                 schedule["last_epoch"] = steps
 
 
 def _limited(trainer: Trainer, n_batches: int) -> int:
-    """Return how many of a loader's batches Lightning takes in an epoch."""
+    """Return how many of a loader's batches Lightning uses in an epoch."""
     limit = trainer.limit_train_batches
     return min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
 
 
 def _updates(trainer: Trainer, n_batches: int) -> int:
-    """Return how many steps of the optimizer an epoch's first batches of a process are."""
+    """Return in how many optimizer steps a process trains on its first batches of an epoch."""
     return -(-n_batches // trainer.accumulate_grad_batches)
 
 
 def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
     every = trainer.val_check_batch
-    # As Lightning counts: where validation is not by the epoch, over all of them.
+    # Like Lightning, count across epochs if validation does not depend on epochs.
     number = trainer.fit_loop.epoch_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
     return trainer.is_last_batch or (isinstance(every, int) and (number + 1) % every == 0)
 
 
 def step_is_complete(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether a batch ended a step of the optimizer: no gradients are waiting for more batches."""
+    """Return whether a batch completes an optimizer step, so that no accumulated gradients are pending."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch

@@ -1,4 +1,4 @@
-"""Waiting: the share of a training step that is spent waiting for the loader's next batch."""
+"""Data wait: the share of a training step spent waiting for the data loader's next batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback
 from lightning.pytorch.profilers import Profiler
 
-from viscy_train.run.metrics_csv import METRIC, is_logged
+from viscy_train.run.metrics_csv import DATA_WAIT, is_logged
 from viscy_train.training.checkpointing import step_is_complete
 
 if TYPE_CHECKING:
@@ -20,47 +20,53 @@ _FETCH = "train_dataloader_next"
 
 
 class DataWait(Callback):
-    """Measure how long each step waits for its batch, and log the share.
+    """Measure the share of each step spent waiting for its batch, and log it as `DATA_WAIT`.
+
+    Parameters
+    ----------
+    clock : callable, optional
+        Returns seconds.
 
     Notes
     -----
-    A step is counted from the moment its batch is asked for until its end, of several batches where gradients are
-    accumulated: the wait for the loader, then the transfer
-    to the device, augmentation there, forward, backward and update. Waiting is the first of these alone, taken at the
-    point where Lightning tells its profiler that it fetches a training batch. Validation, checkpoints and other
-    callbacks between two steps count neither as waiting nor as work. It is measured by rank 0. On a GPU that works
-    through a queue the process may wait while the GPU still has work: the share is then the most that the GPU waits.
+    A step lasts from the request for its batch until its end (for several batches, if gradients are accumulated): the
+    wait for the loader, then the transfer to the device, augmentation on the device, forward, backward and update. The
+    data wait is the first of these alone, measured where Lightning reports to its profiler that it fetches a training
+    batch. Validation, checkpoints and other callbacks between two steps count neither as waiting nor as work. Rank 0
+    measures. On a GPU, which works through a queue, the process may wait while the GPU is still busy: the share is then
+    an upper bound of the time for which the GPU waits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self._timer: FetchTimer | None = None
         self._step = -1
         self._waited = self._worked = 0.0
         self._waited_in_step = self._worked_in_step = 0.0
         self.share = 0.0
-        """Of the last step."""
+        """Share of the last step."""
 
     @property
     def share_of_epoch(self) -> float:
-        """Of all steps of the epoch so far."""
+        """Share of all steps of the epoch so far."""
         return self._waited / max(self._waited + self._worked, 1e-12)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begin to listen to what the trainer tells its profiler."""
-        self._timer = FetchTimer(_profiler_of(trainer))
+        """Wrap the trainer's profiler."""
+        self._timer = FetchTimer(_profiler_of(trainer), self._clock)
         _set_profiler(trainer, self._timer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the trainer its profiler back."""
+        """Restore the trainer's profiler."""
         if self._timer is not None and _profiler_of(trainer) is self._timer:
             _set_profiler(trainer, self._timer.inner)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count anew."""
+        """Reset the sums of the epoch."""
         self._waited = self._worked = 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Remember the step, which its end has counted on."""
+        """Remember the step, because Lightning increments its counter before the batch ends."""
         if trainer.global_step != self._step:
             self._waited_in_step = self._worked_in_step = 0.0
         self._step = trainer.global_step
@@ -68,7 +74,7 @@ class DataWait(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Divide the step's time."""
+        """Add up the times, and log the share of a complete step."""
         if self._timer is None:
             return
         waited, worked = self._timer.take()
@@ -77,16 +83,16 @@ class DataWait(Callback):
         self.share = self._waited_in_step / max(self._waited_in_step + self._worked_in_step, 1e-12)
         if trainer.is_global_zero and step_is_complete(trainer, batch_idx) and is_logged(trainer, self._step):
             for logger in trainer.loggers:
-                logger.log_metrics({METRIC: self.share}, step=self._step)
+                logger.log_metrics({DATA_WAIT: self.share}, step=self._step)
 
 
 class FetchTimer(Profiler):
-    """A profiler that times fetches of training batches and leaves the rest to another.
+    """A profiler that times the fetches of training batches and passes all calls on to another profiler.
 
     Parameters
     ----------
     inner : lightning.pytorch.profilers.Profiler
-        The trainer's own.
+        The trainer's own profiler.
     clock : callable, optional
         Returns seconds.
     """
@@ -94,46 +100,46 @@ class FetchTimer(Profiler):
     def __init__(self, inner: Profiler, clock: Callable[[], float] = time.perf_counter) -> None:
         super().__init__()
         self.inner, self._clock = inner, clock
-        self._began = self._ended = clock()
+        self._fetch_started = self._fetch_ended = clock()
         self._waited = 0.0
 
     def start(self, action_name: str) -> None:
-        """Begin an action."""
+        """Start an action."""
         self.inner.start(action_name)
         if action_name.endswith(_FETCH):
-            self._began = self._clock()
+            self._fetch_started = self._clock()
 
     def stop(self, action_name: str) -> None:
         """End an action."""
         if action_name.endswith(_FETCH):
-            self._ended = self._clock()
-            self._waited += self._ended - self._began
+            self._fetch_ended = self._clock()
+            self._waited += self._fetch_ended - self._fetch_started
         self.inner.stop(action_name)
 
     def take(self) -> tuple[float, float]:
-        """Return seconds spent fetching since the last call, and seconds gone since the last fetch ended."""
+        """Return the seconds spent fetching since the last call, and the seconds since the last fetch ended."""
         waited, self._waited = self._waited, 0.0
-        return waited, self._clock() - self._ended
+        return waited, self._clock() - self._fetch_ended
 
     def summary(self) -> str:
-        """Return the other's."""
+        """Return the summary of the inner profiler."""
         return self.inner.summary()
 
     def describe(self) -> None:
-        """Let the other tell."""
+        """Let the inner profiler report."""
         self.inner.describe()
 
     def setup(self, stage: str, local_rank: int | None = None, log_dir: str | None = None) -> None:
-        """Set the other up."""
+        """Set up the inner profiler."""
         self.inner.setup(stage, local_rank, log_dir)
 
     def teardown(self, stage: str | None) -> None:
-        """Tear the other down."""
+        """Tear down the inner profiler."""
         self.inner.teardown(stage)
 
 
 def data_wait_of(trainer: Any) -> DataWait | None:
-    """Return the callback that measures a trainer's waiting, or None where there is none."""
+    """Return the trainer's callback that measures the data wait, or None if it has none."""
     return next((callback for callback in trainer.callbacks if isinstance(callback, DataWait)), None)
 
 

@@ -1,4 +1,4 @@
-"""Stopping: a run that is asked to stop finishes its step, saves its state on all processes, and ends."""
+"""Graceful stop: on a signal, a run finishes its step, saves its state on all processes, and ends."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from viscy_train.training.checkpointing import LastCheckpoint, step_is_complete
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-# SLURM sends SIGTERM before it takes a machine away, and what `--signal` names before a time limit; Ctrl-C is SIGINT.
+# SLURM sends SIGTERM before it preempts a job, and the signal of `--signal` before a time limit; Ctrl-C is SIGINT.
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class StoppedError(Exception):
-    """The run was asked to stop and has saved its state.
+    """The run was stopped on request, after saving its state.
 
     Parameters
     ----------
     step : int
-        Steps that are in the checkpoint.
+        Number of steps in the checkpoint.
     """
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"stopped as asked after step {step}; the same command with --ckpt_path last goes on")
+        super().__init__(f"stopped on request after step {step}; rerun with --ckpt_path last to resume")
 
 
 class GracefulStop(Callback):
-    """Stop at the end of a step after SIGTERM, SIGUSR1 or Ctrl-C; a second Ctrl-C ends the run at once.
+    """Stop at the end of a step after SIGTERM, SIGUSR1 or Ctrl-C; a second Ctrl-C ends the run immediately.
 
     Parameters
     ----------
@@ -42,43 +42,43 @@ class GracefulStop(Callback):
 
     Notes
     -----
-    All processes stop after the same step, whichever of them was asked: they agree at each step, over a group of their
-    own on the CPU, which does not wait for the device. Lightning's own handlers, which talk to other processes or save
-    in the middle of a step, are replaced while training.
+    All processes stop after the same step, whichever of them got the signal. They agree after each step, over a process
+    group of their own on the CPU, which does not wait for the device. While training, this callback replaces
+    Lightning's own signal handlers, which communicate with other processes or save in the middle of a step.
     """
 
     def __init__(self, checkpoint: LastCheckpoint) -> None:
         self._checkpoint = checkpoint
-        self._asked = self._stopping = self._listening = False
+        self._is_requested = self._is_stopping = self._is_training = False
         self._group: Any = None
-        self._before: dict[int, Any] = {}
+        self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen."""
-        self._listening = True
+        """Install the signal handlers."""
+        self._is_training = True
         if trainer.world_size > 1:
             self._group = dist.new_group(backend="gloo")
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+            self._handlers = {number: signal.signal(number, self._request_stop) for number in _SIGNALS}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Agree, and save."""
-        self._stopping = step_is_complete(trainer, batch_idx) and self._agreed()
-        if self._stopping:
+        """Agree whether to stop, and save."""
+        self._is_stopping = step_is_complete(trainer, batch_idx) and self._is_requested_anywhere()
+        if self._is_stopping:
             self._checkpoint.save(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """End the run before another step, once the last one is in the log."""
+        """End the run before another step, after the last one was logged."""
         self._end_if_stopping(trainer)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """End the run in the middle of a validation, where the state was saved before it."""
-        if self._listening and self._checkpoint.is_saved(trainer):
-            self._stopping = self._stopping or self._agreed()
+        """End the run during a validation, if the state was saved before it."""
+        if self._is_training and self._checkpoint.is_saved(trainer):
+            self._is_stopping = self._is_stopping or self._is_requested_anywhere()
             self._end_if_stopping(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -86,24 +86,24 @@ class GracefulStop(Callback):
         self._end_if_stopping(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the signals to whoever had them."""
-        for number, handler in self._before.items():
+        """Restore the previous signal handlers."""
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._before, self._listening = {}, False
+        self._handlers, self._is_training = {}, False
 
-    def _ask(self, number: int, _: Any) -> None:
-        self._asked = True
+    def _request_stop(self, number: int, _: Any) -> None:
+        self._is_requested = True
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def _agreed(self) -> bool:
-        """Whether any process was asked."""
+    def _is_requested_anywhere(self) -> bool:
+        """Return whether any process got a signal."""
         if self._group is None:
-            return self._asked
-        asked = torch.tensor(int(self._asked))
-        dist.all_reduce(asked, dist.ReduceOp.MAX, self._group)
-        return bool(asked)
+            return self._is_requested
+        requested = torch.tensor(int(self._is_requested))
+        dist.all_reduce(requested, dist.ReduceOp.MAX, self._group)
+        return bool(requested)
 
     def _end_if_stopping(self, trainer: Trainer) -> None:
-        if self._stopping:
+        if self._is_stopping:
             raise StoppedError(trainer.global_step)

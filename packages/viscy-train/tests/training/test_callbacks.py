@@ -1,0 +1,182 @@
+"""What the training callbacks log, also when a run is resumed."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.profilers import PassThroughProfiler
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from viscy_train.console import make_console
+from viscy_train.run.attempts import AttemptRecorder, read_attempts
+from viscy_train.run.batch_record import BatchRecorder
+from viscy_train.run.directory import RunDirectory
+from viscy_train.run.metrics_csv import DATA_WAIT, LEARNING_RATE, LOSS, MetricsCsv
+from viscy_train.training.callbacks import CompositionLogger, LossLogger, LossProgress
+from viscy_train.training.data_wait import DataWait, FetchTimer
+from viscy_train.training.lightning_warnings import quiet_lightning
+
+
+def make_observations(n=4000):
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "experiment": pd.Categorical.from_codes(np.sort(rng.integers(0, 4, n)), ["$a$", "b/c", "b_c", "[red]d"]),
+            "condition": pd.Categorical.from_codes(rng.integers(0, 2, n), ["mock", "virus 1"]),
+            "hours_post_infection": rng.integers(0, 20, n) / 2,
+            "lineage_id": rng.integers(0, 300, n),
+        }
+    )
+
+
+def test_the_composition_of_a_batch_is_logged_under_names_of_one_level():
+    observations = make_observations()
+    rows = np.random.default_rng(1).integers(0, len(observations), 256)
+    metrics = CompositionLogger(observations).composition(rows)
+    names = [name for name in metrics if name.startswith("batch/experiment/")]
+    assert names == [f"batch/experiment/{name}" for name in ("_a_", "b_c", "b_c_2", "_red_d")]
+    batch = observations.iloc[rows]
+    shares = batch["experiment"].value_counts(normalize=True, sort=False).tolist()
+    assert [metrics[name] for name in names] == pytest.approx(shares)
+    assert metrics["batch/condition/virus_1"] == pytest.approx((batch["condition"] == "virus 1").mean())
+    assert metrics["batch/own_experiment"] == max(shares)
+    assert metrics["batch/hours_mean"] == pytest.approx(batch["hours_post_infection"].mean())
+    assert metrics["batch/hours_std"] == pytest.approx(batch["hours_post_infection"].std(ddof=0))
+    assert metrics["batch/distinct_lineages"] == batch["lineage_id"].nunique()
+
+
+def test_describing_a_batch_takes_little_time():
+    observations = make_observations(100_000)
+    logger, rows = CompositionLogger(observations), np.random.default_rng(1).integers(0, len(observations), 256)
+    times = []
+    for _ in range(100):
+        start = time.thread_time()
+        logger.composition(rows)
+        times.append(time.thread_time() - start)
+    assert min(times) < 200e-6
+
+
+def test_a_fetch_is_data_wait_and_the_time_after_it_is_work():
+    seconds = iter([0.0, 10.0, 13.0, 20.0])
+    timer = FetchTimer(PassThroughProfiler(), clock=lambda: next(seconds))
+    timer.start("[_TrainingEpochLoop].train_dataloader_next")
+    timer.start("[_EvaluationLoop].val_next")
+    timer.stop("[_EvaluationLoop].val_next")
+    timer.stop("[_TrainingEpochLoop].train_dataloader_next")
+    assert timer.take() == (3.0, 7.0)
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    seconds = 0.0
+
+    def __call__(self):
+        return self.seconds
+
+
+class SlowRows(Dataset):
+    """Rows that take 10 seconds each to read."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def __len__(self):
+        return 32
+
+    def __getitem__(self, index):
+        self.clock.seconds += 10
+        return {"row": index, "x": torch.ones(1)}
+
+
+def collate(rows):
+    """Return rows as a batch with its epoch and number."""
+    return default_collate(rows) | {"epoch": 0, "batch": rows[0]["row"] // 4}
+
+
+class Line(LightningModule):
+    """The smallest module that can be trained, on batches of four rows, in steps of 10 seconds."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.clock = clock
+
+    def training_step(self, batch):
+        self.clock.seconds += 10
+        return self.layer(batch["x"]).square().mean()
+
+    def validation_step(self, batch):
+        self.log("val/loss", self.layer(batch["x"]).square().mean(), batch_size=4)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def train_dataloader(self):
+        return DataLoader(SlowRows(self.clock), batch_size=4, num_workers=0, collate_fn=collate)
+
+    val_dataloader = train_dataloader
+
+
+def fit(run, *, steps, checkpoint=None):
+    clock = Clock()
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_steps=steps,
+        max_epochs=2,
+        logger=[MetricsCsv(run.metrics), TensorBoardLogger(run.path, name="log", version="")],
+        log_every_n_steps=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=[
+            AttemptRecorder(run),
+            DataWait(clock),
+            BatchRecorder(run.batches),
+            CompositionLogger(make_observations()),
+            LossLogger(),
+            LossProgress(make_console()),
+            ModelCheckpoint(run.checkpoints, every_n_train_steps=4, save_top_k=-1, filename="{step}"),
+        ],
+    )
+    with quiet_lightning():
+        trainer.fit(Line(clock), ckpt_path=checkpoint)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunDirectory(tmp_path / "run")
+
+
+def test_a_resumed_run_has_one_log_and_one_record(run, capsys):
+    fit(run, steps=7)
+    fit(run, steps=-1, checkpoint=run.checkpoints / "step=4.ckpt")
+    log = pd.read_csv(run.metrics)
+    for name in (LOSS, LEARNING_RATE, DATA_WAIT, "batch/own_experiment", "batch/hours_mean"):
+        assert log.dropna(subset=name)["step"].tolist() == list(range(16)), name
+    # The validation of an epoch is logged with the epoch's last step, after which a checkpoint was saved.
+    assert log.dropna(subset="val/loss")["step"].tolist() == [7, 15]
+    assert log[DATA_WAIT].dropna().tolist() == pytest.approx([0.8] * 16)
+    assert sorted(run.read_batches()["step"].unique()) == list(range(16))
+    attempts = read_attempts(run)
+    assert attempts["step"].tolist() == [0, 4]
+    assert attempts["reached"].tolist()[1] == 7
+    output = capsys.readouterr().out
+    assert "epoch 2 of 2  mean loss" in output
+    assert "validation loss" in output
+    assert "data wait 80%" in output
+    assert "\x1b" not in output
+
+
+def test_an_exception_before_the_first_epoch_is_not_followed_by_another(tmp_path):
+    """There is no progress bar to remove, and no file to close."""
+    progress, recorder = LossProgress(make_console()), BatchRecorder(tmp_path)
+    for callback in (progress, recorder):
+        callback.on_exception(SimpleNamespace(), None, KeyboardInterrupt())
