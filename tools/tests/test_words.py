@@ -74,10 +74,10 @@ def test_a_phrase_is_found_across_lines(tmp_path):
     "text",
     [
         "laptrack discards standard wildcards",
-        "by hand, hand-made, handle",
+        "by hand, hand-made, handle, a function that hands out positions",
         "ideal dealer",
         "alive, lifetime, lifecycle",
-        "the whole batch",
+        "the whole batch, whole_slots",
         "'val/loss', 'batch/condition/a_b'",
         "the learning rate decreases",
         "this node, that area",

@@ -1,3 +1,5 @@
+"""The workspace: its commands, its recorded dependencies and its README."""
+
 import re
 import tomllib
 from datetime import datetime
@@ -8,13 +10,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def words(path, pattern):
+def words_of_line(path, pattern):
+    """Return the words in the first group of the line that matches `pattern`."""
     found = re.search(pattern, (ROOT / path).read_text(), re.MULTILINE)
-    assert found, f"{path} has no line {pattern}"
+    assert found, f"no line of {path} matches {pattern}"
     return found[1].split()
 
 
-def test_the_lock_export_has_a_hash_for_every_package_and_no_address():
+def test_the_exported_requirements_have_hashes_and_no_addresses():
     text = (ROOT / "requirements.txt").read_text()
     packages = [entry for entry in re.split(r"\n(?=\S)", text) if not entry.startswith("#")]
     assert len(packages) > 50
@@ -22,14 +25,14 @@ def test_the_lock_export_has_a_hash_for_every_package_and_no_address():
     assert re.findall(r"\S*://\S*|^-.*", text, re.MULTILINE) == []
 
 
-def test_nothing_uploaded_later_is_resolved():
+def test_no_later_upload_is_resolved():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]
     assert datetime.fromisoformat(settings["exclude-newer"]).tzinfo is not None
 
 
-def test_every_target_is_described():
+def test_every_target_has_a_description():
     makefile = (ROOT / "Makefile").read_text()
-    listed = words("Makefile", r"^\.PHONY: (.*)$")
+    listed = words_of_line("Makefile", r"^\.PHONY: (.*)$")
     described = set(re.findall(r"^([a-z][a-z-]*):.*## ", makefile, re.MULTILINE))
     packages = {f"test-{path.parent.name}" for path in ROOT.glob("packages/*/pyproject.toml")}
     assert {name for name in listed if "$" not in name and "%" not in name} <= described
@@ -37,17 +40,17 @@ def test_every_target_is_described():
 
 
 @pytest.mark.parametrize("caller", [".ci/run", ".github/workflows/ci.yml"])
-def test_ci_calls_targets_and_no_tool_of_its_own(caller):
+def test_ci_only_calls_make_targets(caller):
     text = (ROOT / caller).read_text()
     assert "make " in text
     assert re.findall(r"\b(?:ruff|ty check|-m pytest|uv run|uv sync)\b", text) == []
 
 
-def test_ci_on_a_bare_machine_runs_what_make_check_runs():
-    assert words(".ci/run", r"^stages=\((.*)\)$") == words("Makefile", r"^check: (.*?) *##")
+def test_ci_on_a_fresh_machine_runs_the_stages_of_make_check():
+    assert words_of_line(".ci/run", r"^stages=\((.*)\)$") == words_of_line("Makefile", r"^check: (.*?) *##")
 
 
-def test_the_example_of_the_readme_runs():
+def test_the_example_in_the_readme_runs():
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 1
     namespace = {"__name__": "readme"}
