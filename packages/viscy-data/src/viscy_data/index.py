@@ -17,12 +17,14 @@ import numpy as np
 
 from viscy_data._options import column, columns
 from viscy_data._table import storage
-from viscy_data._table.columns import Codes, constant_codes, label_codes, time_codes
 from viscy_data._table.radix_sort import runs, sorted_positions
-from viscy_data._table.tables import Anchors, Table, check_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from viscy_data._options import SamplerOptions
+    from viscy_data._table.columns import Codes
+    from viscy_data._table.tables import Anchors, Table
 
 MAX_CELLS = 2**24
 
@@ -112,19 +114,23 @@ class AnchorIndex:
         TypeError, ValueError, FileNotFoundError, ModuleNotFoundError
             As of `FlexibleBatchSampler`, if the table cannot be used.
         """
-        table = check_table(valid_anchors)
-        experiment_by = None if experiment_by is None else columns("experiment_by", experiment_by)
-        condition_by = None if condition_by is None else columns("condition_by", condition_by)
-        time_by = None if time_by is None else column("time_by", time_by)
-        off = constant_codes(table.n_rows)
-        return cls.of_codes(
-            off if experiment_by is None else label_codes(table, "experiment", experiment_by),
-            off if condition_by is None else label_codes(table, "condition", condition_by),
-            off if time_by is None else time_codes(table, time_by),
-            experiment_by=experiment_by,
-            condition_by=condition_by,
-            time_by=time_by,
-        )
+        axes: dict[str, Any] = {
+            "experiment_by": None if experiment_by is None else columns("experiment_by", experiment_by),
+            "condition_by": None if condition_by is None else columns("condition_by", condition_by),
+            "time_by": None if time_by is None else column("time_by", time_by),
+        }
+        return cls.of_codes(*_read_axes(valid_anchors, **axes), **axes)
+
+    @classmethod
+    def for_options(cls, valid_anchors: Anchors | Table | AnchorIndex, options: SamplerOptions) -> AnchorIndex:
+        """Index a table for a sampler, unless it is an index already.
+
+        The time column is checked even where enrichment has no effect and the index does not need it.
+        """
+        if isinstance(valid_anchors, AnchorIndex):
+            return valid_anchors
+        checked = options.time_by if options.temporal_enrichment else None
+        return cls.of_codes(*_read_axes(valid_anchors, **options.axes, checked_time_by=checked), **options.axes)
 
     @classmethod
     def open(cls, folder: str | Path, *, verify: bool = False) -> AnchorIndex:
@@ -241,6 +247,31 @@ class AnchorIndex:
         start = self.run_start[np.searchsorted(self.run_key, cell_key + first[:, None])]
         stop = self.run_start[np.searchsorted(self.run_key, cell_key + last[:, None])]
         return start, stop - start
+
+
+def _read_axes(
+    anchors: Anchors | Table,
+    *,
+    experiment_by: str | tuple[str, ...] | None,
+    condition_by: str | tuple[str, ...] | None,
+    time_by: str | None,
+    checked_time_by: str | None = None,
+) -> tuple[Codes, Codes, Codes]:
+    """Read the columns of a table's axes; `checked_time_by` is a column of times that only has to be valid."""
+    # These modules import pandas, which only a table needs: a saved index is opened without it.
+    from viscy_data._table.columns import check_times, constant_codes, label_codes, time_codes
+    from viscy_data._table.tables import check_table
+
+    table = check_table(anchors)
+    off = constant_codes(table.n_rows)
+    codes = (
+        off if experiment_by is None else label_codes(table, "experiment", experiment_by),
+        off if condition_by is None else label_codes(table, "condition", condition_by),
+        off if time_by is None else time_codes(table, time_by),
+    )
+    if time_by is None and checked_time_by is not None:
+        check_times(table, checked_time_by)
+    return codes
 
 
 def _joint_key(axes: tuple[Codes, ...]) -> NDArray[np.unsignedinteger]:

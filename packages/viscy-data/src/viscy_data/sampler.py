@@ -21,7 +21,7 @@ from functools import partial
 from itertools import chain
 from operator import methodcaller
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -33,10 +33,11 @@ from viscy_data._compose.planned import PlannedComposition
 from viscy_data._compose.quotas import Quotas
 from viscy_data._iterator import EpochIterator, Place
 from viscy_data._options import SamplerOptions, columns, flag, integer
-from viscy_data._table.columns import time_codes
-from viscy_data._table.tables import Anchors, check_table
 from viscy_data.distributed import rank_and_world_size, ranks, ranks_dealt_to_by
 from viscy_data.index import AnchorIndex
+
+if TYPE_CHECKING:
+    from viscy_data._table.tables import Anchors
 
 # A block is built at once: large enough to spread the cost of array calls, small enough to take milliseconds.
 _SLOTS_OF_A_BLOCK = 2**18
@@ -286,7 +287,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         self._even_batches = flag("even_batches", even_batches)
         self._as_arrays = flag("as_arrays", as_arrays)
         self._given_ranks = ranks(rank, num_replicas)
-        self._index = self._index_of(valid_anchors)
+        self._index = AnchorIndex.for_options(valid_anchors, self._options)
         _checks.check_fit(self._index, self._options)
         self._quotas = Quotas.of(self._index, self._options)
         _checks.warn_of_options_without_effect(self._options)
@@ -414,14 +415,6 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     def _total(self) -> int:
         """Batches of an epoch, on all ranks together."""
         return self._options.n_batches(len(self._index))
-
-    def _index_of(self, valid_anchors: Anchors | AnchorIndex) -> AnchorIndex:
-        if isinstance(valid_anchors, AnchorIndex):
-            return valid_anchors
-        table = check_table(valid_anchors)
-        if self._options.temporal_enrichment and not self._options.enriched:
-            time_codes(table, self._options.time_by)  # the axis is on: its column has to be in order
-        return AnchorIndex.build(table, **self._options.axes)
 
     def _dealing(self, caller: FrameType) -> Dealing:
         """Return how the batches are dealt out to the ranks, as of now."""

@@ -216,9 +216,10 @@ def test_batches_hold_what_is_planned(options):
     leak = n_slots * planned.options["leaky"]
     shares = planned.group_shares[planned.group_shares > 0]
     for group in shares.index:
-        for stratum, ((own, _), share) in enumerate(planned.batch_shares(group).items()):
+        owners = planned.strata.index.get_level_values("group")
+        for stratum, (owner, share) in enumerate(zip(owners, planned.batch_shares(group), strict=True)):
             # quotas are rounded to the floor or the ceiling; leaked rows are of any of the other groups
-            counts, spread = (strata[groups == group] == stratum).sum(axis=1), leak if share and own != group else 1
+            counts, spread = (strata[groups == group] == stratum).sum(axis=1), leak if share and owner != group else 1
             assert_mean_counts(counts, share * n_slots, spread, false_alarm=1e-6 / (len(shares) * len(STRATA)))
 
 

@@ -84,18 +84,15 @@ class PlannedComposition:
         """Tabulate the quotas that batches are made from."""
         import pandas as pd
 
+        groups, strata = _labels(index)
         present = np.nonzero(index.cell_size)
         anchors = index.cell_size[present]
+        epoch_share = quotas.epoch_shares()[present]
         return cls(
             strata=pd.DataFrame(
-                {
-                    "anchors": anchors,
-                    "table_share": anchors / len(index),
-                    "epoch_share": quotas.epoch_shares()[present],
-                },
-                index=_strata_index(index, present),
+                {"anchors": anchors, "table_share": anchors / len(index), "epoch_share": epoch_share}, index=strata
             ),
-            group_shares=pd.Series(quotas.group_share, index=_level(index.groups).rename("group"), name="group_share"),
+            group_shares=pd.Series(quotas.group_share, index=groups, name="group_share"),
             n_batches=options.n_batches(len(index)),
             options=_resolved(index, quotas, options),
             _index=index,
@@ -141,23 +138,22 @@ class PlannedComposition:
         return labels.index(group)
 
 
-def _strata_index(index: AnchorIndex, strata: tuple[NDArray[np.intp], ...]) -> pd.MultiIndex:
-    """Return the labels of strata, which are given as codes of groups and of conditions."""
+def _labels(index: AnchorIndex) -> tuple[pd.Index, pd.MultiIndex]:
+    """Return the labels of the groups, and those of the strata that have anchors."""
     import pandas as pd
 
-    axes = list(zip((index.groups, index.conditions), strata, strict=True))
-    return pd.MultiIndex(
-        levels=[_level(() if labels == (None,) else labels) for labels, _ in axes],
-        codes=[np.full_like(codes, -1) if labels == (None,) else codes for labels, codes in axes],  # -1 stands for None
+    codes = np.nonzero(index.cell_size)
+    off = [labels == (None,) for labels in (index.groups, index.conditions)]
+    # by default, pandas would make a level of each entry of labels that are tuples
+    groups, conditions = (
+        pd.Index(labels, dtype=object, tupleize_cols=False) for labels in (index.groups, index.conditions)
+    )
+    strata = pd.MultiIndex(
+        levels=[labels[:0] if is_off else labels for labels, is_off in zip((groups, conditions), off, strict=True)],
+        codes=[np.full_like(code, -1) if is_off else code for code, is_off in zip(codes, off, strict=True)],
         names=["group", "condition"],
     )
-
-
-def _level(labels: tuple[Any, ...]) -> pd.Index:
-    """Return labels as one level of an index; by default, pandas would make a level of each entry of tuples."""
-    import pandas as pd
-
-    return pd.Index(labels, dtype=object, tupleize_cols=False)
+    return groups.rename("group"), strata
 
 
 def _resolved(index: AnchorIndex, quotas: Quotas, options: SamplerOptions) -> dict[str, Any]:

@@ -158,8 +158,8 @@ def weight_of_each(name: str, given: Mapping[Any, float], labels: Collection[Any
     left_out = [label for label in labels if label not in given]
     if left_out:
         raise ValueError(
-            f"{name} must name every label of the table, {list_labels(left_out)} left out; give a weight of 0 to exclude "
-            "one on purpose"
+            f"{name} must name every label of the table, {list_labels(left_out)} left out; give a weight of 0 to "
+            "exclude one on purpose"
         )
     return np.array([given[label] for label in labels], np.float64)
 

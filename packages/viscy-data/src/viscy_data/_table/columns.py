@@ -72,20 +72,31 @@ def time_codes(table: Table, by: str) -> Codes:
     Equal steps of time are not equal as floating-point numbers (2.1 - 0.1 is not 2.0), so times compare equal within
     four units in the last place, in the column's own type.
     """
-    codes, values, dtypes = _factorize(_numbers(table, by), table.n_rows, "time", by)
-    hours = np.concatenate([np.asarray(part, np.float64) for part in values])
+    column, place, times = _factorize_times(table, by)
+    order = np.argsort(times)
+    rounding = max(float(np.finfo(_float_type(dtype)).eps) for dtype in column.dtypes)
+    return Codes(times[order], taken(_ranks(order)[place], column.codes), tolerance=4 * rounding)
+
+
+def check_times(table: Table, by: str) -> None:
+    """Raise TypeError or ValueError unless a column holds times that `time_codes` accepts."""
+    _factorize_times(table, by)
+
+
+def _factorize_times(table: Table, by: str) -> tuple[_Factorized, NDArray[np.intp], NDArray[np.float64]]:
+    """Return a column of times, which of its distinct times each of its values is, and those times."""
+    column = _factorize(_numbers(table, by), table.n_rows, "time", by)
+    hours = np.concatenate([np.asarray(part, np.float64) for part in column.values])
     place, times = pd.factorize(hours, use_na_sentinel=False)
     if np.isnan(times).any():
-        raise _missing(np.flatnonzero(np.isnan(times)[place][codes]), table.n_rows, "time", by)
+        raise _missing(np.flatnonzero(np.isnan(times)[place][column.codes]), table.n_rows, "time", by)
     if not np.isfinite(times).all():
-        infinite = np.flatnonzero(~np.isfinite(times)[place][codes])
+        infinite = np.flatnonzero(~np.isfinite(times)[place][column.codes])
         raise ValueError(
             f"times must be finite, got {infinite.size} infinite values in column {by!r}, {_first(infinite)}; drop or "
             "mend those rows"
         )
-    order = np.argsort(times)
-    rounding = max(float(np.finfo(_float_type(dtype)).eps) for dtype in dtypes)
-    return Codes(times[order], taken(_ranks(order)[place], codes), tolerance=4 * rounding)
+    return column, place, np.asarray(times)
 
 
 def _numbers(table: Table, by: str) -> Iterator[pd.Series]:

@@ -12,10 +12,10 @@ import hashlib
 import json
 import os
 import shutil
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,15 +27,6 @@ _MAPPED = "order"
 _LABELS = ("groups", "conditions")
 _BLOCK = 2**20
 
-# Kinds of labels that JSON does not have, each with how it is written and read.
-_KINDS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "timestamp": (pd.Timestamp, pd.Timestamp.isoformat, pd.Timestamp),
-    "timedelta": (pd.Timedelta, pd.Timedelta.isoformat, pd.Timedelta),
-    "datetime": (datetime.datetime, datetime.datetime.isoformat, datetime.datetime.fromisoformat),
-    "date": (datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
-    "tuple": (tuple, lambda labels: [_written(label) for label in labels], lambda items: tuple(map(_read, items))),
-}
-
 
 def save(folder: Path, fields: Mapping[str, Any]) -> None:
     """Write fields, arrays and others, as the files of a new folder; errors as in `AnchorIndex.save`."""
@@ -44,7 +35,7 @@ def save(folder: Path, fields: Mapping[str, Any]) -> None:
             f"the folder of an index must be new, {folder} exists; choose another, or delete it first"
         )
     plain = {name: value for name, value in fields.items() if not isinstance(value, np.ndarray)}
-    plain |= {name: [_written(label) for label in plain[name]] for name in _LABELS}
+    plain |= {name: [_label_to_json(label) for label in plain[name]] for name in _LABELS}
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.with_name(f"{folder.name}.unfinished-{os.getpid()}")
     try:
@@ -68,7 +59,7 @@ def load(folder: Path, verify: bool) -> dict[str, Any]:
             raise _damaged(path)
     del fields["version"], fields["checksum"]
     for name in _LABELS:
-        fields[name] = tuple(map(_read, fields[name]))
+        fields[name] = tuple(map(_label_from_json, fields[name]))
     for name in ("experiment_by", "condition_by"):
         if isinstance(fields[name], list):
             fields[name] = tuple(fields[name])
@@ -134,21 +125,39 @@ def _checksum_of(description: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _written(label: Any) -> Any:
-    """Return a label as JSON has it; of another kind, with the name of its kind."""
+def _label_to_json(label: Any) -> Any:
+    """Return a label as a JSON value; a label of a type that JSON does not have becomes {name of the type: value}."""
     if label is None or type(label) in (str, bool, int, float):
         return label
-    for name, (kind, write, _) in _KINDS.items():
+    for name, (kind, to_json, _) in _label_types().items():
         if isinstance(label, kind):
-            return {name: write(label)}
+            return {name: to_json(label)}
     raise TypeError(
         f"labels must be text, numbers, booleans, dates, times or tuples of them to be saved, got {label!r} of type "
         f"{type(label).__name__}"
     )
 
 
-def _read(item: Any) -> Any:
+def _label_from_json(item: Any) -> Any:
     if not isinstance(item, dict):
         return item
     ((name, value),) = item.items()
-    return _KINDS[name][2](value)
+    return _label_types()[name][2](value)
+
+
+@cache
+def _label_types() -> dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]]:
+    """Return the types of labels that JSON does not have, each with its functions to JSON and from it."""
+    import pandas as pd  # here, so that an index without such labels opens without it
+
+    return {
+        "timestamp": (pd.Timestamp, pd.Timestamp.isoformat, pd.Timestamp),
+        "timedelta": (pd.Timedelta, pd.Timedelta.isoformat, pd.Timedelta),
+        "datetime": (datetime.datetime, datetime.datetime.isoformat, datetime.datetime.fromisoformat),
+        "date": (datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
+        "tuple": (
+            tuple,
+            lambda label: list(map(_label_to_json, label)),
+            lambda item: tuple(map(_label_from_json, item)),
+        ),
+    }

@@ -26,6 +26,7 @@ type Anchors = pd.DataFrame | pl.DataFrame | pa.Table | pa.RecordBatch | str | o
 
 # Rows that are looked at together: what they need for a while is little beside a table, and so is what a call costs.
 CHUNK = 2**18
+MAX_ANCHORS = 2**30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,9 +100,6 @@ def _of_path(path: Path) -> Table:
         sum(file.n_rows for file in files),
         lambda name: (chunk for file in files for chunk in file.column(name, CHUNK)),
     )
-
-
-MAX_ANCHORS = 2**30
 
 
 def check_table(anchors: object) -> Table:
