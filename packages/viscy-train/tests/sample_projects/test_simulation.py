@@ -3,7 +3,7 @@ import pytest
 
 from viscy_train.sample_projects import simulation
 
-LOOK = simulation.Look(gain=1.0, background=100.0, blur=0.8)
+LOOK = simulation.Microscope(gain=1.0, background=100.0, blur=0.8)
 
 
 def cells_of(seed, infected, n_cells=4):
@@ -47,9 +47,9 @@ def test_cells_stay_in_the_image():
 @pytest.mark.parametrize(
     ("look", "darker", "brighter"),
     [
-        (simulation.Look(gain=3.0, background=100.0, blur=0.8), None, "spread"),
-        (simulation.Look(gain=1.0, background=300.0, blur=0.8), None, "level"),
-        (simulation.Look(gain=1.0, background=100.0, blur=3.0), "spread", None),
+        (simulation.Microscope(gain=3.0, background=100.0, blur=0.8), None, "spread"),
+        (simulation.Microscope(gain=1.0, background=300.0, blur=0.8), None, "level"),
+        (simulation.Microscope(gain=1.0, background=100.0, blur=3.0), "spread", None),
     ],
 )
 def test_a_look_changes_what_it_says(look, darker, brighter):

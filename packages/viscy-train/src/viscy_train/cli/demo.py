@@ -1,32 +1,64 @@
-"""Demo command: make the demo project, build its table and train on it."""
+"""Demo command: write the demo project, build its anchor table and train on it."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import numpy as np
-from rich.console import Console
-from rich.progress import track
-
-from viscy_train.atomic import atomic_folder
-from viscy_train.cli.launch import TrainingFailedError, launch_command
-from viscy_train.exit_codes import EXIT_FAILED
-from viscy_train.run.directory import require_new
-from viscy_train.sample_projects.demo import CONFIG, EXPERIMENTS, N_PROCESSES, SEED, demo_experiments, make_experiment
+from viscy_train.console import say
+from viscy_train.exit_codes import EXIT_FAILED, explain_exit
+from viscy_train.sample_projects.demo import write_demo
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
+
+_SECONDS_TO_STOP = 10.0
 
 
 def run_demo(out: Path) -> int:
-    """Make the demo's data in a new folder, train on it and report.
+    """Write the demo project to a new folder, build its anchor table, train on it and write the report.
 
     Parameters
     ----------
     out : pathlib.Path
-        The folder; receives ``plates``, ``tracks``, ``experiments.yaml``, ``config.yaml``, ``anchors.parquet`` and the
-        results in ``run``.
+        New or empty folder. Receives ``plates``, ``tracks``, ``experiments.yaml``, ``config.yaml``,
+        ``anchors.parquet`` and the results in ``run``.
+
+    Returns
+    -------
+    int
+        Exit code, which is that of the first command that failed.
+
+    Raises
+    ------
+    UserError
+        If the folder is not empty.
+    """
+    say(f"Writing three simulated experiments to {out}")
+    config = write_demo(out)
+    for command in ("index", "fit"):
+        say(f"$ viscy-train {command} --config {config}")
+        code = run_command([sys.executable, "-m", "viscy_train", command, "--config", str(config)])
+        if code:
+            # A negative code is the number of the signal that ended the process.
+            return explain_exit(f"`viscy-train {command}` ended with exit code {code}", max(code, EXIT_FAILED))
+    say(f"To try other settings, edit {config} and run: viscy-train fit --config {config} --output ANOTHER_FOLDER")
+    say(f"Done. Open {out / 'run' / 'report.html'}")
+    return 0
+
+
+def run_command(command: list[str]) -> int:
+    """Run a command and wait for it; Ctrl-C and SIGTERM also stop all the processes that it started.
+
+    Parameters
+    ----------
+    command : list of str
+        Program and arguments.
 
     Returns
     -------
@@ -35,31 +67,34 @@ def run_demo(out: Path) -> int:
 
     Raises
     ------
-    UserError
-        If the folder is not empty.
+    KeyboardInterrupt
+        After Ctrl-C, once the command has stopped.
+    SystemExit
+        After SIGTERM, once the command has stopped.
     """
-    console = Console()
-    require_new(out, "delete it, or choose another with --out")
-    console.print(f"Making three experiments in {out}", highlight=False, soft_wrap=True, markup=False)
-    config = out / "config.yaml"
-    with atomic_folder(out):
-        bar = track(EXPERIMENTS, "  plates", console=console, transient=True, disable=not console.is_terminal)
-        for number, experiment in enumerate(bar):
-            make_experiment(out, experiment, np.random.default_rng((SEED, number)))
-        (out / "experiments.yaml").write_text(demo_experiments(), encoding="utf-8")
-        config.write_text(CONFIG, encoding="utf-8")
-    for command in ("index", "fit"):
-        console.print(f"$ viscy-train {command} --config {config}", highlight=False, soft_wrap=True, markup=False)
+    # The command gets its own process group, so that its descendants can be stopped with it.
+    with _sigterm_as_exit(), subprocess.Popen(command, start_new_session=True) as process:
         try:
-            launch_command([command, "--config", str(config)], N_PROCESSES if command == "fit" else 1)
-        except TrainingFailedError as error:
-            print(f"viscy-train: failed: {error}", file=sys.stderr)
-            return EXIT_FAILED
-    console.print(
-        f"Change {config} and run: viscy-train fit --config {config} --output ANOTHER_FOLDER",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
-    console.print(f"Done. Open {out / 'run' / 'report.html'}", highlight=False, soft_wrap=True, markup=False)
-    return 0
+            return process.wait()
+        except BaseException:
+            _stop_group(process)
+            raise
+
+
+def _stop_group(process: subprocess.Popen) -> None:
+    """Ask a process and its descendants to stop, and kill those that do not."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_SECONDS_TO_STOP)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _sigterm_as_exit() -> Generator[None]:
+    """Raise SystemExit on SIGTERM, so that the command is stopped first."""
+    previous = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

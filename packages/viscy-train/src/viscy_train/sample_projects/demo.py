@@ -1,4 +1,4 @@
-"""Demo: three small experiments made up from a seed, and a run on them."""
+"""Demo project: three small simulated experiments and a configuration to train on them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import numpy as np
 
 from viscy_train.anchors.plates import write_plate
 from viscy_train.anchors.tracks import write_tracks
+from viscy_train.atomic import atomic_folder
+from viscy_train.console import track
+from viscy_train.run.directory import require_new
 from viscy_train.sample_projects.simulation import (
     CHANNELS,
     HOURS_PER_FRAME,
-    Look,
+    Microscope,
     simulate_cells,
     take_images,
     tracks_of,
@@ -21,53 +24,52 @@ from viscy_train.sample_projects.simulation import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-SEED = 0
-N_PROCESSES = 2
+_SEED = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoExperiment:
-    """One made-up experiment.
+class SimulatedExperiment:
+    """Settings of a simulated experiment.
 
     Parameters
     ----------
     name : str
-        Of the experiment.
-    look : Look
-        Of its microscope.
+        Name of the experiment.
+    microscope : Microscope
+        Imaging properties.
     hours_at_start : float
         Hours post infection of the first frame.
     uninfected : tuple of int
-        Cells in each position of well ``A/1``.
+        Number of cells in each position of well ``A/1``.
     infected : tuple of int
-        Cells in each position of well ``B/1``.
+        Number of cells in each position of well ``B/1``.
     """
 
     name: str
-    look: Look
+    microscope: Microscope
     hours_at_start: float
     uninfected: tuple[int, ...]
     infected: tuple[int, ...]
 
 
-EXPERIMENTS = (
-    DemoExperiment(
+_SIMULATED = (
+    SimulatedExperiment(
         name="monday",
-        look=Look(gain=1.0, background=100, blur=0.7),
+        microscope=Microscope(gain=1.0, background=100, blur=0.7),
         hours_at_start=3.0,
         uninfected=(18, 17),
         infected=(12,),
     ),
-    DemoExperiment(
+    SimulatedExperiment(
         name="wednesday",
-        look=Look(gain=2.5, background=400, blur=1.6),
+        microscope=Microscope(gain=2.5, background=400, blur=1.6),
         hours_at_start=4.0,
         uninfected=(14, 15),
         infected=(10,),
     ),
-    DemoExperiment(
+    SimulatedExperiment(
         name="friday",
-        look=Look(gain=0.5, background=60, blur=1.1),
+        microscope=Microscope(gain=0.5, background=60, blur=1.1),
         hours_at_start=2.5,
         uninfected=(20,),
         infected=(14,),
@@ -75,30 +77,47 @@ EXPERIMENTS = (
 )
 
 
-def make_experiment(out: Path, experiment: DemoExperiment, rng: np.random.Generator) -> None:
-    """Write the plate and the tracks of an experiment.
+def write_demo(out: Path) -> Path:
+    """Write the demo project.
 
     Parameters
     ----------
     out : pathlib.Path
-        Folder of the demo.
-    experiment : DemoExperiment
-        Which.
-    rng : numpy.random.Generator
-        Source of all its randomness.
+        New or empty folder. Receives ``plates``, ``tracks``, ``experiments.yaml`` and ``config.yaml``.
+
+    Returns
+    -------
+    pathlib.Path
+        The configuration file.
+
+    Raises
+    ------
+    UserError
+        If the folder is not empty or cannot be written, for example because the disk is full. An incomplete project is
+        removed.
     """
+    require_new(out, "delete it, or choose another folder with --out")
+    config = out / "config.yaml"
+    with atomic_folder(out):
+        for number, experiment in enumerate(track(_SIMULATED, "simulating experiments")):
+            _write_experiment(out, experiment, np.random.default_rng((_SEED, number)))
+        (out / "experiments.yaml").write_text(_experiments_yaml(), encoding="utf-8")
+        config.write_text(_CONFIG, encoding="utf-8")
+    return config
+
+
+def _write_experiment(out: Path, experiment: SimulatedExperiment, rng: np.random.Generator) -> None:
     images = {}
     wells = {"A/1": experiment.uninfected, "B/1": experiment.infected}
     for well, positions in wells.items():
         for number, n_cells in enumerate(positions):
             cells = simulate_cells(rng, n_cells, infected=well == "B/1")
-            images[f"{well}/{number}"] = take_images(rng, cells, experiment.look, experiment.hours_at_start)
+            images[f"{well}/{number}"] = take_images(rng, cells, experiment.microscope, experiment.hours_at_start)
             write_tracks(out / "tracks" / experiment.name / well / f"{number}.csv", tracks_of(cells))
     write_plate(out / "plates" / f"{experiment.name}.zarr", CHANNELS, images)
 
 
-def demo_experiments() -> str:
-    """Return the demo's experiments, as a YAML text with comments and paths relative to the demo's folder."""
+def _experiments_yaml() -> str:
     experiments = "".join(
         _EXPERIMENT.format(
             name=experiment.name,
@@ -106,14 +125,15 @@ def demo_experiments() -> str:
             minutes=60 * HOURS_PER_FRAME,
             channels=", ".join(CHANNELS),
         )
-        for experiment in EXPERIMENTS
+        for experiment in _SIMULATED
     )
     return _EXPERIMENTS.format(experiments=experiments)
 
 
 _EXPERIMENTS = """\
-# Plates and tracks, and when and with what the wells were infected. Relative paths start at the folder of this file.
-# hour_of_infection counts from the first frame: -3 where the cells were infected three hours before.
+# The plates and tracks of each experiment, and the condition and the time of infection of its wells.
+# Relative paths start at the folder of this file. hour_of_infection is counted from the first frame; -3 means that the
+# cells were infected three hours before it.
 experiments:
 {experiments}"""
 
@@ -127,12 +147,12 @@ _EXPERIMENT = """\
   hour_of_infection: {infection:g}
 """
 
-CONFIG = f"""\
-# Train again with: viscy-train fit --config THIS_FILE --output A_NEW_FOLDER
-# See what batches hold before that with: viscy-train inspect --config THIS_FILE
+_CONFIG = f"""\
+# To train again: viscy-train fit --config THIS_FILE --output A_NEW_FOLDER
+# To see the composition of the batches without training: viscy-train inspect --config THIS_FILE
 # Relative paths start at the folder of this file.
 
-seed_everything: {SEED}
+seed_everything: {_SEED}
 
 # A new or empty folder for the results.
 output: run
@@ -140,46 +160,47 @@ output: run
 trainer:
   max_epochs: 2
   accelerator: cpu
-  devices: {N_PROCESSES}
+  # Two processes, each with its own batches.
+  devices: 2
   strategy: ddp
   log_every_n_steps: 1
 
 model:
-  # A small network for laptops; any name of timm for others.
+  # A small network for a laptop. Any other name is a model of timm, such as convnext_tiny.
   encoder: {{name: tiny, width: 16, features: 64, projection: 32}}
-  # Crops of one lineage attract each other, all others of the batches of all processes repel.
+  # Crops of the same lineage attract each other and repel all other crops in the batches of all processes.
   loss: {{name: supcon, temperature: 0.2, positives: lineage}}
   optimizer: {{learning_rate: 0.002, schedule: constant}}
 
 data:
-  # What `viscy-train index` reads, and what it writes.
+  # `viscy-train index` reads the experiments and writes the anchors.
   experiments: experiments.yaml
   anchors: anchors.parquet
 
-  # What the encoder sees: a square of this many pixels around the cell.
+  # The encoder sees a square of this many pixels around each cell.
   crop: 32
 
-  # The positive of an anchor is of its lineage, this many frames before or after.
+  # The positive of an anchor belongs to the same lineage, this many frames earlier or later.
   positive: {{min_frames: 1, max_frames: 4}}
 
-  # What a batch holds: the parameters of viscy_data.FlexibleBatchSampler.
+  # The composition of the batches. These are the parameters of viscy_data.FlexibleBatchSampler.
   sampler:
     batch_size: 64
-    # A batch is of one experiment, but for an eighth that leaks in from the others.
+    # Each batch comes from one experiment, except for one eighth that leaks in from the others.
     experiment_aware: true
     leaky: 0.125
-    # Batches per experiment: proportional to its anchors, sqrt, uniform, or weights for each.
+    # How often each experiment is chosen: proportional (to its number of anchors), sqrt, uniform, or a weight for each.
     experiment_weights: uniform
-    # Both conditions have half of each batch, however rare one is.
+    # Each condition makes up half of each batch, however rare it is.
     condition_balanced: true
-    # 70 % of the own experiment's part lie within 2 hours of a focal time.
+    # 70 % of the slots of the batch's own experiment are within 2 hours of a focal time. The others are from any time.
     temporal_enrichment: true
     temporal_window_hours: 2.0
     temporal_global_fraction: 0.3
 
-  # Validation needs positions to spare: some of each condition of each experiment.
+  # Use {{by: position}} to keep some positions for validation. The demo has too few positions for that.
   split: {{by: none}}
 
-  # 0: crops are read by the processes that train, which already keep two cores busy.
+  # Number of worker processes that load crops. The two training processes already use two cores.
   num_workers: 0
 """

@@ -1,0 +1,100 @@
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from viscy_train.cli import demo
+from viscy_train.cli.demo import run_command
+from viscy_train.exit_codes import EXIT_FAILED
+from viscy_train.sample_projects.demo import write_demo
+
+# A command with a child, as Lightning starts one for each further device. Both would run for minutes.
+CHILD = "import time; time.sleep(300)"
+COMMAND = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
+# A background job of a shell, as these tests may be, ignores Ctrl-C unless it sets a handler.
+PARENT = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    f"from viscy_train.cli.demo import run_command; run_command([sys.executable, '-c', {COMMAND!r}])"
+)
+
+
+def children_of(pid):
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+def is_alive(pid):
+    """Return whether a process runs, which a zombie does not."""
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
+
+
+def wait_for(condition, seconds=120):
+    """Wait until a function returns something true, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "the condition did not become true in time"
+        time.sleep(0.05)
+    return result
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_command_returns_its_exit_code(code):
+    assert run_command([sys.executable, "-c", f"raise SystemExit({code})"]) == code
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, None), (signal.SIGTERM, 143)])
+def test_a_stopped_demo_leaves_no_process_behind(number, code):
+    with subprocess.Popen([sys.executable, "-c", PARENT], stderr=subprocess.DEVNULL) as parent:
+        (command,) = wait_for(lambda: children_of(parent.pid))
+        (child,) = wait_for(lambda: children_of(command))
+        parent.send_signal(number)
+        parent.wait(120)
+    wait_for(lambda: not is_alive(command) and not is_alive(child))
+    assert code in (None, parent.returncode)
+
+
+def test_a_command_that_ignores_the_request_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "_SECONDS_TO_STOP", 0.5)
+    ready = tmp_path / "ready"
+    code = "import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{code} pathlib.Path(sys.argv[1]).touch(); time.sleep(300)", str(ready)],
+        start_new_session=True,
+    ) as process:
+        wait_for(ready.exists)
+        demo._stop_group(process)
+        assert process.wait(120) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("codes", "code"), [([5], 5), ([0, 75], 75), ([0, -9], EXIT_FAILED)])
+def test_a_failed_command_ends_the_demo_with_its_exit_code(monkeypatch, capsys, tmp_path, codes, code):
+    monkeypatch.setattr(demo, "write_demo", lambda out: out / "config.yaml")
+    monkeypatch.setattr(demo, "run_command", lambda command: codes.pop(0))
+    assert demo.run_demo(tmp_path) == code
+    printed = capsys.readouterr()
+    assert "Done" not in printed.out
+    assert "ended with exit code" in printed.err
+    assert codes == []
+
+
+def test_the_demo_writes_a_project_and_prints_what_it_runs(monkeypatch, capsys, tmp_path):
+    commands = []
+    monkeypatch.setattr(demo, "run_command", lambda command: commands.append(command[2:]) or 0)
+    out = tmp_path / "demo"
+    assert demo.run_demo(out) == 0
+    config = str(out / "config.yaml")
+    assert commands == [["viscy_train", command, "--config", config] for command in ("index", "fit")]
+    assert [path.name for path in sorted(out.iterdir())] == ["config.yaml", "experiments.yaml", "plates", "tracks"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"Writing three simulated experiments to {out}"
+    assert lines[1:3] == [f"$ viscy-train {command} --config {config}" for command in ("index", "fit")]
+    assert lines[-1] == f"Done. Open {out / 'run' / 'report.html'}"
+
+
+def test_the_demo_trains_on_two_processes_that_lightning_starts(tmp_path):
+    trainer = yaml.safe_load(write_demo(tmp_path / "demo").read_text(encoding="utf-8"))["trainer"]
+    assert (trainer["devices"], trainer["strategy"]) == (2, "ddp")
