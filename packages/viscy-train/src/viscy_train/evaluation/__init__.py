@@ -1,4 +1,4 @@
-"""What a trained encoder has learned: embeddings, retrieval, predictions.
+"""Evaluation of a trained encoder: embeddings, recall@1, linear probes, predictions.
 
-Imports `loading` and `model`; `training`, `report` and `cli` may import it.
+Imports `loading` and `model`; `report`, `training` and `cli` may import it.
 """

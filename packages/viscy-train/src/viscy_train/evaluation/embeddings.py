@@ -1,4 +1,4 @@
-"""Embeddings: what a trained encoder makes of every anchor, and what can be read off it."""
+"""Embeddings: the output of an encoder for many anchors, before and after training, and what it reveals."""
 
 from __future__ import annotations
 
@@ -8,238 +8,234 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
-from rich.progress import track
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from viscy_train.evaluation.retrieval import Retrieval, find_again
+from viscy_train.console import track
+from viscy_train.evaluation.retrieval import Recall, recall_at_1
 from viscy_train.loading.crops import CropReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from rich.console import Console
 
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.model.encoder import Encoder
 
-_CROPS_AT_ONCE = 256
-# At most.
-_FOLDS = 5
+_CROPS_PER_BATCH = 256
+_MAX_FOLDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """How well the condition can be told from the embeddings of a span of hours.
+    """A linear probe: how well a linear classifier predicts the condition from the embeddings of a range of hours.
 
     Parameters
     ----------
     from_hours, to_hours : float
-        The span, both ends included.
-    unseen : str
-        What the classifier has not seen any cell of where it is asked: ``position``, or ``lineage``.
+        The range, both ends included.
+    held_out : str
+        The unit of cross-validation, ``position`` or ``lineage``: the classifier is tested on units that it was not
+        fitted to.
     chance : float
-        Balanced accuracy of a guess.
+        Balanced accuracy of a random guess.
     untrained, trained : float
-        Balanced accuracy, before and after training.
+        Balanced accuracy before and after training.
     """
 
     from_hours: float
     to_hours: float
-    unseen: str
+    held_out: str
     chance: float
     untrained: float
     trained: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learned:
-    """What an encoder makes of some cells, before and after training.
+class EncoderEvaluation:
+    """The embeddings of some anchors and what they reveal, before and after training.
 
     Parameters
     ----------
     rows : numpy.ndarray
-        Rows of the cells in the anchor table, shape (n_cells,).
+        Rows of the anchors in the anchor table, shape (n_rows,).
     embeddings : numpy.ndarray
-        Theirs after training, shape (n_cells, features).
-    found : list of Retrieval
-        How often cells are found again by them: those that were kept, if any, else all.
+        Their embeddings after training, shape (n_rows, features).
+    recall : list of Recall
+        Recall@1. The queries are the held-out anchors if there are any, otherwise all anchors.
     probes : list of Probe
-        How well the condition can be told from them.
+        Linear probes of the condition.
     """
 
     rows: NDArray[np.int64]
     embeddings: NDArray[np.float32]
-    found: list[Retrieval]
+    recall: list[Recall]
     probes: list[Probe]
 
 
-def look_back(
+def evaluate_encoders(
     untrained: Encoder,
     trained: Encoder,
     table: AnchorTable,
-    kept: NDArray[np.int64],
+    held_out: NDArray[np.int64],
     seed: int,
-    console: Console,
-    at_most: int = 20_000,
-) -> Learned:
-    """Embed cells with an encoder as it began and as it is, and read off what it has learned.
+    max_anchors: int = 20_000,
+) -> EncoderEvaluation:
+    """Evaluate the encoder before and after training on a subset of the anchors.
 
     Parameters
     ----------
     untrained, trained : Encoder
-        On one device.
+        The encoder before and after training, on the same device.
     table : AnchorTable
-        The cells.
-    kept : numpy.ndarray
-        Rows of those that were kept for validation, shape (n_kept,); may be none.
+        The anchor table.
+    held_out : numpy.ndarray
+        Rows held out for validation, shape (n_held_out,); may be empty.
     seed : int
-        Of the probes.
-    console : rich.console.Console
-        For the progress.
-    at_most : int, default 20000
-        How many cells; whole positions are left out beyond that.
+        Seed of the cross-validation of the probes.
+    max_anchors : int, default 20000
+        Maximum number of anchors to embed; positions beyond that are left out completely.
 
     Returns
     -------
-    Learned
-        Of the cells that were embedded.
+    EncoderEvaluation
+        The embeddings, recall@1 and linear probes.
     """
-    rows = rows_to_embed(table, kept, at_most)
-    before, after = embed([untrained, trained], table, rows, console)
-    cells = table.observations.iloc[rows].reset_index(drop=True)
-    new = np.isin(rows, kept)
-    return Learned(
+    rows = rows_to_embed(table, held_out, max_anchors)
+    before, after = embed([untrained, trained], table, rows)
+    anchors = table.observations.iloc[rows].reset_index(drop=True)
+    is_held_out = np.isin(rows, held_out)
+    return EncoderEvaluation(
         rows=rows,
         embeddings=after,
-        found=find_again(before, after, cells, new if new.any() else None),
-        probes=probe_conditions(before, after, cells, seed),
+        recall=recall_at_1(before, after, anchors, is_held_out if is_held_out.any() else None),
+        probes=probe_conditions(before, after, anchors, seed),
     )
 
 
-def rows_to_embed(table: AnchorTable, kept: NDArray[np.int64], at_most: int) -> NDArray[np.int64]:
-    """Choose anchors to be embedded for a report: those of whole positions, evenly over experiments and conditions.
+def rows_to_embed(table: AnchorTable, held_out: NDArray[np.int64], max_anchors: int) -> NDArray[np.int64]:
+    """Choose anchors to embed: those of complete positions, evenly over experiments and conditions.
 
     Parameters
     ----------
     table : AnchorTable
-        The cells.
-    kept : numpy.ndarray
-        Rows of cells that were kept for validation: their positions come first.
-    at_most : int
-        How many; one position of each experiment and condition is taken whatever its size.
+        The anchor table.
+    held_out : numpy.ndarray
+        Rows held out for validation; their positions are chosen first.
+    max_anchors : int
+        Maximum number of anchors. One position of each experiment and condition is chosen whatever its size.
 
     Returns
     -------
     numpy.ndarray
         Rows of the table, ascending.
     """
-    cells = table.observations.iloc[table.anchors].assign(trained_on=~np.isin(table.anchors, kept))
-    sizes = cells.groupby(["experiment", "condition", "trained_on", "position"], observed=True).size()
-    turn = sizes.groupby(level=["experiment", "condition"], observed=True).cumcount()
-    sizes = sizes.iloc[np.argsort(turn.to_numpy(), kind="stable")]
-    fits = (sizes.cumsum() <= at_most) | (np.sort(turn.to_numpy()) == 0)
-    chosen = sizes.index[fits].droplevel(["condition", "trained_on"])
-    return table.anchors[pd.MultiIndex.from_frame(cells[["experiment", "position"]]).isin(chosen)]
+    anchors = table.observations.iloc[table.anchors].assign(is_trained_on=~np.isin(table.anchors, held_out))
+    sizes = anchors.groupby(["experiment", "condition", "is_trained_on", "position"], observed=True).size()
+    # Alternate between experiments and conditions: all first positions, then all second positions, and so on.
+    rank = sizes.groupby(level=["experiment", "condition"], observed=True).cumcount()
+    sizes = sizes.iloc[np.argsort(rank.to_numpy(), kind="stable")]
+    fits = (sizes.cumsum() <= max_anchors) | (np.sort(rank.to_numpy()) == 0)
+    chosen = sizes.index[fits].droplevel(["condition", "is_trained_on"])
+    return table.anchors[pd.MultiIndex.from_frame(anchors[["experiment", "position"]]).isin(chosen)]
 
 
 @torch.inference_mode()
-def embed(
-    encoders: list[Encoder], table: AnchorTable, rows: NDArray[np.int64], console: Console
-) -> list[NDArray[np.float32]]:
-    """Embed cells, reading each crop once.
+def embed(encoders: list[Encoder], table: AnchorTable, rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+    """Embed anchors with several encoders, reading each crop once.
 
     Parameters
     ----------
     encoders : list of Encoder
-        One or more, all on one device.
+        At least one, all on the same device.
     table : AnchorTable
-        The cells.
+        The anchor table.
     rows : numpy.ndarray
-        Which, shape (n_rows,).
-    console : rich.console.Console
-        For the progress.
+        Rows to embed, shape (n_rows,).
 
     Returns
     -------
     list of numpy.ndarray
-        For each encoder, shape (n_rows, features).
+        Embeddings of each encoder, shape (n_rows, features).
     """
     reader = CropReader(table)
     device = next(encoders[0].parameters()).device
-    found: list[list[NDArray[np.float32]]] = [[] for _ in encoders]
-    starts = range(0, len(rows), _CROPS_AT_ONCE)
-    for start in track(starts, "  embedding", console=console, transient=True, disable=not console.is_terminal):
-        crops = torch.from_numpy(reader.read(rows[start : start + _CROPS_AT_ONCE])).to(device)
-        for encoder, parts in zip(encoders, found, strict=True):
+    embeddings: list[list[NDArray[np.float32]]] = [[] for _ in encoders]
+    for start in track(range(0, len(rows), _CROPS_PER_BATCH), "embedding"):
+        crops = torch.from_numpy(reader.read(rows[start : start + _CROPS_PER_BATCH])).to(device)
+        for encoder, parts in zip(encoders, embeddings, strict=True):
             parts.append(encoder.eval()(crops).float().cpu().numpy())
-    return [np.concatenate(parts) for parts in found]
+    return [np.concatenate(parts) for parts in embeddings]
 
 
 def probe_conditions(
     untrained: NDArray[np.float32], trained: NDArray[np.float32], anchors: pd.DataFrame, seed: int
 ) -> list[Probe]:
-    """Tell the condition of each cell from its embedding, in the first and the last third of the hours.
+    """Fit linear probes of the condition in the first and in the last third of the hours.
 
     Parameters
     ----------
     untrained, trained : numpy.ndarray
-        Embeddings, shape (n_anchors, features).
+        Embeddings before and after training, shape (n_anchors, features).
     anchors : pandas.DataFrame
-        The anchor table.
+        The anchor of each embedding.
     seed : int
-        Of the split.
+        Seed of the cross-validation.
 
     Returns
     -------
     list of Probe
-        Early and late; without those spans in which some condition has too few lineages.
+        The early and the late probe, without those for which a condition has too few lineages.
 
     Notes
     -----
-    Cells of one position look alike for reasons of their own, such as light and focus. Where each condition has two
-    positions or more, the cells of a position are therefore told by a classifier that was fitted to others.
+    Cells of one position resemble each other for reasons other than their condition, such as illumination. If each
+    condition has at least two positions, the classifier is therefore tested on positions that it was not fitted to.
     """
     hours = anchors["hours_post_infection"].to_numpy()
     first, second = hours.min() + np.ptp(hours) / 3, hours.max() - np.ptp(hours) / 3
     probes = []
     for low, high in ((hours.min(), first), (second, hours.max())):
-        span = (hours >= low) & (hours <= high)
-        condition = anchors["condition"].astype(str).to_numpy()[span]
-        unseen, groups, n_folds = _groups(anchors[span], condition)
-        if n_folds:
-            scores = [_accuracy(found[span], condition, groups, n_folds, seed) for found in (untrained, trained)]
-            chance = 1 / len(np.unique(condition))
-            probes.append(
-                Probe(
-                    from_hours=low,
-                    to_hours=high,
-                    unseen=unseen,
-                    chance=chance,
-                    untrained=scores[0],
-                    trained=scores[1],
-                )
+        in_range = (hours >= low) & (hours <= high)
+        condition = anchors["condition"].astype(str).to_numpy()[in_range]
+        held_out, groups, n_folds = _cross_validation_groups(anchors[in_range], condition)
+        if not n_folds:
+            continue
+        before, after = (
+            _balanced_accuracy(embeddings[in_range], condition, groups, n_folds, seed)
+            for embeddings in (untrained, trained)
+        )
+        probes.append(
+            Probe(
+                from_hours=low,
+                to_hours=high,
+                held_out=held_out,
+                chance=1 / len(np.unique(condition)),
+                untrained=before,
+                trained=after,
             )
+        )
     return probes
 
 
-def _groups(anchors: pd.DataFrame, condition: NDArray) -> tuple[str, NDArray[np.int64], int]:
-    """Return what cells are split by, its number for each cell, and into how many folds; 0 where there are too few."""
-    for unseen, columns, fewest in (("position", ["experiment", "position"], 2), ("lineage", ["lineage_id"], _FOLDS)):
+def _cross_validation_groups(anchors: pd.DataFrame, condition: NDArray) -> tuple[str, NDArray[np.int64], int]:
+    """Return the unit of cross-validation, each anchor's unit and the number of folds, 0 if there are too few units."""
+    units = (("position", ["experiment", "position"], 2), ("lineage", ["lineage_id"], _MAX_FOLDS))
+    for held_out, columns, min_folds in units:
         groups = anchors.groupby(columns, observed=True).ngroup().to_numpy()
         names = np.unique(condition)
-        n_folds = min(_FOLDS, *(len(np.unique(groups[condition == name])) for name in names))
-        if len(names) > 1 and n_folds >= fewest:
-            return unseen, groups, n_folds
+        n_folds = min(_MAX_FOLDS, *(len(np.unique(groups[condition == name])) for name in names))
+        if len(names) > 1 and n_folds >= min_folds:
+            return held_out, groups, n_folds
     return "", np.empty(0, dtype=np.int64), 0
 
 
-def _accuracy(
-    found: NDArray[np.float32], condition: NDArray, groups: NDArray[np.int64], n_folds: int, seed: int
+def _balanced_accuracy(
+    embeddings: NDArray[np.float32], condition: NDArray, groups: NDArray[np.int64], n_folds: int, seed: int
 ) -> float:
     classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    told = cross_val_predict(classifier, found, condition, groups=groups, cv=folds)
-    return float(balanced_accuracy_score(condition, told))
+    predicted = cross_val_predict(classifier, embeddings, condition, groups=groups, cv=folds)
+    return float(balanced_accuracy_score(condition, predicted))

@@ -1,4 +1,4 @@
-"""Predict: the embedding of every cell, gathered from all processes into one AnnData file."""
+"""Predict: the embeddings of all observations, gathered from all processes and written as one AnnData file."""
 
 from __future__ import annotations
 
@@ -18,79 +18,80 @@ if TYPE_CHECKING:
     from viscy_train.anchors.table import AnchorTable
 
 
-def gather(predicted: list[dict[str, Any]], trainer: Trainer, folder: Path) -> dict[str, NDArray] | None:
-    """Gather what the processes have predicted, by way of files in a folder that they share.
+def gather_predictions(
+    predictions: list[dict[str, Any]], trainer: Trainer, directory: Path
+) -> dict[str, NDArray] | None:
+    """Gather the predictions of all processes through files in a shared directory.
 
     Parameters
     ----------
-    predicted : list of dict
-        Of this process, one for each batch: `row`, and arrays with a row for each of them.
+    predictions : list of dict
+        Predictions of this process, one dict for each batch: `row` and other arrays with one entry for each row.
     trainer : lightning.pytorch.Trainer
-        Knows the processes.
-    folder : pathlib.Path
-        For files that are gone afterwards.
+        The trainer, which provides rank, world size and barrier.
+    directory : pathlib.Path
+        Directory for temporary files, which are deleted.
 
     Returns
     -------
     dict of numpy.ndarray, optional
-        In the process of rank 0 each array in the order of `row`; None in the others.
+        In the process of rank 0, each array sorted by `row`; None in all others.
     """
-    part = (
-        {name: np.concatenate([np.asarray(batch[name]) for batch in predicted]) for name in predicted[0]}
-        if predicted
+    gathered = (
+        {name: np.concatenate([np.asarray(batch[name]) for batch in predictions]) for name in predictions[0]}
+        if predictions
         else {}
     )
-    path = folder / f".predicted-{trainer.global_rank}.npz"
     if trainer.world_size > 1:
-        arrays: Any = part
-        np.savez(path, **arrays)
+        arrays: Any = gathered
+        np.savez(directory / f".predicted-{trainer.global_rank}.npz", **arrays)
         trainer.strategy.barrier("predicted")
         if not trainer.is_global_zero:
             return None
         parts = []
         for rank in range(trainer.world_size):
-            file = folder / f".predicted-{rank}.npz"
-            with np.load(file) as saved:
+            path = directory / f".predicted-{rank}.npz"
+            with np.load(path) as saved:
                 if saved.files:
                     parts.append({name: saved[name] for name in saved.files})
-            file.unlink()
-        part = {name: np.concatenate([other[name] for other in parts]) for name in parts[0]}
-    order = np.argsort(part["row"])
-    return {name: values[order] for name, values in part.items()}
+            path.unlink()
+        gathered = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.argsort(gathered["row"])
+    return {name: values[order] for name, values in gathered.items()}
 
 
-def write_embeddings(path: Path, found: dict[str, NDArray], table: AnchorTable, about: dict[str, str]) -> None:
-    """Write embeddings with their cells as AnnData; a file is there only once it is whole.
+def write_embeddings(path: Path, predictions: dict[str, NDArray], table: AnchorTable, metadata: dict[str, str]) -> None:
+    """Write embeddings and their observations as AnnData, in one atomic step.
 
     Parameters
     ----------
     path : pathlib.Path
-        File to write or to replace, ``.h5ad``.
-    found : dict of numpy.ndarray
-        `row` of each cell in the table, shape (n_cells,); `embeddings`, shape (n_cells, features); `projections`, shape
-        (n_cells, projection).
+        File to write or replace, ``.h5ad``.
+    predictions : dict of numpy.ndarray
+        `row` of each observation in the table, shape (n_rows,); `embeddings`, shape (n_rows, features); `projections`,
+        shape (n_rows, projection).
     table : AnchorTable
-        The cells, which become `obs`.
-    about : dict of str to str
-        What to keep with them, in `uns`.
+        The anchor table, whose observations become `obs`.
+    metadata : dict of str to str
+        Stored in `uns`.
 
     Raises
     ------
     UserError
         If the file cannot be written.
     """
-    import anndata  # seconds to load, which other commands save
+    import anndata  # takes seconds to import
 
     content = anndata.AnnData(
-        X=found["embeddings"].astype(np.float32),
-        obs=_named(table.observations.iloc[found["row"]]),
-        uns=about,
+        X=predictions["embeddings"].astype(np.float32),
+        obs=_with_string_index(table.observations.iloc[predictions["row"]]),
+        uns=metadata,
     )
-    content.obsm["projections"] = found["projections"].astype(np.float32)
+    content.obsm["projections"] = predictions["projections"].astype(np.float32)
     with atomic_write(path) as unfinished:
         content.write_h5ad(unfinished)
 
 
-def _named(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells under names that AnnData wants to be texts: their row numbers."""
-    return cells.set_axis(cells.index.astype(str), axis=0)
+def _with_string_index(observations: pd.DataFrame) -> pd.DataFrame:
+    """Return observations whose index is the row number as a string, as AnnData requires."""
+    return observations.set_axis(observations.index.astype(str), axis=0)

@@ -1,9 +1,9 @@
-"""Retrieval: whether a cell is found again, some time later, as the nearest among the cells of its experiment."""
+"""Retrieval: recall@1 of a track among the cells of its experiment at a later timepoint."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-_GAPS = (1, 4)
-_CELL = ["experiment", "position", "track_id"]
+_FRAMES_LATER = (1, 4)
+_TRACK = ["experiment", "position", "track_id"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retrieval:
-    """How often a cell was found again.
+class Recall:
+    """Recall@1: how often the nearest embedding at a later timepoint is of the same track.
 
     Parameters
     ----------
     frames : int
-        How much later it was sought.
+        Number of frames from the query to the later timepoint.
     hours : float
-        The same in hours, on average over the experiments.
+        The same in hours, averaged over the queries.
     chance : float
-        How often a guess finds it.
+        Expected recall@1 of a random guess.
     untrained, trained : float
-        How often its nearest neighbour is the cell itself, before and after training.
+        Recall@1 before and after training.
     """
 
     frames: int
@@ -38,72 +38,79 @@ class Retrieval:
     trained: float
 
 
-def find_again(
+class Search(NamedTuple):
+    """Queries at one timepoint of an experiment, and the gallery of all its cells at a later one."""
+
+    queries: NDArray[np.int64]
+    """Rows of the queries, shape (n_queries,)."""
+    gallery: NDArray[np.int64]
+    """Rows of the gallery, shape (n_gallery,)."""
+    match: NDArray[np.int64]
+    """Index in the gallery of each query's own track, shape (n_queries,)."""
+
+
+def recall_at_1(
     untrained: NDArray[np.float32],
     trained: NDArray[np.float32],
     anchors: pd.DataFrame,
-    sought: NDArray[np.bool_] | None = None,
-) -> list[Retrieval]:
-    """Seek cells among all cells of their experiment one frame later, and four.
+    is_query: NDArray[np.bool_] | None = None,
+) -> list[Recall]:
+    """Measure recall@1 one frame later and four frames later.
 
     Parameters
     ----------
     untrained, trained : numpy.ndarray
-        Embeddings, shape (n_anchors, features); compared by their angle.
+        Embeddings before and after training, shape (n_anchors, features), compared by cosine similarity.
     anchors : pandas.DataFrame
-        The anchor table.
-    sought : numpy.ndarray, optional
-        Which of the cells are sought, shape (n_anchors,); all by default.
+        The anchor of each embedding.
+    is_query : numpy.ndarray, optional
+        Which anchors are queries, shape (n_anchors,); all by default. The gallery always contains all anchors.
 
     Returns
     -------
-    list of Retrieval
-        One for each distance in time, without those at which no cell is there any more.
+    list of Recall
+        One for each number of frames after which at least one query's track still exists.
     """
-    found = []
-    if sought is None:
-        sought = np.ones(len(anchors), dtype=bool)
-    for frames in _GAPS:
-        searches = _searches(anchors, frames, sought)
+    if is_query is None:
+        is_query = np.ones(len(anchors), dtype=bool)
+    hours = anchors["hours_post_infection"].to_numpy()
+    recall = []
+    for frames in _FRAMES_LATER:
+        searches = _make_searches(anchors, frames, is_query)
         if not searches:
             continue
-        hours = anchors["hours_post_infection"].to_numpy()
-        found.append(
-            Retrieval(
+        elapsed = [hours[gallery[match]] - hours[queries] for queries, gallery, match in searches]
+        chance = [np.full(len(queries), 1 / len(gallery)) for queries, gallery, _ in searches]
+        recall.append(
+            Recall(
                 frames=frames,
-                hours=float(
-                    np.mean(np.concatenate([hours[later[same]] - hours[now] for now, later, same in searches]))
-                ),
-                chance=float(
-                    np.mean(np.concatenate([np.full(len(now), 1 / len(later)) for now, later, _ in searches]))
-                ),
-                untrained=_share_found(untrained, searches),
-                trained=_share_found(trained, searches),
+                hours=float(np.mean(np.concatenate(elapsed))),
+                chance=float(np.mean(np.concatenate(chance))),
+                untrained=_share_of_hits(untrained, searches),
+                trained=_share_of_hits(trained, searches),
             )
         )
-    return found
+    return recall
 
 
-Search = tuple["NDArray[np.int64]", "NDArray[np.int64]", "NDArray[np.int64]"]
-"""Rows of the cells that are sought, rows they are sought among, and which of the latter each of the former is."""
-
-
-def _searches(anchors: pd.DataFrame, frames: int, sought: NDArray[np.bool_]) -> list[Search]:
-    cell = anchors.groupby(_CELL, observed=True).ngroup().to_numpy()
+def _make_searches(anchors: pd.DataFrame, frames: int, is_query: NDArray[np.bool_]) -> list[Search]:
+    track = anchors.groupby(_TRACK, observed=True).ngroup().to_numpy()
     searches = []
     for _, rows in anchors.groupby("experiment", observed=True).indices.items():
         times = anchors["t"].to_numpy()[rows]
         for time in np.unique(times):
             now, later = rows[times == time], rows[times == time + frames]
-            stays = sought[now] & np.isin(cell[now], cell[later])
-            if stays.any():
-                now, later = now[stays], later[np.argsort(cell[later])]
-                searches.append((now, later, np.searchsorted(cell[later], cell[now])))
+            queries = now[is_query[now] & np.isin(track[now], track[later])]
+            if len(queries):
+                gallery = later[np.argsort(track[later])]
+                searches.append(Search(queries, gallery, np.searchsorted(track[gallery], track[queries])))
     return searches
 
 
-def _share_found(embeddings: NDArray[np.float32], searches: list[Search]) -> float:
+def _share_of_hits(embeddings: NDArray[np.float32], searches: list[Search]) -> float:
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)
     directions = embeddings / np.maximum(length, np.finfo(np.float32).tiny)
-    hits = [(directions[now] @ directions[later].T).argmax(axis=1) == same for now, later, same in searches]
+    hits = [
+        (directions[queries] @ directions[gallery].T).argmax(axis=1) == match for queries, gallery, match in searches
+    ]
     return float(np.mean(np.concatenate(hits)))
