@@ -28,6 +28,9 @@ from viscy_train.anchors.plates import write_plate
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.anchors.tracks import write_tracks
 from viscy_train.config.schema import PositiveConfig
+from viscy_train.run.batch_record import batch_fields, record_of_rank
+from viscy_train.run.directory import RunDirectory
+from viscy_train.run.step_csv import format_line
 from viscy_train.sample_projects import simulation
 
 WELLS = {"A/1": "uninfected", "B/1": "infected"}
@@ -469,3 +472,19 @@ def run_viscy_train(start_viscy_train):
         return command
 
     return run
+
+
+def write_batches(run_directory: RunDirectory, batches: list[Any], world_size: int) -> None:
+    """Write the batch record of an epoch: batches in the order of the global sequence, each with its rows."""
+    for rank in range(world_size):
+        record_of_rank(run_directory.batches, rank).rewrite(
+            format_line(batch_fields(number // world_size, 0, number, rank, rows).values())
+            for number, rows in enumerate(batches)
+            if number % world_size == rank
+        )
+
+
+@pytest.fixture(scope="session")
+def record_batches() -> Callable[..., None]:
+    """Write the batch record of an epoch of a run with a given number of processes."""
+    return write_batches

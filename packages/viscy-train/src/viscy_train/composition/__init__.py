@@ -1,4 +1,4 @@
-"""The target composition of batches against the observed one, before and after training.
+"""Target and observed composition of batches, before and after training.
 
-Imports `loading`; `training`, `report` and `cli` may import it.
+Imports `loading`; `report`, `training` and `cli` may import it.
 """

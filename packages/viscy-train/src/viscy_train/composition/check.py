@@ -1,4 +1,4 @@
-"""Check: the target composition of each batch against the observed one."""
+"""Check: the observed composition of each batch against its target."""
 
 from __future__ import annotations
 
@@ -8,165 +8,168 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from viscy_train.composition.targets import SLOT_TOLERANCE, STRATUM, batch_targets, encode, stratum_counts
+from viscy_train.composition.targets import SLOT_TOLERANCE, STRATUM, batch_targets, count_strata, encode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_train.config.schema import SamplerConfig
+    from viscy_data import PlannedComposition
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetCheck:
-    """One thing asked of every batch, and what the batches held.
+    """One target of all batches, and how well they matched it.
 
     Parameters
     ----------
-    what : str
-        In words.
-    asked : float
-        Share of a batch, the mean over the batches.
-    drawn : float
-        Share of a batch, the mean over the batches.
+    name : str
+        What the shares are of, for example ``condition mock``.
+    target : float
+        Target share of a batch, mean over the batches.
+    observed : float
+        Observed share of a batch, mean over the batches.
     lowest, highest : float
-        Share in the batch that had least and most.
-    off : float
-        Share of the batches that are further from what they were to have than the rounding to whole slots.
+        Lowest and highest observed share of a batch.
+    off_target : float
+        Fraction of the batches that differ from their target by more than the rounding to whole slots.
     """
 
-    what: str
-    asked: float
-    drawn: float
+    name: str
+    target: float
+    observed: float
     lowest: float
     highest: float
-    off: float
+    off_target: float
 
     @property
-    def kept(self) -> bool:
-        """Whether every batch is as asked."""
-        return self.off == 0
+    def matched(self) -> bool:
+        """Whether every batch matched its target."""
+        return self.off_target == 0
 
 
 def observed_composition(batches: pd.DataFrame, anchors: pd.DataFrame) -> pd.Series:
-    """Return what batches held.
+    """Return the observed composition of all batches together.
 
     Parameters
     ----------
     batches, anchors
-        As in `check_targets`.
+        See `check_targets`.
 
     Returns
     -------
     pandas.Series
         Share of the slots by (experiment, condition).
     """
-    counts = stratum_counts(anchors)
-    drawn = stratum_counts(anchors[STRATUM].iloc[batches["row"]])
-    return drawn.reindex(counts.index, fill_value=0) / len(batches)
+    counts = count_strata(anchors)
+    observed = count_strata(anchors[STRATUM].iloc[batches["row"]])
+    return observed.reindex(counts.index, fill_value=0) / len(batches)
 
 
 def shares_of_batches(batches: pd.DataFrame, anchors: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return the share that each value of a column has in each batch.
+    """Return the share of each value of a column in each batch.
 
     Parameters
     ----------
     batches, anchors
-        As in `check_targets`.
+        See `check_targets`.
     column : str
-        Of the anchor table.
+        A column of `anchors`.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each (epoch, batch) in order, a column for each value in the table's order; rows add up to 1.
+        A row for each (epoch, batch) in order, and a column for each value in order of first appearance in the table.
+        Rows sum to 1.
     """
     codes, values = encode(anchors[column])
-    number, index = numbered(batches)
-    cell = number * len(values) + codes[batches["row"].to_numpy()]
-    counts = np.bincount(cell, minlength=len(index) * len(values)).reshape(len(index), -1)
+    number, index = number_batches(batches)
+    key = number * len(values) + codes[batches["row"].to_numpy()]
+    counts = np.bincount(key, minlength=len(index) * len(values)).reshape(len(index), -1)
     return pd.DataFrame(counts / counts.sum(axis=1, keepdims=True), index=index, columns=pd.Index(values, dtype=object))
 
 
-def numbered(batches: pd.DataFrame) -> tuple[NDArray[np.int64], pd.MultiIndex]:
-    """Return which batch each slot is of, counted in order, and the (epoch, batch) of each."""
+def number_batches(batches: pd.DataFrame) -> tuple[NDArray[np.int64], pd.MultiIndex]:
+    """Return the batch number of each slot, counted in order from 0, and the (epoch, batch) of each number."""
     keys = pd.MultiIndex.from_frame(batches[["epoch", "batch"]])
     order = keys.unique().sort_values()
     return order.get_indexer(keys).astype(np.int64), order
 
 
-def own_experiments(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> pd.Series:
-    """Find which experiment each batch is of, from what it holds.
+def own_experiments(batches: pd.DataFrame, anchors: pd.DataFrame, planned: PlannedComposition) -> pd.Series:
+    """Infer the own experiment of each batch from its composition.
 
     Parameters
     ----------
-    batches, anchors, options
-        As in `check_targets`.
+    batches, anchors, planned
+        See `check_targets`.
 
     Returns
     -------
     pandas.Series
-        Experiment, or `WHOLE_TABLE`, by (epoch, batch): of those whose own part has its number of slots, the one whose
-        asked shares the batch is nearest to.
+        Experiment, or `ALL_EXPERIMENTS`, by (epoch, batch). Among the experiments whose number of primary slots the
+        batch has, it is the one with the target nearest to the batch's composition.
     """
-    drawn = shares_of_batches(batches, anchors, "experiment")
-    asked = batch_targets(anchors, options).T.groupby(level=0, sort=False).sum().T[drawn.columns]
-    distance = np.abs(drawn.to_numpy()[:, None] - asked.to_numpy())
+    observed = shares_of_batches(batches, anchors, "experiment")
+    targets = batch_targets(anchors, planned).T.groupby(level=0, sort=False).sum().T[observed.columns]
+    distance = np.abs(observed.to_numpy()[:, None] - targets.to_numpy())
     total = distance.sum(axis=2)
-    if options.experiment_aware:
+    if planned.options["experiment_aware"]:
         slots = batches.groupby(["epoch", "batch"]).size().to_numpy()
-        own = distance[:, np.arange(len(asked)), drawn.columns.get_indexer(asked.index)]
-        # No two distributions are further apart than 2.
+        own = distance[:, np.arange(len(targets)), observed.columns.get_indexer(targets.index)]
+        # Two distributions differ by at most 2.
         total = total + 2.0 * (own * slots[:, None] > 1 - SLOT_TOLERANCE)
-    return pd.Series(asked.index[total.argmin(axis=1)], index=drawn.index)
+    return pd.Series(targets.index[total.argmin(axis=1)], index=observed.index)
 
 
-def check_targets(batches: pd.DataFrame, anchors: pd.DataFrame, options: SamplerConfig) -> list[TargetCheck]:
-    """Hold what was drawn against what was asked of each batch.
+def check_targets(batches: pd.DataFrame, anchors: pd.DataFrame, planned: PlannedComposition) -> list[TargetCheck]:
+    """Compare the observed composition of each batch with its target.
 
     Parameters
     ----------
     batches : pandas.DataFrame
-        A row for each slot: `epoch`, `batch`, `row` of the anchor table.
+        A row for each slot: `epoch`, `batch` and `row`, the row number in `anchors`.
     anchors : pandas.DataFrame
-        The anchor table.
-    options : SamplerConfig
-        Composition.
+        The sampler's table.
+    planned : viscy_data.PlannedComposition
+        The sampler's plan.
 
     Returns
     -------
     list of TargetCheck
-        For each axis that is on.
+        One for the batch's own experiment and one for each condition, if the sampler has that axis on.
     """
-    own = own_experiments(batches, anchors, options)
-    asked = batch_targets(anchors, options).loc[own]
+    own = own_experiments(batches, anchors, planned)
+    targets = batch_targets(anchors, planned).loc[own]
     slots = batches.groupby(["epoch", "batch"]).size().to_numpy()
-    made = []
-    if options.experiment_aware:
-        drawn = shares_of_batches(batches, anchors, "experiment")
-        part = asked.T.groupby(level=0, sort=False).sum().T[drawn.columns].to_numpy()
-        place = np.arange(len(own)), drawn.columns.get_indexer(own)
-        made.append(_promise("the batch's own experiment", part[place], drawn.to_numpy()[place], slots, slack=1))
-    if options.condition_balanced:
-        drawn = shares_of_batches(batches, anchors, "condition")
-        part = asked.T.groupby(level=1, sort=False).sum().T
-        # Of three or more conditions with a leak, both parts of one can be rounded the same way.
-        slack = 2 if len(drawn.columns) > 2 and options.leaky else 1
-        made += [
-            _promise(f"condition {name}", part[name].to_numpy(), drawn[name].to_numpy(), slots, slack)
-            for name in drawn.columns
+    checks = []
+    if planned.options["experiment_aware"]:
+        observed = shares_of_batches(batches, anchors, "experiment")
+        by_experiment = targets.T.groupby(level=0, sort=False).sum().T[observed.columns].to_numpy()
+        own_column = np.arange(len(own)), observed.columns.get_indexer(own)
+        name = "the batch's own experiment"
+        checks.append(_check(name, by_experiment[own_column], observed.to_numpy()[own_column], slots, tolerance=1))
+    if planned.options["condition_balanced"]:
+        observed = shares_of_batches(batches, anchors, "condition")
+        by_condition = targets.T.groupby(level=1, sort=False).sum().T
+        # With a leak and at least three conditions, both parts of a condition may be rounded in the same direction.
+        tolerance = 2 if len(observed.columns) > 2 and planned.options["leaky"] else 1
+        checks += [
+            _check(f"condition {name}", by_condition[name].to_numpy(), observed[name].to_numpy(), slots, tolerance)
+            for name in observed.columns
         ]
-    return made
+    return checks
 
 
-def _promise(
-    what: str, asked: NDArray[np.float64], drawn: NDArray[np.float64], slots: NDArray[np.int64], slack: int
+def _check(
+    name: str, target: NDArray[np.float64], observed: NDArray[np.float64], slots: NDArray[np.int64], tolerance: int
 ) -> TargetCheck:
-    off = np.abs(drawn - asked) * slots
+    """Compare shares of batches, shape (n_batches,); differences below `tolerance` slots are due to rounding."""
+    difference = np.abs(observed - target) * slots
     return TargetCheck(
-        what=what,
-        asked=float(asked.mean()),
-        drawn=float(drawn.mean()),
-        lowest=float(drawn.min()),
-        highest=float(drawn.max()),
-        off=float((off >= slack - SLOT_TOLERANCE).mean()),
+        name=name,
+        target=float(target.mean()),
+        observed=float(observed.mean()),
+        lowest=float(observed.min()),
+        highest=float(observed.max()),
+        off_target=float((difference >= tolerance - SLOT_TOLERANCE).mean()),
     )

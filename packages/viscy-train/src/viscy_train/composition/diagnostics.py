@@ -1,4 +1,4 @@
-"""Findings: what of an epoch's batches a person should look at before training, in words and with numbers."""
+"""Diagnostics: problems of an epoch's batches that a user should know before training, as sentences with numbers."""
 
 from __future__ import annotations
 
@@ -6,206 +6,206 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from viscy_train.composition.targets import WHOLE_TABLE, encode, group_shares
-from viscy_train.composition.temporal import is_enriched, share_in_window
+from viscy_train.composition.targets import encode, group_shares
+from viscy_train.composition.temporal import share_in_window
 
 if TYPE_CHECKING:
     from viscy_train.composition.result import DryRun
 
-# Of each kind, so that one that all experiments share does not hide the others.
-_MOST_OF_A_KIND = 5
-_OFTEN = 5.0
+# Per kind, so that a problem of all experiments does not hide the others.
+_MAX_OF_A_KIND = 5
+_MANY_DRAWS = 5.0
 _FEW_STEPS = 10
-# Shares that are too small to change what is learned.
-_SMALL = 0.005
+# A smaller share does not change what is learned.
+_NEGLIGIBLE = 0.005
 
 
-def diagnose(inspection: DryRun) -> list[str]:
-    """Return everything worth a look.
+def diagnose(dry_run: DryRun) -> list[str]:
+    """Return the problems of a dry run.
 
     Parameters
     ----------
-    inspection : DryRun
-        Of the batches.
+    dry_run : DryRun
+        The batches of an epoch.
 
     Returns
     -------
     list of str
-        Sentences without a full stop, the gravest kinds first.
+        Sentences without a final period: the sampler's warnings, then the other problems by severity.
     """
     kinds = [
-        _not_as_asked(inspection),
-        _out_of_reach(inspection),
-        _lacking(inspection),
-        _repeated(inspection),
-        _doubled(inspection),
-        _excluded(inspection),
-        _never_drawn(inspection),
-        _wide_windows(inspection),
-        _lineages(inspection),
-        _steps(inspection),
-        _partly_counted(inspection),
+        _missed_targets(dry_run),
+        _unreachable_conditions(dry_run),
+        _missing_conditions(dry_run),
+        _frequent_draws(dry_run),
+        _duplicate_slots(dry_run),
+        _excluded_anchors(dry_run),
+        _anchors_never_drawn(dry_run),
+        _wide_windows(dry_run),
+        _shared_lineages(dry_run),
+        _steps(dry_run),
+        _partial_counts(dry_run),
     ]
-    return [sentence for kind in kinds for sentence in _some(kind)]
+    return [*dry_run.sampler_warnings, *(sentence for kind in kinds for sentence in _shorten(kind))]
 
 
-def _some(sentences: list[str]) -> list[str]:
-    more = len(sentences) - _MOST_OF_A_KIND
-    return [*sentences[:_MOST_OF_A_KIND], f"... and {more} more of this kind"] if more > 0 else sentences
+def _shorten(sentences: list[str]) -> list[str]:
+    n_more = len(sentences) - _MAX_OF_A_KIND
+    return [*sentences[:_MAX_OF_A_KIND], f"... and {n_more} more of this kind"] if n_more > 0 else sentences
 
 
-def _not_as_asked(inspection: DryRun) -> list[str]:
+def _missed_targets(dry_run: DryRun) -> list[str]:
     return [
-        f"{promise.off:.1%} of the batches are not as asked: {promise.what}, {promise.asked:.1%} asked for, "
-        f"{promise.lowest:.1%} to {promise.highest:.1%} drawn"
-        for promise in inspection.checks
-        if not promise.kept
+        f"{check.off_target:.1%} of the batches missed a target: {check.name}, target {check.target:.1%}, observed "
+        f"{check.lowest:.1%} to {check.highest:.1%}"
+        for check in dry_run.checks
+        if not check.matched
     ]
 
 
-def _conditions(inspection: DryRun) -> pd.DataFrame:
-    """Return the anchors of each experiment that gets batches, a column for each condition that is asked for."""
-    counts = inspection.strata.pivot_table(
+def _anchors_by_condition(dry_run: DryRun) -> pd.DataFrame:
+    """Count the anchors of each experiment that has batches, with a column for each condition of nonzero ratio."""
+    counts = dry_run.strata.pivot_table(
         index="experiment", columns="condition", values="anchors", fill_value=0, aggfunc="sum", sort=False
     )
-    ratio = inspection.options.condition_ratio or dict.fromkeys(counts.columns, 1.0)
-    groups = group_shares(inspection.anchors, inspection.options)
-    return counts.loc[groups.index, [name for name in counts.columns if ratio[name] > 0]]
+    ratio = dry_run.planned.options["condition_ratio"]
+    return counts.loc[group_shares(dry_run.planned).index, [name for name in counts.columns if ratio[name] > 0]]
 
 
-def _is_split(inspection: DryRun) -> bool:
-    return inspection.options.experiment_aware and inspection.options.condition_balanced
+def _uses_both_axes(dry_run: DryRun) -> bool:
+    return dry_run.planned.options["experiment_aware"] and dry_run.planned.options["condition_balanced"]
 
 
-def _out_of_reach(inspection: DryRun) -> list[str]:
-    if not _is_split(inspection):
+def _unreachable_conditions(dry_run: DryRun) -> list[str]:
+    if not _uses_both_axes(dry_run):
         return []
-    counts, groups = _conditions(inspection), group_shares(inspection.anchors, inspection.options)
-    ratio = inspection.options.condition_ratio or dict.fromkeys(counts.columns, 1.0)
-    total = sum(ratio[name] for name in counts.columns)
-    without = {name: float(groups[counts[name] == 0].sum()) for name in counts.columns}
+    counts, groups = _anchors_by_condition(dry_run), group_shares(dry_run.planned)
+    ratio = dry_run.planned.options["condition_ratio"]
+    lacking = {name: float(groups[counts[name] == 0].sum()) for name in counts.columns}
     return [
-        f"most batches, {share:.0%}, cannot hold condition {name!r} at the {ratio[name] / total:.0%} asked for: they "
-        "are of experiments without it"
-        for name, share in without.items()
+        f"most batches ({share:.0%}) cannot reach the target of {ratio[name]:.0%} for condition {name!r}: their "
+        "experiments do not have it"
+        for name, share in lacking.items()
         if share > 0.5
     ]
 
 
-def _lacking(inspection: DryRun) -> list[str]:
-    if not _is_split(inspection):
+def _missing_conditions(dry_run: DryRun) -> list[str]:
+    if not _uses_both_axes(dry_run):
         return []
-    found = []
-    for experiment, counts in _conditions(inspection).iterrows():
+    sentences = []
+    for experiment, counts in _anchors_by_condition(dry_run).iterrows():
         has, lacks = counts.index[counts > 0].tolist(), counts.index[counts == 0].tolist()
         if lacks:
-            only = " only" if len(has) == 1 else ""
-            leak = " but for what leaks in" if inspection.options.leaky else ""
-            found.append(
-                f"experiment {experiment!r} has {_named('condition', has)}{only}: its batches have no "
-                f"{_listed(lacks, 'or')}{leak}"
+            only = "only " if len(has) == 1 else ""
+            leak = " except through the leak" if dry_run.planned.options["leaky"] else ""
+            conditions = f"{'condition' if len(has) == 1 else 'conditions'} {_join(has, 'and')}"
+            sentences.append(
+                f"experiment {experiment!r} has {only}{conditions}: its batches contain no {_join(lacks, 'or')}{leak}"
             )
-    return found
+    return sentences
 
 
-def _repeated(inspection: DryRun) -> list[str]:
-    often = inspection.strata[inspection.strata["draws"] >= _OFTEN].sort_values("draws", ascending=False)
+def _frequent_draws(dry_run: DryRun) -> list[str]:
+    often = dry_run.strata[dry_run.strata["draws"] >= _MANY_DRAWS].sort_values("draws", ascending=False)
     return [
-        f"condition {condition!r} of {experiment!r} has {_count(row['anchors'], 'anchor')} and is drawn "
-        f"{row['draws'] * row['anchors']:,.0f} times an epoch: each about {row['draws']:,.0f} times"
+        f"condition {condition!r} of {experiment!r} has only {_count(row['anchors'], 'anchor')} for "
+        f"{row['draws'] * row['anchors']:,.0f} draws per epoch: each is drawn about {row['draws']:,.0f} times"
         for (experiment, condition), row in zip(often.index, often.to_dict("records"), strict=True)
     ]
 
 
-def _doubled(inspection: DryRun) -> list[str]:
-    size = inspection.options.batch_size
-    if inspection.doubled < _SMALL * size:
+def _duplicate_slots(dry_run: DryRun) -> list[str]:
+    size = dry_run.batch_size
+    if dry_run.duplicate_slots < _NEGLIGIBLE * size:
         return []
-    what = "conditions" if inspection.options.condition_balanced else "experiments"
-    where = " around some times" if is_enriched(inspection.options) else ""
+    what = "conditions" if dry_run.planned.options["condition_balanced"] else "experiments"
+    where = " around some focal times" if dry_run.planned.options["temporal_enrichment"] else ""
     return [
-        f"a batch of {size} has on average {inspection.doubled:.1f} slots with an anchor that it holds already: some "
-        f"{what} have fewer anchors{where} than slots to fill"
+        f"on average {dry_run.duplicate_slots:.1f} slots of a batch of {size} repeat an anchor of the same batch: some "
+        f"{what} have fewer anchors{where} than slots"
     ]
 
 
-def _excluded(inspection: DryRun) -> list[str]:
-    unasked = inspection.strata[inspection.strata["asked"] == 0]["anchors"]
-    by_experiment = unasked.groupby(level=0, sort=False).sum()
+def _excluded_anchors(dry_run: DryRun) -> list[str]:
+    excluded = dry_run.strata[dry_run.strata["target"] == 0]["anchors"]
+    by_experiment = excluded.groupby(level=0, sort=False).sum()
     return [
-        f"{count:,} anchors of {experiment!r} are never drawn, as its weight or that of their condition is 0"
+        f"{count:,} anchors of {experiment!r} are excluded: the weight of the experiment or of their condition is 0"
         for experiment, count in by_experiment.items()
     ]
 
 
-def _never_drawn(inspection: DryRun) -> list[str]:
-    if not inspection.draws.is_whole:
+def _anchors_never_drawn(dry_run: DryRun) -> list[str]:
+    if not dry_run.draws.covers_an_epoch:
         return []
-    asked = inspection.strata[inspection.strata["asked"] > 0]
-    sums = asked[["anchors", "never"]].groupby(level=0, sort=False).sum()
+    included = dry_run.strata[dry_run.strata["target"] > 0]
+    sums = included[["anchors", "never"]].groupby(level=0, sort=False).sum()
     share = (sums["never"] / sums["anchors"]).sort_values(ascending=False)
-    epochs = "an epoch" if inspection.epochs == 1 else f"{inspection.draws.epochs:g} epochs"
+    epochs = "one epoch" if dry_run.epochs == 1 else f"{dry_run.draws.epochs:g} epochs"
     return [
-        f"{sums['never'][experiment]:,.0f} anchors of {experiment!r}, {part:.1%}, are not drawn in {epochs}"
+        f"{sums['never'][experiment]:,.0f} anchors of {experiment!r} ({part:.1%}) are not drawn in {epochs}"
         for experiment, part in share.items()
-        if part >= _SMALL
+        if part >= _NEGLIGIBLE
     ]
 
 
-def _wide_windows(inspection: DryRun) -> list[str]:
-    options = inspection.options
-    if not is_enriched(options):
+def _wide_windows(dry_run: DryRun) -> list[str]:
+    options = dry_run.planned.options
+    if not options["temporal_enrichment"]:
         return []
-    codes, names = encode(inspection.anchors["experiment"])
-    hours = inspection.anchors["hours_post_infection"].to_numpy(dtype=float)
-    found = []
-    for group in group_shares(inspection.anchors, options).index:
-        own = hours if group == WHOLE_TABLE else hours[codes == names.index(group)]
-        of = "all experiments" if group == WHOLE_TABLE else repr(group)
-        covered = share_in_window(own, options.temporal_window_hours)
+    codes, names = encode(dry_run.anchors["experiment"])
+    hours = dry_run.anchors["hours_post_infection"].to_numpy(dtype=float)
+    half_width = options["temporal_window_hours"]
+    sentences = []
+    for group in group_shares(dry_run.planned).index:
+        own = hours[codes == names.index(group)] if options["experiment_aware"] else hours
+        owner = repr(group) if options["experiment_aware"] else "all experiments"
+        covered = share_in_window(own, half_width)
+        window = f"the temporal window of ±{half_width:g} h covers"
         if covered > 0.999:
-            found.append(f"the focal window of {options.temporal_window_hours:g} h holds all times of {of}")
+            sentences.append(f"{window} all times of {owner}: temporal enrichment has no effect there")
         elif covered > 0.8:
-            found.append(
-                f"the focal window of {options.temporal_window_hours:g} h holds on average {covered:.0%} of the "
-                f"anchors of {of}: the enrichment changes little"
+            sentences.append(
+                f"{window} {covered:.0%} of the anchors of {owner} on average: temporal enrichment has little effect"
             )
-    return found
+    return sentences
 
 
-def _lineages(inspection: DryRun) -> list[str]:
-    size = inspection.options.batch_size
-    if inspection.lineage_pairs < size / 20:
+def _shared_lineages(dry_run: DryRun) -> list[str]:
+    size = dry_run.batch_size
+    if dry_run.lineage_pairs < size / 20:
         return []
-    share = inspection.lineage_pairs / (size * (size - 1) / 2)
+    share = dry_run.lineage_pairs / (size * (size - 1) / 2)
     return [
-        f"a batch of {size} has on average {inspection.lineage_pairs:,.0f} pairs of anchors of the same lineage, "
-        f"{share:.1%} of its pairs: to a loss that is not told of lineages they are different cells"
+        f"on average {dry_run.lineage_pairs:,.0f} pairs of anchors of a batch of {size} ({share:.1%}) belong to the "
+        "same lineage: a loss that ignores lineages treats them as different cells"
     ]
 
 
-def _steps(inspection: DryRun) -> list[str]:
-    found = []
-    if inspection.steps < _FEW_STEPS:
-        found.append(
-            f"an epoch has {_count(inspection.steps, 'step')} only, of {inspection.world_size} x "
-            f"{inspection.options.batch_size} anchors"
+def _steps(dry_run: DryRun) -> list[str]:
+    sentences = []
+    if dry_run.steps_per_epoch < _FEW_STEPS:
+        sentences.append(
+            f"an epoch has only {_count(dry_run.steps_per_epoch, 'step')} of {dry_run.world_size} x "
+            f"{dry_run.batch_size} anchors"
         )
-    if (filled := inspection.steps * inspection.world_size - inspection.batches_of_epoch) > 0:
-        found.append(
-            f"{inspection.batches_of_epoch:,} batches on {inspection.world_size} processes: the last step of an epoch "
-            f"is filled up with {_count(filled, 'batch', 'batches')} more"
+    n_extra = dry_run.steps_per_epoch * dry_run.world_size - dry_run.batches_per_epoch
+    if n_extra > 0:
+        sentences.append(
+            f"{dry_run.batches_per_epoch:,} batches do not divide evenly among {dry_run.world_size} processes: "
+            f"{_count(n_extra, 'extra batch', 'extra batches')} will complete the last step of each epoch"
         )
-    return found
+    return sentences
 
 
-def _partly_counted(inspection: DryRun) -> list[str]:
-    if inspection.draws.is_whole:
+def _partial_counts(dry_run: DryRun) -> list[str]:
+    if dry_run.draws.covers_an_epoch:
         return []
-    counted = round(inspection.draws.epochs * inspection.batches_of_epoch)
+    n_counted = round(dry_run.draws.epochs * dry_run.batches_per_epoch)
     return [
-        f"an epoch has {inspection.batches_of_epoch:,} batches, of which the first {counted:,} were drawn: what is "
-        "never drawn is not known"
+        f"only the first {n_counted:,} of {dry_run.batches_per_epoch:,} batches of an epoch were drawn: anchors that "
+        "are never drawn are unknown"
     ]
 
 
@@ -213,10 +213,6 @@ def _count(number: float, one: str, many: str | None = None) -> str:
     return f"{number:,.0f} {one if number == 1 else many or one + 's'}"
 
 
-def _named(what: str, names: list[str]) -> str:
-    return f"{what if len(names) == 1 else what + 's'} {_listed(names, 'and')}"
-
-
-def _listed(names: list[str], last: str) -> str:
+def _join(names: list[str], conjunction: str) -> str:
     shown = [repr(name) for name in names[:4]] + ([f"{len(names) - 4} more"] if len(names) > 4 else [])
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} {last} {shown[-1]}"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} {conjunction} {shown[-1]}"

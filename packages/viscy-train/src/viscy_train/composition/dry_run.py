@@ -1,4 +1,4 @@
-"""DryRun: an epoch's batches, drawn before anything is trained, and what they hold."""
+"""Dry run: the batches of an epoch, drawn and examined without training."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from viscy_train.composition.diagnostics import diagnose
-from viscy_train.composition.result import Draws, DryRun
+from viscy_train.composition.result import DrawCounts, DryRun
 from viscy_train.composition.targets import encode, target_composition
 from viscy_train.composition.temporal import check_all_targets
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
@@ -18,107 +17,105 @@ from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_data import FlexibleBatchSampler
+    from viscy_data import FlexibleBatchSampler, PlannedComposition
     from viscy_train.config.schema import SamplerConfig
 
-# Counting draws is much cheaper than looking at a batch.
-_COUNTED_PER_LOOKED_AT = 20
-_BATCHES_AT_ONCE = 1000
+# Counting draws is much cheaper than examining a batch.
+_COUNTED_PER_EXAMINED = 20
+_BATCHES_PER_BINCOUNT = 1000
 
 
-def run_dry(
+def dry_run(
     anchors: pd.DataFrame,
     options: SamplerConfig,
     *,
     seed: int,
     world_size: int = 1,
     epochs: int = 1,
-    most_batches: int = 2000,
+    max_batches: int = 2000,
 ) -> DryRun:
-    """Draw the batches of an epoch, as training would, and look at them.
+    """Draw the batches of an epoch exactly as training would, and examine them.
 
     Parameters
     ----------
     anchors : pandas.DataFrame
-        What is trained on, with a RangeIndex: experiment, condition, hours_post_infection, lineage_id.
+        The anchors to train on, with a RangeIndex: experiment, condition, hours_post_infection, lineage_id.
     options : SamplerConfig
-        Composition.
+        Target composition of the batches.
     seed : int
-        Of the run.
+        Seed of the run.
     world_size : int, default 1
-        Processes of the run.
+        Number of processes of the run.
     epochs : int, default 1
-        How many epochs to draw.
-    most_batches : int, default 2000
-        Batches to look at one by one, spread evenly; draws are counted in twenty times as many.
+        Number of epochs to draw.
+    max_batches : int, default 2000
+        Maximum number of batches to examine, evenly spaced; draws are counted in up to twenty times as many.
 
     Returns
     -------
     DryRun
-        Of these batches.
+        The composition of the batches, as numbers; `viscy_train.composition.diagnostics.diagnose` puts problems into
+        words.
 
     Raises
     ------
     UserError
-        If the sampler refuses the options or the table.
+        If the sampler rejects the options or the table.
     """
-    began = time.perf_counter()
-    with collect_sampler_warnings() as told:
+    start = time.perf_counter()
+    with collect_sampler_warnings() as warnings:
         sampler = make_sampler(anchors, options, seed, 0, 1, as_arrays=True)
-    seconds_to_begin = time.perf_counter() - began
-    total = len(sampler)
-    counted = min(total * epochs, _COUNTED_PER_LOOKED_AT * most_batches)
-    looked_at = np.unique(np.linspace(0, max(counted - 1, 0), min(counted, most_batches)).round().astype(np.int64))
-    draws, batches, seconds = _draw(sampler, len(anchors), total, counted, looked_at)
-    lineage = _lineages(batches, anchors)
-    inspection = DryRun(
+    seconds_to_start = time.perf_counter() - start
+    planned = sampler.planned()
+    n_counted = min(planned.n_batches * epochs, _COUNTED_PER_EXAMINED * max_batches)
+    examined = np.unique(np.linspace(0, max(n_counted - 1, 0), min(n_counted, max_batches)).round().astype(np.int64))
+    draws, batches, seconds = _draw(sampler, len(anchors), planned.n_batches, n_counted, examined)
+    distinct_lineages, lineage_pairs = _count_lineages(batches, anchors)
+    return DryRun(
         anchors=anchors,
-        options=options,
+        planned=planned,
         world_size=world_size,
         epochs=epochs,
-        batches_of_epoch=total,
         batches=batches,
-        strata=_strata(anchors, options, draws),
-        checks=check_all_targets(batches, anchors, options) if counted else [],
+        strata=_summarize_strata(anchors, planned, draws),
+        checks=check_all_targets(batches, anchors, planned) if n_counted else [],
         draws=draws,
-        distinct_lineages=lineage[0],
-        lineage_pairs=lineage[1],
-        doubled=_doubled(batches, len(anchors)),
-        seconds_to_begin=seconds_to_begin,
-        seconds_of_batch=float(seconds.mean()) if counted else 0.0,
-        seconds_of_slowest=float(seconds.max()) if counted else 0.0,
-        findings=[],
+        distinct_lineages=distinct_lineages,
+        lineage_pairs=lineage_pairs,
+        duplicate_slots=_count_duplicate_slots(batches, len(anchors)),
+        seconds_to_start=seconds_to_start,
+        seconds_per_batch=float(seconds.mean()) if n_counted else 0.0,
+        seconds_of_slowest_batch=float(seconds.max()) if n_counted else 0.0,
+        sampler_warnings=tuple(warnings),
     )
-    inspection.findings.extend([*told, *diagnose(inspection)])
-    return inspection
 
 
 def _draw(
-    sampler: FlexibleBatchSampler, n_anchors: int, total: int, counted: int, looked_at: NDArray[np.int64]
-) -> tuple[Draws, pd.DataFrame, NDArray[np.float64]]:
-    """Draw batches as a loader does; return draws, the slots of some, and the seconds that each took."""
-    counts, most = np.zeros(n_anchors, dtype=np.int64), np.zeros(n_anchors, dtype=np.int64)
+    sampler: FlexibleBatchSampler, n_anchors: int, n_batches: int, n_counted: int, examined: NDArray[np.int64]
+) -> tuple[DrawCounts, pd.DataFrame, NDArray[np.float64]]:
+    """Draw batches as a loader does; return the draws, the slots of the examined batches, and seconds per batch."""
+    total, most = np.zeros(n_anchors, dtype=np.int64), np.zeros(n_anchors, dtype=np.int64)
     kept: list[tuple[int, int, NDArray[np.int64]]] = []
     seconds: list[float] = []
-    wanted = deque(looked_at.tolist())
-    for start in range(0, counted, total):
-        epoch = start // total
+    to_examine = deque(examined.tolist())
+    for first in range(0, n_counted, n_batches):
+        epoch = first // n_batches
         sampler.set_epoch(epoch)
-        of_epoch, waiting = np.zeros(n_anchors, dtype=np.int64), []
-        before = time.perf_counter()
-        for number, rows in zip(range(min(total, counted - start)), sampler, strict=False):
-            seconds.append(time.perf_counter() - before)
-            waiting.append(rows)
-            if wanted and wanted[0] == start + number:
+        draws_of_epoch, uncounted = np.zeros(n_anchors, dtype=np.int64), []
+        start = time.perf_counter()
+        for number, rows in zip(range(min(n_batches, n_counted - first)), sampler, strict=False):
+            seconds.append(time.perf_counter() - start)
+            uncounted.append(rows)
+            if to_examine and to_examine[0] == first + number:
                 kept.append((epoch, number, np.array(rows)))
-                wanted.popleft()
-            if len(waiting) == _BATCHES_AT_ONCE:
-                of_epoch += np.bincount(np.concatenate(waiting), minlength=n_anchors)
-                waiting = []
-            before = time.perf_counter()
-        if waiting:
-            of_epoch += np.bincount(np.concatenate(waiting), minlength=n_anchors)
-        counts, most = counts + of_epoch, np.maximum(most, of_epoch)
+                to_examine.popleft()
+            if len(uncounted) == _BATCHES_PER_BINCOUNT:
+                draws_of_epoch += np.bincount(np.concatenate(uncounted), minlength=n_anchors)
+                uncounted = []
+            start = time.perf_counter()
+        if uncounted:
+            draws_of_epoch += np.bincount(np.concatenate(uncounted), minlength=n_anchors)
+        total, most = total + draws_of_epoch, np.maximum(most, draws_of_epoch)
     slots = [len(rows) for _, _, rows in kept]
     batches = pd.DataFrame(
         {
@@ -127,40 +124,42 @@ def _draw(
             "row": np.concatenate([rows for _, _, rows in kept] or [np.zeros(0, dtype=np.int64)]),
         }
     )
-    return Draws(counts=counts, most=most, epochs=counted / max(total, 1)), batches, np.array(seconds)
+    return DrawCounts(total=total, most=most, epochs=n_counted / max(n_batches, 1)), batches, np.array(seconds)
 
 
-def _strata(anchors: pd.DataFrame, options: SamplerConfig, draws: Draws) -> pd.DataFrame:
+def _summarize_strata(anchors: pd.DataFrame, planned: PlannedComposition, draws: DrawCounts) -> pd.DataFrame:
+    """Return target, observed share and draws by (experiment, condition); the columns are described in `DryRun`."""
     experiment, experiments = encode(anchors["experiment"])
     condition, conditions = encode(anchors["condition"])
-    cell = experiment * len(conditions) + condition
-    planned = target_composition(anchors, options)
-    place = [experiments.index(one) * len(conditions) + conditions.index(other) for one, other in planned.index]
-    n_cells = len(experiments) * len(conditions)
-    counted = np.bincount(cell, weights=draws.counts, minlength=n_cells)[place]
-    most = np.zeros(n_cells, dtype=np.int64)
-    np.maximum.at(most, cell, draws.most)
-    never = np.bincount(cell, weights=draws.counts == 0, minlength=n_cells)[place]
-    return planned.assign(
-        drawn=counted / max(counted.sum(), 1),
-        draws=counted / planned["anchors"] / max(draws.epochs, 1e-12),
-        most=most[place],
-        never=never if draws.is_whole else np.nan,
+    stratum = experiment * len(conditions) + condition
+    n_strata = len(experiments) * len(conditions)
+    targets = target_composition(anchors, planned)
+    present = [experiments.index(one) * len(conditions) + conditions.index(other) for one, other in targets.index]
+    total = np.bincount(stratum, weights=draws.total, minlength=n_strata)[present]
+    most = np.zeros(n_strata, dtype=np.int64)
+    np.maximum.at(most, stratum, draws.most)
+    never = np.bincount(stratum, weights=draws.total == 0, minlength=n_strata)[present]
+    return targets.assign(
+        observed=total / max(total.sum(), 1),
+        draws=total / targets["anchors"] / max(draws.epochs, 1e-12),
+        most=most[present],
+        never=never if draws.covers_an_epoch else np.nan,
     )
 
 
-def _lineages(batches: pd.DataFrame, anchors: pd.DataFrame) -> tuple[float, float]:
-    """Return how many lineages a batch has and how many pairs of slots are of one, on average."""
+def _count_lineages(batches: pd.DataFrame, anchors: pd.DataFrame) -> tuple[float, float]:
+    """Return how many lineages a batch has and how many pairs of its slots share one, averaged over the batches."""
     lineage = encode(anchors["lineage_id"])[0][batches["row"].to_numpy()]
     batch = batches.groupby(["epoch", "batch"]).ngroup().to_numpy(dtype=np.int64)
     if not len(batch):
         return 0.0, 0.0
-    times = np.unique(batch * (int(lineage.max()) + 1) + lineage, return_counts=True)[1]
+    slots = np.unique(batch * (int(lineage.max()) + 1) + lineage, return_counts=True)[1]
     n_batches = int(batch.max()) + 1
-    return len(times) / n_batches, float((times * (times - 1) // 2).sum()) / n_batches
+    return len(slots) / n_batches, float((slots * (slots - 1) // 2).sum()) / n_batches
 
 
-def _doubled(batches: pd.DataFrame, n_anchors: int) -> float:
+def _count_duplicate_slots(batches: pd.DataFrame, n_anchors: int) -> float:
+    """Return how many slots of a batch have an anchor that another slot already has, averaged over the batches."""
     batch = batches.groupby(["epoch", "batch"]).ngroup().to_numpy(dtype=np.int64)
     if not len(batch):
         return 0.0

@@ -1,105 +1,113 @@
-"""Result: the batches of a dry run, and how often anchors were drawn."""
+"""Result: what a dry run found about the batches of an epoch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
+    from viscy_data import PlannedComposition
     from viscy_train.composition.check import TargetCheck
-    from viscy_train.config.schema import SamplerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draws:
-    """How often anchors are drawn.
+class DrawCounts:
+    """How often each anchor was drawn.
 
     Parameters
     ----------
-    counts : numpy.ndarray
-        Of each anchor, draws in the batches that were counted, shape (n_anchors,).
+    total : numpy.ndarray
+        Draws of each anchor in all counted batches, shape (n_anchors,).
     most : numpy.ndarray
-        Of each anchor, most draws in one epoch, shape (n_anchors,).
+        Draws of each anchor in the epoch that drew it most often, shape (n_anchors,).
     epochs : float
-        How many epochs the counted batches are, such as 0.25.
+        Number of epochs that were counted, for example 0.25.
     """
 
-    counts: NDArray[np.int64]
+    total: NDArray[np.int64]
     most: NDArray[np.int64]
     epochs: float
 
     @property
-    def is_whole(self) -> bool:
-        """Whether whole epochs were counted: only then is it known what is never drawn."""
+    def covers_an_epoch(self) -> bool:
+        """Whether at least one epoch was counted; otherwise it is unknown which anchors are never drawn."""
         return self.epochs >= 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class DryRun:
-    """What the batches of an epoch hold.
+    """The batches that training would use, drawn without training.
 
     Parameters
     ----------
     anchors : pandas.DataFrame
-        What they were drawn from.
-    options : SamplerConfig
-        Composition.
+        The sampler's table.
+    planned : viscy_data.PlannedComposition
+        The sampler's plan and options.
     world_size : int
-        Processes that share an epoch's batches.
+        Number of processes that share the batches of an epoch.
     epochs : int
-        How many epochs were drawn.
-    batches_of_epoch : int
-        On all processes, without those that fill the last step.
+        Number of epochs requested.
     batches : pandas.DataFrame
-        Slots of the batches that were looked at: `epoch`, `batch`, `row`; of many batches, some that are spread evenly.
+        Slots of the examined batches: `epoch`, `batch` and `row`. If there are many batches, an evenly spaced subset
+        was examined.
     strata : pandas.DataFrame
-        By (experiment, condition): `anchors`, `of_table`, `asked` and `drawn`, shares of the slots; `draws`, how often
-        one of its anchors is drawn in an epoch on average; `most`, the most that one is; `never`, how many anchors are
-        not drawn, missing where no whole epoch was counted.
+        By (experiment, condition): `anchors`, `table_share` and `target`, see
+        `viscy_train.composition.targets.target_composition`; `observed`, the observed share of the slots; `draws`, the
+        mean number of draws of an anchor per epoch; `most`, the number of draws in one epoch of the anchor drawn most
+        often; `never`, the number of anchors never drawn, missing if less than an epoch was counted.
     checks : list of TargetCheck
-        What was asked of each batch, and what they held.
-    draws : Draws
-        By anchor.
+        Observed composition of the examined batches against the targets.
+    draws : DrawCounts
+        Draws of each anchor.
     distinct_lineages : float
-        In a batch, on average.
+        Lineages in a batch, on average.
     lineage_pairs : float
-        Pairs of slots of a batch that are of one lineage, on average.
-    doubled : float
-        Slots of a batch with an anchor that another slot has already, on average.
-    seconds_to_begin, seconds_of_batch, seconds_of_slowest : float
-        To make the sampler; to compose a batch on average; the longest time between two batches.
-    findings : list of str
-        What to look at, in words.
+        Pairs of slots of a batch that belong to the same lineage, on average.
+    duplicate_slots : float
+        Slots of a batch whose anchor another slot already has, on average.
+    seconds_to_start, seconds_per_batch, seconds_of_slowest_batch : float
+        Time to create the sampler; mean and maximum time to compose a batch.
+    sampler_warnings : tuple of str
+        Warnings that the sampler logged at construction.
     """
 
     anchors: pd.DataFrame
-    options: SamplerConfig
+    planned: PlannedComposition
     world_size: int
     epochs: int
-    batches_of_epoch: int
     batches: pd.DataFrame
     strata: pd.DataFrame
     checks: list[TargetCheck]
-    draws: Draws
+    draws: DrawCounts
     distinct_lineages: float
     lineage_pairs: float
-    doubled: float
-    seconds_to_begin: float
-    seconds_of_batch: float
-    seconds_of_slowest: float
-    findings: list[str]
+    duplicate_slots: float
+    seconds_to_start: float
+    seconds_per_batch: float
+    seconds_of_slowest_batch: float
+    sampler_warnings: tuple[str, ...]
 
     @property
-    def steps(self) -> int:
-        """Steps of an epoch, on each process."""
-        return -(-self.batches_of_epoch // self.world_size)
+    def batch_size(self) -> int:
+        """Slots of a batch."""
+        return self.planned.options["batch_size"]
 
     @property
-    def looked_at(self) -> int:
-        """How many batches were looked at one by one."""
+    def batches_per_epoch(self) -> int:
+        """Batches of an epoch on all processes, without those that fill up its last step."""
+        return self.planned.n_batches
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch on each process."""
+        return -(-self.batches_per_epoch // self.world_size)
+
+    @property
+    def n_examined(self) -> int:
+        """Number of examined batches."""
         return len(self.batches.drop_duplicates(["epoch", "batch"]))

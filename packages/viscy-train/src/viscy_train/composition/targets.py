@@ -1,4 +1,4 @@
-"""Composition: which share of a batch each part was to have, and which share it had."""
+"""Targets: the composition that batches and epochs should have, by experiment and condition."""
 
 from __future__ import annotations
 
@@ -8,128 +8,129 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
-    from viscy_train.config.schema import SamplerConfig
+    from viscy_data import PlannedComposition
 
 STRATUM = ["experiment", "condition"]
-WHOLE_TABLE = "all"
-# Of numbers of slots, for the rounding of floating-point shares.
+ALL_EXPERIMENTS = "all"
+"""The group of every batch when the sampler is not experiment-aware."""
+# In slots: allows for the rounding error of shares.
 SLOT_TOLERANCE = 1e-6
 
 
 def encode(column: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
-    """Return a column as numbers, which are counted faster than names.
+    """Encode a column as integers, which are faster to count than strings.
 
     Parameters
     ----------
     column : pandas.Series
-        Without missing values.
+        Values, none of them missing.
 
     Returns
     -------
     codes : numpy.ndarray
-        Which of the values each row has, shape (n_rows,).
+        Index of each row's value in `values`, shape (n_rows,).
     values : list
-        The distinct values, in the order in which they come first.
+        The distinct values, in order of first appearance.
     """
     codes, values = pd.factorize(column)
     return codes.astype(np.int64), list(values)
 
 
-def stratum_counts(anchors: pd.DataFrame) -> pd.Series:
-    """Return how many anchors each (experiment, condition) has, in the order in which they come first."""
+def count_strata(anchors: pd.DataFrame) -> pd.Series:
+    """Count the anchors of each (experiment, condition), in order of first appearance."""
     experiment, experiments = encode(anchors["experiment"])
     condition, conditions = encode(anchors["condition"])
-    cell = experiment * len(conditions) + condition
-    present = pd.unique(cell)
-    names = [(experiments[one // len(conditions)], conditions[one % len(conditions)]) for one in present]
-    return pd.Series(np.bincount(cell)[present], index=pd.MultiIndex.from_tuples(names, names=STRATUM))
+    stratum = experiment * len(conditions) + condition
+    present = pd.unique(stratum)
+    names = [(experiments[code // len(conditions)], conditions[code % len(conditions)]) for code in present]
+    return pd.Series(np.bincount(stratum)[present], index=pd.MultiIndex.from_tuples(names, names=STRATUM))
 
 
-def batch_targets(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFrame:
-    """Return what a batch is to hold, for each experiment it may be of.
-
-    Parameters
-    ----------
-    anchors, options
-        As in `check_targets`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Shares of the slots; a row for each experiment that gets batches, or one for all of them where batches are not
-        of one experiment; a column for each (experiment, condition). Rows add up to 1.
-    """
-    counts = stratum_counts(anchors)
-    groups = group_shares(anchors, options)
-    active = counts[counts.index.get_level_values(0).isin(groups.index)] if options.experiment_aware else counts
-    leak = options.leaky if options.experiment_aware and len(groups) > 1 else 0.0
-    rows = {}
-    for group in groups.index:
-        own = active.index.get_level_values(0) == group if options.experiment_aware else np.full(len(active), True)
-        share = (1 - leak) * _spread(active[own], options)
-        if leak:
-            share = share.add(leak * _spread(active[~own], options), fill_value=0)
-        rows[group] = share.reindex(counts.index, fill_value=0.0)
-    return pd.DataFrame(rows).T
-
-
-def group_shares(anchors: pd.DataFrame, options: SamplerConfig) -> pd.Series:
-    """Return the share of the batches that each experiment gets.
+def group_shares(planned: PlannedComposition) -> pd.Series:
+    """Return the share of an epoch's batches of each group that has batches.
 
     Parameters
     ----------
-    anchors, options
-        As in `check_targets`.
+    planned : viscy_data.PlannedComposition
+        The sampler's plan.
 
     Returns
     -------
     pandas.Series
-        By experiment, without those that get none, adding up to 1; a single one named `WHOLE_TABLE` where batches are
-        not of one experiment.
+        Shares by experiment, which sum to 1; a single 1 for `ALL_EXPERIMENTS` if the sampler is not experiment-aware.
     """
-    if not options.experiment_aware:
-        return pd.Series({WHOLE_TABLE: 1.0})
-    rows = stratum_counts(anchors).groupby(level="experiment", sort=False).sum()
-    weights = options.experiment_weights
-    if weights == "sqrt":
-        rows = np.sqrt(rows)
-    elif weights == "uniform":
-        rows = rows * 0 + 1
-    elif weights is not None and not isinstance(weights, str):
-        rows = pd.Series({name: float(weights[name]) for name in rows.index})
-    shares = rows / rows.sum()
-    return shares[shares > 0]
+    if not planned.options["experiment_aware"]:
+        return pd.Series({ALL_EXPERIMENTS: 1.0})
+    return planned.group_shares[planned.group_shares > 0]
 
 
-def target_composition(anchors: pd.DataFrame, options: SamplerConfig) -> pd.DataFrame:
-    """Return what an epoch is to hold.
+def batch_targets(anchors: pd.DataFrame, planned: PlannedComposition) -> pd.DataFrame:
+    """Return the target composition of a batch, for each group.
 
     Parameters
     ----------
-    anchors, options
-        As in `check_targets`.
+    anchors : pandas.DataFrame
+        The sampler's table.
+    planned : viscy_data.PlannedComposition
+        The sampler's plan.
 
     Returns
     -------
     pandas.DataFrame
-        By (experiment, condition): `anchors`, their number; `of_table`, their share of the table; `asked`, their share
-        of the slots.
+        Shares of the slots: a row for each group that has batches, as in `group_shares`, and a column for each
+        (experiment, condition) of the table. Rows sum to 1.
     """
-    counts = stratum_counts(anchors)
-    asked = group_shares(anchors, options) @ batch_targets(anchors, options)
-    return pd.DataFrame({"anchors": counts, "of_table": counts / len(anchors), "asked": asked})
+    counts = count_strata(anchors)
+    is_aware = planned.options["experiment_aware"]
+    shares = {
+        group: _by_experiment_and_condition(planned.batch_shares(group if is_aware else None), counts, planned)
+        for group in group_shares(planned).index
+    }
+    return pd.DataFrame.from_dict(shares, orient="index", columns=counts.index)
 
 
-def _spread(counts: pd.Series, options: SamplerConfig) -> pd.Series:
-    """Spread one unit over cells of the table: over conditions as asked, within one in proportion to rows."""
-    if not options.condition_balanced:
-        return counts / counts.sum()
-    condition = counts.index.get_level_values("condition")
-    ratio: Mapping[str, float] = options.condition_ratio or dict.fromkeys(condition, 1.0)
-    present = {name: float(ratio[name]) for name in condition.unique()}
-    part: NDArray[np.float64] = np.array([present[name] for name in condition]) / sum(present.values())
-    return counts / counts.groupby(level="condition").transform("sum") * part
+def target_composition(anchors: pd.DataFrame, planned: PlannedComposition) -> pd.DataFrame:
+    """Return the target composition of an epoch.
+
+    Parameters
+    ----------
+    anchors, planned
+        See `batch_targets`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By (experiment, condition): `anchors`, the number of anchors; `table_share`, their share of the table; `target`,
+        their share of the epoch's slots.
+    """
+    counts = count_strata(anchors)
+    target = _by_experiment_and_condition(planned.strata["epoch_share"], counts, planned)
+    return pd.DataFrame({"anchors": counts, "table_share": counts / len(anchors), "target": target})
+
+
+def _by_experiment_and_condition(
+    shares: pd.Series, counts: pd.Series, planned: PlannedComposition
+) -> NDArray[np.float64]:
+    """Split the share of each of the sampler's strata over experiments and conditions, shape (n_counts,).
+
+    If an axis of the sampler is off, one of its strata contains several experiments or conditions. All anchors of a
+    stratum are equally likely to be drawn, so each (experiment, condition) gets a part in proportion to its anchors.
+    """
+    position = _positions_of_strata(counts.index, planned)
+    sizes = planned.strata["anchors"].to_numpy()
+    return shares.to_numpy()[position] * counts.to_numpy() / sizes[position]
+
+
+def _positions_of_strata(names: pd.Index, planned: PlannedComposition) -> NDArray[np.intp]:
+    """Return which of the sampler's strata each (experiment, condition) belongs to, shape (n_names,)."""
+    is_on = planned.options["experiment_aware"], planned.options["condition_balanced"]
+    axes = [axis for axis in (0, 1) if is_on[axis]]
+    if not axes:
+        return np.zeros(len(names), dtype=np.intp)
+    known, wanted = (
+        pd.MultiIndex.from_arrays([index.get_level_values(axis) for axis in axes])
+        for index in (planned.strata.index, names)
+    )
+    return known.get_indexer(wanted)
