@@ -1,34 +1,60 @@
-"""What a report says in a few sentences."""
-
 import numpy as np
 import pandas as pd
+import pytest
 
-from viscy_train.report.summary import look_at, said_in_short
-
-LIVES = pd.DataFrame({"step": [0]})
+from viscy_train.evaluation.embeddings import EncoderEvaluation, Probe
+from viscy_train.report.summary import diagnose_run, summarize_run
 
 
 def make_log(loss):
-    """Return a log with validations between the steps, whose rows have no loss."""
-    steps = pd.DataFrame({"step": range(len(loss)), "loss": loss, "learning rate": 0.1})
+    """Return a log with validations between the steps, whose rows have no training loss."""
+    steps = pd.DataFrame({"step": range(len(loss)), "train/loss": loss, "lr": 0.1})
     validations = pd.DataFrame({"step": [4, 9], "val/loss": [2.0, 1.9]})
     return pd.concat([steps, validations]).sort_values("step", ignore_index=True)
 
 
-def test_a_loss_that_fell_needs_no_look():
+def summarize(log, probes=()):
+    evaluation = EncoderEvaluation(rows=np.empty(0), embeddings=np.empty((0, 2)), recall=[], probes=list(probes))
+    return summarize_run([], log, evaluation, has_held_out_queries=False)
+
+
+def diagnose(log, steps_of_attempts=(0,), draws=()):
+    return diagnose_run([], log, pd.DataFrame({"step": steps_of_attempts}), [], pd.Series(draws, dtype=float))
+
+
+def test_a_loss_that_fell_is_not_a_problem():
     log = make_log(np.linspace(4, 2, 20))
-    assert look_at([], log, LIVES, [], pd.Series(dtype=float)) == []
-    assert "The loss fell from 3.95 to 2.05, on cells that were not trained on to 1.90." in said_in_short(
-        [], log, [], [], False
+    assert diagnose(log) == []
+    assert "The training loss fell from 3.95 to 2.05; the validation loss ended at 1.90." in summarize(log)
+
+
+@pytest.mark.parametrize("invalid", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_is_reported_with_the_step_to_replay(invalid):
+    loss = np.linspace(4, 2, 20)
+    loss[15:] = invalid
+    (sentence,) = diagnose(make_log(loss))
+    assert sentence == (
+        "The loss was not finite at 5 of 20 logged steps, first at step 15; run viscy-train replay --step 15 to see "
+        "the batch."
+    )
+    # With mixed precision, single steps may be invalid without harm.
+    assert "The training loss fell from 4.00 to 2.53" in " ".join(summarize(make_log(loss)))
+
+
+def test_probes_are_summarized_in_one_sentence():
+    early = Probe(from_hours=0, to_hours=4, held_out="position", chance=0.5, untrained=0.5, trained=0.61)
+    late = Probe(from_hours=8, to_hours=12, held_out="position", chance=0.5, untrained=0.6, trained=0.83)
+    assert summarize(make_log([]), [early, late])[-1] == (
+        "A linear probe predicts the condition with 61% balanced accuracy at 0.0 to 4.0 hours and 83% balanced "
+        "accuracy at 8.0 to 12.0 hours post infection (chance 50%)."
     )
 
 
-def test_a_loss_that_is_no_number_is_told_with_the_step_to_replay():
-    for lost in (np.nan, np.inf):
-        loss = np.linspace(4, 2, 20)
-        loss[15:] = lost
-        log = make_log(loss)
-        (note,) = look_at([], log, LIVES, [], pd.Series(dtype=float))
-        assert note.startswith("The loss was no number in 5 of 20 logged steps, first in step 15: viscy-train replay")
-        # Of mixed precision some may be, and the rest is as good as ever.
-        assert "The loss fell from 4.00 to 2.53" in " ".join(said_in_short([], log, [], [], False))
+def test_attempts_and_frequent_draws_are_reported():
+    log = make_log(np.linspace(4, 2, 20))
+    assert diagnose(log, [0, 5, 1200]) == ["The run was resumed 2 times, at steps 5, 1,200."]
+    sentences = diagnose(log, draws={("a", f"{number}"): 10.0 - number for number in range(6)})
+    assert sentences[0] == "Each anchor of condition '0' of 'a' was drawn about 10 times per epoch."
+    assert sentences[3] == (
+        "Anchors of 3 more combinations of experiment and condition were drawn at least 5 times per epoch."
+    )

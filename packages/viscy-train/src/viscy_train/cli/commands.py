@@ -12,6 +12,7 @@ from viscy_train.atomic import atomic_write
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import stopped
 from viscy_train.training.lightning_cli import TrainingCLI
+from viscy_train.training.lightning_warnings import quiet_lightning
 from viscy_train.training.stopping import StoppedError
 
 _CHECKPOINT = {"type": str, "default": None, "help": "checkpoint to go on from; `last` is the run's own, if any"}
@@ -29,7 +30,7 @@ _PIXELS = {"type": str, "default": "sample", "choices": ["sample", "all"], "help
 def index(options: list[str], description: str) -> int:
     """Build the anchor table that a configuration names."""
     from viscy_train.anchors.build import build_anchor_table
-    from viscy_train.anchors.summary import describe
+    from viscy_train.anchors.summary import print_summary
 
     cli = TrainingCLI("index", options, description, {"pixels": _PIXELS})
     data, console = cli.make_data(), Console()
@@ -37,14 +38,14 @@ def index(options: list[str], description: str) -> int:
         data.experiments, data.positive, data.crop, data.z_slices, pixels=cli.config.pixels, console=console
     )
     table.write(data.path)
-    describe(table, console)
+    print_summary(table, console)
     console.print(f"Done. Wrote {data.path}", highlight=False, soft_wrap=True, markup=False)
     return 0
 
 
 def fit(options: list[str], description: str) -> int:
     """Train, then report."""
-    from viscy_train.report.write import write_report
+    from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.training.fit import fit as train
 
     cli = TrainingCLI("fit", options, description, {"ckpt_path": _CHECKPOINT})
@@ -55,29 +56,30 @@ def fit(options: list[str], description: str) -> int:
         # One process tells; that the others ended in order must not look like a failure of theirs.
         return stopped(error) if trainer.is_global_zero else 0
     if encoders is not None:
-        write_report(cli.folder, *encoders, data, trainer.strategy.root_device, Console())
+        evaluate_and_write_page(cli.run_directory, *encoders, data, trainer.strategy.root_device)
     return 0
 
 
 def inspect(options: list[str], description: str) -> int:
     """Draw the batches of an epoch without training, and say what they hold."""
-    from viscy_train.anchors.staleness import check_plates
-    from viscy_train.composition.dry_run import run_dry
-    from viscy_train.report.dry_run_page import show, write_inspection
+    from viscy_train.anchors.staleness import check_sources
+    from viscy_train.composition.dry_run import dry_run
+    from viscy_train.report.dry_run_page import write_dry_run_page
+    from viscy_train.report.dry_run_summary import print_dry_run
 
     cli = TrainingCLI("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
     data, console = cli.make_data(), Console()
-    check_plates(data.table)
-    inspection = run_dry(
+    check_sources(data.table)
+    result = dry_run(
         data.train_anchors(),
         data.options,
         seed=data.seed,
         world_size=cli.config.processes,
         epochs=cli.config.epochs,
     )
-    show(inspection, console)
+    print_dry_run(result)
     page = Path(cli.config.page)
-    write_inspection(page, inspection)
+    write_dry_run_page(page, result)
     console.print(f"Done. Open {page}", highlight=False, soft_wrap=True, markup=False)
     return 0
 
@@ -90,8 +92,9 @@ def validate(options: list[str], description: str) -> int:
     trainer, model, data = cli.make_all(training=False)
     if not len(data.validation_rows):
         raise UserError("data.split must keep anchors for validation, it keeps none; see `data.split.by`")
-    checkpoint = checkpoint_to_evaluate(cli.folder, cli.config.ckpt_path, model).path
-    found = trainer.validate(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+    checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model).path
+    with quiet_lightning():
+        found = trainer.validate(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
     if trainer.is_global_zero:
         for name, value in found[0].items():
             Console().print(f"{name}  {value:.4f}", highlight=False)
@@ -100,16 +103,17 @@ def validate(options: list[str], description: str) -> int:
 
 def predict(options: list[str], description: str) -> int:
     """Write the embedding of every cell."""
-    from viscy_train.evaluation.predict import gather, write_embeddings
+    from viscy_train.evaluation.predict import gather_predictions, write_embeddings
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
 
     cli = TrainingCLI("predict", options, description, {"ckpt_path": _MEASURED, "embeddings": _EMBEDDINGS})
     trainer, model, data = cli.make_all(training=False)
-    checkpoint = checkpoint_to_evaluate(cli.folder, cli.config.ckpt_path, model).path
-    predicted: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    found = gather(predicted or [], trainer, cli.folder.path)
+    checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model).path
+    with quiet_lightning():
+        predicted: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        found = gather_predictions(predicted or [], trainer, cli.run_directory.path)
     if found is not None:
-        path = Path(cli.config.embeddings or cli.folder.embeddings)
+        path = Path(cli.config.embeddings or cli.run_directory.embeddings)
         write_embeddings(path, found, data.table, {"checkpoint": str(checkpoint), "config": cli.dump()})
         Console().print(f"Done. Wrote {path}", highlight=False, soft_wrap=True, markup=False)
     return 0
@@ -118,21 +122,21 @@ def predict(options: list[str], description: str) -> int:
 def replay(options: list[str], description: str) -> int:
     """Draw the crops of one step of a run."""
     from viscy_train.loading.batches import Batch
-    from viscy_train.report.replay_plot import replay_picture
+    from viscy_train.report.replay_plot import plot_replay
     from viscy_train.run.checkpoint import Checkpoint
     from viscy_train.run.recorded_batch import batch_of_step
 
     cli = TrainingCLI("replay", options, description, {"step": _STEP, "rank": _RANK, "picture": _PICTURE})
     cli.require_config_of_run()
     data = cli.make_data()
-    recorded = batch_of_step(cli.folder, cli.config.step, cli.config.rank)
+    recorded = batch_of_step(cli.run_directory, cli.config.step, cli.config.rank)
     data.setup("fit")
-    if cli.folder.last_checkpoint.exists():
-        data.load_state_dict(Checkpoint.read(cli.folder.last_checkpoint).data)  # refuses that of another table
-    pairs = data.pairs_of(Batch(rows=recorded.rows, epoch=recorded.epoch, number=recorded.number))
+    if cli.run_directory.last_checkpoint.exists():
+        data.load_state_dict(Checkpoint.read(cli.run_directory.last_checkpoint).data)  # refuses that of another table
+    pairs = data.load_pairs(Batch(rows=recorded.rows, epoch=recorded.epoch, index=recorded.number))
     title = f"Step {recorded.step} of process {recorded.rank}: batch {recorded.number} of epoch {recorded.epoch + 1}"
-    figure = replay_picture(pairs, data.augmented(pairs), data.table.observations, data.channels, title)
-    path = Path(cli.config.picture or cli.folder.path / f"step-{recorded.step}.png")
+    figure = plot_replay(pairs, data.augment(pairs), data.table.observations, data.channels, title)
+    path = Path(cli.config.picture or cli.run_directory.path / f"step-{recorded.step}.png")
     with atomic_write(path) as unfinished:
         try:
             figure.savefig(unfinished, format=path.suffix.removeprefix(".") or "png")
@@ -146,16 +150,16 @@ def report(options: list[str], description: str) -> int:
     """Write the report of a run anew, from its last checkpoint."""
     from copy import deepcopy
 
-    from viscy_train.report.write import write_report
+    from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
 
     cli = TrainingCLI("report", options, description)
     cli.require_config_of_run()
     trainer, model, data = cli.make_all(training=False)
     untrained = deepcopy(model.encoder)
-    checkpoint = checkpoint_to_evaluate(cli.folder, "last", model)
+    checkpoint = checkpoint_to_evaluate(cli.run_directory, "last", model)
     data.setup("fit")
     data.load_state_dict(checkpoint.data)  # refuses that of another table
     model.load_state_dict(checkpoint.weights)
-    write_report(cli.folder, untrained, model.encoder, data, trainer.strategy.root_device, Console())
+    evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, trainer.strategy.root_device)
     return 0

@@ -1,4 +1,4 @@
-"""Run figures: the loss, the waiting, the cells that were trained on, and their embeddings."""
+"""Run plots: loss, data wait, example tracks and embeddings of a run."""
 
 from __future__ import annotations
 
@@ -17,96 +17,100 @@ from viscy_train.report.style import (
     percent,
     style,
 )
+from viscy_train.run.metrics_csv import DATA_WAIT, LOSS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-_POINTS_OF_A_LINE = 1500
+_MAX_POINTS = 1500
+# Crops of a column whose times differ by less are labeled once, above the column.
+_SAME_HOURS = 1.0
 
 
-def draw_loss(loss: pd.DataFrame, validation: pd.DataFrame, went_on: Sequence[int]) -> Figure:
-    """Draw the loss over the steps.
+def plot_loss(loss: pd.DataFrame, validation: pd.DataFrame, resumed_at: Sequence[int]) -> Figure:
+    """Plot the loss by step.
 
     Parameters
     ----------
     loss : pandas.DataFrame
-        `step`, `epoch` and `loss`.
+        `step`, `epoch` and `train/loss`.
     validation : pandas.DataFrame
-        `step` and `val/loss`; empty where nothing was validated.
-    went_on : sequence of int
-        Steps at which the run went on after a stop.
+        `step` and `val/loss`; empty if there was no validation.
+    resumed_at : sequence of int
+        Steps at which the run was resumed.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Steps, of many the mean of neighbours; the mean of each epoch; validation.
+        The loss of each step, or means of consecutive steps if there are many; the mean of each epoch; the validation
+        loss.
     """
     with mpl.rc_context(style()):
         figure = new_figure(WIDTH, 3.4)
         axes = figure.subplots()
-        line, each = _thinned(loss, "loss")
+        line, steps_per_point = _thin(loss, LOSS)
         marker: Any = {"marker": "o", "markersize": 2.5} if len(line) <= 200 else {}
-        label = "step" if each == 1 else f"mean of {each} steps"
-        axes.plot(line["step"] + 1, line["loss"], color="#8FA3B5", linewidth=1.2, label=label, **marker)
+        label = "training, each step" if steps_per_point == 1 else f"training, mean of {steps_per_point} steps"
+        axes.plot(line["step"] + 1, line[LOSS], color="#8FA3B5", linewidth=1.2, label=label, **marker)
         for number, (_, epoch) in enumerate(loss.groupby("epoch")):
-            ends, mean = [epoch["step"].min() + 1, epoch["step"].max() + 1], epoch["loss"].mean()
-            axes.plot(ends, [mean, mean], color="#1B3A57", linewidth=2.2, label=None if number else "mean of the epoch")
+            ends, mean = [epoch["step"].min() + 1, epoch["step"].max() + 1], epoch[LOSS].mean()
+            label = None if number else "training, epoch mean"
+            axes.plot(ends, [mean, mean], color="#1B3A57", linewidth=2.2, label=label)
         if len(validation):
-            place = validation["step"] + 1
-            axes.plot(place, validation["val/loss"], color="#D1495B", marker="D", markersize=5, label="validation")
-        for number, step in enumerate(went_on):
-            name = None if number else "the run went on"
-            axes.axvline(step + 0.5, color="#E69F00", linewidth=1.4, linestyle=(0, (3, 2)), label=name)
-        axes.set(xlabel="step of each process", ylabel="contrastive loss")
+            style_of_validation: Any = {"color": "#D1495B", "marker": "D", "markersize": 5, "label": "validation"}
+            axes.plot(validation["step"] + 1, validation["val/loss"], **style_of_validation)
+        for number, step in enumerate(resumed_at):
+            label = None if number else "resumed"
+            axes.axvline(step + 0.5, color="#E69F00", linewidth=1.4, linestyle=(0, (3, 2)), label=label)
+        axes.set(xlabel="step", ylabel="contrastive loss")
         axes.legend(ncols=5, loc="lower right", bbox_to_anchor=(1, 1))
     return figure
 
 
-def draw_waiting(waiting: pd.DataFrame, column: str) -> Figure:
-    """Draw the share of each step that was spent waiting.
+def plot_data_wait(log: pd.DataFrame) -> Figure:
+    """Plot the fraction of each step that was spent waiting for data.
 
     Parameters
     ----------
-    waiting : pandas.DataFrame
-        `step` and the column.
-    column : str
-        Of the shares.
+    log : pandas.DataFrame
+        `step` and `time/data_wait`.
 
     Returns
     -------
     matplotlib.figure.Figure
-        An area over the steps, of many the mean of neighbours.
+        An area by step, of means of consecutive steps if there are many.
     """
     with mpl.rc_context(style()):
         figure = new_figure(WIDTH, 1.9)
         axes = figure.subplots()
-        line, _ = _thinned(waiting, column)
-        axes.fill_between(line["step"] + 1, line[column], step="mid", color="#E69F00", alpha=0.55, linewidth=0)
-        axes.set(xlabel="step of each process", ylabel="waiting", ylim=(0, 1))
+        line, _ = _thin(log, DATA_WAIT)
+        axes.fill_between(line["step"] + 1, line[DATA_WAIT], step="mid", color="#E69F00", alpha=0.55, linewidth=0)
+        axes.set(xlabel="step", ylabel="data wait", ylim=(0, 1))
         axes.margins(x=0.01)
         axes.yaxis.set_major_formatter(percent)
     return figure
 
 
-def draw_embeddings(
+def plot_embeddings(
     points: NDArray[np.float64], explained: Sequence[float], anchors: pd.DataFrame, order: NDArray[np.int64]
 ) -> Figure:
-    """Draw the embeddings three times, coloured by condition, hours and experiment.
+    """Plot the embeddings three times, colored by condition, hours and experiment.
 
     Parameters
     ----------
     points : numpy.ndarray
         First two principal components, shape (n_anchors, 2).
     explained : sequence of float
-        Share of the variance of each.
+        Fraction of the variance that each explains.
     anchors : pandas.DataFrame
-        The anchor table.
+        The anchor of each point.
     order : numpy.ndarray
-        Rows in the order of drawing, so that what comes last does not hide the rest; shape (n_anchors,).
+        Rows in plotting order, shape (n_anchors,); a random order keeps the last experiment from hiding the others.
 
     Returns
     -------
@@ -131,63 +135,67 @@ def draw_embeddings(
         bar = figure.colorbar(dots, cax=inset, orientation="horizontal")
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=9, length=2, pad=1)
-        panels[0].set_ylabel(f"second component, {explained[1]:.0%} of the variance")
+        panels[0].set_ylabel(f"PC 2 ({explained[1]:.0%} of the variance)")
         for axes in panels:
-            axes.set_xlabel(f"first component, {explained[0]:.0%}")
+            axes.set_xlabel(f"PC 1 ({explained[0]:.0%})")
     return figure
 
 
-def draw_cells(
+def plot_example_tracks(
     crops: NDArray[np.float32], labels: Sequence[tuple[str, str]], hours: NDArray[np.float64], channels: list[str]
 ) -> Figure:
-    """Draw some tracked cells over the hours, each channel by itself.
+    """Plot crops of some tracks over time, each channel separately.
 
     Parameters
     ----------
     crops : numpy.ndarray
-        Shape (n_cells, n_times, n_channels, side, side), on a common scale.
+        Shape (n_tracks, n_times, n_channels, side, side). All crops of a channel are shown with the same contrast.
     labels : sequence of (str, str)
-        Experiment and condition of each cell.
+        Experiment and condition of each track.
     hours : numpy.ndarray
-        Of each crop, shape (n_cells, n_times).
+        Time of each crop, shape (n_tracks, n_times).
     channels : list of str
-        One for each channel.
+        Names of the channels.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A row for each cell, a block of columns for each channel; the hours above the columns, or in each crop where the
-        cells were not seen at about the same hours.
+        A row for each track and a block of columns for each channel. The hours are above the columns, or inside each
+        crop if the tracks are shown at different times.
     """
-    n_cells, n_times = crops.shape[:2]
-    is_common = np.ptp(hours, axis=0).max() < 1.0
+    n_tracks, n_times = crops.shape[:2]
+    same_hours = np.ptp(hours, axis=0).max() < _SAME_HOURS
     with mpl.rc_context(style()):
-        figure = new_figure(WIDTH, 0.75 * n_cells + 0.6)
-        # An empty column keeps the channels apart.
+        figure = new_figure(WIDTH, 0.75 * n_tracks + 0.6)
+        # An empty column separates the channels.
         widths = ([1.0] * n_times + [0.3]) * len(channels)
-        grid = figure.add_gridspec(n_cells, len(widths), width_ratios=widths)
+        grid = figure.add_gridspec(n_tracks, len(widths), width_ratios=widths)
         for channel, name in enumerate(channels):
             low, high = np.percentile(crops[:, :, channel], [0.5, 99.7])
-            for row, column in np.ndindex(n_cells, n_times):
+            for row, column in np.ndindex(n_tracks, n_times):
                 axes = figure.add_subplot(grid[row, channel * (n_times + 1) + column])
                 axes.imshow(crops[row, column, channel], cmap="gray", vmin=low, vmax=high)
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set_visible(False)
-                hour = f"{hours[row, column]:.1f} h"
                 if row == 0:
-                    over = f"{hours[:, column].mean():.1f} h" if is_common else ""
-                    axes.set_title(f"{label_of(name)}\n" * (column == 0) + over, fontsize=10)
-                if not is_common:
-                    ground = {"facecolor": "black", "alpha": 0.55, "linewidth": 0, "pad": 1.0}
-                    place: Any = {"va": "top", "transform": axes.transAxes, "bbox": ground}
-                    axes.text(0.05, 0.94, hour, color="white", fontsize=7, **place)
+                    title = f"{hours[:, column].mean():.1f} h" if same_hours else ""
+                    axes.set_title(f"{label_of(name)}\n{title}" if column == 0 else title, fontsize=10)
+                if not same_hours:
+                    _write_inside(axes, f"{hours[row, column]:.1f} h")
                 if column == 0 and channel == 0:
-                    title = "\n".join(map(label_of, labels[row]))
-                    axes.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+                    label = "\n".join(map(label_of, labels[row]))
+                    axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
     return figure
 
 
-def _thinned(values: pd.DataFrame, column: str) -> tuple[pd.DataFrame, int]:
-    """Return means of neighbouring rows where there are too many for a line, and of how many rows each is."""
-    each = max(1, -(-len(values) // _POINTS_OF_A_LINE))
-    return values[["step", column]].groupby(np.arange(len(values)) // each).mean(), each
+def _write_inside(axes: Axes, text: str) -> None:
+    """Write white text on a dark background in the upper left corner of an image."""
+    background = {"facecolor": "black", "alpha": 0.55, "linewidth": 0, "pad": 1.0}
+    options: Any = {"va": "top", "transform": axes.transAxes, "bbox": background}
+    axes.text(0.05, 0.94, text, color="white", fontsize=7, **options)
+
+
+def _thin(values: pd.DataFrame, column: str) -> tuple[pd.DataFrame, int]:
+    """Return means of consecutive rows if there are too many for a line, and the number of rows of each mean."""
+    n_rows = max(1, -(-len(values) // _MAX_POINTS))
+    return values[["step", column]].groupby(np.arange(len(values)) // n_rows).mean(), n_rows

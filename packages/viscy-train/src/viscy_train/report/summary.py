@@ -1,4 +1,4 @@
-"""Summary: what a run came to, in a few plain sentences, and what of it to look at."""
+"""Summary: the results of a run and its problems, in a few sentences."""
 
 from __future__ import annotations
 
@@ -6,144 +6,166 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_train.run.metrics_csv import METRIC, steps_of
+from viscy_train.run.metrics_csv import DATA_WAIT, LOSS, steps_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from viscy_train.composition.check import TargetCheck
-    from viscy_train.evaluation.embeddings import Probe
-    from viscy_train.evaluation.retrieval import Retrieval
+    from viscy_train.evaluation.embeddings import EncoderEvaluation, Probe
+    from viscy_train.evaluation.retrieval import Recall
 
-_MUCH_WAITING = 0.2
-_OFTEN = 5.0
-# Of a loss that has stopped falling, or rises again.
+_LONG_DATA_WAIT = 0.2
+_MANY_DRAWS = 5.0
+# Relative change of a loss that counts as a decrease or an increase.
 _CHANGE = 0.05
 
 
-def said_in_short(
-    made: list[TargetCheck], log: pd.DataFrame, found: list[Retrieval], probes: list[Probe], sought_is_new: bool
+def summarize_run(
+    checks: list[TargetCheck], log: pd.DataFrame, evaluation: EncoderEvaluation, *, has_held_out_queries: bool
 ) -> list[str]:
-    """Return whether batches held what was asked, and what the encoder learned.
+    """Return sentences on the composition of the batches and on what the encoder learned.
 
     Parameters
     ----------
-    made : list of TargetCheck
-        What was asked of batches.
+    checks : list of TargetCheck
+        Observed composition of the batches against the targets.
     log : pandas.DataFrame
-        `step` and `loss`, and `val/loss` where there was a validation.
-    found : list of Retrieval
-        How often cells were found again.
-    probes : list of Probe
-        How well the condition can be told.
-    sought_is_new : bool
-        Whether the cells that were found again were not trained on.
+        `step` and `train/loss`, and `val/loss` if there was validation.
+    evaluation : EncoderEvaluation
+        Recall@1 and linear probes.
+    has_held_out_queries : bool
+        Whether recall@1 was measured on cells that the encoder was not trained on.
 
     Returns
     -------
     list of str
         Sentences.
     """
-    said = [_batches_in_short(made)]
-    loss = log["loss"].to_numpy()
-    if len(loss := loss[np.isfinite(loss)]):
-        first, last = _ends(loss)
-        validation = log["val/loss"].dropna().to_numpy() if "val/loss" in log else np.empty(0)
-        held_out = f", on cells that were not trained on to {validation[-1]:.2f}" if len(validation) else ""
-        went = "fell" if last < first else "went"
-        said.append(f"The loss {went} from {first:.2f} to {last:.2f}{held_out}.")
-    if found:
-        one, new = found[0], " that was not trained on" * sought_is_new
-        said.append(
-            f"By its embedding a cell{new} is found again {one.hours:.1f} hours later, among those of its experiment, "
-            f"in {one.trained:.0%} of the cases: {one.untrained:.0%} before training, {one.chance:.1%} by guessing."
-        )
-    if probes:
-        parts = [f"{one.trained:.0%} at {one.from_hours:.1f} to {one.to_hours:.1f} hours" for one in probes]
-        said.append(
-            f"The condition of a cell is told rightly from its embedding in {' and in '.join(parts)} post infection, "
-            f"by guessing in {probes[0].chance:.0%}."
-        )
-    return said
+    sentences = [_summarize_checks(checks), *_summarize_loss(log)]
+    if evaluation.recall:
+        sentences.append(_summarize_recall(evaluation.recall[0], has_held_out_queries))
+    if evaluation.probes:
+        sentences.append(_summarize_probes(evaluation.probes))
+    return sentences
 
 
-def look_at(
-    made: list[TargetCheck], log: pd.DataFrame, lives: pd.DataFrame, found: list[Retrieval], draws: pd.Series
+def diagnose_run(
+    checks: list[TargetCheck], log: pd.DataFrame, attempts: pd.DataFrame, recall: list[Recall], draws: pd.Series
 ) -> list[str]:
-    """Return what a person should look at.
+    """Return sentences on the problems of a run.
 
     Parameters
     ----------
-    made, log, found
-        As in `said_in_short`.
-    lives : pandas.DataFrame
-        As from `viscy_train.run.attempts.read_attempts`.
+    checks, log
+        See `summarize_run`.
+    attempts : pandas.DataFrame
+        From `viscy_train.run.attempts.read_attempts`.
+    recall : list of Recall
+        Recall@1.
     draws : pandas.Series
-        How often an anchor was drawn in an epoch, by (experiment, condition).
+        Mean number of draws of an anchor per epoch, by (experiment, condition).
 
     Returns
     -------
     list of str
-        Sentences; none where all is well.
+        Sentences; empty if there are no problems.
     """
-    notes = [f"{promise.off:.1%} of the batches are not as asked: {promise.what}." for promise in made if promise.off]
-    notes += _notes_on_loss(log)
-    if any(one.trained < one.untrained for one in found):
-        notes.append("Cells are found again less often than before training.")
-    if METRIC in log and (share := log[METRIC].mean()) > _MUCH_WAITING:
-        notes.append(f"A step waited for its batch {share:.0%} of its time: more loading workers would make it faster.")
-    often = draws[draws >= _OFTEN].sort_values(ascending=False)
-    notes += [
-        f"Each anchor of condition {condition!r} of {experiment!r} was drawn about {count:.0f} times an epoch."
+    sentences = [
+        f"{check.off_target:.1%} of the batches missed their target: {check.name}."
+        for check in checks
+        if not check.matched
+    ]
+    sentences += _diagnose_loss(log)
+    if any(one.trained < one.untrained for one in recall):
+        sentences.append("Recall@1 is lower than before training.")
+    if DATA_WAIT in log and (share := log[DATA_WAIT].mean()) > _LONG_DATA_WAIT:
+        sentences.append(
+            f"Training spent {share:.0%} of its time waiting for data; more loader workers (data.num_workers) would "
+            "make it faster."
+        )
+    often = draws[draws >= _MANY_DRAWS].sort_values(ascending=False)
+    sentences += [
+        f"Each anchor of condition {condition!r} of {experiment!r} was drawn about {count:.0f} times per epoch."
         for (experiment, condition), count in often.iloc[:3].items()
     ]
     if len(often) > 3:
-        notes.append(f"{len(often) - 3} more combinations of experiment and condition are drawn that often.")
-    if len(lives) > 1:
-        steps = ", ".join(f"{step:,}" for step in lives["step"].iloc[1:][:6])
-        more = f" and {len(lives) - 7} more" if len(lives) > 7 else ""
-        notes.append(f"The run stopped and went on {_times(len(lives) - 1)}, at step {steps}{more}.")
-    return notes
+        sentences.append(
+            f"Anchors of {len(often) - 3} more combinations of experiment and condition were drawn at least "
+            f"{_MANY_DRAWS:.0f} times per epoch."
+        )
+    if len(attempts) > 1:
+        steps = ", ".join(f"{step:,}" for step in attempts["step"].iloc[1:][:6])
+        more = f" and {len(attempts) - 7} more" if len(attempts) > 7 else ""
+        resumed = "once, at step" if len(attempts) == 2 else f"{len(attempts) - 1} times, at steps"
+        sentences.append(f"The run was resumed {resumed} {steps}{more}.")
+    return sentences
 
 
-def _batches_in_short(made: list[TargetCheck]) -> str:
-    if not made:
-        return "Nothing was asked of the composition of the batches."
-    if all(promise.kept for promise in made):
-        return "Every batch held what was asked of it."
-    broken = ", ".join(promise.what for promise in made if not promise.kept)
-    return f"Not every batch held what was asked of it: {broken}."
+def _summarize_checks(checks: list[TargetCheck]) -> str:
+    if not checks:
+        return "No target composition was set for the batches."
+    if all(check.matched for check in checks):
+        return "Every batch matched its target."
+    missed = ", ".join(check.name for check in checks if not check.matched)
+    return f"Some batches missed their target: {missed}."
 
 
-def _ends(loss: np.ndarray) -> tuple[float, float]:
-    """Return the mean of the first and of the last tenth."""
+def _summarize_loss(log: pd.DataFrame) -> list[str]:
+    loss = log[LOSS].to_numpy()
+    if not len(loss := loss[np.isfinite(loss)]):
+        return []
+    first, last = _mean_of_ends(loss)
+    verb = "fell" if last < first else "went"
+    validation = log["val/loss"].dropna().to_numpy() if "val/loss" in log else np.empty(0)
+    held_out = f"; the validation loss ended at {validation[-1]:.2f}" if len(validation) else ""
+    return [f"The training loss {verb} from {first:.2f} to {last:.2f}{held_out}."]
+
+
+def _summarize_recall(recall: Recall, has_held_out_queries: bool) -> str:
+    queries = "cells that the encoder was not trained on" if has_held_out_queries else "embedded cells"
+    return (
+        f"For {recall.trained:.0%} of the {queries}, the nearest embedding {recall.hours:.1f} hours later in the same "
+        f"experiment is of the same track (recall@1; before training {recall.untrained:.0%}, chance {recall.chance:.1%})."
+    )
+
+
+def _summarize_probes(probes: list[Probe]) -> str:
+    accuracies = [
+        f"{probe.trained:.0%} balanced accuracy at {probe.from_hours:.1f} to {probe.to_hours:.1f} hours"
+        for probe in probes
+    ]
+    return (
+        f"A linear probe predicts the condition with {' and '.join(accuracies)} post infection (chance "
+        f"{probes[0].chance:.0%})."
+    )
+
+
+def _mean_of_ends(loss: np.ndarray) -> tuple[float, float]:
+    """Return the mean of the first tenth and of the last tenth."""
     tenth = max(1, len(loss) // 10)
     return float(loss[:tenth].mean()), float(loss[-tenth:].mean())
 
 
-def _notes_on_loss(log: pd.DataFrame) -> list[str]:
+def _diagnose_loss(log: pd.DataFrame) -> list[str]:
     steps = steps_of(log)
-    loss, notes = steps["loss"].to_numpy(), []
-    if len(lost := steps["step"][~np.isfinite(loss)]):
-        notes.append(
-            f"The loss was no number in {len(lost):,} of {len(steps):,} logged steps, first in step {lost.iloc[0]:,}: "
-            f"viscy-train replay --step {lost.iloc[0]} shows its batch."
+    loss, sentences = steps[LOSS].to_numpy(), []
+    if len(invalid := steps["step"][~np.isfinite(loss)]):
+        sentences.append(
+            f"The loss was not finite at {len(invalid):,} of {len(steps):,} logged steps, first at step "
+            f"{invalid.iloc[0]:,}; run viscy-train replay --step {invalid.iloc[0]} to see the batch."
         )
-    elif len(loss) and (ends := _ends(loss))[1] > ends[0] * (1 - _CHANGE):
-        notes.append("The loss hardly fell.")
+    elif len(loss) and (ends := _mean_of_ends(loss))[1] > ends[0] * (1 - _CHANGE):
+        sentences.append("The training loss hardly decreased.")
     if "val/loss" not in log:
-        return notes
+        return sentences
     validation = log.dropna(subset="val/loss")
     if len(validation) > 1:
         lowest = validation.loc[validation["val/loss"].idxmin()]
         last = validation["val/loss"].iloc[-1]
         if last > lowest["val/loss"] * (1 + _CHANGE):
-            notes.append(
-                f"The validation loss was lowest, {lowest['val/loss']:.2f}, at step {lowest['step']:,.0f} and rose to "
-                f"{last:.2f}: the encoder may have learned the cells it was trained on."
+            sentences.append(
+                f"The validation loss was lowest ({lowest['val/loss']:.2f}) at step {lowest['step']:,.0f} and rose to "
+                f"{last:.2f} by the end: the encoder may be overfitting."
             )
-    return notes
-
-
-def _times(number: int) -> str:
-    return "once" if number == 1 else f"{number} times"
+    return sentences

@@ -1,14 +1,15 @@
-"""Write: the report of a run, from its files and its two encoders."""
+"""Write: the page of a run, from the files of the run and its encoders before and after training."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from viscy_train.evaluation.embeddings import look_back
+from viscy_train.console import say
+from viscy_train.evaluation.embeddings import evaluate_encoders
 from viscy_train.loading.crops import CropReader
-from viscy_train.report.run_page import RunFacts, choose_strips, write_page
+from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
+from viscy_train.report.example_tracks import choose_example_tracks
+from viscy_train.report.run_page import RunResults, write_run_page
 from viscy_train.run.attempts import read_attempts
 
 if TYPE_CHECKING:
@@ -19,50 +20,42 @@ if TYPE_CHECKING:
     from viscy_train.run.directory import RunDirectory
 
 
-def write_report(
-    folder: RunDirectory,
-    untrained: Encoder,
-    trained: Encoder,
-    data: PairDataModule,
-    device: torch.device,
-    console: Console,
+def evaluate_and_write_page(
+    run_directory: RunDirectory, untrained: Encoder, trained: Encoder, data: PairDataModule, device: torch.device
 ) -> None:
-    """Write the report of a run, and say where it is.
+    """Evaluate the encoders of a run, write its page and print the path.
 
     Parameters
     ----------
-    folder : RunDirectory
-        Of the run.
+    run_directory : RunDirectory
+        The directory of the run.
     untrained, trained : Encoder
-        As the run began and as it ended.
+        The encoder before and after training.
     data : PairDataModule
-        What it was trained on.
+        The data of the run.
     device : torch.device
-        Where to embed.
-    console : rich.console.Console
-        Where to.
+        Device to compute embeddings on.
     """
-    console.print("Embedding anchors, writing the report", highlight=False)
+    say("Embedding anchors and writing the report")
     table = data.table
-    learned = look_back(untrained.to(device), trained.to(device), table, data.validation_rows, data.seed, console)
-    strips = choose_strips(table.observations, learned.rows)
-    crops = CropReader(table).read(strips.rows.ravel())
+    evaluation = evaluate_encoders(untrained.to(device), trained.to(device), table, data.validation_rows, data.seed)
+    examples = choose_example_tracks(table.observations, evaluation.rows)
+    crops = CropReader(table).read(examples.rows.ravel())
     middle = crops[:, :, crops.shape[2] // 2]
-    lives = read_attempts(folder)
-    facts = RunFacts(
+    attempts = read_attempts(run_directory)
+    with collect_sampler_warnings():  # training has shown them
+        planned = make_sampler(data.train_anchors(), data.options, data.seed, 0, 1).planned()
+    results = RunResults(
         observations=table.observations,
-        trained_on=data.train_rows,
-        options=data.options,
-        processes=int(lives["processes"].iloc[-1]),
+        train_rows=data.train_rows,
+        planned=planned,
+        n_processes=int(attempts["processes"].iloc[-1]),
         seed=data.seed,
-        seconds=float(lives["seconds"].sum()),
+        seconds=float(attempts["seconds"].sum()),
         channels=data.channels,
-        strips=strips,
-        crops=middle.reshape(*strips.rows.shape, *middle.shape[1:]),
-        embedded=learned.rows,
-        embeddings=learned.embeddings,
-        found=learned.found,
-        probes=learned.probes,
+        examples=examples,
+        crops=middle.reshape(*examples.rows.shape, *middle.shape[1:]),
+        evaluation=evaluation,
     )
-    write_page(folder, facts)
-    console.print(f"Done. Open {folder.report}", highlight=False, soft_wrap=True, markup=False)
+    write_run_page(run_directory, results)
+    say(f"Done. Open {run_directory.report}")

@@ -1,0 +1,97 @@
+"""Dry run summary: the result of a dry run as text on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from viscy_train.composition.diagnostics import diagnose
+from viscy_train.console import get_console, make_table, on_each_of
+from viscy_train.report.formatting import duration, percent, thousands
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from viscy_train.composition.result import DryRun
+
+_MAX_ROWS = 40
+
+
+def print_dry_run(dry_run: DryRun, console: Console | None = None) -> None:
+    """Print the result of a dry run.
+
+    Parameters
+    ----------
+    dry_run : DryRun
+        The batches of an epoch.
+    console : rich.console.Console, optional
+        The console of this process by default.
+    """
+    console = console or get_console()
+    console.print(
+        f"{len(dry_run.anchors):,} anchors; {dry_run.batches_per_epoch:,} batches of {dry_run.batch_size} per epoch, "
+        f"{dry_run.steps_per_epoch:,} steps{on_each_of(dry_run.world_size)}"
+    )
+    console.print(f"Composition of a batch ({dry_run.n_examined:,} batches examined):")
+    console.print(_check_table(dry_run))
+    console.print("Composition of an epoch:")
+    console.print(_composition_table(dry_run))
+    for sentence in measurements(dry_run):
+        console.print(sentence)
+    diagnostics = diagnose(dry_run)
+    if not diagnostics:
+        console.print("No problems found.")
+        return
+    console.print("Diagnostics:")
+    for sentence in diagnostics:
+        console.print(f"  - {sentence}")
+
+
+def measurements(dry_run: DryRun) -> list[str]:
+    """Return sentences on the lineages of a batch and on the time that the sampler takes."""
+    return [
+        f"A batch of {dry_run.batch_size} contains {dry_run.distinct_lineages:.1f} lineages on average; "
+        f"{dry_run.lineage_pairs:.1f} pairs of its anchors share a lineage.",
+        f"Composing a batch takes {duration(dry_run.seconds_per_batch)} on average and at most "
+        f"{duration(dry_run.seconds_of_slowest_batch)} (many are composed at a time); the sampler starts in "
+        f"{duration(dry_run.seconds_to_start)}.",
+    ]
+
+
+def _check_table(dry_run: DryRun) -> Table:
+    table = make_table([], ["target", "observed", "range", "all matched"], sentence="share of a batch")
+    for check in dry_run.checks:
+        table.add_row(
+            check.name,
+            percent(check.target, 1),
+            percent(check.observed, 1),
+            f"{percent(check.lowest, 1)} to {percent(check.highest, 1)}",
+            "yes" if check.matched else f"no, {percent(check.off_target, 1)} off",
+        )
+    return table
+
+
+def _composition_table(dry_run: DryRun) -> Table:
+    table = make_table(
+        ["experiment", "condition"],
+        ["anchors", "share of table", "target", "observed", "draws per anchor", "most draws", "never drawn"],
+    )
+    for (experiment, condition), row in zip(
+        dry_run.strata.index[:_MAX_ROWS], dry_run.strata.to_dict("records"), strict=False
+    ):
+        table.add_row(
+            str(experiment),
+            str(condition),
+            thousands(row["anchors"]),
+            percent(row["table_share"], 1),
+            percent(row["target"], 1),
+            percent(row["observed"], 1),
+            f"{row['draws']:.1f}",
+            thousands(row["most"]),
+            "?" if np.isnan(row["never"]) else thousands(row["never"]),
+        )
+    if (n_more := len(dry_run.strata) - _MAX_ROWS) > 0:
+        table.add_row(f"and {n_more} more")
+    return table

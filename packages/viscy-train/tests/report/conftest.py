@@ -1,0 +1,56 @@
+"""Rendered pages, read back as text, elements and sources."""
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+
+class Page(HTMLParser):
+    """A page: its text with single spaces, the text of each element by tag, and everything that it would load."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.elements: dict[str, list[str]] = {}
+        self._open: list[str] = []
+        self._text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = " ".join(self._text.split())
+
+    def handle_starttag(self, tag, attrs):
+        self.sources += [value for name, value in attrs if name in ("src", "href", "data", "poster", "srcset")]
+        self.elements.setdefault(tag, []).append("")
+        self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        self._text += " "
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        self._text += data
+        for tag in set(self._open):
+            self.elements[tag][-1] += data
+
+
+@pytest.fixture(scope="session")
+def read_page() -> Callable[[Path], Page]:
+    """Read a page."""
+    return Page
+
+
+@pytest.fixture(scope="session")
+def assert_self_contained() -> Callable[[Page], None]:
+    """Assert that a page loads nothing: its images are data URIs, and it has no script, link or import."""
+
+    def check(page: Page) -> None:
+        assert page.sources
+        assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.sources)
+        assert {"script", "link", "iframe", "object"}.isdisjoint(page.elements)
+        (style,) = page.elements["style"]
+        assert "url(" not in style
+        assert "@import" not in style
+
+    return check

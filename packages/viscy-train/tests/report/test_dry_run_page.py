@@ -1,0 +1,77 @@
+import re
+
+import pytest
+
+from viscy_train.console import make_console
+from viscy_train.report.dry_run_page import write_dry_run_page
+from viscy_train.report.dry_run_summary import print_dry_run
+
+AWKWARD = {
+    ("$a$ & <b>", "mo[red]ck"): 300,
+    ("$a$ & <b>", '_"virus"'): 300,
+    ("[/] 'b' <img src=x>", "mo[red]ck"): 100,
+}
+NAMES = {name for stratum in AWKWARD for name in stratum}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, anchors_of, dry_run_of, read_page):
+    path = tmp_path_factory.mktemp("pages") / "new" / "inspect.html"
+    write_dry_run_page(path, dry_run_of(anchors_of(AWKWARD), temporal_enrichment=True, leaky=0.1))
+    return read_page(path)
+
+
+def test_a_dry_run_page_is_one_self_contained_file(page, assert_self_contained):
+    assert len(page.sources) == 3
+    assert_self_contained(page)
+
+
+def test_a_dry_run_page_has_a_title_and_headings(page):
+    assert page.elements["title"] == ["viscy-train: dry run"]
+    assert page.elements["h1"] == ["Dry run: what the batches will contain"]
+    assert page.elements["h2"] == ["Composition of each batch", "Composition of an epoch", "Draws of each anchor"]
+    assert page.elements["h3"] == ["Diagnostics"]
+
+
+def test_names_with_markup_are_escaped_on_a_dry_run_page(page):
+    assert set(page.elements["td"]) >= NAMES
+    assert "has only condition 'mo[red]ck': its batches contain no '_\"virus\"' except through the leak" in page.text
+    assert {"b", "i"}.isdisjoint(page.elements), "names have become elements"
+    assert "&amp;" not in page.text, "a name was escaped twice"
+
+
+def test_a_dry_run_page_shows_targets_and_observed_shares(page):
+    assert "the batch's own experiment" in page.elements["td"]
+    assert page.elements["td"].count("yes") == 4
+    assert "except for 10% that leak in from other experiments" in page.text
+    assert "2 hours before and after its focal time" in page.text
+
+
+def test_a_dry_run_page_says_that_there_are_no_problems(tmp_path, anchors_of, dry_run_of, read_page):
+    anchors = anchors_of({("a", "mock"): 40}, n_times=2)
+    write_dry_run_page(tmp_path / "page.html", dry_run_of(anchors, batch_size=4, condition_balanced=False))
+    page = read_page(tmp_path / "page.html")
+    assert "No problems found." in page.text
+    assert "40 anchors in 1 experiment " in page.text
+
+
+def print_to_text(dry_run, width=200):
+    console = make_console(width=width, force_terminal=False)
+    with console.capture() as capture:
+        print_dry_run(dry_run, console)
+    return capture.get()
+
+
+def test_a_dry_run_is_printed_as_plain_text_with_literal_names(anchors_of, dry_run_of):
+    text = print_to_text(dry_run_of(anchors_of(AWKWARD)))
+    for name in NAMES:
+        assert name in text
+    assert "Diagnostics:" in text
+    assert "\x1b" not in text
+
+
+def test_the_tables_of_a_dry_run_fit_into_80_columns(dry_run_of):
+    table, _, _ = print_to_text(dry_run_of(), width=80).partition("Diagnostics:")
+    rows = [line for line in table.splitlines() if re.match(r" *(condition|the batch|[ab] )", line)]
+    assert len(rows) >= 6
+    assert max(map(len, rows)) <= 80

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+import torch
+
+from viscy_train.report.replay_plot import plot_replay
+from viscy_train.report.style import png_of
+
+AWKWARD = {("$a$ & <b>", "mo[red]ck"): 300, ("$a$ & <b>", "_virus"): 300, ("[/] b", "mo[red]ck"): 100}
+
+
+@pytest.mark.parametrize("side", [8, 16, 20])
+def test_pairs_are_plotted_as_loaded_and_as_augmented(anchors_of, side):
+    rows = torch.arange(0, 700, 70)
+    loaded = torch.rand(10, 2, 3, 16, 16)
+    pairs = {"anchor": loaded, "positive": loaded, "row": rows, "positive_row": rows + 1}
+    augmented = {name: torch.rand(10, 2, 1, side, side) for name in ("anchor", "positive")}
+    figure = plot_replay(pairs, augmented, anchors_of(AWKWARD), ["Phase $3$D", "_GFP"], "Step 3")
+    labels = [text.get_text() for text in figure.axes[0].texts]
+    assert "+1 frames, row 140" in labels[2]
+    assert png_of(figure, 40).startswith(b"\x89PNG")
+
+
+def test_each_experiment_has_its_own_contrast(anchors_of):
+    anchors = anchors_of({("a", "mock"): 10, ("b", "mock"): 10})
+    crops = torch.rand(2, 1, 1, 8, 8) * torch.tensor([1.0, 100.0])[:, None, None, None, None]
+    rows = torch.tensor([0, 10])
+    pairs = {"anchor": crops, "positive": crops, "row": rows, "positive_row": rows}
+    canvas = np.asarray(plot_replay(pairs, None, anchors, ["x"], "").axes[0].images[0].get_array())
+    first, second = canvas[:8, :8], canvas[:8, canvas.shape[1] // 2 :][:, :8]
+    assert abs(float(first.mean()) - float(second.mean())) < 0.2

@@ -1,0 +1,110 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from viscy_train.config.schema import SamplerConfig
+from viscy_train.evaluation.embeddings import EncoderEvaluation, Probe
+from viscy_train.evaluation.retrieval import Recall
+from viscy_train.loading.sampler import make_sampler
+from viscy_train.report.example_tracks import choose_example_tracks
+from viscy_train.report.run_page import RunResults, write_run_page
+from viscy_train.run.directory import RunDirectory
+
+NAMES = [f"{name} {number}" for number, name in enumerate(["$a$", "[red]", "<i>x</i>", '_y & "z"'] * 4)]
+CONDITIONS = ["mock", "<b>$v$</b>"]
+
+
+def write_metrics_and_attempts(run_directory, n_steps):
+    """Write a loss that hardly decreases, a validation loss that rises, and two attempts."""
+    run_directory.metrics.parent.mkdir()
+    log = pd.DataFrame({"step": range(n_steps), "epoch": 0, "train/loss": 2.0, "time/data_wait": 0.5})
+    validation = pd.DataFrame({"step": [3, 9], "epoch": 0, "val/loss": [1.0, 2.0]})
+    pd.concat([log, validation]).to_csv(run_directory.metrics, index=False)
+    run_directory.attempts.write_text(
+        "step,epoch,processes,started,reached,seconds\n"
+        "0,0,2,2030-01-01T00:00:00+00:00,,9.5\n5,0,2,2030-01-02T00:00:00+00:00,7,9.5\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, anchors_of, record_batches, read_page):
+    """The page of a run on 16 experiments with awkward names, with every section and every kind of problem."""
+    observations = anchors_of({(name, condition): 40 for name in NAMES for condition in CONDITIONS})
+    rng = np.random.default_rng(0)
+    train_rows = np.flatnonzero(rng.random(len(observations)) < 0.8)
+    run_directory = RunDirectory(tmp_path_factory.mktemp("run"))
+    options = SamplerConfig(batch_size=8, condition_balanced=False)
+    sampler = make_sampler(observations.iloc[train_rows].reset_index(drop=True), options, seed=3)
+    batches = [train_rows[batch] for batch in sampler]
+    record_batches(run_directory, batches, world_size=2)
+    write_metrics_and_attempts(run_directory, n_steps=len(batches) // 2)
+    examples = choose_example_tracks(observations, train_rows)
+    assert len(examples.labels) <= 12
+    recall = Recall(frames=1, hours=0.5, chance=0.1, untrained=0.5, trained=0.4)
+    probe = Probe(from_hours=3.0, to_hours=6.5, held_out="position", chance=0.5, untrained=0.6, trained=0.83)
+    results = RunResults(
+        observations=observations,
+        train_rows=train_rows,
+        planned=sampler.planned(),
+        n_processes=2,
+        seed=0,
+        seconds=5.0,
+        channels=["Phase $x$ <b>"],
+        examples=examples,
+        crops=rng.random((*examples.rows.shape, 1, 4, 4), dtype=np.float32),
+        evaluation=EncoderEvaluation(
+            rows=np.arange(len(observations)),
+            embeddings=rng.random((len(observations), 4), dtype=np.float32),
+            recall=[recall],
+            probes=[probe],
+        ),
+    )
+    write_run_page(run_directory, results)
+    return read_page(run_directory.report)
+
+
+def test_a_run_page_is_one_self_contained_file(page, assert_self_contained):
+    assert len(page.sources) == 6
+    assert_self_contained(page)
+
+
+def test_a_run_page_has_a_title_and_headings(page):
+    assert page.elements["title"] == ["viscy-train: report of a run"]
+    assert page.elements["h1"] == ["Contrastive training: batch composition and learned embeddings"]
+    assert page.elements["h2"] == [
+        "Example cells",
+        "Composition of each batch",
+        "Composition of the run",
+        "Loss",
+        "Embeddings",
+        "Recall@1",
+        "Linear probe",
+        "Files of this run",
+    ]
+    assert page.elements["h3"] == ["Summary", "Diagnostics"]
+
+
+def test_names_with_markup_are_escaped_on_a_run_page(page):
+    assert {*NAMES, *CONDITIONS} <= set(page.elements["td"])
+    assert "16 experiments with conditions mock, <b>$v$</b>" in page.text
+    assert {"b", "i"}.isdisjoint(page.elements), "names have become elements"
+    assert "&amp;" not in page.text, "a name was escaped twice"
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Every batch matched its target.",
+        "The training loss hardly decreased.",
+        "Training spent 50% of its time waiting for data",
+        "The validation loss was lowest (1.00) at step 3 and rose to 2.00",
+        "The run was resumed once, at step 5.",
+        "Recall@1 is lower than before training.",
+        "For 40% of the cells that the encoder was not trained on, the nearest embedding 0.5 hours later",
+        "A linear probe predicts the condition with 83% balanced accuracy at 3.0 to 6.5 hours post infection",
+        "repeated steps",
+        "One cell of 11 of the 32 combinations of experiment and condition",
+    ],
+)
+def test_a_run_page_says_in_words(page, sentence):
+    assert sentence in page.text
