@@ -93,6 +93,6 @@ def table_of(path: Path) -> AnchorTable:
         positive=PositiveConfig(),
         crop=CROP,
         z_slices=1,
-        brightness={"generated": [[0.0, 1.0]] * len(CHANNELS)},
-        dropped=[],
+        intensity={"generated": [[0.0, 1.0]] * len(CHANNELS)},
+        excluded=[],
     )

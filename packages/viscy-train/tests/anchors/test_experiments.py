@@ -66,7 +66,7 @@ def test_hours_are_counted_from_the_infection(path):
         ),
         (
             to_yaml(ONE | {"conditions": {"A/1": "mock "}}),
-            "condition of well 'A/1' .* must not begin or end with a blank",
+            "condition of well 'A/1' .* must not begin or end with a space",
         ),
         (to_yaml(ONE).replace("minutes_per_frame: 30", "minutes_per_frame: 0:30"), "must be a number, got 0:30"),
         (to_yaml(ONE) + "  hour_of_infection: 3:30\n", r"line \d+: hour_of_infection must be a number, got 3:30"),
@@ -95,7 +95,7 @@ def test_hours_are_counted_from_the_infection(path):
         (to_yaml(ONE | {"channels": []}), "channels of experiment 'monday' must name at least one"),
         (to_yaml(ONE | {"channels": ["a", "a"]}), "channels of experiment 'monday' must differ"),
         (to_yaml(ONE | {"conditions": {}}), "conditions of experiment 'monday' must name a well"),
-        (to_yaml(ONE | {"conditions": {"A/1": " "}}), "condition of well 'A/1' of experiment 'monday' must be a text"),
+        (to_yaml(ONE | {"conditions": {"A/1": " "}}), "condition of well 'A/1' of experiment 'monday' must be non-empty text"),
         (TEXT + "  name: sunday\n", "line 22: key 'name' is already defined in line 12"),
         (TEXT + "experiments: []\n", "line 22: key 'experiments' is already defined in line 1"),
         (to_yaml(ONE, TWO | {"name": "monday"}), "must have different names"),

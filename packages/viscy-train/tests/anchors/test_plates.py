@@ -4,7 +4,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from viscy_train.anchors.plates import channel_indices, image_of, open_plate, positions_of_well, write_plate
+from viscy_train.anchors.plates import channel_indices, list_positions, open_plate, position_image, write_plate
 from viscy_train.errors import UserError
 
 CHANNELS = ["Phase3D", "Virus"]
@@ -21,32 +21,32 @@ def path(tmp_path, image):
     return tmp_path / "p.zarr"
 
 
-def test_a_plate_comes_back_as_it_was_written(path, image):
+def test_a_plate_read_from_disk_equals_the_one_written(path, image):
     with open_plate(path) as plate:
         assert plate.channel_names == CHANNELS
         assert sorted(name for name, _ in plate.positions()) == ["A/1/0", "A/1/1", "B/2/0"]
         np.testing.assert_array_equal(plate["A/1/1"]["0"][:], image + 1)
 
 
-def test_a_well_has_its_positions(path):
+def test_the_positions_of_a_well_are_listed(path):
     with open_plate(path) as plate:
-        assert positions_of_well(plate, "A/1", path) == ["A/1/0", "A/1/1"]
+        assert list_positions(plate, "A/1", path) == ["A/1/0", "A/1/1"]
         with pytest.raises(UserError, match="no well 'C/1'; it has A/1, B/2"):
-            positions_of_well(plate, "C/1", path)
+            list_positions(plate, "C/1", path)
 
 
-def test_channels_are_found_in_the_order_asked_for(path):
+def test_channel_indices_are_in_the_requested_order(path):
     with open_plate(path) as plate:
         assert channel_indices(plate, ["Virus", "Phase3D"], path) == [1, 0]
         with pytest.raises(UserError, match="no channel 'GFP'; it has Phase3D, Virus"):
             channel_indices(plate, ["GFP"], path)
 
 
-def test_what_is_no_plate_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"there is no plate .*nowhere"):
+def test_a_folder_that_is_not_a_plate_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"plate not found: .*nowhere"):
         open_plate(tmp_path / "nowhere.zarr")
     (tmp_path / "empty.zarr").mkdir()
-    with pytest.raises(UserError, match="is no HCS OME-Zarr plate"):
+    with pytest.raises(UserError, match="is not an HCS OME-Zarr plate"):
         open_plate(tmp_path / "empty.zarr")
 
 
@@ -61,20 +61,20 @@ def damage(path, how):
 def read_well(path):
     with open_plate(path) as plate:
         channel_indices(plate, CHANNELS, path)
-        return [image_of(plate, position, path) for position in positions_of_well(plate, "A/1", path)]
+        return [position_image(plate, position, path) for position in list_positions(plate, "A/1", path)]
 
 
 @pytest.mark.parametrize(
     ("where", "how"),
     [("A", "no folder"), *product(["A/1", "A/1/0", "A/1/0/0"], ["no folder", "no json", "other json"])],
 )
-def test_a_damaged_plate_is_told_with_its_name(path, where, how):
+def test_the_error_for_a_damaged_plate_names_the_plate(path, where, how):
     damage(path / where, how)
     with pytest.raises(UserError, match=r"p\.zarr"):
         read_well(path)
 
 
 @pytest.mark.parametrize("name", ["null\0byte", "n" * 300])
-def test_a_name_that_no_plate_can_have_is_refused(tmp_path, name):
+def test_an_impossible_path_is_refused(tmp_path, name):
     with pytest.raises(UserError, match="plate"):
         open_plate(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Index: from plates and tracks to the anchor table, with everything that does not fit told before any training."""
+"""Building the anchor table: combine plates and tracks, and report everything that does not match before training."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from viscy_train.anchors.cell_crops import Crops
-from viscy_train.anchors.geometry import corners, middle_slices
+from viscy_train.anchors.geometry import crop_corners, middle_slices
 from viscy_train.anchors.intensity import IntensityStatistics
 from viscy_train.anchors.lineages import Lineages, lineage_ids
-from viscy_train.anchors.plates import channel_indices, image_for_crops, open_plate, positions_of_well
-from viscy_train.anchors.table import COLUMNS, AnchorTable
-from viscy_train.anchors.tracks import REACH, Tracks, checksums
-from viscy_train.anchors.unreadable import REASONS, WHOLE, find_unreadable
+from viscy_train.anchors.plates import channel_indices, image_for_crops, list_positions, open_plate
+from viscy_train.anchors.position_crops import PositionCrops
+from viscy_train.anchors.table import COLUMNS, AnchorTable, Exclusion
+from viscy_train.anchors.tracks import MARGIN, Tracks, checksums
+from viscy_train.anchors.unreadable import READABLE, REASONS, find_unreadable
 from viscy_train.errors import Problems, UserError
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from viscy_train.anchors.experiments import Experiment
     from viscy_train.config.schema import PositiveConfig
 
-# Frames read for the brightness of an experiment, but at least one of each position.
-_FRAMES_FOR_BRIGHTNESS = 64
-_PART = ["experiment", "condition"]
-_ALONE = "no other time of their lineage"
+# Frames sampled for the intensity statistics of an experiment; at least one for each position.
+_SAMPLED_FRAMES = 64
+_STRATUM = ["experiment", "condition"]
+_NO_POSITIVE = "without another frame of their lineage"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,183 +52,190 @@ def build_anchor_table(
     Parameters
     ----------
     experiments : list of Experiment
-        Name the plates, the tracks and the wells.
+        Plates, tracks and wells of the project.
     positive : PositiveConfig
         Which frames may be positives.
     crop : int
-        Side of the square around a cell, in pixels; at a border it is moved into the image.
+        Side of the square around a cell, in pixels; at a border of the image, the crop is moved inside.
     z_slices : int
-        Slices of a crop, those in the middle of the stack.
-    pixels : str, default "sample"
-        ``sample`` reads some frames, for the brightness; ``all`` reads all, and leaves out cells whose crops have
-        pixels that cannot be read or are no numbers.
+        Number of slices in a crop, taken from the middle of the stack.
+    pixels : {"sample", "all"}, default "sample"
+        ``sample`` reads some frames, for the intensity statistics. ``all`` reads every frame and excludes observations
+        whose pixels cannot be read or are not finite.
     console : rich.console.Console, optional
-        For the progress.
+        Shows the progress.
 
     Returns
     -------
     AnchorTable
-        The cells, without those in chunks that are missing from a plate, which would be read as if they were black.
-        What is left out still connects its ancestors and descendants to one lineage.
+        All observations except those that need a chunk missing from the plate, which would be read as black.
+        An excluded observation still connects its ancestors and descendants into one lineage.
 
     Raises
     ------
     ProjectError
-        If anything does not fit, or an experiment has no anchor: all of it, a line for each.
+        If plates, tracks and settings do not match, or a condition of an experiment has no anchor; one line per
+        problem.
     """
     settings = _Settings(crop=crop, z_slices=z_slices, pixels=pixels)
     problems = Problems()
     parts: list[pd.DataFrame] = []
-    brightness = {}
+    intensity = {}
     for experiment in experiments:
-        light = IntensityStatistics(len(experiment.channels))
-        parts += _cells_of_experiment(experiment, settings, light, problems, console)
-        brightness[experiment.name] = light.mean_and_deviation()
+        statistics = IntensityStatistics(len(experiment.channels))
+        parts += _observations_by_position(experiment, settings, statistics, problems, console)
+        intensity[experiment.name] = statistics.mean_and_std()
     problems.raise_any()
-    cells = _in_order(pd.concat(parts, ignore_index=True), experiments)
-    cells["lineage_id"] = lineage_ids(cells)
-    cells, dropped = _without_lost(cells)
-    if len(cells):
-        cells["has_positive"] = Lineages.of(cells, positive).has_positive()
-        dropped += _without_positive(cells, positive)
-    _check_anchors(cells, experiments, dropped)
+    observations = _sort(pd.concat(parts, ignore_index=True), experiments)
+    observations["lineage_id"] = lineage_ids(observations)
+    observations, excluded = _exclude_unreadable(observations)
+    if len(observations):
+        observations["has_positive"] = Lineages.of(observations, positive).has_positive()
+        excluded += _count_without_positive(observations, positive)
+    _check_strata(observations, experiments, excluded)
     return AnchorTable(
-        observations=cells[COLUMNS],
+        observations=observations[COLUMNS],
         experiments=experiments,
         positive=positive,
         crop=crop,
         z_slices=z_slices,
-        brightness=brightness,
-        dropped=dropped,
+        intensity=intensity,
+        excluded=excluded,
         tracks={
             experiment.name: checksums(experiment.tracks, positions.unique())
             for experiment, positions in (
-                (one, cells["position"][cells["experiment"] == one.name]) for one in experiments
+                (one, observations["position"][observations["experiment"] == one.name]) for one in experiments
             )
         },
     )
 
 
-def _cells_of_experiment(
-    experiment: Experiment, settings: _Settings, light: IntensityStatistics, problems: Problems, console: Console | None
+def _observations_by_position(
+    experiment: Experiment,
+    settings: _Settings,
+    statistics: IntensityStatistics,
+    problems: Problems,
+    console: Console | None,
 ) -> list[pd.DataFrame]:
-    """Return the cells of each position that fits, and collect what does not fit and how bright it is."""
+    """Return the observations of each valid position; collect problems and intensity statistics on the way."""
     subject = f"experiment {experiment.name!r}"
     parts: list[pd.DataFrame] = []
     tracks: Tracks | None = None
     with problems.collected(subject):
         tracks = Tracks(experiment.tracks)
     with problems.collected(subject), open_plate(experiment.plate) as plate:
-        channel_indices(plate, [], experiment.plate)  # without names of channels iohub opens nothing of a plate
+        channel_indices(plate, [], experiment.plate)  # iohub cannot open a position without channel names
         channels: list[int] = []
         with problems.collected(subject):
             channels = channel_indices(plate, experiment.channels, experiment.plate)
         wells = {}
         for well in experiment.conditions:
             with problems.collected(subject):
-                wells |= dict.fromkeys(positions_of_well(plate, well, experiment.plate), well)
-        n_frames = max(1, _FRAMES_FOR_BRIGHTNESS // max(1, len(wells)))
+                wells |= dict.fromkeys(list_positions(plate, well, experiment.plate), well)
+        n_sampled = max(1, _SAMPLED_FRAMES // max(1, len(wells)))
         quiet = console is None or not console.is_terminal
         bar = track(wells.items(), f"  {experiment.name}", console=console, transient=True, disable=quiet)
-        for number, (position, well) in enumerate(bar):
+        for index, (position, well) in enumerate(bar):
             with problems.collected(subject, position):
                 image = image_for_crops(plate, position, experiment.plate, settings.crop, settings.z_slices)
                 if tracks is None:
                     continue
-                cells = _cells(tracks, well, position, experiment)
-                _check_inside(cells, image.shape, position, experiment)
+                observations = _observations_at(tracks, well, position, experiment)
+                _check_inside(observations, image.shape, position, experiment)
                 if channels:
-                    crops = _crops(cells, image, channels, settings)
-                    cells["left_out"] = find_unreadable(
-                        crops, light, n_frames, number, read_all=settings.pixels == "all", where=f"position {position}"
-                    )
-                    parts.append(cells)
+                    crops = _position_crops(observations, image, channels, settings)
+                    read_all, where = settings.pixels == "all", f"position {position}"
+                    defects = find_unreadable(crops, statistics, n_sampled, index, read_all=read_all, where=where)
+                    parts.append(observations.assign(defect=defects))
     return parts
 
 
-def _cells(tracks: Tracks, well: str, position: str, experiment: Experiment) -> pd.DataFrame:
-    of_position = tracks.of(position)
-    return of_position.assign(
+def _observations_at(tracks: Tracks, well: str, position: str, experiment: Experiment) -> pd.DataFrame:
+    observations = tracks.of(position)
+    return observations.assign(
         experiment=experiment.name,
         condition=experiment.conditions[well],
         well=well,
         position=position,
-        hours_post_infection=experiment.hours_post_infection(of_position["t"].astype(float)),
+        hours_post_infection=experiment.hours_post_infection(observations["t"].astype(float)),
     )
 
 
-def _check_inside(cells: pd.DataFrame, shape: tuple[int, ...], position: str, experiment: Experiment) -> None:
+def _check_inside(observations: pd.DataFrame, shape: tuple[int, ...], position: str, experiment: Experiment) -> None:
     n_frames, _, _, height, width = shape
-    for column, size, reach in (("t", n_frames, 0.0), ("y", height, REACH), ("x", width, REACH)):
-        outside = cells[(cells[column] < -reach) | (cells[column] > size - 1 + reach)]
+    for column, size, margin in (("t", n_frames, 0.0), ("y", height, MARGIN), ("x", width, MARGIN)):
+        values = observations[column]
+        outside = observations[(values < -margin) | (values > size - 1 + margin)]
         if len(outside):
             first = outside.iloc[0]
             raise UserError(
-                f"tracks must lie inside the image, {column} in [0, {size - 1}], got {first[column]} for track "
+                f"tracks must be inside the image, {column} in [0, {size - 1}], got {first[column]} for track "
                 f"{first['track_id']} in frame {first['t']} of position {position} of {experiment.tracks} "
-                f"({len(outside)} such rows)"
+                f"({len(outside)} rows affected)"
             )
 
 
-def _crops(cells: pd.DataFrame, image: Any, channels: list[int], settings: _Settings) -> Crops:
+def _position_crops(observations: pd.DataFrame, image: Any, channels: list[int], settings: _Settings) -> PositionCrops:
     _, _, n_slices, height, width = image.shape
-    centres = np.rint(cells[["y", "x"]].to_numpy()).astype(np.int64)
-    first = corners(centres, settings.crop, (height, width))
-    return Crops(
+    centers = np.rint(observations[["y", "x"]].to_numpy()).astype(np.int64)
+    corners = crop_corners(centers, settings.crop, (height, width))
+    return PositionCrops(
         image=image,
         channels=channels,
         z=middle_slices(n_slices, settings.z_slices),
-        frame=cells["t"].to_numpy(),
-        top=first[:, 0],
-        left=first[:, 1],
+        frame=observations["t"].to_numpy(),
+        top=corners[:, 0],
+        left=corners[:, 1],
         side=settings.crop,
     )
 
 
-def _in_order(cells: pd.DataFrame, experiments: list[Experiment]) -> pd.DataFrame:
-    """Return cells sorted as in an anchor table, their names as categories in the order of the rows."""
-    orders = {"experiment": [experiment.name for experiment in experiments]}
-    for name in ("condition", "well", "position"):
-        orders[name] = sorted(cells[name].unique())
-    for name, order in orders.items():
-        cells[name] = pd.Categorical(cells[name], categories=order)
-    return cells.sort_values(["experiment", "position", "track_id", "t"], ignore_index=True)
+def _sort(observations: pd.DataFrame, experiments: list[Experiment]) -> pd.DataFrame:
+    """Return observations in the order of an anchor table, with names as categories in the same order."""
+    categories = {"experiment": [experiment.name for experiment in experiments]}
+    for column in ("condition", "well", "position"):
+        categories[column] = sorted(observations[column].unique())
+    for column, names in categories.items():
+        observations[column] = pd.Categorical(observations[column], categories=names)
+    return observations.sort_values(["experiment", "position", "track_id", "t"], ignore_index=True)
 
 
-def _without_lost(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Return the cells that can be read, and how many others there are."""
-    lost: Any = cells[cells["left_out"] != WHOLE].groupby([*_PART, "left_out"], observed=True).size()
-    dropped = [
-        {"experiment": str(experiment), "condition": str(condition), "reason": REASONS[why], "cells": int(n)}
-        for (experiment, condition, why), n in lost.items()
+def _exclude_unreadable(observations: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
+    """Return the readable observations, and counts of the others."""
+    readable = (observations["defect"] == READABLE).to_numpy()
+    counts: Any = observations[~readable].groupby([*_STRATUM, "defect"], observed=True).size()
+    excluded = [
+        Exclusion(experiment=str(experiment), condition=str(condition), reason=REASONS[defect], n_observations=int(n))
+        for (experiment, condition, defect), n in counts.items()
     ]
-    return cells[cells["left_out"] == WHOLE].reset_index(drop=True), dropped
+    return observations[readable].reset_index(drop=True), excluded
 
 
-def _without_positive(cells: pd.DataFrame, positive: PositiveConfig) -> list[dict[str, Any]]:
-    alone: Any = cells[~cells["has_positive"]].groupby(_PART, observed=True, sort=False).size()
-    reason = f"{_ALONE} {positive.min_frames} to {positive.max_frames} frames away"
+def _count_without_positive(observations: pd.DataFrame, positive: PositiveConfig) -> list[Exclusion]:
+    """Return counts of the observations that have no positive: they stay in the table, but are not anchors."""
+    counts: Any = observations[~observations["has_positive"]].groupby(_STRATUM, observed=True, sort=False).size()
+    reason = f"{_NO_POSITIVE} {positive.min_frames} to {positive.max_frames} frames away"
     return [
-        {"experiment": str(experiment), "condition": str(condition), "reason": reason, "cells": int(n)}
-        for (experiment, condition), n in alone.items()
+        Exclusion(experiment=str(experiment), condition=str(condition), reason=reason, n_observations=int(n))
+        for (experiment, condition), n in counts.items()
     ]
 
 
-def _check_anchors(cells: pd.DataFrame, experiments: list[Experiment], dropped: list[dict[str, Any]]) -> None:
-    """Refuse a condition of an experiment of which nothing is left."""
+def _check_strata(observations: pd.DataFrame, experiments: list[Experiment], excluded: list[Exclusion]) -> None:
+    """Refuse a stratum without anchors."""
     problems = Problems()
-    anchors = cells[cells["has_positive"]] if len(cells) else cells
-    left = set(zip(anchors["experiment"], anchors["condition"], strict=True))
+    anchors = observations[observations["has_positive"]] if len(observations) else observations
+    strata = set(zip(anchors["experiment"], anchors["condition"], strict=True))
     for experiment in experiments:
         for condition in dict.fromkeys(experiment.conditions.values()):
-            if (experiment.name, condition) in left:
+            if (experiment.name, condition) in strata:
                 continue
-            lost = [one for one in dropped if (one["experiment"], one["condition"]) == (experiment.name, condition)]
-            reasons = ", ".join(f"{one['cells']} cells {one['reason']}" for one in lost)
-            wider = "widen `data.positive`, or " * any(one["reason"].startswith(_ALONE) for one in lost)
+            lost = [one for one in excluded if (one.experiment, one.condition) == (experiment.name, condition)]
+            reasons = "; ".join(f"{one.n_observations} observations {one.reason}" for one in lost)
+            widen = "widen `data.positive`, or " * any(one.reason.startswith(_NO_POSITIVE) for one in lost)
             wells = ", ".join(well for well, other in experiment.conditions.items() if other == condition)
             problems.add(
                 f"experiment {experiment.name!r}",
-                f"no cell of condition {condition!r} can be an anchor ({reasons}); {wider}leave out {wells}",
+                f"condition {condition!r} has no anchors ({reasons}); {widen}remove {wells} from `conditions`",
             )
     problems.raise_any()

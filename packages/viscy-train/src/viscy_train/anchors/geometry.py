@@ -1,4 +1,4 @@
-"""Geometry: where the crop around a cell lies in its frame, and which slices it has."""
+"""Crop geometry: where the crop around a cell starts in its frame, and which slices it contains."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def corners(centres: NDArray[np.int64], side: int, size: tuple[int, int]) -> NDArray[np.int64]:
-    """Return where crops begin, moved into the image at its borders.
+def crop_corners(centers: NDArray[np.int64], side: int, size: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the first row and column of crops; at a border of the image, a crop is moved inside.
 
     Parameters
     ----------
-    centres : numpy.ndarray
-        Of cells, pixels (y, x), shape (..., 2).
+    centers : numpy.ndarray
+        Centers of cells (y, x), in pixels, shape (..., 2).
     side : int
-        Of a crop, in pixels.
+        Side of a crop, in pixels.
     size : tuple of int
         Height and width of the image, in pixels; not less than `side`.
 
     Returns
     -------
     numpy.ndarray
-        First row and column of each, shape (..., 2).
+        First row and first column of each crop, shape (..., 2).
     """
-    return np.clip(centres - side // 2, 0, np.array(size) - side)
+    return np.clip(centers - side // 2, 0, np.array(size) - side)
 
 
-def middle_slices(n_slices: int, wanted: int) -> slice:
-    """Return the slices in the middle of a stack; of an even number, one is the upper of the two in the middle.
+def middle_slices(n_slices: int, n_selected: int) -> slice:
+    """Return the slices in the middle of a stack; if they cannot be centered, the upper choice.
 
     Parameters
     ----------
     n_slices : int
-        Of the stack.
-    wanted : int
-        How many, at most `n_slices`.
+        Number of slices in the stack.
+    n_selected : int
+        Number of slices to select, at most `n_slices`.
 
     Returns
     -------
     slice
-        Of that length.
+        Selects `n_selected` slices.
     """
-    first = (n_slices - wanted + 1) // 2
-    return slice(first, first + wanted)
+    first = (n_slices - n_selected + 1) // 2
+    return slice(first, first + n_selected)

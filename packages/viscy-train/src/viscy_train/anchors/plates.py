@@ -1,4 +1,4 @@
-"""Plate: the images of an experiment, an HCS OME-Zarr store opened with iohub."""
+"""Plates: the images of an experiment, in an HCS OME-Zarr store that iohub opens."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def write_plate(path: Path, channels: list[str], images: Mapping[str, NDArray[np
     Parameters
     ----------
     path : pathlib.Path
-        Store to create; nothing may be there.
+        Store to create; must not exist.
     channels : list of str
-        Names, in order.
+        Channel names, in order.
     images : mapping of str to numpy.ndarray
-        Position, such as ``A/1/0``, to its images, shape (n_frames, n_channels, n_slices, height, width).
+        Images of each position, such as ``A/1/0``, shape (n_frames, n_channels, n_slices, height, width).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open_ome_zarr(path, layout="hcs", mode="w-", channel_names=channels, axes=_AXES) as plate:
         for name, image in images.items():
-            # A chunk is what one crop needs: a frame with its channels.
+            # One chunk holds all channels of a frame, which is what a crop needs.
             chunks = (1, image.shape[1], 1, *image.shape[3:])
             plate.create_position(*name.split("/")).create_image("0", image, chunks=chunks)
 
@@ -50,159 +50,159 @@ def open_plate(path: Path, implementation: str | None = None) -> Plate:
     ----------
     path : pathlib.Path
         The store.
-    implementation : str, optional
-        What iohub reads arrays with: ``tensorstore``, ``zarr-python`` or ``zarrs-python``, its default.
+    implementation : {"tensorstore", "zarr-python", "zarrs-python"}, optional
+        The library that iohub reads arrays with; by default, iohub's choice.
 
     Returns
     -------
     iohub.ngff.Plate
-        To be closed by the caller.
+        The plate; the caller closes it.
 
     Raises
     ------
     UserError
-        If there is no store, or it is no plate.
+        If there is no such store, or it is not a plate.
     """
     try:
-        there = path.exists()
+        exists = path.exists()
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot look for the plate {str(path)!r}: {error}") from error
-    if not there:
-        remote = ", and plates are read from this machine's disks only" if re.match(r"\w+:/", path.as_posix()) else ""
-        raise UserError(f"there is no plate {path}{remote}; correct `plate` of its experiment")
+        raise UserError(f"cannot access plate {str(path)!r}: {error}") from error
+    if not exists:
+        remote = " (plates must be on a local file system)" if re.match(r"\w+:/", path.as_posix()) else ""
+        raise UserError(f"plate not found: {path}{remote}; correct `plate` of its experiment")
     try:
         return open_ome_zarr(path, layout="hcs", mode="r", implementation=implementation)
-    except Exception as error:  # iohub and zarr raise many types for a folder that is no store
+    except Exception as error:  # iohub and zarr raise many types for a folder that is not a store
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is no HCS OME-Zarr plate: {reason}") from error
+        raise UserError(f"{path} is not an HCS OME-Zarr plate: {reason}") from error
 
 
-def positions_of_well(plate: Plate, well: str, path: Path) -> list[str]:
-    """Return the positions of a well.
+def list_positions(plate: Plate, well: str, path: Path) -> list[str]:
+    """Return the names of the positions in a well.
 
     Parameters
     ----------
     plate : iohub.ngff.Plate
-        Where to look.
+        The open plate.
     well : str
-        Such as ``A/1``.
+        Name of the well, such as ``A/1``.
     path : pathlib.Path
-        Of the plate, for the message.
+        Path of the plate, for error messages.
 
     Returns
     -------
     list of str
-        Such as ``A/1/0``.
+        Names of positions, such as ``A/1/0``.
 
     Raises
     ------
     UserError
-        If the plate has no such well.
+        If the plate has no such well, or its metadata is damaged.
     """
-    with _damage_told(path, "its metadata"):
+    with _report_damage(path, "its metadata"):
         wells = [entry.path for entry in plate.metadata.wells]
     if well not in wells:
         raise UserError(f"plate {path} has no well {well!r}; it has {', '.join(wells)}")
-    with _damage_told(path, f"well {well}"):
+    with _report_damage(path, f"well {well}"):
         return [f"{well}/{image.path}" for image in plate[well].metadata.images]
 
 
-def image_of(plate: Plate, position: str, path: Path) -> Any:
+def position_image(plate: Plate, position: str, path: Path) -> Any:
     """Return the images of a position.
 
     Parameters
     ----------
     plate : iohub.ngff.Plate
-        Where to look.
+        The open plate.
     position : str
-        Such as ``A/1/0``.
+        Name of the position, such as ``A/1/0``.
     path : pathlib.Path
-        Of the plate, for the message.
+        Path of the plate, for error messages.
 
     Returns
     -------
     iohub.ngff.nodes.ImageArray
-        Shape (n_frames, n_channels, n_slices, height, width).
+        Array of shape (n_frames, n_channels, n_slices, height, width).
 
     Raises
     ------
     UserError
-        If the position is not there or cannot be read, or its images have other axes or channels.
+        If the position does not exist or cannot be read, or has unexpected axes or channels.
     """
-    with _damage_told(path, f"position {position}"):
+    with _report_damage(path, f"position {position}"):
         node = plate[position]
         image = node["0"]
-        shape, names, channels = image.shape, ", ".join(node.axis_names).upper(), _names(node)
-        of_plate = _names(plate)
+        shape, axes, channels = image.shape, ", ".join(node.axis_names).upper(), _channel_names(node)
+        expected_channels = _channel_names(plate)
     where = f"position {position} of plate {path}"
-    if names != "T, C, Z, Y, X" or len(shape) != 5:
-        raise UserError(f"images must have the axes T, C, Z, Y, X, {where} has {names} and the shape {shape}")
-    if channels != of_plate or shape[1] != len(channels):
+    if axes != "T, C, Z, Y, X" or len(shape) != 5:
+        raise UserError(f"images must have the axes T, C, Z, Y, X, got {axes} and shape {shape} in {where}")
+    if channels != expected_channels or shape[1] != len(channels):
         raise UserError(
-            f"all positions must have the channels of the first, {', '.join(of_plate)}; {where} has {shape[1]}: "
+            f"all positions must have the same channels, {', '.join(expected_channels)}; {where} has {shape[1]}: "
             f"{', '.join(channels)}"
         )
     return image
 
 
 def image_for_crops(plate: Plate, position: str, path: Path, crop: int, z_slices: int) -> Any:
-    """Return the images of a position, after a look at whether crops can be cut from them.
+    """Return the images of a position, after checking that crops can be cut from them.
 
     Parameters
     ----------
     plate, position, path
-        As for `image_of`.
+        As for `position_image`.
     crop : int
         Side of a crop, in pixels.
     z_slices : int
-        Slices of a crop.
+        Number of slices in a crop.
 
     Returns
     -------
     iohub.ngff.nodes.ImageArray
-        Shape (n_frames, n_channels, n_slices, height, width).
+        Array of shape (n_frames, n_channels, n_slices, height, width).
 
     Raises
     ------
     UserError
-        As for `image_of`, or if the pixels are no numbers, or there are fewer than a crop has.
+        As for `position_image`, or if the pixels are not real numbers or the image is smaller than a crop.
     """
-    image = image_of(plate, position, path)
+    image = position_image(plate, position, path)
     where = f"position {position} of plate {path}"
     if np.dtype(image.dtype).kind not in "uif":
-        raise UserError(f"pixels must be integers or floats, {where} has {image.dtype}")
+        raise UserError(f"pixels must be integers or floats, got {image.dtype} in {where}")
     _, _, n_slices, height, width = image.shape
     if crop > min(height, width):
-        raise UserError(f"data.crop must fit into the images, {where} has {height} x {width} pixels, got {crop}")
+        raise UserError(f"data.crop must fit into the image, {height} x {width} pixels in {where}, got {crop}")
     if z_slices > n_slices:
-        raise UserError(f"data.z_slices must fit into the stack, {where} has {n_slices}, got {z_slices}")
+        raise UserError(f"data.z_slices must fit into the stack, {n_slices} slices in {where}, got {z_slices}")
     return image
 
 
 def channel_indices(plate: Plate, channels: list[str], path: Path) -> list[int]:
-    """Return the places of channels in a plate's images.
+    """Return the indices of channels in a plate's images.
 
     Parameters
     ----------
     plate : iohub.ngff.Plate
-        Where to look.
+        The open plate.
     channels : list of str
-        Names.
+        Channel names.
     path : pathlib.Path
-        Of the plate, for the message.
+        Path of the plate, for error messages.
 
     Returns
     -------
     list of int
-        One for each name.
+        Index of each channel.
 
     Raises
     ------
     UserError
-        If the plate has no such channel.
+        If the plate does not have exactly one channel of a name.
     """
-    with _damage_told(path, "its first position, which names the channels,"):
-        names = _names(plate)
+    with _report_damage(path, "its first position (for the channel names)"):
+        names = _channel_names(plate)
     for channel in channels:
         if channel not in names:
             raise UserError(f"plate {path} has no channel {channel!r}; it has {', '.join(names)}")
@@ -211,19 +211,19 @@ def channel_indices(plate: Plate, channels: list[str], path: Path) -> list[int]:
     return [names.index(channel) for channel in channels]
 
 
-def _names(node: Any) -> list[str]:
-    """Return the names of channels; where the metadata name none iohub gives their numbers."""
+def _channel_names(node: Any) -> list[str]:
+    """Return the channel names; if the metadata has none, iohub uses the channels' indices."""
     return [str(name) for name in node.channel_names]
 
 
 @contextmanager
-def _damage_told(path: Path, what: str) -> Generator[None]:
-    """Turn what iohub and zarr raise for a damaged or incomplete plate into one line."""
+def _report_damage(path: Path, what: str) -> Generator[None]:
+    """Turn the errors that iohub and zarr raise for a damaged or incomplete plate into a one-line `UserError`."""
     try:
         yield
     # A JSONDecodeError is a ValueError, as is the validation error of iohub's models.
     except (AttributeError, IndexError, KeyError, OSError, TypeError, ValueError, zarr.errors.BaseZarrError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"plate {path} is damaged or incomplete, {what} cannot be read ({reason}); restore it or leave its well out"
+            f"plate {path} is damaged or incomplete: cannot read {what} ({reason}); restore it, or leave its well out"
         ) from error

@@ -1,11 +1,11 @@
-"""Table checks: whether an anchor table still fits the configuration, and the plates that it names."""
+"""Staleness: whether an anchor table still matches the configuration, plates and tracks that it was built from."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from viscy_train.anchors.plates import channel_indices, image_for_crops, open_plate
-from viscy_train.anchors.tracks import REACH, checksums
+from viscy_train.anchors.tracks import MARGIN, checksums
 from viscy_train.errors import Problems, UserError
 
 if TYPE_CHECKING:
@@ -13,32 +13,32 @@ if TYPE_CHECKING:
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.config.schema import PositiveConfig
 
-_REBUILD = "build it anew with `viscy-train index --config FILE`"
+_REBUILD = "rebuild it with `viscy-train index --config FILE`"
 
 
-def check_table(
+def check_settings(
     table: AnchorTable, experiments: list[Experiment], positive: PositiveConfig, crop: int, z_slices: int
 ) -> None:
-    """Refuse a table that was built from something else.
+    """Refuse a table that was built with other settings.
 
     Parameters
     ----------
     table : AnchorTable
-        As it was saved.
+        The table, as read from disk.
     experiments, positive, crop, z_slices
-        As they are now. Where plates and tracks are may have changed.
+        The current settings. The paths of plates and tracks may differ from those in the table.
 
     Raises
     ------
     UserError
-        If they differ; the message says in what.
+        If a setting differs; the message names it.
     """
     for name, before, now in (
         ("data.crop", table.crop, crop),
         ("data.z_slices", table.z_slices, z_slices),
         ("data.positive.min_frames", table.positive.min_frames, positive.min_frames),
         ("data.positive.max_frames", table.positive.max_frames, positive.max_frames),
-        ("the names of the experiments", [one.name for one in table.experiments], [one.name for one in experiments]),
+        ("list of experiments", [one.name for one in table.experiments], [one.name for one in experiments]),
     ):
         if before != now:
             raise UserError(
@@ -53,23 +53,23 @@ def check_table(
                 )
 
 
-def check_plates(table: AnchorTable) -> None:
-    """Check that the plates of a table can be opened and are large enough, and that its tracks are the same.
+def check_sources(table: AnchorTable) -> None:
+    """Check that the plates of a table can be opened and are large enough, and that its tracks are unchanged.
 
-    No pixels are read. Tracks that are not there any more are not missed.
+    No pixels are read. Missing tracks are accepted, because training does not need them.
 
     Parameters
     ----------
     table : AnchorTable
-        The cells.
+        The anchor table.
 
     Raises
     ------
     ProjectError
-        If anything does not fit: all of it, a line for each.
+        If a plate or track file does not match; one line per problem.
     """
     problems = Problems()
-    furthest = table.observations.groupby(["experiment", "position"], observed=True, sort=False)[["t", "y", "x"]].max()
+    largest = table.observations.groupby(["experiment", "position"], observed=True, sort=False)[["t", "y", "x"]].max()
     for experiment in table.experiments:
         subject = f"experiment {experiment.name!r}"
         with problems.collected(subject):
@@ -77,25 +77,26 @@ def check_plates(table: AnchorTable) -> None:
         with problems.collected(subject), open_plate(experiment.plate) as plate:
             with problems.collected(subject):
                 channel_indices(plate, experiment.channels, experiment.plate)
-            there = furthest.index.get_level_values(0) == experiment.name
-            for (_, position), (t, y, x) in furthest[there].iterrows():
+            in_experiment = largest.index.get_level_values(0) == experiment.name
+            for (_, position), (t, y, x) in largest[in_experiment].iterrows():
                 with problems.collected(subject, str(position)):
                     image = image_for_crops(plate, str(position), experiment.plate, table.crop, table.z_slices)
                     n_frames, _, _, height, width = image.shape
-                    if t >= n_frames or y > height - 1 + REACH or x > width - 1 + REACH:
+                    if t >= n_frames or y > height - 1 + MARGIN or x > width - 1 + MARGIN:
                         raise UserError(
                             f"position {position} of plate {experiment.plate} has {n_frames} frames of {height} x "
-                            f"{width} pixels, and the anchor table has cells beyond them; {_REBUILD}"
+                            f"{width} pixels, but the anchor table has observations outside; {_REBUILD}"
                         )
     problems.raise_any()
 
 
 def _check_tracks(table: AnchorTable, experiment: Experiment) -> None:
-    of_experiment = table.observations["position"][(table.observations["experiment"] == experiment.name).to_numpy()]
-    before, now = table.tracks.get(experiment.name, {}), checksums(experiment.tracks, of_experiment.unique())
+    in_experiment = (table.observations["experiment"] == experiment.name).to_numpy()
+    positions = table.observations["position"][in_experiment].unique()
+    before, now = table.tracks.get(experiment.name, {}), checksums(experiment.tracks, positions)
     changed = [name for name in before if name in now and now[name] != before[name]]
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise UserError(
-            f"tracks have changed since the anchor table was built, {experiment.tracks}, {changed[0]}{more}; {_REBUILD}"
+            f"tracks changed after the anchor table was built: {experiment.tracks}, {changed[0]}{more}; {_REBUILD}"
         )

@@ -1,4 +1,4 @@
-"""Index view: what an anchor table holds, and what was left out of it, on a terminal."""
+"""Summary: what an anchor table contains and what was excluded from it, printed to a terminal."""
 
 from __future__ import annotations
 
@@ -14,42 +14,46 @@ if TYPE_CHECKING:
     from viscy_train.anchors.table import AnchorTable
 
 
-def describe(table: AnchorTable, console: Console) -> None:
-    """Show what a table holds, and what was left out of it.
+def print_summary(table: AnchorTable, console: Console) -> None:
+    """Print the counts of each stratum, notes on channels, and what was excluded.
 
     Parameters
     ----------
     table : AnchorTable
-        The cells.
+        The anchor table.
     console : rich.console.Console
-        Where to.
+        Where to print.
     """
-    shown = make_table(["experiment", "condition"], ["positions", "tracks", "divided", "cells", "anchors", "hours"])
-    parts: Any = table.observations.groupby(["experiment", "condition"], observed=True, sort=False)
-    for (experiment, condition), cells in parts:
-        tracks = cells.drop_duplicates(["position", "track_id"])
-        daughters = (
-            tracks[tracks["parent_track_id"] >= 0].groupby(["position", "parent_track_id"], observed=True).size()
-        )
-        hours = cells["hours_post_infection"]
-        counts = [
-            cells["position"].nunique(),
+    _print_strata(table, console)
+    for experiment in table.experiments:
+        for channel, (_, std) in zip(experiment.channels, table.intensity[experiment.name], strict=True):
+            if not std:
+                note = f"Note: channel {channel!r} of {experiment.name!r} is constant"
+                console.print(note, highlight=False, soft_wrap=True, markup=False)
+    if not table.excluded:
+        return
+    excluded = make_table(["experiment", "condition"], ["not anchors"], sentence="reason")
+    for one in table.excluded:
+        excluded.add_row(Text(one.experiment), Text(one.condition), one.reason, f"{one.n_observations:,}")
+    console.print(excluded)
+
+
+def _print_strata(table: AnchorTable, console: Console) -> None:
+    counts = ["positions", "tracks", "divisions", "rows", "anchors", "hours"]
+    strata_table = make_table(["experiment", "condition"], counts)
+    strata: Any = table.observations.groupby(["experiment", "condition"], observed=True, sort=False)
+    for (experiment, condition), observations in strata:
+        tracks = observations.drop_duplicates(["position", "track_id"])
+        daughters = tracks[tracks["parent_track_id"] >= 0]
+        n_daughters = daughters.groupby(["position", "parent_track_id"], observed=True).size()
+        hours = observations["hours_post_infection"]
+        numbers = [
+            observations["position"].nunique(),
             len(tracks),
-            int((daughters > 1).sum()),
-            len(cells),
-            int(cells["has_positive"].sum()),
+            int((n_daughters > 1).sum()),
+            len(observations),
+            int(observations["has_positive"].sum()),
         ]
         span = f"{hours.min():.4g} to {hours.max():.4g}"
-        shown.add_row(Text(str(experiment)), Text(str(condition)), *(f"{count:,}" for count in counts), span)
-    console.print(shown)
-    for experiment in table.experiments:
-        for channel, (_, deviation) in zip(experiment.channels, table.brightness[experiment.name], strict=True):
-            if not deviation:
-                note = f"Note: channel {channel!r} of {experiment.name!r} is the same everywhere"
-                console.print(note, highlight=False, soft_wrap=True, markup=False)
-    if not table.dropped:
-        return
-    lost = make_table(["experiment", "condition"], ["cells"], sentence="no anchors")
-    for one in table.dropped:
-        lost.add_row(Text(one["experiment"]), Text(one["condition"]), one["reason"], f"{one['cells']:,}")
-    console.print(lost)
+        strata_table.add_row(Text(str(experiment)), Text(str(condition)), *(f"{number:,}" for number in numbers), span)
+    console.print(strata_table)

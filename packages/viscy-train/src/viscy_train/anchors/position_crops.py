@@ -1,4 +1,4 @@
-"""Cell crops: where the crops of one position are read."""
+"""Position crops: where the crops of one position's observations are, and how to read their pixels."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crops:
-    """Where the cells of a position are read.
+class PositionCrops:
+    """The crops of one position's observations.
 
     Parameters
     ----------
     image : iohub.ngff.nodes.ImageArray
-        Of the position, shape (n_frames, n_channels, n_slices, height, width).
+        Images of the position, shape (n_frames, n_channels, n_slices, height, width).
     channels : list of int
-        Places of the channels that crops have.
+        Indices of the channels in a crop.
     z : slice
-        Slices that crops have.
+        Slices in a crop.
     frame, top, left : numpy.ndarray
-        Frame, first row and first column of each cell's crop, shape (n_cells,).
+        Frame, first row and first column of each observation's crop, shape (n_observations,).
     side : int
-        Of a crop, in pixels.
+        Side of a crop, in pixels.
     """
 
     image: Any
@@ -40,10 +40,10 @@ class Crops:
     def pixels(self, frame: int, window: tuple[slice, slice] = (slice(None), slice(None))) -> NDArray[np.float32]:
         """Read a frame, or a window of it, shape (n_channels, n_slices, height, width)."""
         planes = [np.asarray(self.image[frame, channel, self.z, *window]) for channel in self.channels]
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is told as such
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which the caller reports
             return np.stack(planes).astype(np.float32)
 
-    def window(self, cell: int) -> tuple[slice, slice]:
-        """Return rows and columns of a crop."""
-        top, left = self.top[cell], self.left[cell]
+    def window(self, observation: int) -> tuple[slice, slice]:
+        """Return the rows and columns of one observation's crop."""
+        top, left = self.top[observation], self.left[observation]
         return slice(top, top + self.side), slice(left, left + self.side)
