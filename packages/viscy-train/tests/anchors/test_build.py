@@ -9,7 +9,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from iohub.ngff import open_ome_zarr
-from rich.console import Console
 
 from viscy_train.anchors.build import build_anchor_table
 from viscy_train.anchors.experiments import Experiment
@@ -19,6 +18,7 @@ from viscy_train.anchors.summary import print_summary
 from viscy_train.anchors.table import COLUMNS, AnchorTable, Exclusion
 from viscy_train.anchors.tracks import write_tracks
 from viscy_train.config.schema import PositiveConfig
+from viscy_train.console import make_console
 from viscy_train.errors import ProjectError, UserError
 
 POSITIVE = PositiveConfig(min_frames=1, max_frames=2)
@@ -546,7 +546,7 @@ def test_a_plate_that_changed_after_the_build_is_reported(monday, damage, messag
 
 def test_the_summary_shows_the_counts_of_each_stratum(experiment):
     text = io.StringIO()
-    print_summary(build(experiment), Console(width=80, file=text))
+    print_summary(build(experiment), make_console(width=80, file=text))
     rows = [row.split() for row in text.getvalue().splitlines()]
     # Positions, tracks, divisions, rows, anchors, hours.
     assert ["monday", "mock", "2", "10", "2", "32", "30", "-1", "to", "1.5"] in rows
@@ -559,7 +559,7 @@ def test_a_constant_channel_is_noted_in_the_summary(experiment):
     table = build(experiment)
     text = io.StringIO()
     (virus, _) = table.intensity["monday"]
-    print_summary(replace(table, intensity={"monday": [virus, [7.0, 0.0]]}), Console(width=80, file=text))
+    print_summary(replace(table, intensity={"monday": [virus, [7.0, 0.0]]}), make_console(width=80, file=text))
     assert "Note: channel 'Phase3D' of 'monday' is constant" in text.getvalue()
 
 

@@ -95,7 +95,10 @@ def test_hours_are_counted_from_the_infection(path):
         (to_yaml(ONE | {"channels": []}), "channels of experiment 'monday' must name at least one"),
         (to_yaml(ONE | {"channels": ["a", "a"]}), "channels of experiment 'monday' must differ"),
         (to_yaml(ONE | {"conditions": {}}), "conditions of experiment 'monday' must name a well"),
-        (to_yaml(ONE | {"conditions": {"A/1": " "}}), "condition of well 'A/1' of experiment 'monday' must be non-empty text"),
+        (
+            to_yaml(ONE | {"conditions": {"A/1": " "}}),
+            "condition of well 'A/1' of experiment 'monday' must be non-empty text",
+        ),
         (TEXT + "  name: sunday\n", "line 22: key 'name' is already defined in line 12"),
         (TEXT + "experiments: []\n", "line 22: key 'experiments' is already defined in line 1"),
         (to_yaml(ONE, TWO | {"name": "monday"}), "must have different names"),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from rich.progress import track
 
 from viscy_train.anchors.geometry import crop_corners, middle_slices
 from viscy_train.anchors.intensity import IntensityStatistics
@@ -17,11 +16,10 @@ from viscy_train.anchors.position_crops import PositionCrops
 from viscy_train.anchors.table import COLUMNS, AnchorTable, Exclusion
 from viscy_train.anchors.tracks import MARGIN, Tracks, checksums
 from viscy_train.anchors.unreadable import READABLE, REASONS, find_unreadable
+from viscy_train.console import track
 from viscy_train.errors import Problems, UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from viscy_train.anchors.experiments import Experiment
     from viscy_train.config.schema import PositiveConfig
 
@@ -45,7 +43,6 @@ def build_anchor_table(
     z_slices: int,
     *,
     pixels: Literal["sample", "all"] = "sample",
-    console: Console | None = None,
 ) -> AnchorTable:
     """Build the anchor table of a project.
 
@@ -62,8 +59,6 @@ def build_anchor_table(
     pixels : {"sample", "all"}, default "sample"
         ``sample`` reads some frames, for the intensity statistics. ``all`` reads every frame and excludes observations
         whose pixels cannot be read or are not finite.
-    console : rich.console.Console, optional
-        Shows the progress.
 
     Returns
     -------
@@ -83,7 +78,7 @@ def build_anchor_table(
     intensity = {}
     for experiment in experiments:
         statistics = IntensityStatistics(len(experiment.channels))
-        parts += _observations_by_position(experiment, settings, statistics, problems, console)
+        parts += _observations_by_position(experiment, settings, statistics, problems)
         intensity[experiment.name] = statistics.mean_and_std()
     problems.raise_any()
     observations = _sort(pd.concat(parts, ignore_index=True), experiments)
@@ -111,11 +106,7 @@ def build_anchor_table(
 
 
 def _observations_by_position(
-    experiment: Experiment,
-    settings: _Settings,
-    statistics: IntensityStatistics,
-    problems: Problems,
-    console: Console | None,
+    experiment: Experiment, settings: _Settings, statistics: IntensityStatistics, problems: Problems
 ) -> list[pd.DataFrame]:
     """Return the observations of each valid position; collect problems and intensity statistics on the way."""
     subject = f"experiment {experiment.name!r}"
@@ -133,9 +124,7 @@ def _observations_by_position(
             with problems.collected(subject):
                 wells |= dict.fromkeys(list_positions(plate, well, experiment.plate), well)
         n_sampled = max(1, _SAMPLED_FRAMES // max(1, len(wells)))
-        quiet = console is None or not console.is_terminal
-        bar = track(wells.items(), f"  {experiment.name}", console=console, transient=True, disable=quiet)
-        for index, (position, well) in enumerate(bar):
+        for index, (position, well) in enumerate(track(wells.items(), experiment.name)):
             with problems.collected(subject, position):
                 image = image_for_crops(plate, position, experiment.plate, settings.crop, settings.z_slices)
                 if tracks is None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from viscy_train.console import make_table
+from viscy_train.console import get_console, make_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from viscy_train.anchors.table import AnchorTable
 
 
-def print_summary(table: AnchorTable, console: Console) -> None:
+def print_summary(table: AnchorTable, console: Console | None = None) -> None:
     """Print the counts of each stratum, notes on channels, and what was excluded.
 
     Parameters
     ----------
     table : AnchorTable
         The anchor table.
-    console : rich.console.Console
-        Where to print.
+    console : rich.console.Console, optional
+        Where to print; by default, the console of this process.
     """
+    console = console or get_console()
     _print_strata(table, console)
     for experiment in table.experiments:
         for channel, (_, std) in zip(experiment.channels, table.intensity[experiment.name], strict=True):
             if not std:
-                note = f"Note: channel {channel!r} of {experiment.name!r} is constant"
-                console.print(note, highlight=False, soft_wrap=True, markup=False)
+                console.print(f"Note: channel {channel!r} of {experiment.name!r} is constant")
     if not table.excluded:
         return
     excluded = make_table(["experiment", "condition"], ["not anchors"], sentence="reason")
