@@ -1,1 +1,1 @@
-"""Benchmarks of how viscy-train reads crops, beside plainer ways: ``make bench-reading``."""
+"""Benchmarks of how viscy-train reads crops, compared with simpler methods; run by ``make bench-reading``."""

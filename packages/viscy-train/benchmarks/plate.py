@@ -1,4 +1,4 @@
-"""A plate to read from, and the cells in it: generated, large enough that few crops share a chunk by chance."""
+"""The plate to read from, and its anchor table: generated, and so large that few crops share a chunk by chance."""
 
 from __future__ import annotations
 
@@ -19,51 +19,51 @@ CROP = 64
 N_FRAMES = 16
 N_TRACKS = 300
 _POSITIONS = ["A/1/0", "A/1/1", "B/1/0", "B/1/1"]
-_DEPTH_OF_SMOOTHING = 4
+_SMOOTHING_STEPS = 4
 
 
 def write_plate(path: Path, chunk: int) -> None:
-    """Write a plate of OME-NGFF 0.5: four positions, with the chunks of iohub's default compression, Zstandard.
+    """Write a plate in OME-NGFF 0.5 with four positions and iohub's default compression, Zstandard.
 
     Parameters
     ----------
     path : pathlib.Path
         Store to create.
     chunk : int
-        Side of a chunk in pixels; it holds one channel of one frame.
+        Side of a chunk, in pixels. A chunk contains one channel of one frame.
     """
     rng = np.random.default_rng(0)
     frame = rng.normal(size=(len(CHANNELS), 1, SIDE, SIDE)).astype(np.float32)
-    for shift in range(_DEPTH_OF_SMOOTHING):  # neighbours alike, as in an image, so that it can be compressed
+    for shift in range(_SMOOTHING_STEPS):  # neighboring pixels are similar, as in an image, so it can be compressed
         for axis in (-2, -1):
             frame = (frame + np.roll(frame, 2**shift, axis)) / np.float32(np.sqrt(2))
     frame = (1000 + 100 * frame + rng.normal(scale=10, size=frame.shape)).clip(0, 65535).astype(np.uint16)
     with open_ome_zarr(path, layout="hcs", mode="w-", channel_names=CHANNELS, version="0.5") as plate:
-        for number, name in enumerate(_POSITIONS):
-            shifts = (101 * (N_FRAMES * number + t) for t in range(N_FRAMES))
+        for index, name in enumerate(_POSITIONS):
+            shifts = (101 * (N_FRAMES * index + t) for t in range(N_FRAMES))
             images = np.stack([np.roll(frame, shift, axis=-1) for shift in shifts])
             plate.create_position(*name.split("/")).create_image("0", images, chunks=(1, 1, 1, chunk, chunk))
 
 
-def table_of(path: Path) -> AnchorTable:
-    """Return the cells of the plate: tracks that stay where they are, each of all frames, in the order of the table.
+def make_table(path: Path) -> AnchorTable:
+    """Return the anchor table of the plate: cells that do not move, each tracked in all frames.
 
     Parameters
     ----------
     path : pathlib.Path
-        Of the plate.
+        Path of the plate.
 
     Returns
     -------
     AnchorTable
-        Of brightness 0 and 1, so that crops are the pixels themselves.
+        With mean 0 and standard deviation 1 for each channel, so that normalization does not change the pixels.
     """
     rng = np.random.default_rng(1)
     n_tracks = N_TRACKS * len(_POSITIONS)
-    centres = rng.uniform(0, SIDE - 1, (n_tracks, 2)).repeat(N_FRAMES, axis=0)
+    centers = rng.uniform(0, SIDE - 1, (n_tracks, 2)).repeat(N_FRAMES, axis=0)
     position = np.array(_POSITIONS).repeat(N_TRACKS * N_FRAMES)
     frames = np.tile(np.arange(N_FRAMES), n_tracks)
-    cells = pd.DataFrame(
+    observations = pd.DataFrame(
         {
             "experiment": "generated",
             "condition": [CONDITIONS[name[:3]] for name in position],
@@ -74,8 +74,8 @@ def table_of(path: Path) -> AnchorTable:
             "lineage_id": np.arange(n_tracks).repeat(N_FRAMES),
             "t": frames,
             "hours_post_infection": 0.5 * frames,
-            "y": centres[:, 0],
-            "x": centres[:, 1],
+            "y": centers[:, 0],
+            "x": centers[:, 1],
             "has_positive": True,
         }
     )
@@ -88,7 +88,7 @@ def table_of(path: Path) -> AnchorTable:
         minutes_per_frame=30,
     )
     return AnchorTable(
-        observations=cells.astype(dict.fromkeys(["experiment", "condition", "well", "position"], "category")),
+        observations=observations.astype(dict.fromkeys(["experiment", "condition", "well", "position"], "category")),
         experiments=[experiment],
         positive=PositiveConfig(),
         crop=CROP,
