@@ -1,4 +1,4 @@
-"""Encoder: the network from a crop to its embedding, a small one of our own or any of timm's."""
+"""Encoder: the network that maps a crop to its embedding, either a small built-in one or one from timm."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ TINY = "tiny"
 
 
 class Encoder(nn.Module):
-    """Embed crops, and project the embeddings to what the loss compares.
+    """Embed crops, and project the embeddings into the space in which the loss compares them.
 
     Parameters
     ----------
     n_channels : int
-        Channels of a crop.
+        Number of channels of a crop.
     z_slices : int
-        Slices of a crop.
+        Number of slices of a crop.
     crop : int
         Side of a crop, in pixels.
     config : EncoderConfig
-        Which network, and sizes.
+        Name of the network, and sizes.
 
     Raises
     ------
     UserError
-        If there is no such network, or it cannot take such crops.
+        If the network is unknown, or cannot process such crops.
 
     Notes
     -----
-    The stem sees every slice of every channel as a channel of its own: its first convolution is one over the whole
-    depth of the stack, after which an image is flat.
+    Every slice of every channel is an input channel of the network: the first convolution covers the complete depth of
+    the stack, and the network is two-dimensional after it.
     """
 
     def __init__(self, n_channels: int, z_slices: int, crop: int, config: EncoderConfig) -> None:
         super().__init__()
         n_planes = n_channels * z_slices
-        self.body = _tiny(n_planes, config) if config.name == TINY else _of_timm(n_planes, crop, config)
-        features = _length_of_embedding(self.body, n_planes, crop, config.name)
+        self.body = _make_tiny(n_planes, config) if config.name == TINY else _make_timm(n_planes, crop, config)
+        features = _count_features(self.body, n_planes, crop, config.name)
         self.head = nn.Sequential(nn.Linear(features, features), nn.GELU(), nn.Linear(features, config.projection))
 
     def forward(self, crops: Tensor) -> Tensor:
@@ -53,12 +53,12 @@ class Encoder(nn.Module):
         return self.body(crops.flatten(1, 2))
 
     def project(self, embeddings: Tensor) -> Tensor:
-        """Return what the loss compares, shape (n_crops, projection), for embeddings of shape (n_crops, features)."""
+        """Return projections, shape (n_crops, projection), of embeddings, shape (n_crops, features)."""
         return self.head(embeddings)
 
 
-def _tiny(n_planes: int, config: EncoderConfig) -> nn.Module:
-    """Return three convolutions with strides, normalised by group: an embedding does not depend on its batch."""
+def _make_tiny(n_planes: int, config: EncoderConfig) -> nn.Module:
+    """Return three strided convolutions with group normalization, so that embeddings do not depend on the batch."""
     widths = [config.width, 2 * config.width, 4 * config.width]
     layers: list[nn.Module] = []
     for n_in, n_out in zip([n_planes, *widths], widths, strict=False):
@@ -67,29 +67,27 @@ def _tiny(n_planes: int, config: EncoderConfig) -> nn.Module:
     return nn.Sequential(*layers, *pooled)
 
 
-def _of_timm(n_planes: int, crop: int, config: EncoderConfig) -> nn.Module:
-    import timm  # a second to load, which the small encoder saves
+def _make_timm(n_planes: int, crop: int, config: EncoderConfig) -> nn.Module:
+    import timm  # takes a second, which the small encoder does not need
 
     if not timm.is_model(config.name):
         near = get_close_matches(config.name, timm.list_models(), n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else "; `timm.list_models()` lists the others"
-        raise UserError(
-            f"model.encoder.name must be {TINY!r} or the name of a model of timm, got {config.name!r}{hint}"
-        )
+        hint = f"; did you mean {', '.join(near)}?" if near else "; see `timm.list_models()`"
+        raise UserError(f"model.encoder.name must be {TINY!r} or the name of a timm model, got {config.name!r}{hint}")
     options: dict[str, Any] = {"pretrained": config.pretrained, "in_chans": n_planes, "num_classes": 0}
     try:
         try:
-            # Transformers are made for one size of images, convolutions for any.
+            # Transformers are built for one image size, convolutional networks accept any.
             return timm.create_model(config.name, img_size=crop, **options)
         except TypeError:
             return timm.create_model(config.name, **options)
-    except Exception as error:  # of many types: each network of timm refuses in its own way
+    except Exception as error:  # many types: every timm network has its own errors
         reason = " ".join(str(error).split())
-        raise UserError(f"timm cannot make {config.name!r} with {n_planes} input planes: {reason}") from error
+        raise UserError(f"timm cannot create {config.name!r} with {n_planes} input channels: {reason}") from error
 
 
-def _length_of_embedding(body: nn.Module, n_planes: int, crop: int, name: str) -> int:
-    """Return how many features a network makes of a crop, by trying it."""
+def _count_features(body: nn.Module, n_planes: int, crop: int, name: str) -> int:
+    """Return the length of an embedding, by running the network once."""
     body.eval()
     try:
         with torch.inference_mode():
@@ -97,8 +95,8 @@ def _length_of_embedding(body: nn.Module, n_planes: int, crop: int, name: str) -
     except Exception as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"model.encoder.name {name!r} cannot take crops of {crop} x {crop} pixels: {reason}; choose another, or "
-            "another data.crop"
+            f"model.encoder.name {name!r} cannot process crops of {crop} x {crop} pixels: {reason}; choose another "
+            "encoder or another data.crop"
         ) from error
     body.train()
     return features

@@ -1,4 +1,4 @@
-"""Losses: which crops of a batch belong together, and the contrastive loss that says so."""
+"""Losses: the contrastive loss, and the labels that say which crops of a batch attract each other."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ if TYPE_CHECKING:
 
 
 def make_loss(config: LossConfig) -> nn.Module:
-    """Return the loss of projections, shape (n_crops, projection), and labels, shape (n_crops,).
+    """Return the loss as a function of projections, shape (n_crops, projection), and labels, shape (n_crops,).
 
     Parameters
     ----------
     config : LossConfig
-        Which, and its temperature.
+        Name and temperature of the loss.
 
     Returns
     -------
     torch.nn.Module
-        The supervised contrastive loss (Khosla et al. 2020) of pytorch-metric-learning: crops with the same label
-        attract each other, all others of the batch repel. Where labels are those of pairs, it is NT-Xent of SimCLR
-        (Chen et al. 2020). The class of that name compares every pair of like crops with every pair of unlike ones,
-        which takes a hundred times as long for the crops of two processes with 64 pairs each.
+        The supervised contrastive loss (Khosla et al. 2020) from pytorch-metric-learning: crops with the same label
+        attract each other, all others repel. With one label per pair, it is the NT-Xent loss of SimCLR (Chen et al.
+        2020). The NTXentLoss class is not used because it compares every positive pair with every negative pair, which
+        takes a hundred times as long for two processes with 64 pairs each.
     """
     return SupConLoss(temperature=config.temperature)
 
 
-def labels_of(batch: Mapping[str, Tensor], positives: str, rank: int) -> Tensor:
-    """Return the labels of a batch's anchors; a positive has that of its anchor.
+def make_labels(batch: Mapping[str, Tensor], positives: str, rank: int) -> Tensor:
+    """Return a label for each pair of a batch; crops with the same label attract each other.
 
     Parameters
     ----------
     batch : mapping
-        With `lineage` and `condition`, shape (n_pairs,).
-    positives : str
-        What belongs together: ``lineage``, ``pair`` or ``condition``.
+        Must have the keys `lineage` and `condition`, shape (n_pairs,).
+    positives : {"lineage", "pair", "condition"}
+        What the crops that attract each other have in common.
     rank : int
-        Of this process, whose pairs are others than those of the rest.
+        Rank of this process. Its pairs have other labels than those of the other processes.
 
     Returns
     -------
     torch.Tensor
-        Shape (n_pairs,), int64.
+        Labels, shape (n_pairs,), dtype int64.
     """
     if positives == "pair":
         n_pairs = len(batch["lineage"])

@@ -1,4 +1,4 @@
-"""Contrastive module: the training step, over pairs of crops of the same cell or its kin at two times."""
+"""Contrastive module: the training step, on pairs of crops of one cell, or of related cells, at two times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from viscy_train.config.schema import EncoderConfig, LossConfig, OptimizerConfig
 from viscy_train.errors import UserError
 from viscy_train.model.encoder import Encoder
-from viscy_train.model.losses import labels_of, make_loss
+from viscy_train.model.losses import make_labels, make_loss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 
 class ContrastiveModule(LightningModule):
-    """Train an encoder to tell a cell from the others of its batch.
+    """Train an encoder to distinguish each cell from the others in its batch.
 
     Parameters
     ----------
     encoder : EncoderConfig
         The network.
     loss : LossConfig
-        What it is trained for.
+        The loss.
     optimizer : OptimizerConfig
-        AdamW and its learning rate over the run.
+        AdamW and its learning rate schedule.
     n_channels, z_slices, crop : int
-        Channels, slices and side of a crop, the last in pixels.
+        Number of channels, number of slices, and side in pixels of a crop.
 
     Notes
     -----
-    An anchor's negatives are all other crops of the batches of all processes: that is why the batches' composition
-    matters. With R processes the loss, and the gradient after DDP's averaging, are those of one process with the R
-    batches together; for networks with batch normalization, with ``trainer.sync_batchnorm``.
+    The negatives of an anchor are the other crops in the batches of all processes, which is why the composition of
+    batches matters. With R processes, the loss and the gradient averaged by DDP equal those of one process with all R
+    batches. For networks with batch normalization, this requires ``trainer.sync_batchnorm``.
     """
 
     def __init__(
@@ -57,26 +57,26 @@ class ContrastiveModule(LightningModule):
 
     def training_step(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the loss of a batch of pairs, crops of shape (n_pairs, n_channels, z_slices, side, side)."""
-        return self._loss_of(self._projections(batch), batch)
+        return self._compute_loss(self._project(batch), batch)
 
     def validation_step(self, batch: Mapping[str, Tensor]) -> None:
-        """Log the loss, and how often the nearest of a batch's positives is of the anchor's lineage."""
-        projections = self._projections(batch)
+        """Log the loss, and recall@1 within the batch: how often the nearest positive is of the anchor's lineage."""
+        projections = self._project(batch)
         n_pairs = len(batch["lineage"])
         metrics = {
-            "val/loss": self._loss_of(projections, batch),
-            "val/found again": _share_found(*projections.split(n_pairs), batch["lineage"]),
+            "val/loss": self._compute_loss(projections, batch),
+            "val/recall_at_1": _recall_at_1(*projections.split(n_pairs), batch["lineage"]),
         }
         self.log_dict(metrics, on_epoch=True, sync_dist=True, batch_size=n_pairs)
 
     def predict_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Return embeddings, shape (n_crops, features), their projections, both float32, and the `row` of each."""
+        """Return the `row` of each crop, its embedding and its projection, both float32, shape (n_crops, length)."""
         embeddings = self.encoder(batch["crops"])
         projections = self.encoder.project(embeddings)
         return {"row": batch["row"], "embeddings": embeddings.float(), "projections": projections.float()}
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW, whose learning rate rises from 0 and falls to 0 along a cosine, or stays as it is."""
+        """Return AdamW, with a constant learning rate or with linear warmup followed by cosine decay to 0."""
         options = self._options
         optimizer = torch.optim.AdamW(self.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
         if options.schedule == "constant":
@@ -84,8 +84,8 @@ class ContrastiveModule(LightningModule):
         n_steps = self.trainer.estimated_stepping_batches
         if math.isinf(n_steps):
             raise UserError(
-                "model.optimizer.schedule cosine needs to know the end: set trainer.max_epochs or trainer.max_steps, "
-                "or choose constant"
+                "model.optimizer.schedule cosine needs a finite run: set trainer.max_epochs or trainer.max_steps, or "
+                "choose the schedule constant"
             )
         warmup = max(1, round(options.warmup_fraction * n_steps))
 
@@ -97,22 +97,23 @@ class ContrastiveModule(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _projections(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def _project(self, batch: Mapping[str, Tensor]) -> Tensor:
         return self.encoder.project(self.encoder(torch.cat([batch["anchor"], batch["positive"]])))
 
-    def _loss_of(self, projections: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        labels = labels_of(batch, self._positives, self.global_rank).repeat(2)
+    def _compute_loss(self, projections: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        labels = make_labels(batch, self._positives, self.global_rank).repeat(2)
         if self.trainer.world_size > 1:
-            projections = self._gathered(projections)
-            of_all: Any = self.all_gather(labels)
-            labels = of_all.flatten()
+            projections = self._gather(projections)
+            gathered: Any = self.all_gather(labels)
+            labels = gathered.flatten()
         return self._loss(projections, labels)
 
-    def _gathered(self, projections: Tensor) -> Tensor:
-        """Return the projections of all processes, with the gradient of those of this one.
+    def _gather(self, projections: Tensor) -> Tensor:
+        """Return the projections of all processes; gradients flow only into those of this process.
 
-        Each process has the gradient of the whole loss with respect to its own crops, and DDP averages what should be
-        summed up. No process waits for another in the backward pass, where DDP has an order of its own.
+        Each process computes the gradient of the complete loss with respect to its own crops. DDP averages these
+        gradients, but they must be summed, hence the factor. The backward pass needs no communication, which could
+        interfere with the order in which DDP reduces gradients.
         """
         if projections.requires_grad:
             n_processes = self.trainer.world_size
@@ -122,7 +123,7 @@ class ContrastiveModule(LightningModule):
         return torch.cat(parts)
 
 
-def _share_found(anchors: Tensor, positives: Tensor, lineage: Tensor) -> Tensor:
-    """Return how often the positive nearest to an anchor, by angle, is of its lineage."""
+def _recall_at_1(anchors: Tensor, positives: Tensor, lineage: Tensor) -> Tensor:
+    """Return the fraction of anchors whose nearest positive, by cosine similarity, is of the same lineage."""
     anchors, positives = torch.nn.functional.normalize(anchors), torch.nn.functional.normalize(positives)
     return (lineage[(anchors @ positives.T).argmax(dim=1)] == lineage).float().mean()
