@@ -9,7 +9,7 @@ from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR
 
 
 def one_line(capsys):
-    """Return what is on standard error, which must be one line."""
+    """Return the only line on standard error."""
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     assert lines[0].startswith("viscy-train: ")
@@ -17,14 +17,14 @@ def one_line(capsys):
 
 
 def line_of(path, key):
-    """Return the number of the line of a file with a key."""
+    """Return the number of the first line of a file that contains a key."""
     return 1 + [key in line for line in path.read_text(encoding="utf-8").splitlines()].index(True)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train"], "there is no command 'train'; there are demo, hela, index"),
+        (["train"], "unknown command 'train'; choose from demo, hela, index"),
         (["fit"], "fit needs --config FILE"),
         (["index"], "index needs --config FILE"),
         (["fit", "--config", "nowhere.yaml"], "nowhere.yaml"),
@@ -32,13 +32,13 @@ def line_of(path, key):
         (["demo", "--out"], "--out"),
     ],
 )
-def test_a_wrong_command_line_is_told_in_one_line(capsys, arguments, message):
+def test_an_invalid_command_line_is_a_one_line_error(capsys, arguments, message):
     assert main(arguments) == EXIT_USER_ERROR
     assert message in one_line(capsys)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
-def test_the_help_names_every_command(capsys, arguments):
+def test_the_help_lists_every_command(capsys, arguments):
     assert main(arguments) == 0
     text = capsys.readouterr().out
     for command in ("demo", "hela", "index", "inspect", "fit", "validate", "predict", "replay", "report"):
@@ -56,7 +56,7 @@ def test_the_help_names_every_command(capsys, arguments):
         ("checkpoint.evry_n_steps", "evry_n_steps"),
     ],
 )
-def test_a_misspelt_key_is_told_with_its_line(capsys, make_project, tmp_path, key, name):
+def test_a_misspelled_key_is_reported_with_its_line(capsys, make_project, tmp_path, key, name):
     path = make_project(tmp_path, **{key: 3})
     assert main(["fit", "--config", str(path)]) == EXIT_USER_ERROR
     assert f"{path}, line {line_of(path, name)}: " in one_line(capsys)
@@ -70,7 +70,7 @@ def test_a_misspelt_key_is_told_with_its_line(capsys, make_project, tmp_path, ke
         ("data.sampler.leaky", 1.5, "leaky must be in [0, 1), got 1.5"),
         ("data.sampler.experiment_weights", {"monday": 1, "tusday": 1}, "tusday"),
         ("data.crop", 4, "data.crop must be at least 8, got 4"),
-        ("data.crop", 24, "data.crop was 16, is 24; build it anew with `viscy-train index --config FILE`"),
+        ("data.crop", 24, "data.crop was 16, is 24; rebuild it with `viscy-train index --config FILE`"),
         ("data.positive.max_frames", 5, "data.positive.max_frames was 3, is 5"),
         ("data.positive.max_frames", 0, "data.positive.max_frames must be at least min_frames, got 0"),
         ("data.split", {"by": "experiment", "experiments": ["sunday"]}, "got 'sunday'; there are monday, tuesday"),
@@ -89,7 +89,7 @@ def test_a_misspelt_key_is_told_with_its_line(capsys, make_project, tmp_path, ke
         ("seed_everything", 2**32, "4294967296"),
     ],
 )
-def test_a_wrong_configuration_is_told_in_one_line(capsys, make_project, tmp_path, key, value, message):
+def test_an_invalid_configuration_is_a_one_line_error(capsys, make_project, tmp_path, key, value, message):
     path = make_project(tmp_path, **{key: value})
     assert main(["fit", "--config", str(path)]) == EXIT_USER_ERROR
     assert message in one_line(capsys)
@@ -99,7 +99,7 @@ def test_a_wrong_configuration_is_told_in_one_line(capsys, make_project, tmp_pat
 @pytest.mark.parametrize(
     ("content", "message"), [(b"output: 16 # \xff\xfe", "must be a YAML file in UTF-8"), (b" \n", "is empty")]
 )
-def test_a_file_without_readable_text_is_named(capsys, tmp_path, content, message):
+def test_an_unreadable_file_is_named(capsys, tmp_path, content, message):
     (tmp_path / "c.yaml").write_bytes(content)
     assert main(["fit", "--config", str(tmp_path / "c.yaml")]) == EXIT_USER_ERROR
     line = one_line(capsys)
@@ -121,7 +121,7 @@ def test_a_file_without_readable_text_is_named(capsys, tmp_path, content, messag
         ("data:\n", "line 1: data must be a mapping of keys, got null"),
     ],
 )
-def test_a_file_that_is_no_configuration_is_told_in_one_line(capsys, tmp_path, content, message):
+def test_a_file_that_is_not_a_configuration_is_a_one_line_error(capsys, tmp_path, content, message):
     (tmp_path / "c.yaml").write_text(content)
     assert main(["fit", "--config", str(tmp_path / "c.yaml")]) == EXIT_USER_ERROR
     line = one_line(capsys)
@@ -129,7 +129,7 @@ def test_a_file_that_is_no_configuration_is_told_in_one_line(capsys, tmp_path, c
     assert message in line
 
 
-def test_a_run_into_a_folder_with_something_in_it_is_refused(capsys, project):
+def test_a_run_into_a_directory_that_is_not_empty_is_refused(capsys, project):
     run = project.parent / "run"
     run.mkdir()
     (run / "precious").touch()
@@ -138,7 +138,7 @@ def test_a_run_into_a_folder_with_something_in_it_is_refused(capsys, project):
     assert [path.name for path in run.iterdir()] == ["precious"]
 
 
-def test_a_second_demo_into_the_same_folder_is_refused(capsys, tmp_path):
+def test_a_demo_into_a_folder_that_is_not_empty_is_refused(capsys, tmp_path):
     (tmp_path / "precious").touch()
     assert main(["demo", "--out", str(tmp_path)]) == EXIT_USER_ERROR
     assert "runs are not mixed" in one_line(capsys)
@@ -149,7 +149,7 @@ def test_a_second_demo_into_the_same_folder_is_refused(capsys, tmp_path):
     "output", ["config.yaml/sub", "/dev/null", "/proc/nope/x", "null\0byte", "n" * 300, "dangling"]
 )
 @pytest.mark.parametrize("command", ["fit", "demo"])
-def test_an_output_folder_that_cannot_be_made_is_told_in_one_line(monkeypatch, capsys, project, command, output):
+def test_an_output_folder_that_cannot_be_created_is_a_one_line_error(monkeypatch, capsys, project, command, output):
     monkeypatch.chdir(project.parent)
     os.symlink("/proc/nope", project.parent / "dangling")
     options = ["--config", str(project), "--output"] if command == "fit" else ["--out"]
@@ -157,8 +157,8 @@ def test_an_output_folder_that_cannot_be_made_is_told_in_one_line(monkeypatch, c
     one_line(capsys)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK no checkpoint"])
-def test_a_damaged_checkpoint_is_told_in_one_line(capsys, project, content):
+@pytest.mark.parametrize("content", [b"", b"PK not a checkpoint"])
+def test_a_damaged_checkpoint_is_a_one_line_error(capsys, project, content):
     checkpoint = project.parent / "half.ckpt"
     checkpoint.write_bytes(content)
     assert main(["fit", "--config", str(project), "--ckpt_path", str(checkpoint)]) == EXIT_USER_ERROR
@@ -166,18 +166,18 @@ def test_a_damaged_checkpoint_is_told_in_one_line(capsys, project, content):
 
 
 @pytest.mark.parametrize("command", ["validate", "predict", "report"])
-def test_without_a_checkpoint_there_is_nothing_to_measure(capsys, project, command):
+def test_evaluation_without_a_checkpoint_is_refused(capsys, project, command):
     assert main([command, "--config", str(project)]) == EXIT_USER_ERROR
     assert "train first" in one_line(capsys)
 
 
-def test_a_missing_table_is_told_as_what_it_is(capsys, project):
+def test_a_missing_anchor_table_is_reported(capsys, project):
     (project.parent / "anchors.parquet").unlink()
     assert main(["fit", "--config", str(project)]) == EXIT_USER_ERROR
-    assert "viscy-train: error: there is no anchor table" in one_line(capsys)
+    assert "viscy-train: error: anchor table not found" in one_line(capsys)
 
 
-def test_a_mistake_in_another_file_is_told_with_that_file(capsys, project):
+def test_a_mistake_in_another_file_is_reported_with_that_file(capsys, project):
     path = project.parent / "experiments.yaml"
     content = yaml.safe_load(path.read_text())
     content["experiments"][1]["name"] = content["experiments"][0]["name"]
@@ -186,7 +186,7 @@ def test_a_mistake_in_another_file_is_told_with_that_file(capsys, project):
     assert f"error: {path}: experiments must have different names" in one_line(capsys)
 
 
-def test_everything_that_does_not_fit_is_told_at_once(capsys, project):
+def test_all_problems_of_a_project_are_reported_together(capsys, project):
     path = project.parent / "experiments.yaml"
     content = yaml.safe_load(path.read_text())
     content["experiments"][0]["channels"] = ["Phase3D", "GFP"]
@@ -198,7 +198,7 @@ def test_everything_that_does_not_fit_is_told_at_once(capsys, project):
     assert "C/7" in text
 
 
-def test_ctrl_c_is_no_error(monkeypatch, capsys, project):
+def test_ctrl_c_is_not_an_error(monkeypatch, capsys, project):
     def fail(options, description):
         raise KeyboardInterrupt
 

@@ -135,7 +135,7 @@ def test_what_the_sampler_has_to_say_is_told_once(make_project, tmp_path, capsys
 
 def test_a_split_that_keeps_nothing_is_told(make_project, tmp_path, capsys):
     assert fit(make_project(tmp_path, **SHORT | {"data.split": {"by": "position", "fraction": 0.2}})) == 0
-    assert "Note: nothing is kept for validation" in capsys.readouterr().out
+    assert "Note: no anchors are kept for validation" in capsys.readouterr().out
 
 
 def test_what_is_not_asked_for_is_not_validated(make_project, tmp_path):
@@ -259,7 +259,7 @@ def test_a_run_that_cannot_go_on_is_left_as_it_is(trained, capsys, options):
     before = {path: path.read_bytes() for path in folder.path.glob("**/*") if path.is_file()}
     assert fit(trained, "--ckpt_path", "last", *options) == EXIT_USER_ERROR
     line = one_line(capsys)
-    assert "the checkpoint is of other data or batches: " in line
+    assert "the checkpoint belongs to other data or batches: " in line
     assert "set_epoch" not in line
     assert {path: path.read_bytes() for path in folder.path.glob("**/*") if path.is_file()} == before
 

@@ -1,4 +1,4 @@
-"""The testkit's conformance suite over the sampler of a run, as its configuration asks for it."""
+"""The testkit's conformance suite over the sampler of a run, as its configuration describes it."""
 
 from viscy_sampling_testkit import make_anchors
 from viscy_sampling_testkit.conformance.check import check_batch_sampler
@@ -9,7 +9,7 @@ from viscy_train.loading.sampler import make_sampler
 ANCHORS = make_anchors(1200, experiments={"monday": 2, "tuesday": 1}, n_timepoints=24, seed=3)
 
 
-def test_the_sampler_of_a_run_keeps_what_its_configuration_says():
+def test_the_sampler_of_a_run_conforms_to_its_configuration():
     options = SamplerConfig(
         batch_size=16, leaky=0.25, experiment_weights="uniform", temporal_enrichment=True, temporal_global_fraction=0.5
     )
@@ -40,4 +40,4 @@ def test_the_sampler_of_a_run_keeps_what_its_configuration_says():
     def make(rank, num_replicas, seed):
         return make_sampler(ANCHORS, options, seed, rank, num_replicas)
 
-    check_batch_sampler(make, promises).raise_if_broken()
+    check_batch_sampler(make, promises).raise_if_failed()

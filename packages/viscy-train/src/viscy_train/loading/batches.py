@@ -1,4 +1,4 @@
-"""Batches: batch samplers that pass on epoch, number and rows."""
+"""Batches: what batch samplers pass to the datasets, as rows of the anchor table with the key of the batch."""
 
 from __future__ import annotations
 
@@ -15,42 +15,44 @@ if TYPE_CHECKING:
 
     from viscy_data import FlexibleBatchSampler
 
+_PREDICTION_BATCH_SIZE = 256
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What a dataset is asked for.
+    """The anchors of a batch, and the epoch and batch index from which its random numbers are derived.
 
     Parameters
     ----------
     rows : numpy.ndarray
-        Rows of the anchors in the table of cells, shape (n,), dtype int64.
+        Rows of the anchors in the anchor table, shape (n,), dtype int64.
     epoch : int
-        The epoch it is of.
-    number : int
-        Its place in the epoch's global sequence, that of all ranks.
+        Epoch of the batch.
+    index : int
+        Index of the batch in the epoch's global sequence, over all ranks.
     """
 
     rows: NDArray[np.int64]
     epoch: int
-    number: int
+    index: int
 
 
-class NumberedBatches:
-    """Batches of a sampler that know their epoch and number; a batch sampler for a data loader.
+class IndexedBatches:
+    """Batch sampler that yields each batch of a `FlexibleBatchSampler` with its epoch and index.
 
     Parameters
     ----------
     sampler : FlexibleBatchSampler
-        Composes the batches, as positions in `rows`.
+        Composes the batches, as indices into `rows`.
     rows : numpy.ndarray
-        Rows of the table of cells that the sampler was made with, shape (n_anchors,).
+        Rows of the anchor table that the sampler was constructed with, shape (n_anchors,).
     rank, num_replicas : int
-        Those of the sampler.
+        Rank and number of processes of the sampler.
 
     Attributes
     ----------
     sampler : FlexibleBatchSampler
-        The same; Lightning calls its ``set_epoch``, and its state is that of the sequence.
+        The sampler. Lightning calls its ``set_epoch``.
     """
 
     def __init__(
@@ -64,14 +66,14 @@ class NumberedBatches:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield this rank's batches of the sampler's next epoch, or of the rest of one that it is to go on with."""
-        drawn: Any = iter(self.sampler)
-        start = drawn.state_dict()
-        numbers = count(start["position"] + self._rank, self._num_replicas)
+        """Yield this rank's batches of the next epoch, or the remaining ones of a resumed epoch."""
+        batches: Any = iter(self.sampler)
+        start = batches.state_dict()
+        indices = count(start["position"] + self._rank, self._num_replicas)
         return (
-            Batch(self._rows[np.asarray(positions)], start["epoch"], number)
-            # the batches end, the numbers do not
-            for positions, number in zip(drawn, numbers, strict=False)
+            Batch(self._rows[np.asarray(anchors)], start["epoch"], index)
+            # The batches end, the indices do not.
+            for anchors, index in zip(batches, indices, strict=False)
         )
 
     def set_epoch(self, epoch: int) -> None:
@@ -79,33 +81,8 @@ class NumberedBatches:
         self.sampler.set_epoch(epoch)
 
 
-_CROPS_AT_ONCE = 256
-
-
-class RowBatches:
-    """All rows of a table in their order, in batches of which each process has every nth.
-
-    Parameters
-    ----------
-    n_rows : int
-        Of the table.
-    rank, num_replicas : int
-        Which process, of how many.
-    """
-
-    def __init__(self, n_rows: int, rank: int, num_replicas: int) -> None:
-        self._n_rows = n_rows
-        self._starts = range(rank * _CROPS_AT_ONCE, n_rows, num_replicas * _CROPS_AT_ONCE)
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (list(range(start, min(start + _CROPS_AT_ONCE, self._n_rows))) for start in self._starts)
-
-
-class SameBatches(NumberedBatches):
-    """Batches that are the same each time, so that one validation can be compared with another."""
+class RepeatedBatches(IndexedBatches):
+    """Batch sampler that yields the same batches in every epoch, so that validation metrics can be compared."""
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield this rank's batches of the first epoch."""
@@ -113,4 +90,26 @@ class SameBatches(NumberedBatches):
         return super().__iter__()
 
     def set_epoch(self, epoch: int) -> None:
-        """Stay with the first epoch, whichever Lightning is in."""
+        """Ignore the epoch that Lightning sets."""
+
+
+class SequentialBatches:
+    """Batch sampler that yields all rows of a table in order, every n-th batch on each of n processes.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows of the table.
+    rank, num_replicas : int
+        Rank of this process, and number of processes.
+    """
+
+    def __init__(self, n_rows: int, rank: int, num_replicas: int) -> None:
+        self._n_rows = n_rows
+        self._starts = range(rank * _PREDICTION_BATCH_SIZE, n_rows, num_replicas * _PREDICTION_BATCH_SIZE)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (list(range(start, min(start + _PREDICTION_BATCH_SIZE, self._n_rows))) for start in self._starts)

@@ -1,8 +1,7 @@
-"""Pairs: an anchor's crop and that of its positive, for the batches that a sampler composes.
+"""Datasets: pairs of crops for training, and single crops for prediction.
 
-A batch travels from the sampler to the dataset as a `Batch`, its rows with its epoch and number: a worker then knows
-all that the random choices of the batch are addressed by (`viscy_train.loading.rng`), and it does not matter which
-process loads it, in what order.
+The sampler passes a `Batch` to the dataset, its rows together with its epoch and index. This is the complete key of the
+batch's random numbers (`viscy_train.loading.rng`), so it does not matter which process loads a batch, or in what order.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from torch.utils.data import Dataset
 
 from viscy_train.loading.batches import Batch
 from viscy_train.loading.crops import CropReader
-from viscy_train.loading.rng import Purpose, words
+from viscy_train.loading.rng import Purpose, random_uniform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,22 +25,22 @@ if TYPE_CHECKING:
 
 
 class PairDataset(Dataset):
-    """Anchors and positives: the same cell, or one of its lineage, at two times.
+    """Pairs of an anchor and a positive: crops of one cell, or of a cell and a relative, at two times.
 
     Parameters
     ----------
     table : AnchorTable
-        The cells.
+        The anchor table.
     lineages : Lineages
         Chooses the positives.
     seed : int
-        Of the run.
+        Seed of the run.
     cache_mb : int, default 256
-        Memory for decoded chunks in each process that reads, in MB.
+        Memory for decoded chunks, for each process that reads, in MB.
 
     Notes
     -----
-    Pass ``collate_fn=as_loaded`` to the loader: a batch is read as a whole.
+    Pass ``collate_fn=no_collation`` to the loader, because a batch is read as a unit.
     """
 
     def __init__(self, table: AnchorTable, lineages: Lineages, seed: int, *, cache_mb: int = 256) -> None:
@@ -59,14 +58,14 @@ class PairDataset(Dataset):
         Parameters
         ----------
         batch : Batch
-            Of n anchors.
+            Batch of n anchors.
 
         Returns
         -------
         dict of str to torch.Tensor
             ``anchor`` and ``positive``, float32, shape (n, n_channels, z_slices, side, side); ``row``,
             ``positive_row``, ``lineage`` and ``condition`` (a code of the table's categories), int64, shape (n,);
-            ``epoch`` and ``batch`` (its number), int64, shape ().
+            ``epoch`` and ``batch`` (the batch index), int64, shape ().
 
         Raises
         ------
@@ -74,7 +73,7 @@ class PairDataset(Dataset):
             As `CropReader.read` does.
         """
         n = len(batch.rows)
-        positives = self.positives_of(batch)
+        positives = self.choose_positives(batch)
         crops = torch.from_numpy(self._reader.read(np.concatenate([batch.rows, positives])))
         return {
             "anchor": crops[:n],
@@ -84,39 +83,41 @@ class PairDataset(Dataset):
             "lineage": torch.tensor(self._lineage[batch.rows]),
             "condition": torch.tensor(self._condition[batch.rows]),
             "epoch": torch.tensor(batch.epoch),
-            "batch": torch.tensor(batch.number),
+            "batch": torch.tensor(batch.index),
         }
 
-    def positives_of(self, batch: Batch) -> NDArray[np.int64]:
-        """Return the rows of a batch's positives, without reading them.
+    def choose_positives(self, batch: Batch) -> NDArray[np.int64]:
+        """Choose the positives of a batch, without reading crops.
 
         Parameters
         ----------
         batch : Batch
-            Of n anchors.
+            Batch of n anchors.
 
         Returns
         -------
         numpy.ndarray
-            Rows of the table of cells, shape (n,).
+            Rows of the anchor table, shape (n,).
         """
-        step, cell = words(self._seed, batch.epoch, batch.number, Purpose.POSITIVE, len(batch.rows), 2).T
-        return self._lineages.choose(batch.rows, step, cell)
+        frame_draws, relative_draws = random_uniform(
+            self._seed, batch.epoch, batch.index, Purpose.POSITIVE, len(batch.rows), 2
+        ).T
+        return self._lineages.choose(batch.rows, frame_draws, relative_draws)
 
 
 class CropDataset(Dataset):
-    """Cells one by one, as for embedding them.
+    """Crops of single observations, for prediction.
 
     Parameters
     ----------
     table : AnchorTable
-        The cells.
+        The anchor table.
     cache_mb : int, default 256
-        Memory for decoded chunks in each process that reads, in MB.
+        Memory for decoded chunks, for each process that reads, in MB.
 
     Notes
     -----
-    Pass ``collate_fn=as_loaded`` to the loader: a batch is read as a whole.
+    Pass ``collate_fn=no_collation`` to the loader, because a batch is read as a unit.
     """
 
     def __init__(self, table: AnchorTable, *, cache_mb: int = 256) -> None:
@@ -126,12 +127,12 @@ class CropDataset(Dataset):
         return len(self._reader)
 
     def __getitems__(self, rows: list[int]) -> dict[str, Tensor]:
-        """Read cells.
+        """Read the crops of some observations.
 
         Parameters
         ----------
         rows : list of int
-            Rows of the table of cells, shape (n,).
+            Rows of the anchor table, shape (n,).
 
         Returns
         -------
@@ -143,10 +144,10 @@ class CropDataset(Dataset):
         UserError
             As `CropReader.read` does.
         """
-        wanted = np.asarray(rows, dtype=np.int64)
-        return {"crops": torch.from_numpy(self._reader.read(wanted)), "row": torch.tensor(wanted)}
+        indices = np.asarray(rows, dtype=np.int64)
+        return {"crops": torch.from_numpy(self._reader.read(indices)), "row": torch.tensor(indices)}
 
 
-def as_loaded(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a batch as the dataset made it: a loader's ``collate_fn``."""
+def no_collation(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a batch unchanged; a loader's ``collate_fn``."""
     return batch

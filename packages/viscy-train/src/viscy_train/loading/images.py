@@ -1,8 +1,9 @@
-"""Images: arrays of positions, opened when a process first reads from them, with many regions read at once.
+"""Images: the arrays of positions, opened lazily in each process, with many regions read concurrently.
 
-They are read with tensorstore, whose threads do not survive a fork: it aborts a child that uses it after its parent has
-(google/tensorstore, issue 61). A child so forked reads with zarr-python, which starts anew after a fork, and gets the
-same pixels more slowly. Children of `spawn` and `forkserver` are not concerned, nor is one forked before any reading.
+They are read with tensorstore, whose threads do not survive a fork: it aborts a child process that uses it after its
+parent has (google/tensorstore, issue 61). Such a child reads with zarr-python instead, which is restarted after a fork,
+and gets the same pixels more slowly. Children started by `spawn` or `forkserver`, or forked before the parent has read
+anything, use tensorstore.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import tensorstore
 import zarr
 
-from viscy_train.anchors.plates import channel_indices, image_of, open_plate
+from viscy_train.anchors.plates import channel_indices, open_plate, position_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,33 +30,33 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-# A selection along each axis: frame, channels, slices, rows, columns.
+# Selection along each axis: frame, channels, slices, rows, columns.
 type Region = tuple[int, NDArray[np.int64] | slice, slice, slice, slice]
 
 _COPYING_THREADS = 4
-_SECONDS_TO_TRY = 10.0
-_SECONDS_BETWEEN_LOOKS = 0.005
+_TRIAL_SECONDS = 10.0
+_POLL_SECONDS = 0.005
 
 
 class Pending(Protocol):
-    """Pixels that have been asked for."""
+    """A read that has been requested."""
 
     def result(self) -> Any:
-        """Wait for them and return an array of shape (n_channels, n_slices, height, width)."""
+        """Wait for the read and return an array of shape (n_channels, n_slices, height, width)."""
 
 
 class Images:
-    """The images of one process, each opened once.
+    """The images that one process reads, each opened once.
 
     Parameters
     ----------
     cache_mb : int
-        Memory for decoded chunks, of all images together, in MB.
+        Memory for decoded chunks, shared by all images, in MB.
 
     Notes
     -----
-    An open image costs some kilobytes and no file handle: files are open only while they are read. So all that were
-    ever read from are kept.
+    An open image takes a few kilobytes and no file handle, because files are only open while they are read. Images are
+    therefore never closed.
     """
 
     def __init__(self, cache_mb: int) -> None:
@@ -65,7 +66,7 @@ class Images:
         if not self._by_tensorstore:
             _logger.warning(
                 "this process was forked from one that had read images, so it reads with zarr-python, which is slower; "
-                "start workers by 'forkserver' or 'spawn'"
+                "set data.start_method to forkserver or spawn"
             )
         else:
             cache = {"total_bytes_limit": cache_mb * 2**20}
@@ -79,65 +80,66 @@ class Images:
         Parameters
         ----------
         path : pathlib.Path
-            Of the plate.
+            Path of the plate.
         position : str
-            Such as ``A/1/0``.
+            Name of the position, such as ``A/1/0``.
 
         Returns
         -------
         tensorstore.TensorStore or zarr.Array
-            Shape (n_frames, n_channels, n_slices, height, width). Reading a chunk that is not there is an error, not
-            the fill value. One that a writer left out because it held nothing else cannot be told from a lost one.
+            Array of shape (n_frames, n_channels, n_slices, height, width). Reading a missing chunk raises an error
+            instead of returning the fill value. A lost chunk cannot be distinguished from one that the writer omitted
+            because all its pixels have the fill value.
 
         Raises
         ------
         UserError
-            If there is no such plate or position, or it is damaged.
+            If the plate or position does not exist or is damaged.
         """
         if (path, position) not in self._images:
-            self._images[path, position] = self._opened(path, position)
+            self._images[path, position] = self._open(path, position)
         return self._images[path, position]
 
     def channels(self, path: Path, names: list[str]) -> list[int]:
-        """Return the places of channels in the images of a plate; errors as of `plates.channel_indices`."""
+        """Return the indices of channels in the images of a plate, as `plates.channel_indices` does."""
         return channel_indices(self._plate(path), names, path)
 
     def request(self, image: Any, region: Region) -> Pending:
-        """Ask for pixels, without waiting for them.
+        """Request a read, without waiting for it.
 
         Parameters
         ----------
         image : tensorstore.TensorStore or zarr.Array
-            As `open` returned it.
+            Image returned by `open`.
         region : tuple
-            Frame, places of channels (ascending slice, or array), and slices along z, y and x.
+            Frame, indices of channels (array or ascending slice), and slices along z, y and x.
 
         Returns
         -------
         Pending
-            Whose `result` raises whatever the library does where a chunk is missing or damaged.
+            The read. Its `result` raises an error of the library if a chunk is missing or damaged.
         """
-        return image.oindex[region].read() if self._by_tensorstore else _Later(image, region)
+        return image.oindex[region].read() if self._by_tensorstore else _LazyRead(image, region)
 
     def _plate(self, path: Path) -> Plate:
         if path not in self._plates:
             self._plates[path] = open_plate(path, "tensorstore" if self._by_tensorstore else "zarr-python")
         return self._plates[path]
 
-    def _opened(self, path: Path, position: str) -> Any:
+    def _open(self, path: Path, position: str) -> Any:
         plate = self._plate(path)
         if not self._by_tensorstore:
             with zarr.config.set({"array.read_missing_chunks": False}):
-                return image_of(plate, position, path).native
-        image = image_of(plate, position, path).native
-        # Opened a second time for what iohub has no option for: missing chunks told, and a cache that all plates share.
+                return position_image(plate, position, path).native
+        image = position_image(plate, position, path).native
+        # Reopen with options that iohub does not offer: errors for missing chunks, and a cache shared by all plates.
         options = {"fill_missing_data_reads": False, "recheck_cached_data": "open"}
         spec = image.spec(minimal_spec=True).to_json() | options
         return tensorstore.open(spec, read=True, open=True, context=self._context).result()
 
 
-class _Later:
-    """Pixels that are read when they are waited for."""
+class _LazyRead:
+    """A read that takes place when its result is requested."""
 
     def __init__(self, image: zarr.Array, region: Region) -> None:
         self._image, self._region = image, region
@@ -147,30 +149,31 @@ class _Later:
 
 
 def _may_use_tensorstore() -> bool:
-    """Tell whether this process may: not if it was forked from one that has used it, whatever code did."""
+    """Return whether this process can use tensorstore: not if it was forked from a process that has used it."""
     if not _fork.happened:
         return True
-    # There is no asking, so a child of this child tries. Other threads, of which Python warns, it does not need.
+    # tensorstore cannot report this, so a child of this process tries it. Python warns that other threads do not
+    # survive the fork, but the child does not need them.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         process = os.fork()
     if process == 0:
         _try_tensorstore()
-    deadline = time.monotonic() + _SECONDS_TO_TRY
+    deadline = time.monotonic() + _TRIAL_SECONDS
     while time.monotonic() < deadline:
         ended, status = os.waitpid(process, os.WNOHANG)
         if ended:
             return status == 0
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(_POLL_SECONDS)
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
     return False
 
 
 def _try_tensorstore() -> NoReturn:
-    """Use tensorstore and end, silently, with 0 if that went well."""
+    """Use tensorstore and exit silently, with code 0 on success."""
     try:
-        import resource  # not on Windows, which has no fork either
+        import resource  # not available on Windows, which cannot fork
 
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -184,7 +187,7 @@ def _try_tensorstore() -> NoReturn:
 
 
 class _Fork:
-    """Whether this process was forked, by Python, from one that had imported this module."""
+    """Records whether Python forked this process from one that had imported this module."""
 
     def __init__(self) -> None:
         self.happened = False

@@ -1,9 +1,9 @@
-"""Addresses: every random choice has one, (seed, epoch, batch, purpose) and a slot, and is a function of it alone.
+"""Counter-based RNG: every random number is a function of its key (seed, epoch, batch index, purpose) and slot.
 
-There is no generator whose state could differ between ranks, workers or runs: who needs words of randomness makes the
-generator of an address and draws an array whose first axis is the slots of the batch. Words come one after the other,
-so those of slot i do not depend on how many slots there are. This is the same idea as the sampler's own, a keyed
-function of a counter (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+There is no generator state that could differ between ranks, workers or runs. To draw numbers for a batch, make the
+generator of its key and draw an array whose first axis is the slots: numbers are drawn in order, so those of slot i do
+not depend on the number of slots. The sampler uses the same idea, a keyed function of a counter (Salmon et al. 2011,
+"Parallel random numbers: as easy as 1, 2, 3").
 """
 
 from __future__ import annotations
@@ -18,80 +18,84 @@ if TYPE_CHECKING:
 
 
 class Purpose(IntEnum):
-    """What a random choice is for. A number is never used for another purpose: that would change all runs."""
+    """What random numbers are used for. Never reuse a value for another purpose: that would change every run."""
 
     POSITIVE = 0
-    """Which other time, and which cell, an anchor is compared with."""
+    """Choice of the positive of an anchor."""
     AUGMENTED_ANCHOR = 1
-    """How the anchors are turned, brightened and so on."""
+    """Augmentation of the anchors."""
     AUGMENTED_POSITIVE = 2
-    """The same of the positives."""
+    """Augmentation of the positives."""
     MODEL_NOISE = 3
-    """What a model draws in its training step, as for dropout."""
+    """Randomness of the model in a training step, such as dropout."""
 
 
-def generator(seed: int, epoch: int, number: int, purpose: Purpose) -> np.random.Generator:
-    """Return the generator of an address.
+def make_generator(seed: int, epoch: int, batch_index: int, purpose: Purpose) -> np.random.Generator:
+    """Return the generator of a key.
 
     Parameters
     ----------
-    seed, epoch, number : int
-        Of the run, and of the batch in the epoch's global sequence; each in [0, 2**32).
+    seed : int
+        Seed of the run, in [0, 2**32).
+    epoch, batch_index : int
+        Epoch, and index of the batch in the epoch's global sequence, each in [0, 2**32).
     purpose : Purpose
-        What is chosen.
+        What the numbers are used for.
 
     Returns
     -------
     numpy.random.Generator
-        A new one, in the same state each time. Draw arrays with the slots first.
+        A new generator, always in the same state. Draw arrays whose first axis is the slots.
 
     Raises
     ------
     ValueError
-        If a number is out of its range.
+        If a part of the key is out of range.
     """
-    return np.random.Generator(np.random.PCG64(_entropy(seed, epoch, number, purpose)))
+    return np.random.Generator(np.random.PCG64(_seed_sequence(seed, epoch, batch_index, purpose)))
 
 
-def words(seed: int, epoch: int, number: int, purpose: Purpose, n_slots: int, n_words: int) -> NDArray[np.float64]:
-    """Return uniform words of randomness for the slots of a batch.
+def random_uniform(
+    seed: int, epoch: int, batch_index: int, purpose: Purpose, n_slots: int, n_per_slot: int
+) -> NDArray[np.float64]:
+    """Return uniform random numbers for the slots of a batch.
 
     Parameters
     ----------
-    seed, epoch, number, purpose
-        As of `generator`.
+    seed, epoch, batch_index, purpose
+        The key, as for `make_generator`.
     n_slots : int
-        Slots of the batch.
-    n_words : int
-        Words a slot.
+        Number of slots of the batch.
+    n_per_slot : int
+        Number of random numbers per slot.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n_slots, n_words), in [0, 1).
+        Numbers in [0, 1), shape (n_slots, n_per_slot).
     """
-    return generator(seed, epoch, number, purpose).random((n_slots, n_words))
+    return make_generator(seed, epoch, batch_index, purpose).random((n_slots, n_per_slot))
 
 
-def torch_seed(seed: int, epoch: int, number: int, purpose: Purpose) -> int:
-    """Return the seed of an address for a generator of torch or another that takes one integer.
+def torch_seed(seed: int, epoch: int, batch_index: int, purpose: Purpose) -> int:
+    """Return a seed for torch, or for another generator that takes one integer.
 
     Parameters
     ----------
-    seed, epoch, number, purpose
-        As of `generator`.
+    seed, epoch, batch_index, purpose
+        The key, as for `make_generator`.
 
     Returns
     -------
     int
         In [0, 2**63).
     """
-    return int(_entropy(seed, epoch, number, purpose).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(_seed_sequence(seed, epoch, batch_index, purpose).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _entropy(*address: int) -> np.random.SeedSequence:
-    """Return the entropy of an address: four words of 32 bits, as many as the pool of a SeedSequence holds."""
-    for part in address:
+def _seed_sequence(*key: int) -> np.random.SeedSequence:
+    """Return the seed sequence of a key: four words of 32 bits, the size of its entropy pool."""
+    for part in key:
         if not 0 <= part < 2**32:
-            raise ValueError(f"parts of an address must be in [0, 2**32), got {part}")
-    return np.random.SeedSequence([int(part) for part in address])
+            raise ValueError(f"parts of a key must be in [0, 2**32), got {part}")
+    return np.random.SeedSequence([int(part) for part in key])

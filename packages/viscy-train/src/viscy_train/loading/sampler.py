@@ -1,4 +1,4 @@
-"""Sampler: the sampler of a run, made from its options, and what it has to say to them."""
+"""Sampler: the batch sampler of a run, made from the configuration, with its errors and warnings."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ def make_sampler(
     Parameters
     ----------
     anchors : pandas.DataFrame
-        What is trained on: its positions are row numbers of this.
+        The anchors. The sampler yields row numbers of this table.
     options : SamplerConfig
         Composition of the batches.
     seed : int
-        Of everything random.
+        Seed of the run.
     rank, num_replicas : int, optional
-        Which process it is for, of how many; those of the process group by default.
+        Rank of the process, and number of processes; by default those of the process group.
     as_arrays : bool, default False
-        Whether batches are arrays in place of lists.
+        Whether batches are arrays instead of lists.
 
     Returns
     -------
     viscy_data.FlexibleBatchSampler
-        All of its batches are full: processes that gather negatives need batches of one size.
+        A sampler whose batches are all full, because processes that gather negatives need batches of equal size.
 
     Raises
     ------
     UserError
-        If the sampler refuses the options or the table.
+        If the options are invalid or do not match the anchors.
     """
     try:
         return FlexibleBatchSampler(
@@ -68,72 +68,68 @@ def make_sampler(
 
 
 def restore_sampler(sampler: FlexibleBatchSampler, state_dict: Mapping[str, Any]) -> None:
-    """Let a sampler go on where a checkpoint is.
+    """Restore the state of a sampler from a checkpoint.
 
     Parameters
     ----------
     sampler : FlexibleBatchSampler
-        Of the run.
+        The sampler of the run.
     state_dict : mapping
-        State of the data in the checkpoint.
+        State of the data module in the checkpoint.
 
     Raises
     ------
     UserError
-        If it is that of other anchors or of another composition.
+        If the checkpoint belongs to other anchors or another composition.
     """
     try:
         sampler.load_state_dict(state_dict)
     except ValueError as error:
-        # What follows is what a programmer would do.
+        # The rest of the message is advice for programmers.
         reason = str(error).partition("; ")[0]
         raise UserError(
-            f"the checkpoint is of other data or batches: {reason}; leave seed_everything, data.sampler, data.split "
-            "and the anchor table as they were, or begin a new run in another `output`"
+            f"the checkpoint belongs to other data or batches: {reason}; restore seed_everything, data.sampler, "
+            "data.split and the anchor table, or start a new run in another `output`"
         ) from error
 
 
 @contextmanager
 def collect_sampler_warnings() -> Generator[list[str]]:
-    """Collect what the sampler logs, in place of showing it."""
-    told: list[str] = []
+    """Collect the warnings that samplers log, instead of printing them."""
+    messages: list[str] = []
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            told.append(record.getMessage())
+            messages.append(record.getMessage())
 
     logger, collector = logging.getLogger("viscy_data"), Collector()
     propagates = logger.propagate
     logger.addHandler(collector)
     logger.propagate = False
     try:
-        yield told
+        yield messages
     finally:
         logger.removeHandler(collector)
         logger.propagate = propagates
 
 
-def with_nonzero_weight(options: SamplerConfig, cells: pd.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return those of some rows that batches may hold: of experiments and conditions with a weight that is not 0."""
+def drop_excluded(options: SamplerConfig, observations: pd.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows that batches may contain, without experiments and conditions whose weight is 0."""
     for column, weights in (("experiment", options.experiment_weights), ("condition", options.condition_ratio)):
         if isinstance(weights, dict):
-            unasked = [name for name, weight in weights.items() if not weight]
-            rows = rows[~cells[column].iloc[rows].isin(unasked).to_numpy()]
+            excluded = [name for name, weight in weights.items() if not weight]
+            rows = rows[~observations[column].iloc[rows].isin(excluded).to_numpy()]
     return rows
 
 
-def options_for_validation(options: SamplerConfig, anchors: pd.DataFrame) -> SamplerConfig:
-    """Return the options for validation: of what is there, in batches that there are enough anchors for."""
-    present = {axis: set(anchors[axis].unique()) for axis in ("experiment", "condition")}
+def validation_options(options: SamplerConfig, anchors: pd.DataFrame) -> SamplerConfig:
+    """Return the options for validation: without the weights of absent names, in batches no larger than the table."""
+    experiments, conditions = (set(anchors[column].unique()) for column in ("experiment", "condition"))
     weights, ratio = options.experiment_weights, options.condition_ratio
     if isinstance(weights, dict):
-        weights = {name: weight for name, weight in weights.items() if name in present["experiment"]}
+        weights = {name: weight for name, weight in weights.items() if name in experiments}
     if ratio is not None:
-        ratio = {name: part for name, part in ratio.items() if name in present["condition"]}
+        ratio = {name: weight for name, weight in ratio.items() if name in conditions}
     return replace(
-        options,
-        batch_size=min(options.batch_size, len(anchors)),
-        leaky=options.leaky if len(present["experiment"]) > 1 else 0.0,
-        experiment_weights=weights,
-        condition_ratio=ratio,
+        options, batch_size=min(options.batch_size, len(anchors)), experiment_weights=weights, condition_ratio=ratio
     )

@@ -1,4 +1,4 @@
-"""Split: which anchors are trained on, and which are kept for validation."""
+"""Split: which anchors are used for training, and which are kept for validation."""
 
 from __future__ import annotations
 
@@ -21,51 +21,76 @@ def split_anchors(table: AnchorTable, split: SplitConfig, seed: int) -> tuple[ND
     Parameters
     ----------
     table : AnchorTable
-        The cells.
+        The anchor table.
     split : SplitConfig
-        By what, and how much.
+        How to split, and the fraction to keep for validation.
     seed : int
-        Of the choice of positions.
+        Seed of the choice of positions.
 
     Returns
     -------
     train, validation : numpy.ndarray
-        Rows of the table, ascending.
+        Rows of the anchor table, ascending.
 
     Raises
     ------
     UserError
-        If an experiment is named that is not there, or nothing is left for training.
+        If an experiment is unknown, or no anchors are left for training.
     """
     anchors = table.anchors
     if split.by == "experiment":
-        kept = _of_experiments(table, split)
+        is_kept = _in_experiments(table, split)
     elif split.by == "position":
-        kept = _of_positions(table, split, seed)
+        is_kept = _in_chosen_positions(table, split, seed)
     else:
-        kept = np.zeros(len(table.observations), dtype=bool)
-    train, validation = anchors[~kept[anchors]], anchors[kept[anchors]]
+        is_kept = np.zeros(len(table.observations), dtype=bool)
+    train, validation = anchors[~is_kept[anchors]], anchors[is_kept[anchors]]
     if not len(train):
-        raise UserError("data.split must leave anchors for training, it keeps all of them for validation")
+        raise UserError("data.split must leave anchors for training, but keeps all of them for validation")
     return train, validation
 
 
-def _of_experiments(table: AnchorTable, split: SplitConfig) -> NDArray[np.bool_]:
+def split_warnings(split: SplitConfig, n_validation: int) -> list[str]:
+    """Return warnings about a split.
+
+    Parameters
+    ----------
+    split : SplitConfig
+        How the anchors were split.
+    n_validation : int
+        Number of anchors kept for validation.
+
+    Returns
+    -------
+    list of str
+        A sentence for each warning.
+    """
+    if split.by != "position" or not split.fraction or n_validation:
+        return []
+    return [
+        "no anchors are kept for validation: no condition of an experiment has enough positions for a "
+        f"data.split.fraction of {split.fraction:g}"
+    ]
+
+
+def _in_experiments(table: AnchorTable, split: SplitConfig) -> NDArray[np.bool_]:
     names = [experiment.name for experiment in table.experiments]
     for name in split.experiments:
         if name not in names:
-            raise UserError(f"data.split.experiments must name experiments, got {name!r}; there are {', '.join(names)}")
+            raise UserError(
+                f"data.split.experiments must name experiments of the project ({', '.join(names)}), got {name!r}"
+            )
     return table.observations["experiment"].isin(split.experiments).to_numpy()
 
 
-def _of_positions(table: AnchorTable, split: SplitConfig, seed: int) -> NDArray[np.bool_]:
-    """Keep some positions of each condition of each experiment, and always leave one to train on."""
-    cells = table.observations.iloc[table.anchors]
-    positions = cells[["experiment", "condition", "position"]].drop_duplicates()
+def _in_chosen_positions(table: AnchorTable, split: SplitConfig, seed: int) -> NDArray[np.bool_]:
+    """Choose positions of each stratum at random; at least one position of each is left for training."""
+    anchors = table.observations.iloc[table.anchors]
+    positions = anchors[["experiment", "condition", "position"]].drop_duplicates()
     generator = np.random.default_rng(seed)
-    kept = []
-    for _, group in positions.groupby(["experiment", "condition"], observed=True, sort=False):
-        n_kept = min(round(split.fraction * len(group)), len(group) - 1)
-        kept += list(group.iloc[generator.permutation(len(group))[:n_kept]].index)
+    chosen = []
+    for _, stratum in positions.groupby(["experiment", "condition"], observed=True, sort=False):
+        n_chosen = min(round(split.fraction * len(stratum)), len(stratum) - 1)
+        chosen += list(stratum.iloc[generator.permutation(len(stratum))[:n_chosen]].index)
     code = table.observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
-    return np.isin(code, code[kept])
+    return np.isin(code, code[chosen])

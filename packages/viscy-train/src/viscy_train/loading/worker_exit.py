@@ -1,4 +1,4 @@
-"""Workers: processes that read ahead, and end with the one that they read for."""
+"""Worker exit: a worker process of a data loader ends when the training process that it belongs to ends."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import threading
 from multiprocessing.connection import wait
 
 
-def end_with_trainer(worker: int) -> None:
-    """End this process when the one that it reads for is gone, however it went; a loader's ``worker_init_fn``.
+def exit_with_trainer(worker: int) -> None:
+    """Make this worker exit when its training process ends, for whatever reason; a loader's ``worker_init_fn``.
 
     Parameters
     ----------
     worker : int
-        Its number.
+        Index of the worker.
 
     Notes
     -----
-    torch's workers look whether they have another parent. Under a fork server they do not: their parent is the server,
-    which lives as long as they do.
+    torch's workers poll whether their parent has changed. With a fork server that check does not help: their parent is
+    the server, which lives as long as they do.
     """
     trainer = multiprocessing.parent_process()
     if trainer is not None:
-        threading.Thread(target=_end_with, args=(trainer.sentinel,), daemon=True).start()
+        threading.Thread(target=_exit_after, args=(trainer.sentinel,), daemon=True).start()
 
 
-def _end_with(sentinel: int) -> None:
+def _exit_after(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)

@@ -126,12 +126,12 @@ class StepCounter(Callback):
         resumed: Any = trainer
         data = resumed.datamodule
         cursor = checkpoint[DATA]
-        done = data.steps_behind(cursor)
+        done = data.count_completed_steps(cursor)
         current = checkpoint["loops"]["fit_loop"][_BATCH_PROGRESS]["current"]
         shift = done - current["processed"]
         current.update({name: current[name] + shift for name in _COUNTS})
         if trainer.max_steps < 0:  # otherwise a schedule lasts for max_steps, however many batches they train on
-            steps_of_epoch = _updates(trainer, _limited(trainer, data.steps_of_epoch))
+            steps_of_epoch = _updates(trainer, _limited(trainer, data.steps_per_epoch))
             steps = cursor["epoch"] * steps_of_epoch + _updates(trainer, done)
             for schedule in checkpoint["lr_schedulers"]:
                 schedule["last_epoch"] = steps

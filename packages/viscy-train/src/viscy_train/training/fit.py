@@ -99,7 +99,7 @@ def show_targets(data: PairDataModule, planned: PlannedComposition, world_size: 
     anchors = data.train_anchors()
     processes = f" on {world_size} processes" if world_size > 1 else ""
     say(
-        f"{len(anchors):,} anchors for training, {len(data.validation_rows):,} for validation; {data.n_batches:,} "
+        f"{len(anchors):,} anchors for training, {len(data.validation_rows):,} for validation; {planned.n_batches:,} "
         f"batches of {data.options.batch_size} per epoch{processes}. Target composition of an epoch:"
     )
     table = make_table(["experiment", "condition"], ["anchors", "share of table", "target"])
@@ -108,5 +108,5 @@ def show_targets(data: PairDataModule, planned: PlannedComposition, world_size: 
         shares = f"{row['table_share']:.1%}", f"{row['target']:.1%}"
         table.add_row(experiment, condition, f"{row['anchors']:,.0f}", *shares)
     get_console().print(table)
-    for note in [*notes, *data.notes]:
+    for note in [*notes, *data.split_warnings]:
         say(f"Note: {note}")

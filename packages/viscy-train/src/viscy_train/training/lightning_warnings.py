@@ -22,8 +22,8 @@ _MESSAGES = (
     "The dirpath has changed from",
     # Validation and prediction need none of the callbacks of training.
     ".*callbacks used to create the checkpoint need to be provided",
-    # RowBatches returns every row once.
-    "You are using a custom batch sampler `RowBatches` for prediction",
+    # SequentialBatches returns every row once.
+    "You are using a custom batch sampler `SequentialBatches` for prediction",
     # A split without validation data is a choice of the user, in the configuration.
     "Total length of `list` across ranks is zero",
     # These are about how Lightning uses torch, which a user cannot change.

@@ -1,0 +1,46 @@
+"""Loader: the data loader of a dataset whose batches are composed by a batch sampler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from viscy_train.loading.datasets import no_collation
+from viscy_train.loading.worker_exit import exit_with_trainer
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+
+def make_loader(dataset: Dataset, batches: Any, num_workers: int, start_method: str | None) -> DataLoader:
+    """Return a data loader.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset
+        Its ``__getitems__`` reads a complete batch.
+    batches : iterable
+        Batch sampler; yields what the dataset reads.
+    num_workers : int
+        Number of worker processes; 0 reads in this process.
+    start_method : str, optional
+        How workers are started; by default, Python's default.
+
+    Returns
+    -------
+    torch.utils.data.DataLoader
+        A loader whose workers persist between epochs and exit with this process.
+    """
+    collate: Any = no_collation
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=num_workers,
+        multiprocessing_context=start_method if num_workers else None,
+        worker_init_fn=exit_with_trainer,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
