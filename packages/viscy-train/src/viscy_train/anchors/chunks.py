@@ -106,7 +106,7 @@ class _StoredChunks:
         return os.path.join(self._folder, self._key(chunk))
 
     def _read_index(self, path: str, shard_shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-        """Return which chunks a shard contains, or None if there is no such shard."""
+        """Return which chunks a shard contains, or None if the shard does not exist."""
         n = int(np.prod(shard_shape))
         length = 16 * n
         try:

@@ -61,7 +61,7 @@ def open_plate(path: Path, implementation: str | None = None) -> Plate:
     Raises
     ------
     UserError
-        If there is no such store, or it is not a plate.
+        If the store does not exist, or is not a plate.
     """
     try:
         exists = path.exists()

@@ -71,8 +71,9 @@ class AugmentationConfig:
     channel_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, most in (("rotation", 180), ("translation", 0.5), ("blur", 1)):
-            require(0 <= self._number(name) <= most, f"augmentation.{name} must be in [0, {most}]", self._number(name))
+        for name, maximum in (("rotation", 180), ("translation", 0.5), ("blur", 1)):
+            value = self._number(name)
+            require(0 <= value <= maximum, f"augmentation.{name} must be in [0, {maximum}]", value)
         for name in ("scale", "gain", "channel_dropout"):
             require(0 <= self._number(name) < 1, f"augmentation.{name} must be in [0, 1)", self._number(name))
         for name in ("offset", "noise", "blur_sigma"):
@@ -160,7 +161,7 @@ class Augment(nn.Module):
         if len(chosen) == 0 or self.options.blur_sigma == 0:
             return images
         radius = min(math.ceil(_KERNEL_RADIUS * self.options.blur_sigma), images.shape[-1] - 1)
-        # In (0, blur_sigma]: there is no kernel of width 0.
+        # In (0, blur_sigma]: a kernel must have a width above 0.
         sigmas = (self.options.blur_sigma * (1 - sigma[chosen]))[:, None].expand(-1, 2)
         chosen = chosen.to(images.device)
         # cudnn selects among algorithms that round differently.

@@ -1,6 +1,6 @@
 """Counter-based RNG: every random number is a function of its key (seed, epoch, batch index, purpose) and slot.
 
-There is no generator state that could differ between ranks, workers or runs. To draw numbers for a batch, make the
+No generator keeps state that could differ between ranks, workers or runs. To draw numbers for a batch, make the
 generator of its key and draw an array whose first axis is the slots: numbers are drawn in order, so those of slot i do
 not depend on the number of slots. The sampler uses the same idea, a keyed function of a counter (Salmon et al. 2011,
 "Parallel random numbers: as easy as 1, 2, 3").

@@ -18,8 +18,8 @@ def exit_with_trainer(worker: int) -> None:
 
     Notes
     -----
-    torch's workers poll whether their parent has changed. With a fork server that check does not help: their parent is
-    the server, which lives as long as they do.
+    torch's workers poll whether their parent has changed. With a fork server, that check does not help: their parent
+    is the server, which does not end before they do.
     """
     trainer = multiprocessing.parent_process()
     if trainer is not None:
