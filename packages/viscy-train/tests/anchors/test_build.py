@@ -448,13 +448,13 @@ MISMATCHES = {
         edit_csv(x=lambda tracks: tracks["x"] + 0.2),
         {},
         {},
-        r"inside the image, x in \[0, 47\], got 47.6 for track 4 in frame 0 .* \(6 rows affected\)",
+        r"inside the image, x in \[-0.5, 47.5\], got 47.6 for track 4 in frame 0 .* \(6 rows affected\)",
     ),
     "negative coordinates": (
         edit_csv(y=-0.6),
         {},
         {},
-        r"y in \[0, 39\], got -0.6 for track 1 in frame 0 .* \(16 rows affected\)",
+        r"y in \[-0.5, 39.5\], got -0.6 for track 1 in frame 0 .* \(16 rows affected\)",
     ),
 }
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from viscy_train.anchors.geometry import crop_corners, middle_slices
+from viscy_train.anchors.geometry import coordinate_bounds, crop_corners, middle_slices
 from viscy_train.anchors.intensity import IntensityStatistics
 from viscy_train.anchors.lineages import Lineages, lineage_ids
 from viscy_train.anchors.plates import channel_indices, image_for_crops, list_positions, open_plate
 from viscy_train.anchors.position_crops import PositionCrops
 from viscy_train.anchors.table import COLUMNS, AnchorTable, Exclusion
-from viscy_train.anchors.tracks import MARGIN, Tracks, checksums
+from viscy_train.anchors.tracks import Tracks, checksums
 from viscy_train.anchors.unreadable import READABLE, REASONS, find_unreadable
 from viscy_train.console import track
 from viscy_train.errors import Problems, UserError
@@ -151,14 +151,12 @@ def _observations_at(tracks: Tracks, well: str, position: str, experiment: Exper
 
 
 def _check_inside(observations: pd.DataFrame, shape: tuple[int, ...], position: str, experiment: Experiment) -> None:
-    n_frames, _, _, height, width = shape
-    for column, size, margin in (("t", n_frames, 0.0), ("y", height, MARGIN), ("x", width, MARGIN)):
-        values = observations[column]
-        outside = observations[(values < -margin) | (values > size - 1 + margin)]
+    for column, (smallest, largest) in coordinate_bounds(shape).items():
+        outside = observations[~observations[column].between(smallest, largest)]
         if len(outside):
             first = outside.iloc[0]
             raise UserError(
-                f"tracks must be inside the image, {column} in [0, {size - 1}], got {first[column]} for track "
+                f"tracks must be inside the image, {column} in [{smallest}, {largest}], got {first[column]} for track "
                 f"{first['track_id']} in frame {first['t']} of position {position} of {experiment.tracks} "
                 f"({len(outside)} rows affected)"
             )

@@ -1,4 +1,4 @@
-"""Crop geometry: where the crop around a cell starts in its frame, and which slices it contains."""
+"""Geometry: which coordinates are inside an image, and which pixels and slices the crop around a cell contains."""
 
 from __future__ import annotations
 
@@ -8,6 +8,31 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+# In pixels: a tracker may place a cell up to half a pixel outside the center of the outermost pixel.
+_MARGIN = 0.5
+
+
+def coordinate_bounds(shape: tuple[int, ...]) -> dict[str, tuple[float, float]]:
+    """Return the smallest and largest coordinates of a cell inside an image.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the image, (n_frames, n_channels, n_slices, height, width).
+
+    Returns
+    -------
+    dict of str to tuple of float
+        Bounds of the frame `t`, and of `y` and `x` in pixels; all are inclusive.
+    """
+    n_frames, _, _, height, width = shape
+    return {
+        "t": (0, n_frames - 1),
+        "y": (-_MARGIN, height - 1 + _MARGIN),
+        "x": (-_MARGIN, width - 1 + _MARGIN),
+    }
 
 
 def crop_corners(centers: NDArray[np.int64], side: int, size: tuple[int, int]) -> NDArray[np.int64]:

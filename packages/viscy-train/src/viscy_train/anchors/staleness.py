@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from viscy_train.anchors.geometry import coordinate_bounds
 from viscy_train.anchors.plates import channel_indices, image_for_crops, open_plate
-from viscy_train.anchors.tracks import MARGIN, checksums
+from viscy_train.anchors.tracks import checksums
 from viscy_train.errors import Problems, UserError
 
 if TYPE_CHECKING:
@@ -78,11 +79,12 @@ def check_sources(table: AnchorTable) -> None:
             with problems.collected(subject):
                 channel_indices(plate, experiment.channels, experiment.plate)
             in_experiment = largest.index.get_level_values(0) == experiment.name
-            for (_, position), (t, y, x) in largest[in_experiment].iterrows():
+            for (_, position), coordinates in largest[in_experiment].iterrows():
                 with problems.collected(subject, str(position)):
                     image = image_for_crops(plate, str(position), experiment.plate, table.crop, table.z_slices)
-                    n_frames, _, _, height, width = image.shape
-                    if t >= n_frames or y > height - 1 + MARGIN or x > width - 1 + MARGIN:
+                    bounds = coordinate_bounds(image.shape)
+                    if any(coordinates[column] > bound for column, (_, bound) in bounds.items()):
+                        n_frames, _, _, height, width = image.shape
                         raise UserError(
                             f"position {position} of plate {experiment.plate} has {n_frames} frames of {height} x "
                             f"{width} pixels, but the anchor table has observations outside; {_REBUILD}"

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-# In pixels: a tracker may place a cell up to half a pixel outside the center of the outermost pixel.
-MARGIN = 0.5
 COLUMNS = ["track_id", "t", "y", "x", "id", "parent_track_id", "parent_id"]
 _REQUIRED = ["track_id", "t", "y", "x"]
 _READ = [*_REQUIRED, "parent_track_id"]
