@@ -1,4 +1,4 @@
-"""Files that are there once they are whole: what a full disk, an error or a kill leaves behind."""
+"""Atomic writes after a full disk, an error or a kill."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from viscy_train.training.lightning_cli import TrainingCLI
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_file_is_there_once_it_is_whole(tmp_path):
+def test_a_file_appears_when_it_is_complete(tmp_path):
     path = tmp_path / "new folder" / "page.html"
     with atomic_write(path) as unfinished:
         unfinished.write_text("half")
@@ -27,10 +27,10 @@ def test_a_file_is_there_once_it_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "raised_type"),
     [(FULL, UserError), (RuntimeError("No space left on device (os error 28)"), UserError), (ValueError(), ValueError)],
 )
-def test_an_error_leaves_what_was_there(tmp_path, error, told):
+def test_an_error_keeps_the_old_file(tmp_path, error, raised_type):
     path = tmp_path / "page.html"
     path.write_text("old")
 
@@ -39,15 +39,17 @@ def test_an_error_leaves_what_was_there(tmp_path, error, told):
             unfinished.write_text("half")
             raise error
 
-    with pytest.raises(told) as raised:
+    with pytest.raises(raised_type) as raised:
         write()
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
     assert path.read_text() == "old"
-    if told is UserError:
-        assert str(raised.value) == f"cannot write {path}: No space left on device; make room, or name another place"
+    if raised_type is UserError:
+        assert str(raised.value) == (
+            f"cannot write {path}: No space left on device; free some space, or choose another location"
+        )
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_created_is_a_user_error(tmp_path):
     (tmp_path / "file").touch()
     with (
         pytest.raises(UserError, match=r"cannot write .*: (Not a directory|File exists)"),
@@ -56,8 +58,8 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
         pass
 
 
-def test_the_last_checkpoint_is_there_until_the_next_is(tmp_path, monkeypatch):
-    """Lightning writes one to the folder for temporary files, and copies it where that is on another disk."""
+def test_the_last_checkpoint_exists_until_the_next_one_is_complete(tmp_path, monkeypatch):
+    """Lightning itself writes to the temporary folder and copies the checkpoint if that is on another disk."""
     path = tmp_path / "last.ckpt"
     checkpoints = AtomicCheckpointIO()
     checkpoints.save_checkpoint({"step": 1}, path)
@@ -77,7 +79,7 @@ def test_the_last_checkpoint_is_there_until_the_next_is(tmp_path, monkeypatch):
     assert os.replace is replace
 
 
-def test_the_checkpoints_of_a_run_are_written_so(make_project, tmp_path):
+def test_a_run_writes_its_checkpoints_atomically(make_project, tmp_path):
     trainer, _, _ = TrainingCLI("fit", ["--config", str(make_project(tmp_path))], "").make_all()
     assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
 
@@ -92,15 +94,15 @@ def test_the_checkpoints_of_a_run_are_written_so(make_project, tmp_path):
         (RuntimeError("size mismatch"), False),
     ],
 )
-def test_a_full_disk_is_known_in_all_its_words(error, full):
+def test_a_full_disk_is_recognized_in_every_library(error, full):
     assert is_disk_full(error) is full
 
 
 def limited(folder, kilobytes, *arguments):
-    """Run a command that may write no file larger than so many kilobytes."""
+    """Run a command that cannot write files larger than a number of kilobytes."""
     command = [sys.executable, "-m", "viscy_train", *arguments]
     limit = ["bash", "-c", f'ulimit -f {kilobytes} && exec "$@"', "bash"]
-    # Python would leave half a file of compiled code, and take it for whole.
+    # Python would leave a truncated file of byte code and load it later.
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
         [*limit, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
@@ -108,17 +110,17 @@ def limited(folder, kilobytes, *arguments):
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_is_one_line_and_nothing_half_written(make_project, tmp_path):
+def test_a_full_disk_is_a_one_line_error_and_leaves_no_partial_files(make_project, tmp_path):
     make_project(tmp_path)
     page = limited(tmp_path, 16, "inspect", "--config", "config.yaml", "--page", "page.html")
     assert page.returncode == 2
     assert page.stderr.splitlines()[-1].startswith(
-        "viscy-train: error: cannot write page.html: File too large; make room"
+        "viscy-train: error: cannot write page.html: File too large; free some space"
     )
     run = limited(tmp_path, 16, "fit", "--config", "config.yaml")
     assert run.returncode == 2, run.stderr
     assert "Traceback" not in page.stderr + run.stderr
-    assert "last.ckpt: File too large; make room" in run.stderr.splitlines()[-1]
+    assert "last.ckpt: File too large; free some space" in run.stderr.splitlines()[-1]
     assert not RunDirectory(tmp_path / "run").last_checkpoint.exists()
     assert list(tmp_path.glob("**/*unfinished*")) == list(tmp_path.glob("**/*.html")) == []
     demo = limited(tmp_path, 16, "demo", "--out", "demo")

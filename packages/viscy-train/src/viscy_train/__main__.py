@@ -1,4 +1,4 @@
-"""Run the command line: ``python -m viscy_train``, as torchrun needs it."""
+"""Run the command line with ``python -m viscy_train``, for example under torchrun."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Whole files: a file is there as it was or as it is to be, whatever ends the process, and a full disk is told."""
+"""Atomic writes: after a crash a file has its old or its new content, and a full disk is a user error."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-# A limit on the size of files ends a write in the same way as a disk that has no room.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_ROOM_IN_WORDS = re.compile("|".join(re.escape(os.strerror(number)) for number in _NO_ROOM))
+# A limit on the size of files (EFBIG) ends a write in the same way as a full disk or quota.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL_TEXT = re.compile("|".join(re.escape(os.strerror(number)) for number in _DISK_FULL))
+_REMEDY = "free some space, or choose another location"
 
 
 @contextmanager
 def atomic_write(path: Path) -> Generator[Path]:
-    """Write a file beside its place, and put it there in one step.
+    """Replace a file in one step.
 
     Parameters
     ----------
     path : pathlib.Path
-        File to write or to replace; its folder is made.
+        File to create or to replace. Its folder is created if necessary.
 
     Yields
     ------
     pathlib.Path
-        Where to write it. Nothing is left of it after an error; what a kill leaves is replaced by the next writer.
+        Temporary file in the same folder to write to. It is renamed to `path` after the block, or deleted after an
+        error. If the process is killed, it remains and the next write replaces it.
 
     Raises
     ------
     UserError
-        If it cannot be written, as where the disk is full.
+        If the file cannot be written, for example because the disk is full.
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
@@ -50,23 +52,23 @@ def atomic_write(path: Path) -> Generator[Path]:
         if path.parent.is_dir():
             unfinished.unlink(missing_ok=True)
         if isinstance(error, OSError) or is_disk_full(error):
-            raise UserError(f"cannot write {path}: {_reason(error)}; make room, or name another place") from error
+            raise UserError(f"cannot write {path}: {_reason(error)}; {_REMEDY}") from error
         raise
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Generator[None]:
-    """Empty a folder again where not all could be written into it.
+    """Fill an empty folder completely, or leave it empty after an error.
 
     Parameters
     ----------
     path : pathlib.Path
-        An empty folder.
+        An empty folder, to be filled in the block.
 
     Raises
     ------
     UserError
-        If it cannot be written into, as where the disk is full.
+        If the folder cannot be written to, for example because the disk is full.
     """
     try:
         yield
@@ -74,19 +76,19 @@ def atomic_folder(path: Path) -> Generator[None]:
         for entry in path.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         if isinstance(error, OSError) or is_disk_full(error):
-            raise UserError(f"cannot write into {path}: {_reason(error)}; make room, or name another place") from error
+            raise UserError(f"cannot write to {path}: {_reason(error)}; {_REMEDY}") from error
         raise
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error is that of a disk without room; libraries say so in errors of their own."""
+    """Return whether an error means that the disk is full, also if a library wraps it in an error of its own."""
     if isinstance(error, OSError):
-        return error.errno in _NO_ROOM
-    return isinstance(error, RuntimeError) and _NO_ROOM_IN_WORDS.search(str(error)) is not None
+        return error.errno in _DISK_FULL
+    return isinstance(error, RuntimeError) and _DISK_FULL_TEXT.search(str(error)) is not None
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    found = _NO_ROOM_IN_WORDS.search(str(error))
-    return found[0] if found else str(error)
+    match = _DISK_FULL_TEXT.search(str(error))
+    return match[0] if match else str(error)

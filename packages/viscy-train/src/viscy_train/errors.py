@@ -1,4 +1,4 @@
-"""User errors: what the person at the keyboard can put right, one of them or all that were found at once."""
+"""User errors: mistakes that the user can correct, raised one at a time or collected into one error."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-_POSITIONS_NAMED = 3
+_MAX_POSITIONS = 3
 
 
 class UserError(ValueError):
-    """A mistake in what was asked for: a file, a name, an option.
+    """A mistake in a file, a name or an option that the user can correct.
 
-    The command line prints the message as one line and exits with code 2. Anything else that is raised is a bug of the
-    program and keeps its traceback.
+    The command line prints the message as one line and exits with code 2. Any other exception is a bug in the program
+    and keeps its traceback.
 
     Parameters
     ----------
     message : str
-        What is wrong and what to do. Of one that a data loader passes on from a worker, with the worker's traceback in
-        its message, what the worker said is kept.
+        What is wrong and how to correct it. If a data loader re-raises the error of a worker process, its message
+        contains the worker's traceback; only the original message is kept.
     """
 
     def __init__(self, message: str) -> None:
@@ -32,36 +32,39 @@ class UserError(ValueError):
 
 
 class ProjectError(UserError):
-    """All that does not fit in a project.
+    """All the problems that were found in a project.
 
     Parameters
     ----------
     problems : list of str
-        A line for each.
+        One line per problem.
     """
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
-        lines = problems if len(problems) == 1 else [f"{len(problems)} things do not fit:", *problems]
+        lines = problems if len(problems) == 1 else [f"found {len(problems)} problems:", *problems]
         super().__init__("\n  ".join(lines))
 
 
 class Problems:
-    """Collect errors of users instead of stopping at the first; those of several positions become one line."""
+    """Collect user errors instead of stopping at the first one.
+
+    A problem that several positions share is reported on one line.
+    """
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str], tuple[str, list[str]]] = {}
+        self._positions_by_problem: dict[tuple[str, str], tuple[str, list[str]]] = {}
 
     @contextmanager
     def collected(self, subject: str, position: str = "") -> Generator[None]:
-        """Collect what is raised as `UserError`, and go on after the block.
+        """Collect a `UserError` that the block raises, and continue after the block.
 
         Parameters
         ----------
         subject : str
-            What it is about, such as the experiment.
+            What the block checks, such as an experiment.
         position : str
-            Where, if at one position: messages that differ in the position alone are told together.
+            Position of the plate, if the block checks one. Messages that differ only in the position share a line.
         """
         try:
             yield
@@ -72,29 +75,32 @@ class Problems:
             self.add(subject, str(error), position)
 
     def add(self, subject: str, message: str, position: str = "") -> None:
-        """Add one."""
-        alike = message.replace(position, "\0") if position else message
-        self._found.setdefault((subject, alike), (message, []))[1].append(position)
+        """Add a problem."""
+        without_position = message.replace(position, "\0") if position else message
+        self._positions_by_problem.setdefault((subject, without_position), (message, []))[1].append(position)
 
     def lines(self) -> list[str]:
-        """Return a line for each, in the order in which they came."""
-        return [_line(subject, message, more) for (subject, _), (message, (_, *more)) in self._found.items()]
+        """Return one line per problem, in the order in which they were found."""
+        return [
+            _format_line(subject, message, other_positions)
+            for (subject, _), (message, (_, *other_positions)) in self._positions_by_problem.items()
+        ]
 
     def raise_any(self) -> None:
-        """Raise them.
+        """Raise the collected problems.
 
         Raises
         ------
         ProjectError
             If there are any.
         """
-        if self._found:
+        if self._positions_by_problem:
             raise ProjectError(self.lines())
 
 
-def _line(subject: str, message: str, more: list[str]) -> str:
+def _format_line(subject: str, message: str, other_positions: list[str]) -> str:
     line = f"{subject}: {message}"
-    if not more:
+    if not other_positions:
         return line
-    named = ", ".join(more[:_POSITIONS_NAMED]) + (", ..." if len(more) > _POSITIONS_NAMED else "")
-    return f"{line}; likewise {len(more)} more: {named}"
+    names = ", ".join(other_positions[:_MAX_POSITIONS]) + (", ..." if len(other_positions) > _MAX_POSITIONS else "")
+    return f"{line}; the same in {len(other_positions)} more: {names}"

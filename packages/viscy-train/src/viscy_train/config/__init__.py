@@ -1,4 +1,4 @@
-"""What the user wrote: the sections of a configuration, the checks of their values, and YAML files with line numbers.
+"""Contents of the user's files: the sections of a configuration, checks of their values, and YAML with line numbers.
 
-Imports only the modules beside it; every other sub-package may import it.
+Imports only the ground modules such as `errors`; every other sub-package may import it.
 """

@@ -1,4 +1,4 @@
-"""Checks: rules for the values that a user writes into a file, each broken one a line that gives rule and value."""
+"""Checks: rules for values in the user's files. A broken rule is a one-line error with the rule and the value."""
 
 import math
 from numbers import Real
@@ -8,30 +8,30 @@ from viscy_train.errors import UserError
 
 
 def require(holds: bool, rule: str, value: object) -> None:
-    """Refuse a value that breaks a rule."""
+    """Raise a `UserError` with the rule and the value unless the rule holds."""
     if not holds:
         raise UserError(f"{rule}, got {'null' if value is None else repr(value)}")
 
 
 def require_number(name: str, value: Any) -> None:
-    """Refuse what is null, infinite or no number, before it is compared."""
+    """Require a finite number."""
     require(isinstance(value, Real) and not isinstance(value, bool), f"{name} must be a number", value)
     require(math.isfinite(value), f"{name} must be finite", value)
 
 
-def require_at_least(name: str, value: Any, least: int) -> None:
-    """Refuse what is no number or too small."""
+def require_at_least(name: str, value: Any, minimum: int) -> None:
+    """Require a finite number that is not below a minimum."""
     require_number(name, value)
-    require(value >= least, f"{name} must be at least {least}", value)
+    require(value >= minimum, f"{name} must be at least {minimum}", value)
 
 
 def require_above_0(name: str, value: Any) -> None:
-    """Refuse what is no number above 0."""
+    """Require a finite number above 0."""
     require_number(name, value)
     require(value > 0, f"{name} must be above 0", value)
 
 
 def require_name(what: str, name: Any) -> None:
-    """Refuse what is no text, an empty one, or one with blanks around it, which cannot be seen."""
-    require(isinstance(name, str) and name.strip() != "", f"{what} must be a text that is not empty", name)
-    require(name == name.strip(), f"{what} must not begin or end with a blank", name)
+    """Require text that is not empty and has no spaces around it, which are hard to see."""
+    require(isinstance(name, str) and name.strip() != "", f"{what} must be non-empty text", name)
+    require(name == name.strip(), f"{what} must not begin or end with a space", name)

@@ -1,4 +1,4 @@
-"""Configuration: the sections of a training configuration, as frozen dataclasses that a YAML file fills."""
+"""Schema: the sections of a training configuration, as frozen dataclasses."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,21 +11,21 @@ from viscy_train.config.checks import require, require_above_0, require_at_least
 if TYPE_CHECKING:
     type FilePath = Path
 else:
-    # Relative paths in a config file start at the file, on the command line at the working directory. Whether there
-    # is anything at the path is checked where it is used, which can say more than that it is missing.
-    FilePath = path_type("", docstring="A path, of something that need not exist.")
+    # Relative paths in a config file start at the folder of the file, on the command line at the working directory.
+    # Whether the file exists is checked where it is used, because the error can then say how to create it.
+    FilePath = path_type("", docstring="A path that need not exist.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PositiveConfig:
-    """Which other time of the anchor's lineage is its positive.
+    """How far the positive is from its anchor along the lineage.
 
     Parameters
     ----------
     min_frames : int
-        Fewest frames between anchor and positive, before or after.
+        Smallest number of frames between an anchor and its positive, in either direction.
     max_frames : int
-        Most frames between them.
+        Largest number of frames between them.
     """
 
     min_frames: int = 1
@@ -41,28 +41,29 @@ class PositiveConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
-    """Composition of the batches: parameters of `viscy_data.FlexibleBatchSampler`, under its names.
+    """Composition of the batches, with the parameter names of `viscy_data.FlexibleBatchSampler`.
 
     Parameters
     ----------
     batch_size : int
-        Anchors in a batch of one process.
+        Number of anchors in a batch of one process.
     experiment_aware : bool
-        Whether the primary part of a batch comes from one experiment alone.
+        Whether each batch has an experiment of its own, which fills all slots except the leaked ones.
     leaky : float
-        Fraction of a batch that comes from the other experiments.
+        Fraction of a batch that comes from the other experiments, in [0, 1).
     experiment_weights : str or dict of str to float, optional
-        ``proportional``, ``sqrt``, ``uniform``, or a weight for each experiment.
+        How often each experiment is chosen: ``proportional`` to its number of anchors, ``sqrt`` (proportional to the
+        square root), ``uniform``, or a weight for each experiment.
     condition_balanced : bool
-        Whether the conditions share a batch equally, or as condition_ratio says.
+        Whether to balance the conditions in each batch, equally or according to `condition_ratio`.
     condition_ratio : dict of str to float, optional
         Relative share of each condition.
     temporal_enrichment : bool
-        Whether the primary part concentrates around a focal time.
+        Whether the slots that are not leaked concentrate around a focal time.
     temporal_window_hours : float
-        Half-width of the window around the focal time.
+        Half-width of the temporal window around the focal time, in hours.
     temporal_global_fraction : float
-        Fraction of the primary part drawn from all times.
+        Fraction of the slots that are not leaked that is drawn from all times.
     """
 
     batch_size: int = 128
@@ -78,17 +79,17 @@ class SamplerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
-    """What is kept for validation.
+    """Which anchors are kept for validation.
 
     Parameters
     ----------
     by : str
-        ``position``: that fraction of the positions of each condition of each experiment, rounded, but never all of
-        them; ``experiment``: whole experiments; ``none``: nothing.
+        ``position`` keeps a fraction of the positions of each condition of each experiment, rounded, but never all of
+        them. ``experiment`` keeps all anchors of some experiments. ``none`` keeps nothing.
     fraction : float
-        Of the positions, where they are kept, in [0, 1).
+        Fraction of the positions to keep if `by` is ``position``, in [0, 1).
     experiments : list of str
-        Names, where experiments are kept.
+        Names of the experiments to keep if `by` is ``experiment``.
     """
 
     by: Literal["position", "experiment", "none"] = "position"
@@ -99,29 +100,29 @@ class SplitConfig:
         require_number("data.split.fraction", self.fraction)
         require(0 <= self.fraction < 1, "data.split.fraction must be in [0, 1)", self.fraction)
         if self.by == "experiment":
-            rule = "data.split.experiments must name an experiment where data.split.by is experiment"
+            rule = "data.split.experiments must name an experiment if data.split.by is experiment"
             require(bool(self.experiments), rule, self.experiments)
         else:
-            rule = f"data.split.experiments has no effect where data.split.by is {self.by}; leave it out"
+            rule = f"data.split.experiments has no effect if data.split.by is {self.by}; remove it"
             require(not self.experiments, rule, self.experiments)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Which network embeds the crops.
+    """The network that embeds the crops.
 
     Parameters
     ----------
     name : str
-        ``tiny``, three convolutions that train on a laptop, or a model of timm, such as ``convnext_tiny``.
+        ``tiny``, three convolutional layers that train on a laptop, or a model of timm, such as ``convnext_tiny``.
     width : int
-        Feature maps of the first layer of the tiny one; each of the further two layers doubles them.
+        Number of channels of the first layer of ``tiny``. The second and third layers each double it.
     features : int
-        Length of an embedding of the tiny one, at least 2; that of a model of timm is its own.
+        Length of an embedding of ``tiny``, at least 2. Models of timm have a fixed length.
     projection : int
-        Length of the vector that the loss compares.
+        Length of the projection that the loss compares.
     pretrained : bool
-        Whether a model of timm starts with its published weights, which are downloaded.
+        Whether a model of timm starts from its published weights, which are downloaded.
     """
 
     name: str = "tiny"
@@ -131,24 +132,24 @@ class EncoderConfig:
     pretrained: bool = False
 
     def __post_init__(self) -> None:
-        # The report draws two principal components of the features.
-        for name, least in (("width", 1), ("features", 2), ("projection", 1)):
-            require_at_least(f"model.encoder.{name}", getattr(self, name), least)
+        # The report plots two principal components of the features.
+        for name, minimum in (("width", 1), ("features", 2), ("projection", 1)):
+            require_at_least(f"model.encoder.{name}", getattr(self, name), minimum)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """What the encoder is trained for.
+    """The contrastive loss.
 
     Parameters
     ----------
     name : str
-        ``supcon``, or ``nt_xent``, which knows pairs alone.
+        ``supcon``, or ``nt_xent``, which supports pairs only.
     temperature : float
-        Of either.
+        Temperature of the softmax, above 0.
     positives : str
-        Which crops of a batch attract each other: those of one ``lineage``; of one ``pair``, an anchor and its positive
-        alone, so that another crop of the same cell repels; or of one ``condition``.
+        Which crops attract each other: those of the same ``lineage``; those of the same ``pair``, which are an anchor
+        and its positive, so that other crops of the same cell repel; or those of the same ``condition``.
     """
 
     name: Literal["nt_xent", "supcon"] = "supcon"
@@ -163,18 +164,18 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW and its learning rate over the run.
+    """The AdamW optimizer and its learning rate schedule.
 
     Parameters
     ----------
     learning_rate : float
-        The highest.
+        Peak learning rate.
     weight_decay : float
-        Of AdamW.
+        Weight decay coefficient.
     schedule : str
-        ``cosine``: it rises from 0 and falls to 0 over the run; ``constant``.
+        ``cosine``, a linear warmup from 0 followed by a cosine decay to 0 at the end of the run, or ``constant``.
     warmup_fraction : float
-        Of the steps of the run in which it rises, in [0, 1).
+        Fraction of the steps of the run used for the warmup, in [0, 1).
     """
 
     learning_rate: float = 1e-3
@@ -193,15 +194,15 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """When the state of a run is saved.
+    """When checkpoints are saved.
 
     Parameters
     ----------
     every_n_steps : int
-        Steps after which ``checkpoints/last.ckpt`` is replaced; it also is at the end of each epoch and when the run
-        is asked to stop. A run that is killed loses at most so many steps.
+        Number of steps between two writes of ``checkpoints/last.ckpt``, which is also written at the end of each epoch
+        and when the run is stopped. A killed run loses at most this many steps.
     keep_best : int
-        How many checkpoints with the least validation loss are kept beside it.
+        Number of checkpoints with the lowest validation loss to keep in addition.
     """
 
     every_n_steps: int = 100
