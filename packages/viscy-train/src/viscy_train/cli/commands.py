@@ -1,4 +1,4 @@
-"""Commands: what each does with a configuration, from its options to an exit code."""
+"""Commands: the functions behind the commands that take a configuration, from options to exit code."""
 
 from __future__ import annotations
 
@@ -6,45 +6,60 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse.typing import PositiveInt
-from rich.console import Console
 
 from viscy_train.atomic import atomic_write
+from viscy_train.console import say
 from viscy_train.errors import UserError
-from viscy_train.exit_codes import stopped
+from viscy_train.exit_codes import EXIT_STOPPED, explain_exit
 from viscy_train.training.lightning_cli import TrainingCLI
 from viscy_train.training.lightning_warnings import quiet_lightning
 from viscy_train.training.stopping import StoppedError
 
-_CHECKPOINT = {"type": str, "default": None, "help": "checkpoint to go on from; `last` is the run's own, if any"}
-_MEASURED = {"type": str, "default": "last", "help": "checkpoint; by default the run's last"}
-_EMBEDDINGS = {"type": str, "default": None, "help": "file to write; by default embeddings.h5ad in the run's folder"}
-_PROCESSES = {"type": PositiveInt, "default": 1, "help": "processes that will train, for the number of steps"}
-_EPOCHS = {"type": PositiveInt, "default": 1, "help": "epochs to draw"}
-_PAGE = {"type": str, "default": "inspect.html", "help": "page to write"}
-_STEP = {"type": int, "required": True, "help": "step, as in the log"}
-_RANK = {"type": int, "default": 0, "help": "process whose batch it was"}
-_PICTURE = {"type": str, "default": None, "help": "picture to write; by default step-<step>.png in the run's folder"}
-_PIXELS = {"type": str, "default": "sample", "choices": ["sample", "all"], "help": "which pixels to check"}
+_CHECKPOINT = {
+    "type": str,
+    "default": None,
+    "help": "checkpoint to resume from; `last` is the run's own, or starts the run if it has none",
+}
+_EVALUATED = {"type": str, "default": "last", "help": "checkpoint to load; `last` is the run's own"}
+_EMBEDDINGS = {
+    "type": str,
+    "default": None,
+    "help": "file to write, by default embeddings.h5ad in the run's directory",
+}
+_PROCESSES = {"type": PositiveInt, "default": 1, "help": "number of training processes, for the number of steps"}
+_EPOCHS = {"type": PositiveInt, "default": 1, "help": "number of epochs to draw"}
+_PAGE = {"type": str, "default": "inspect.html", "help": "HTML page to write"}
+_STEP = {"type": int, "required": True, "help": "training step, as in the log"}
+_RANK = {"type": int, "default": 0, "help": "rank of the process whose batch to plot"}
+_PICTURE = {
+    "type": str,
+    "default": None,
+    "help": "image file to write, by default step-<step>.png in the run's directory",
+}
+_PIXELS = {
+    "type": str,
+    "default": "sample",
+    "choices": ["sample", "all"],
+    "help": "check the pixels of a sample of frames, or of all frames, which also excludes cells with invalid pixels",
+}
 
 
 def index(options: list[str], description: str) -> int:
-    """Build the anchor table that a configuration names."""
+    """Build the anchor table."""
     from viscy_train.anchors.build import build_anchor_table
     from viscy_train.anchors.summary import print_summary
 
     cli = TrainingCLI("index", options, description, {"pixels": _PIXELS})
-    data, console = cli.make_data(), Console()
-    table = build_anchor_table(
-        data.experiments, data.positive, data.crop, data.z_slices, pixels=cli.config.pixels, console=console
-    )
+    data = cli.make_data()
+    table = build_anchor_table(data.experiments, data.positive, data.crop, data.z_slices, pixels=cli.config.pixels)
     table.write(data.path)
-    print_summary(table, console)
-    console.print(f"Done. Wrote {data.path}", highlight=False, soft_wrap=True, markup=False)
+    print_summary(table)
+    say(f"Done. Wrote {data.path}")
     return 0
 
 
 def fit(options: list[str], description: str) -> int:
-    """Train, then report."""
+    """Train, then write the report."""
     from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.training.fit import fit as train
 
@@ -53,22 +68,22 @@ def fit(options: list[str], description: str) -> int:
     try:
         encoders = train(cli, trainer, model, data)
     except StoppedError as error:
-        # One process tells; that the others ended in order must not look like a failure of theirs.
-        return stopped(error) if trainer.is_global_zero else 0
+        # Only rank 0 reports the stop, because a launcher takes a non-zero exit code of another rank for a failure.
+        return explain_exit(str(error), EXIT_STOPPED) if trainer.is_global_zero else 0
     if encoders is not None:
         evaluate_and_write_page(cli.run_directory, *encoders, data, trainer.strategy.root_device)
     return 0
 
 
 def inspect(options: list[str], description: str) -> int:
-    """Draw the batches of an epoch without training, and say what they hold."""
+    """Draw batches without training and show their composition."""
     from viscy_train.anchors.staleness import check_sources
     from viscy_train.composition.dry_run import dry_run
     from viscy_train.report.dry_run_page import write_dry_run_page
     from viscy_train.report.dry_run_summary import print_dry_run
 
     cli = TrainingCLI("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
-    data, console = cli.make_data(), Console()
+    data = cli.make_data()
     check_sources(data.table)
     result = dry_run(
         data.train_anchors(),
@@ -80,24 +95,24 @@ def inspect(options: list[str], description: str) -> int:
     print_dry_run(result)
     page = Path(cli.config.page)
     write_dry_run_page(page, result)
-    console.print(f"Done. Open {page}", highlight=False, soft_wrap=True, markup=False)
+    say(f"Done. Open {page}")
     return 0
 
 
 def validate(options: list[str], description: str) -> int:
-    """Measure a checkpoint on what is kept for validation."""
+    """Evaluate a checkpoint on the validation anchors."""
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
 
-    cli = TrainingCLI("validate", options, description, {"ckpt_path": _MEASURED})
+    cli = TrainingCLI("validate", options, description, {"ckpt_path": _EVALUATED})
     trainer, model, data = cli.make_all(training=False)
     if not len(data.validation_rows):
-        raise UserError("data.split must keep anchors for validation, it keeps none; see `data.split.by`")
+        raise UserError("data.split must keep anchors for validation, got none; set data.split.by to `position`")
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model).path
     with quiet_lightning():
-        found = trainer.validate(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+        results = trainer.validate(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
     if trainer.is_global_zero:
-        for name, value in found[0].items():
-            Console().print(f"{name}  {value:.4f}", highlight=False)
+        for name, value in results[0].items():
+            say(f"{name}  {value:.4f}")
     return 0
 
 
@@ -106,21 +121,21 @@ def predict(options: list[str], description: str) -> int:
     from viscy_train.evaluation.predict import gather_predictions, write_embeddings
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
 
-    cli = TrainingCLI("predict", options, description, {"ckpt_path": _MEASURED, "embeddings": _EMBEDDINGS})
+    cli = TrainingCLI("predict", options, description, {"ckpt_path": _EVALUATED, "embeddings": _EMBEDDINGS})
     trainer, model, data = cli.make_all(training=False)
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model).path
     with quiet_lightning():
-        predicted: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        found = gather_predictions(predicted or [], trainer, cli.run_directory.path)
-    if found is not None:
+        outputs: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        predictions = gather_predictions(outputs or [], trainer, cli.run_directory.path)
+    if predictions is not None:
         path = Path(cli.config.embeddings or cli.run_directory.embeddings)
-        write_embeddings(path, found, data.table, {"checkpoint": str(checkpoint), "config": cli.dump()})
-        Console().print(f"Done. Wrote {path}", highlight=False, soft_wrap=True, markup=False)
+        write_embeddings(path, predictions, data.table, {"checkpoint": str(checkpoint), "config": cli.dump()})
+        say(f"Done. Wrote {path}")
     return 0
 
 
 def replay(options: list[str], description: str) -> int:
-    """Draw the crops of one step of a run."""
+    """Plot the crops of one step of a run."""
     from viscy_train.loading.batches import Batch
     from viscy_train.report.replay_plot import plot_replay
     from viscy_train.run.checkpoint import Checkpoint
@@ -132,7 +147,7 @@ def replay(options: list[str], description: str) -> int:
     recorded = batch_of_step(cli.run_directory, cli.config.step, cli.config.rank)
     data.setup("fit")
     if cli.run_directory.last_checkpoint.exists():
-        data.load_state_dict(Checkpoint.read(cli.run_directory.last_checkpoint).data)  # refuses that of another table
+        data.load_state_dict(Checkpoint.read(cli.run_directory.last_checkpoint).data)  # refuses another anchor table
     pairs = data.load_pairs(Batch(rows=recorded.rows, epoch=recorded.epoch, index=recorded.number))
     title = f"Step {recorded.step} of process {recorded.rank}: batch {recorded.number} of epoch {recorded.epoch + 1}"
     figure = plot_replay(pairs, data.augment(pairs), data.table.observations, data.channels, title)
@@ -141,13 +156,13 @@ def replay(options: list[str], description: str) -> int:
         try:
             figure.savefig(unfinished, format=path.suffix.removeprefix(".") or "png")
         except ValueError as error:
-            raise UserError(f"the picture must have the ending of one, got {path}: {error}") from error
-    Console().print(f"Done. Open {path}", highlight=False, soft_wrap=True, markup=False)
+            raise UserError(f"--picture must have the extension of an image format, got {path}: {error}") from error
+    say(f"Done. Open {path}")
     return 0
 
 
 def report(options: list[str], description: str) -> int:
-    """Write the report of a run anew, from its last checkpoint."""
+    """Write the report of a run again, from its last checkpoint."""
     from copy import deepcopy
 
     from viscy_train.report.write import evaluate_and_write_page
@@ -159,7 +174,7 @@ def report(options: list[str], description: str) -> int:
     untrained = deepcopy(model.encoder)
     checkpoint = checkpoint_to_evaluate(cli.run_directory, "last", model)
     data.setup("fit")
-    data.load_state_dict(checkpoint.data)  # refuses that of another table
+    data.load_state_dict(checkpoint.data)  # refuses another anchor table
     model.load_state_dict(checkpoint.weights)
     evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, trainer.strategy.root_device)
     return 0

@@ -1,4 +1,4 @@
-"""Command line: one configuration file, and a command for each thing to be done with it."""
+"""Entry point: parses the command line, runs a command and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _SECTIONS = [
     *(f"data.{name}" for name in ("positive", "sampler", "split", "augmentation")),
     "checkpoint",
 ]
-_WITH_FILE = re.compile(r"\S+\.ya?ml(, line \d+)?:? ")
-_TITLE = "Contrastive training on OME-Zarr time-lapse data, with batches of a stated composition."
-_MADE = {
-    "demo": "make three small experiments and train on them",
+_NAMES_A_FILE = re.compile(r"\S+\.ya?ml(, line \d+)?:? ")
+_TITLE = "Contrastive training on OME-Zarr time-lapse data, with batches of a configured composition."
+_PROJECT_COMMANDS = {
+    "demo": "simulate three small experiments and train on them",
     "hela": "write the HeLa time-lapse of the Cell Tracking Challenge as a project",
 }
-_CONFIGURED = {
-    "index": "build the table of cells from plates and tracks, and check them",
-    "inspect": "show what the batches will hold, before any training",
-    "fit": "train",
-    "validate": "measure a checkpoint on what is kept for validation",
+_CONFIG_COMMANDS = {
+    "index": "check plates and tracks, and build the anchor table from them",
+    "inspect": "show the composition of the batches without training",
+    "fit": "train and write a report",
+    "validate": "evaluate a checkpoint on the validation anchors",
     "predict": "write the embedding of every cell",
-    "replay": "draw the crops of one step",
-    "report": "write the report of a run anew",
+    "replay": "plot the crops of one training step",
+    "report": "write the report of a run again",
 }
 
 
@@ -49,25 +49,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        Those of the process by default.
+        Command and options, by default those of the process.
 
     Returns
     -------
     int
-        Exit code: 0; 2 for a mistake of the user; 1 where a process of the training failed; 75 where a run was asked to
-        stop and can go on; 130 after Ctrl-C.
+        Exit code: 0 on success, 2 for a user error, 75 if a run was stopped on request and can be resumed, 130 after
+        Ctrl-C. The demo returns the exit code of a command that failed.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    # What iohub warns of on the way is told in our errors, and no news where there is none.
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # Our own errors cover what iohub warns about.
     logging.getLogger("iohub").setLevel(logging.ERROR)
     try:
-        return _run(given)
+        return _run(words)
     except (ArgumentError, UserError) as error:
-        return explain_exit(f"error: {_explained(error, given)}", EXIT_USER_ERROR)
+        return explain_exit(f"error: {_explain(error, words)}", EXIT_USER_ERROR)
     except KeyboardInterrupt:
         return explain_exit("interrupted", EXIT_INTERRUPTED)
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes it an exit
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns it into an exit
             return explain_exit("interrupted", EXIT_INTERRUPTED)
         raise
     except (OSError, RuntimeError) as error:
@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         text = " ".join(str(error).split())
         return explain_exit(
-            f"error: the disk is full ({text}); make room; `fit` goes on with --ckpt_path last", EXIT_USER_ERROR
+            f"error: the disk is full ({text}); free some space; rerun `fit` with --ckpt_path last to resume",
+            EXIT_USER_ERROR,
         )
 
 
@@ -84,27 +85,31 @@ def _run(arguments: list[str]) -> int:
         print(_help())
         return 0 if arguments else EXIT_USER_ERROR
     command, *options = arguments
-    if command in _MADE:
-        return _make(command, options)
-    if command not in _CONFIGURED:
-        raise UserError(f"there is no command {command!r}; there are {', '.join([*_MADE, *_CONFIGURED])}")
+    if command in _PROJECT_COMMANDS:
+        return _make_project(command, options)
+    if command not in _CONFIG_COMMANDS:
+        raise UserError(
+            f"unknown command {command!r}; choose from {', '.join([*_PROJECT_COMMANDS, *_CONFIG_COMMANDS])}"
+        )
     if not options:
-        raise UserError(f"{command} needs --config FILE; `viscy-train demo` writes one to start from")
+        raise UserError(f"{command} needs --config FILE; `viscy-train demo` writes an example")
     for path in _config_files(options):
         _check_config_file(path)
-    # Loading Lightning takes seconds, which a mistake above need not wait for.
+    # Importing Lightning takes seconds, so the mistakes above are reported first.
     from viscy_train.cli import commands
 
     run: Callable[[list[str], str], int] = getattr(commands, command)
-    return run(options, _CONFIGURED[command])
+    return run(options, _sentence(_CONFIG_COMMANDS[command]))
 
 
-def _make(command: str, options: list[str]) -> int:
+def _make_project(command: str, options: list[str]) -> int:
     from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(prog=f"viscy-train {command}", exit_on_error=False, description=f"{_MADE[command]}.")
+    parser = ArgumentParser(
+        prog=f"viscy-train {command}", exit_on_error=False, description=_sentence(_PROJECT_COMMANDS[command])
+    )
     folder = Path("viscy-demo" if command == "demo" else command)
-    parser.add_argument("--out", type=Path, default=folder, help="new folder for what is made")
+    parser.add_argument("--out", type=Path, default=folder, help="new or empty folder for the project")
     out = parser.parse_args(options).out
     if command == "demo":
         from viscy_train.cli.demo import run_demo
@@ -117,42 +122,55 @@ def _make(command: str, options: list[str]) -> int:
 
 
 def _help() -> str:
-    width = max(map(len, [*_MADE, *_CONFIGURED]))
-    lines = [f"  {name:{width}}  {what}" for name, what in {**_MADE, **_CONFIGURED}.items()]
+    width = max(map(len, [*_PROJECT_COMMANDS, *_CONFIG_COMMANDS]))
+
+    def list_commands(descriptions: dict[str, str]) -> list[str]:
+        return [f"  {name:{width}}  {description}" for name, description in descriptions.items()]
+
     return "\n".join(
         [
             _TITLE,
             "",
-            "viscy-train COMMAND [--out FOLDER] | [--config FILE] [--key value ...]",
+            "Create a sample project: viscy-train COMMAND [--out FOLDER]",
             "",
-            *lines,
+            *list_commands(_PROJECT_COMMANDS),
             "",
-            "`viscy-train COMMAND --help` lists options, `viscy-train fit --config FILE --print_config` all values.",
+            "Work on a project: viscy-train COMMAND --config FILE [--key value ...]",
+            "",
+            *list_commands(_CONFIG_COMMANDS),
+            "",
+            "Run `viscy-train COMMAND --help` to list the options of a command, and",
+            "`viscy-train fit --config FILE --print_config` to print a configuration with all defaults.",
         ]
     )
 
 
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def _config_files(options: list[str]) -> list[Path]:
-    named = [later for option, later in pairwise(options) if option == "--config"]
-    return [Path(name) for name in named + [text.removeprefix("--config=") for text in options if "--config=" in text]]
+    names = [value for option, value in pairwise(options) if option == "--config"]
+    names += [option.removeprefix("--config=") for option in options if option.startswith("--config=")]
+    return [Path(name) for name in names]
 
 
 def _check_config_file(path: Path) -> None:
-    """Refuse what the parser would not tell with the file's name and line, or not at all."""
+    """Report mistakes that the parser misses, or reports without the file and the line."""
     try:
         if not path.is_file():
-            return  # The parser names what is missing, and a pipe can be read only once.
+            return  # The parser reports a missing file, and a pipe can be read only once.
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read the config file {str(path)!r}: {error}") from error
     from viscy_train.config.yaml_source import line_of, read_yaml
 
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise UserError(f"{path} must be a mapping of keys to values; `viscy-train demo` writes a config to start from")
+        raise UserError(f"{path} must be a mapping of keys to values; `viscy-train demo` writes an example")
     for section in _SECTIONS:
-        *above, name = section.split(".")
+        *parents, name = section.split(".")
         part = content
-        for key in above:
+        for key in parents:
             part = part.get(key) if isinstance(part, dict) else None
         if not isinstance(part, dict) or name not in part:
             continue
@@ -162,17 +180,17 @@ def _check_config_file(path: Path) -> None:
             raise UserError(f"{path}, line {line_of(path, section)}: {section} must be a mapping of keys, got {got}")
 
 
-def _explained(error: Exception, arguments: list[str]) -> str:
-    """Return an error as one line, or its own lines where it is a list, with the line of the file it is about."""
+def _explain(error: Exception, arguments: list[str]) -> str:
+    """Return an error message on one line, with the config file and the line; a list of problems stays a list."""
     from viscy_train.config.yaml_source import with_line
 
     text = str(error)
     if isinstance(error, UserError) and "\n" in text:
         return text
     text = " ".join(text.split())
-    if _WITH_FILE.match(text):
+    if _NAMES_A_FILE.match(text):
         return text
-    for path in _config_files(arguments):
-        if path.is_file():
-            text = with_line(path, text)
+    for path in reversed(_config_files(arguments)):  # a later file overrides an earlier one
+        if path.is_file() and (located := with_line(path, text)) != text:
+            return located
     return text

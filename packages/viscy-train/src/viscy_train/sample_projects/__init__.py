@@ -1,4 +1,4 @@
-"""Projects to try things on: the simulated demo and the public HeLa time-lapse.
+"""Sample projects: the simulated demo and the public HeLa time-lapse.
 
-Imports `anchors`; only `cli` imports it.
+Imports `anchors` and `run`; only `cli` imports it.
 """

