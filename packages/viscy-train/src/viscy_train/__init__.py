@@ -1,7 +1,7 @@
-"""Contrastive training on OME-Zarr time-lapse data, with batches of a stated composition.
+"""Contrastive training on OME-Zarr time-lapse data, with batches of a configured composition.
 
-What is exported here is the public interface; every module below is private. Names are loaded when they are first used,
-since Lightning takes seconds to import.
+The names exported here are the public interface, and all sub-packages are private. A name is imported when it is first
+used, because importing Lightning takes seconds.
 """
 
 from importlib import import_module
@@ -26,7 +26,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module of a public name."""
+    """Import a public name from its module."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
