@@ -1,0 +1,45 @@
+import subprocess
+import sys
+
+import pytest
+
+import viscy_train
+
+
+def run_python(*arguments):
+    """Run Python in a new process and return what it printed."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_public_names_are_those_of_the_readme():
+    names = ["AnchorTable", "ContrastiveModule", "PairDataModule", "UserError", "build_anchor_table"]
+    assert viscy_train.__all__ == dir(viscy_train) == names
+
+
+@pytest.mark.parametrize("name", viscy_train.__all__)
+def test_a_public_name_is_defined_where_it_says(name):
+    public = getattr(viscy_train, name)
+    assert public.__name__ == name
+    assert getattr(sys.modules[public.__module__], name) is public
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'viscy_train' has no attribute 'Anchors'"):
+        _ = viscy_train.Anchors
+
+
+@pytest.mark.parametrize("module", ["viscy_train", "viscy_train.cli"])
+def test_an_import_loads_neither_torch_nor_lightning(module):
+    loaded = run_python(
+        "-c", f"import sys, {module}; print([name for name in ('torch', 'lightning') if name in sys.modules])"
+    )
+    assert loaded.strip() == "[]"
+
+
+def test_the_command_line_can_be_imported_and_run_as_a_module():
+    from viscy_train.cli import entry_point, main
+
+    assert main is entry_point.main
+    assert "viscy-train COMMAND" in run_python("-m", "viscy_train", "--help")
