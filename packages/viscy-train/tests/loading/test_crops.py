@@ -203,7 +203,7 @@ def test_a_frame_outside_the_image_is_reported(noise):
 
 @pytest.mark.parametrize("changes", [{"crop": 41}, {"z_slices": 4}])
 def test_an_image_smaller_than_a_crop_is_refused(noise, changes):
-    with pytest.raises(UserError, match="images must have at least"):
+    with pytest.raises(UserError, match="must fit into the"):
         CropReader(replace(noise[0], **changes)).read(np.array([0]))
 
 

@@ -171,12 +171,34 @@ def image_for_crops(plate: Plate, position: str, path: Path, crop: int, z_slices
     where = f"position {position} of plate {path}"
     if np.dtype(image.dtype).kind not in "uif":
         raise UserError(f"pixels must be integers or floats, got {image.dtype} in {where}")
-    _, _, n_slices, height, width = image.shape
+    check_crop_fits(image.shape, crop, z_slices, where)
+    return image
+
+
+def check_crop_fits(shape: tuple[int, ...], crop: int, z_slices: int, where: str) -> None:
+    """Refuse an image that is smaller than a crop.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the image, (n_frames, n_channels, n_slices, height, width).
+    crop : int
+        Side of a crop, in pixels.
+    z_slices : int
+        Number of slices in a crop.
+    where : str
+        The image, for error messages.
+
+    Raises
+    ------
+    UserError
+        If the image has too few pixels or slices.
+    """
+    _, _, n_slices, height, width = shape
     if crop > min(height, width):
         raise UserError(f"data.crop must fit into the image, {height} x {width} pixels in {where}, got {crop}")
     if z_slices > n_slices:
         raise UserError(f"data.z_slices must fit into the stack, {n_slices} slices in {where}, got {z_slices}")
-    return image
 
 
 def channel_indices(plate: Plate, channels: list[str], path: Path) -> list[int]:

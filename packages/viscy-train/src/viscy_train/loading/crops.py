@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from viscy_train.anchors.geometry import crop_corners, middle_slices
+from viscy_train.anchors.plates import check_crop_fits
 from viscy_train.errors import UserError
 from viscy_train.loading.images import Images, Region
 
@@ -142,13 +143,8 @@ class CropReader:
         name = self._name_of_position[position]
         image = images.open(experiment.plate, name)
         channels = np.array(images.channels(experiment.plate, experiment.channels))
+        check_crop_fits(image.shape, self._side, self._z_slices, f"position {name} of plate {experiment.plate}")
         _, _, n_slices, height, width = image.shape
-        if n_slices < self._z_slices or min(height, width) < self._side:
-            minimum = f"{self._z_slices} slices of {self._side} x {self._side} pixels"
-            raise UserError(
-                f"images must have at least {minimum}, the size of a crop, got {n_slices} of {height} x {width} in "
-                f"experiment {experiment.name!r}, position {name}; reduce `data.crop` or `data.z_slices`"
-            )
         dtype = np.dtype(getattr(image.dtype, "numpy_dtype", image.dtype))
         slices = middle_slices(n_slices, self._z_slices)
         return OpenPosition(image, _as_slice(channels), slices, height, width, dtype.kind == "f")
