@@ -63,7 +63,7 @@ class Occurrence(NamedTuple):
     file: Path
     line: int
     rule: str
-    text: str  # the line in which the word starts
+    text: str  # the line of the word, or the lines of a phrase that is broken between lines
 
 
 def find(files: Iterable[Path]) -> list[Occurrence]:
@@ -73,8 +73,9 @@ def find(files: Iterable[Path]) -> list[Occurrence]:
         text = file.read_text(encoding="utf-8")
         lines = text.splitlines()
         for rule, pattern in RULES.items():
-            numbers = [text.count("\n", 0, match.start()) for match in pattern.finditer(text)]
-            found += [Occurrence(file, number + 1, rule, lines[number].strip()) for number in numbers]
+            for match in pattern.finditer(text):
+                first, last = text.count("\n", 0, match.start()), text.count("\n", 0, match.end())
+                found.append(Occurrence(file, first + 1, rule, " ".join(map(str.strip, lines[first : last + 1]))))
     return sorted(found)
 
 

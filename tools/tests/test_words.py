@@ -1,13 +1,36 @@
 """Words: retired idioms and terms do not come back, except where they are meant literally."""
 
 import subprocess
+from fnmatch import fnmatch
 
 import pytest
 
 from words import ROOT, RULES, files_of, find
 
-# Literal uses: the file, a part of the line, and why the wording is right there.
-ALLOWED: dict[tuple[str, str], str] = {}
+TRAIN = "packages/viscy-train"
+TESTKIT = "packages/viscy-sampling-testkit"
+TESTKIT_NAMES = f"{TESTKIT}/src/viscy_sampling_testkit/__init__.py"
+
+# Literal uses: the files, a part of the line, and why the wording is right there.
+ALLOWED = {
+    ("*", "here is no "): "says literally that something does not exist",
+    ("*", "here are no "): "says literally that something does not exist",
+    ("*", "here_are_no_"): "says literally that something does not exist",
+    (f"{TRAIN}/src/viscy_train/sample_projects/hela.py", "LapTrack"): "a class of the library laptrack",
+    (f"{TRAIN}/src/viscy_train/run/directory.py", "lives.csv"): "a file of runs of earlier versions",
+    (f"{TRAIN}/tests/run/test_attempts.py", "lives.csv"): "a file of runs of earlier versions",
+    (f"{TRAIN}/src/viscy_train/run/metrics_csv.py", '": '): "metric names of runs of earlier versions",
+    (f"{TRAIN}/tests/run/test_metrics_csv.py", "batch/hours mean,"): "metric names of runs of earlier versions",
+    (TESTKIT_NAMES, "Life = Attempt"): "a name that earlier versions exported",
+    (TESTKIT_NAMES, "assert_dealt_evenly = "): "a name that earlier versions exported",
+    (f"{TESTKIT}/tests/test_readme.py", '("Life", "Attempt")'): "a name that earlier versions exported",
+    (f"{TESTKIT}/tests/test_readme.py", '("assert_dealt_evenly", '): "a name that earlier versions exported",
+}  # fmt: skip
+
+
+def is_allowed(occurrence):
+    file = str(occurrence.file.relative_to(ROOT))
+    return any(fnmatch(file, path) and part in occurrence.text for path, part in ALLOWED)
 
 
 @pytest.fixture(scope="module")
@@ -18,18 +41,18 @@ def occurrences():
 @pytest.mark.parametrize("rule", RULES)
 def test_a_retired_word_does_not_come_back(occurrences, rule):
     lines = [
-        f"{file}:{occurrence.line}: {occurrence.text}"
+        f"{occurrence.file.relative_to(ROOT)}:{occurrence.line}: {occurrence.text}"
         for occurrence in occurrences
-        if occurrence.rule == rule
-        for file in [str(occurrence.file.relative_to(ROOT))]
-        if not any(file == path and part in occurrence.text for path, part in ALLOWED)
+        if occurrence.rule == rule and not is_allowed(occurrence)
     ]
     assert lines == []
 
 
 def test_every_allowed_use_occurs(occurrences):
-    used = {(str(o.file.relative_to(ROOT)), o.text) for o in occurrences}
-    unused = [key for key in ALLOWED if not any(key[0] == file and key[1] in text for file, text in used)]
+    used = {(str(occurrence.file.relative_to(ROOT)), occurrence.text) for occurrence in occurrences}
+    unused = [
+        (path, part) for path, part in ALLOWED if not any(fnmatch(file, path) and part in text for file, text in used)
+    ]
     assert unused == []
 
 
