@@ -1,11 +1,21 @@
 """Fixtures that several test modules use; those that are functions are named for what they do."""
 
+import functools
 import itertools
 import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
 
 import pytest
 
 from viscy_data import FlexibleBatchSampler
+from viscy_sampling_testkit import spawn_ranks
+
+# Seconds that only a process that hangs takes; the tests themselves need a few, under heavy load a minute or two.
+DEADLINE = 600.0
 
 
 @pytest.fixture
@@ -31,3 +41,37 @@ def collect_warnings(caplog):
         return caplog.messages
 
     return collect_warnings
+
+
+@pytest.fixture(scope="session")
+def run_on_ranks():
+    """Call a function on real ranks; only ranks that hang reach the deadline, however busy the machine."""
+    return functools.partial(spawn_ranks, deadline=DEADLINE)
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Run Python in a child process and return its output; the message of a failure shows its standard error."""
+
+    def run_python(*arguments, **environment):
+        command = [sys.executable, *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        # A process group of its own, so that what the child has started ends with it.
+        with subprocess.Popen(command, env=os.environ | environment, start_new_session=True, **pipes) as child:
+            try:
+                output, errors = child.communicate(timeout=DEADLINE)
+                outcome = f"exit code {child.returncode}"
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
+                output, errors = child.communicate()
+                outcome = f"no result within {DEADLINE:g} s"
+        assert outcome == "exit code 0", f"{' '.join(command)}: {outcome}\n{output}\n{errors}"
+        return output
+
+    return run_python
+
+
+@pytest.fixture(scope="session")
+def loopback():
+    """Return the name of the loopback interface, through which processes on one machine connect."""
+    return next(name for _, name in socket.if_nameindex() if name in ("lo", "lo0"))

@@ -10,10 +10,9 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from viscy_data import ShardedDistributedSampler
 from viscy_data.distributed import rank_and_world_size
-from viscy_sampling_testkit import spawn_ranks
 
 
-def shards(n, num_replicas, epoch=0, **options):
+def draw_shards(n, num_replicas, epoch=0, **options):
     samplers = [ShardedDistributedSampler(range(n), num_replicas, rank, **options) for rank in range(num_replicas)]
     for sampler in samplers:
         sampler.set_epoch(epoch)
@@ -24,31 +23,31 @@ SIZES = {"n": st.integers(0, 60), "num_replicas": st.integers(1, 9), "epoch": st
 
 
 @given(**SIZES, drop_last=st.booleans(), shuffle=st.booleans())
-def test_all_ranks_have_equally_many_and_len_says_how_many(n, num_replicas, epoch, drop_last, shuffle):
-    ranks = shards(n, num_replicas, epoch, drop_last=drop_last, shuffle=shuffle)
+def test_all_ranks_have_equally_many_indices_and_len_gives_their_number(n, num_replicas, epoch, drop_last, shuffle):
+    ranks = draw_shards(n, num_replicas, epoch, drop_last=drop_last, shuffle=shuffle)
     sampler = ShardedDistributedSampler(range(n), num_replicas, 0, drop_last=drop_last)
     expected = n // num_replicas if drop_last else -(-n // num_replicas)
     assert {len(rank) for rank in ranks} == {expected} == {len(sampler)}
 
 
 @given(**SIZES)
-def test_every_index_is_seen_and_only_the_padding_repeats_one(n, num_replicas, epoch):
-    ranks = shards(n, num_replicas, epoch)
-    drawn = list(itertools.chain(*ranks))
-    assert set(drawn) == set(range(n))
-    assert len(drawn) - n == -n % num_replicas
+def test_every_index_appears_and_only_the_padding_repeats_one(n, num_replicas, epoch):
+    ranks = draw_shards(n, num_replicas, epoch)
+    indices = list(itertools.chain(*ranks))
+    assert set(indices) == set(range(n))
+    assert len(indices) - n == -n % num_replicas
     assert all(len(rank) - len(set(rank)) <= 1 for rank in ranks)
 
 
 @given(**SIZES)
 def test_with_drop_last_no_index_repeats(n, num_replicas, epoch):
-    drawn = list(itertools.chain(*shards(n, num_replicas, epoch, drop_last=True)))
-    assert len(set(drawn)) == len(drawn) == n - n % num_replicas
+    indices = list(itertools.chain(*draw_shards(n, num_replicas, epoch, drop_last=True)))
+    assert len(set(indices)) == len(indices) == n - n % num_replicas
 
 
 @given(n=st.integers(1, 60), num_replicas=st.integers(1, 9))
 def test_shards_are_contiguous_and_differ_in_length_by_at_most_one(n, num_replicas):
-    ranks = [sorted(set(rank)) for rank in shards(n, num_replicas)]
+    ranks = [sorted(set(rank)) for rank in draw_shards(n, num_replicas)]
     for rank in ranks:
         assert rank == list(range(rank[0], rank[-1] + 1))
     if n >= num_replicas:
@@ -57,39 +56,39 @@ def test_shards_are_contiguous_and_differ_in_length_by_at_most_one(n, num_replic
 
 
 def test_a_rank_has_the_same_shard_in_every_epoch_in_another_order():
-    epochs = [shards(1000, 3, epoch) for epoch in range(4)]
+    epochs = [draw_shards(1000, 3, epoch) for epoch in range(4)]
     for rank in range(3):
         assert len({frozenset(epoch[rank]) for epoch in epochs}) == 1
         assert len({tuple(epoch[rank]) for epoch in epochs}) == 4
 
 
-def test_ranks_do_not_share_an_order():
-    first, second = shards(1000, 2)
+def test_ranks_shuffle_their_shards_differently():
+    first, second = draw_shards(1000, 2)
     assert first != [index - 500 for index in second]
 
 
 def test_the_next_epoch_is_not_the_next_seed():
-    assert shards(100, 2, epoch=1, seed=0) != shards(100, 2, epoch=0, seed=1)
+    assert draw_shards(100, 2, epoch=1, seed=0) != draw_shards(100, 2, epoch=0, seed=1)
 
 
 def test_the_same_seed_and_epoch_give_the_same_order():
-    assert shards(100, 2, epoch=3, seed=5) == shards(100, 2, epoch=3, seed=5)
+    assert draw_shards(100, 2, epoch=3, seed=5) == draw_shards(100, 2, epoch=3, seed=5)
 
 
-def test_what_is_dropped_or_repeated_differs_between_epochs():
-    kept = {frozenset(shards(11, 2, epoch, drop_last=True)[1]) for epoch in range(30)}
+def test_the_dropped_or_repeated_index_differs_between_epochs():
+    kept = {frozenset(draw_shards(11, 2, epoch, drop_last=True)[1]) for epoch in range(30)}
     assert len(kept) == 6
-    repeated = {max(set(first), key=first.count) for first in (shards(11, 2, epoch)[0] for epoch in range(40))}
+    repeated = {max(set(first), key=first.count) for first in (draw_shards(11, 2, epoch)[0] for epoch in range(40))}
     assert repeated == set(range(5))
 
 
-def test_every_place_of_a_shard_is_drawn_first_now_and_then():
-    """60 epochs of a shard of 5: a place is never first with probability 5 * 0.8**60 = 8e-6."""
-    assert {shards(10, 2, epoch)[1][0] for epoch in range(60)} == set(range(5, 10))
+def test_every_index_of_a_shard_is_first_in_some_epoch():
+    """In 60 epochs, one of 5 indices is never first with a probability of 5 * 0.8**60 = 8e-6."""
+    assert {draw_shards(10, 2, epoch)[1][0] for epoch in range(60)} == set(range(5, 10))
 
 
-def test_without_shuffle_a_shard_is_in_order():
-    assert shards(10, 3, shuffle=False) == [[0, 1, 2, 0], [3, 4, 5, 3], [6, 7, 8, 9]]
+def test_a_shard_that_is_not_shuffled_is_in_order():
+    assert draw_shards(10, 3, shuffle=False) == [[0, 1, 2, 0], [3, 4, 5, 3], [6, 7, 8, 9]]
 
 
 def test_it_is_a_distributed_sampler_so_that_frameworks_leave_it_alone():
@@ -104,7 +103,7 @@ def test_without_torch_distributed_it_is_the_only_rank():
     assert sorted(ShardedDistributedSampler(range(10))) == list(range(10))
 
 
-BAD = [
+INVALID_OPTIONS = [
     ({"num_replicas": 2}, ValueError, "must be given together"),
     ({"num_replicas": 2, "rank": 2}, ValueError, r"rank must be in \[0, num_replicas\), got 2 of 2"),
     ({"num_replicas": 0, "rank": 0}, ValueError, "num_replicas must be at least 1, got 0"),
@@ -115,23 +114,23 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("options", "error", "message"), BAD)
-def test_bad_options_are_refused(options, error, message):
+@pytest.mark.parametrize(("options", "error", "message"), INVALID_OPTIONS)
+def test_an_invalid_option_raises_an_error(options, error, message):
     with pytest.raises(error, match=message):
         ShardedDistributedSampler(range(10), **options)
 
 
-def test_a_negative_epoch_is_refused():
+def test_a_negative_epoch_raises_an_error():
     with pytest.raises(ValueError, match="epoch must be at least 0, got -1"):
         ShardedDistributedSampler(range(10)).set_epoch(-1)
 
 
-def draw_in_a_process(rank, num_replicas):
+def draw_on_a_rank(rank, num_replicas):
     sampler = ShardedDistributedSampler(range(11), drop_last=True)
     assert rank_and_world_size() == (dist.get_rank(), dist.get_world_size()) == (rank, num_replicas)
     return list(sampler)
 
 
 @pytest.mark.slow
-def test_ranks_are_asked_of_torch_distributed():
-    assert spawn_ranks(draw_in_a_process, 2) == shards(11, 2, drop_last=True)
+def test_ranks_are_taken_from_torch_distributed(run_on_ranks):
+    assert run_on_ranks(draw_on_a_rank, 2) == draw_shards(11, 2, drop_last=True)

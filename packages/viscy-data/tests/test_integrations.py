@@ -1,11 +1,8 @@
-"""Data loaders and launchers: Lightning, accelerate, torchrun and torchdata take the sampler unchanged."""
+"""accelerate, torchrun and torchdata take the sampler unchanged; `test_lightning.py` covers Lightning."""
 
 import json
 import os
-import subprocess
-import sys
 
-import lightning
 import pytest
 import torch
 from accelerate import Accelerator
@@ -13,140 +10,74 @@ from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import DataLoader
 
 from viscy_data import FlexibleBatchSampler
-from viscy_sampling_testkit import PositionLoader, make_anchors, simulate_training, spawn_ranks
+from viscy_sampling_testkit import PositionLoader, make_anchors, simulate_training
 
 TABLE = make_anchors(1000, seed=8)
-POSITIONS = torch.arange(1000)
 
-pytestmark = [
-    # Lightning suggests more workers than a test needs
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    # Lightning 2.6 and torchdata 0.11 call what newer releases of torch deprecate
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated"),
-    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated"),
-]
+# torchdata 0.11 uses a function that newer releases of torch deprecate
+pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 
 
-def sampler(**options):
+def make_sampler(**options):
     return FlexibleBatchSampler(TABLE, **{"batch_size": 50, "leaky": 0.1, "temporal_enrichment": True, **options})
 
 
-def epoch(number, **options):
-    return [sampler(**options).batch(k, number) for k in range(20)]
+def make_loader(**options):
+    return DataLoader(torch.arange(len(TABLE)), batch_sampler=make_sampler(**options))
 
 
-class Recorder(lightning.LightningModule):
-    """Train nothing, and keep the positions of every batch, epoch by epoch."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = torch.nn.Linear(1, 1)
-        self.drawn = []
-
-    def on_train_epoch_start(self):
-        self.drawn.append([])
-
-    def training_step(self, batch):
-        self.drawn[-1].append(batch.tolist())
-        return self.layer(batch[:, None].float()).mean() * 0.0
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.0)
-
-
-def trainer(**options):
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    return lightning.Trainer(accelerator="cpu", barebones=False, **{**quiet, "max_epochs": 2, **options})
-
-
-def loader(**options):
-    return DataLoader(POSITIONS, batch_sampler=sampler(**options))
-
-
-# Lightning
-
-
-def test_lightning_on_one_process_draws_epoch_after_epoch():
-    model = Recorder()
-    trainer(use_distributed_sampler=False).fit(model, loader())
-    assert model.drawn == [epoch(0), epoch(1)]
-
-
-def test_lightning_chooses_the_epoch_through_the_attribute_sampler():
-    own = sampler()
-    assert own.sampler is own
-    own.sampler.set_epoch(3)
-    assert next(iter(own)) == epoch(3)[0]
-
-
-def fit_as_a_rank(rank, num_replicas, **options):
-    """Train as one of Lightning's processes, which are told their rank by the environment."""
-    os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0"}
-    model = Recorder()
-    trainer(strategy="ddp", devices=num_replicas, **options).fit(model, loader())
-    return model.drawn
-
-
-def fit_with_lightning(rank, num_replicas):
-    """Train with Lightning's default, which is an error, and then as it should be."""
-    with pytest.raises(Exception, match="use_distributed_sampler=False") as error:
-        fit_as_a_rank(rank, num_replicas)
-    return type(error.value).__name__, fit_as_a_rank(rank, num_replicas, use_distributed_sampler=False)
-
-
-@pytest.mark.slow
-def test_lightning_on_two_processes_deals_out_the_batches_or_names_the_setting_to_change():
-    ranks = spawn_ranks(fit_with_lightning, 2, deadline=120)
-    assert [kind for kind, _ in ranks] == ["TypeError"] * 2
-    assert [drawn for _, drawn in ranks] == [[epoch(e)[rank::2] for e in (0, 1)] for rank in (0, 1)]
+def epoch_batches(epoch):
+    return [make_sampler().batch(k, epoch) for k in range(20)]
 
 
 # accelerate
 
 
 @pytest.mark.parametrize("n_ranks", [1, 2, 3, 7])
-def test_batches_that_accelerate_deals_out_are_not_dealt_out_twice(n_ranks):
+def test_batches_that_accelerate_distributes_are_not_distributed_twice(n_ranks):
     n_steps = -(-20 // n_ranks)
     for rank in range(n_ranks):
-        shard = BatchSamplerShard(sampler(rank=rank, num_replicas=n_ranks), n_ranks, rank)
+        shard = BatchSamplerShard(make_sampler(rank=rank, num_replicas=n_ranks), n_ranks, rank)
         assert len(shard) == n_steps
-        assert list(shard) == [sampler().batch(k) for k in range(rank, n_steps * n_ranks, n_ranks)]
-        assert list(shard) == [sampler().batch(k, 1) for k in range(rank, n_steps * n_ranks, n_ranks)]
+        assert list(shard) == [make_sampler().batch(k) for k in range(rank, n_steps * n_ranks, n_ranks)]
+        assert list(shard) == [make_sampler().batch(k, 1) for k in range(rank, n_steps * n_ranks, n_ranks)]
 
 
 def draw_with_accelerate(rank, num_replicas):
-    """Draw epochs of prepared loaders, which deal batches out to the ranks by themselves, and of a plain one."""
+    """Draw epochs from loaders that accelerate has prepared, and so distributes itself, and from a plain one."""
     ranks = {"LOCAL_RANK": rank, "RANK": rank, "WORLD_SIZE": num_replicas, "LOCAL_WORLD_SIZE": num_replicas}
     os.environ |= {name: str(value) for name, value in ranks.items()} | {"MASTER_ADDR": "127.0.0.1"}
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == num_replicas
-    prepared, told, plain = accelerator.prepare(loader()), accelerator.prepare(loader(num_replicas=1, rank=0)), loader()
-    drawn = []
-    for each, number in ((prepared, 4), (prepared, 9), (told, 4), (plain.batch_sampler, 4)):
-        each.set_epoch(number)
-        drawn.append([batch.tolist() for batch in (plain if each is plain.batch_sampler else each)])
-    uneven = accelerator.prepare(DataLoader(POSITIONS, batch_sampler=sampler(batch_size=300)))
-    return drawn, len(prepared), [batch.tolist() for batch in uneven], len(uneven)
+    prepared = accelerator.prepare(make_loader())
+    prepared_with_given_rank = accelerator.prepare(make_loader(num_replicas=1, rank=0))
+    plain = make_loader()
+    epochs = []
+    for loader, chooses_epoch, number in (
+        (prepared, prepared, 4),
+        (prepared, prepared, 9),
+        (prepared_with_given_rank, prepared_with_given_rank, 4),
+        (plain, plain.batch_sampler, 4),
+    ):
+        chooses_epoch.set_epoch(number)
+        epochs.append([batch.tolist() for batch in loader])
+    uneven = accelerator.prepare(make_loader(batch_size=300))
+    return epochs, len(prepared), [batch.tolist() for batch in uneven], len(uneven)
 
 
 @pytest.mark.slow
-def test_accelerate_deals_out_the_batches_or_leaves_them_to_the_sampler():
-    ranks = spawn_ranks(draw_with_accelerate, 2, deadline=120)
-    big = sampler(batch_size=300)
-    for rank, (drawn, length, uneven, length_of_uneven) in enumerate(ranks):
-        assert drawn == [epoch(number)[rank::2] for number in (4, 9, 4, 4)]
+def test_accelerate_distributes_the_batches_or_leaves_it_to_the_sampler(run_on_ranks):
+    three_batches = make_sampler(batch_size=300)
+    for rank, (epochs, length, uneven, length_of_uneven) in enumerate(run_on_ranks(draw_with_accelerate, 2)):
+        assert epochs == [epoch_batches(number)[rank::2] for number in (4, 9, 4, 4)]
         assert length == 10
-        assert uneven == [big.batch(rank), big.batch(rank + 2)]  # of three batches, and a fresh one
+        assert uneven == [three_batches.batch(rank), three_batches.batch(rank + 2)]  # three, and a fresh one
         assert length_of_uneven == 2
 
 
 # torchrun
 
+# A rank must not leave before all have connected: gloo does not wait for that, and the others' connections would break.
 SCRIPT = """
 import json, sys
 import torch.distributed as dist
@@ -157,22 +88,24 @@ sampler = FlexibleBatchSampler(make_anchors(1000, seed=8), 50)
 dist.init_process_group("gloo")
 with open(f"{sys.argv[1]}/{dist.get_rank()}.json", "w") as file:
     json.dump([list(sampler), list(sampler)], file)
+dist.barrier()
 dist.destroy_process_group()
 """
 
 
 @pytest.mark.slow
-def test_torchrun_needs_no_more_than_the_process_group(tmp_path):
+def test_torchrun_needs_nothing_but_the_process_group(tmp_path, run_python, loopback):
+    """On a free port; where ranks cannot connect to each other, torchrun starts them again, up to three times."""
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*launch, "--nproc-per-node=2", str(script), str(tmp_path)],
-        check=True, timeout=120, capture_output=True, env=environment,
-    )  # fmt: skip
-    whole = FlexibleBatchSampler(TABLE, 50)
-    expected = [[whole.batch(k, e) for k in range(20)] for e in (0, 1)]
+    rendezvous = ["--standalone", "--local-addr=127.0.0.1", "--rdzv-conf=join_timeout=600,read_timeout=600"]
+    run_python(
+        *("-m", "torch.distributed.run", *rendezvous, "--max-restarts=3", "--nproc-per-node=2", script, tmp_path),
+        OMP_NUM_THREADS="1",
+        GLOO_SOCKET_IFNAME=loopback,
+    )
+    sampler = FlexibleBatchSampler(TABLE, 50)
+    expected = [[sampler.batch(k, epoch) for k in range(20)] for epoch in (0, 1)]
     for rank in (0, 1):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == [batches[rank::2] for batches in expected]
 
@@ -184,7 +117,8 @@ STOPS = {
     "stopped after a batch": [(1, 1), (None, 1), (None, 1)],
     "stopped before the last batch": [(19, 1), (None, 1), (None, 1)],
     "stopped at the end of the epoch": [(20, 1), (None, 1)],
-    "stopped in the second epoch, and again": [(23, 1), (9, 1), (None, 1)],
+    "stopped twice in the first epoch": [(7, 1), (4, 1), (None, 1), (None, 1)],
+    "stopped twice in the second epoch": [(23, 1), (9, 1), (None, 1)],
     "resumed on two ranks, then on five": [(7, 1), (4, 2), (1, 5), (None, 4)],
 }
 
@@ -192,10 +126,10 @@ STOPS = {
 @pytest.mark.parametrize("set_epoch", [False, True])
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("stops", STOPS.values(), ids=STOPS.keys())
-def test_a_stateful_loader_goes_on_where_it_was_stopped(stops, num_workers, set_epoch):
-    def make_loader(rank, num_replicas):
-        own = sampler(rank=rank, num_replicas=num_replicas)
-        return PositionLoader(own, num_workers=num_workers, stateful=True)
+def test_a_stateful_data_loader_resumes_with_the_next_batch(stops, num_workers, set_epoch):
+    def make_stateful_loader(rank, num_replicas):
+        sampler = make_sampler(rank=rank, num_replicas=num_replicas)
+        return PositionLoader(sampler, num_workers=num_workers, stateful=True)
 
-    lives = simulate_training(make_loader, stops, set_epoch=set_epoch)
-    assert [batch for life in lives for batch in life.batches] == epoch(0) + epoch(1)
+    attempts = simulate_training(make_stateful_loader, stops, set_epoch=set_epoch)
+    assert [batch for attempt in attempts for batch in attempt.batches] == epoch_batches(0) + epoch_batches(1)
