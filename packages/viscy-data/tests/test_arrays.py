@@ -1,4 +1,4 @@
-"""Batches as arrays: the same as the lists, without the cost of making them."""
+"""Batches as arrays: the same as the lists, without the cost of building lists."""
 
 import itertools
 from typing import Any
@@ -21,7 +21,7 @@ def make_sampler(as_arrays=True) -> Any:
 
 
 class Hours(Dataset):
-    """Reads all rows of a batch at once and says what it was asked for."""
+    """Reads all rows of a batch at once and returns them with the positions that it received."""
 
     def __init__(self):
         self.hours = TABLE["hours_post_infection"].to_numpy()
@@ -36,7 +36,7 @@ def collate(batch):
     return torch.from_numpy(hours), positions
 
 
-def test_arrays_hold_what_the_lists_do():
+def test_arrays_hold_the_same_batches_as_lists():
     lists, arrays = (make_sampler(flag) for flag in (False, True))
     for _ in range(2):
         for batch, array in itertools.zip_longest(lists, arrays):
@@ -45,13 +45,13 @@ def test_arrays_hold_what_the_lists_do():
     assert arrays.batch(70, epoch=4).tolist() == lists.batch(70, epoch=4)
 
 
-def test_a_batch_is_a_list_unless_arrays_are_asked_for():
+def test_batches_are_lists_by_default():
     sampler = FlexibleBatchSampler(TABLE, **ON)
     assert {type(value) for value in next(iter(sampler))} == {int}
     assert type(sampler.batch(0)) is list
 
 
-def test_changing_an_array_changes_no_other():
+def test_changing_an_array_does_not_change_another():
     sampler = make_sampler()
     batches = []
     for batch in itertools.islice(iter(sampler), 30):
@@ -60,13 +60,13 @@ def test_changing_an_array_changes_no_other():
     assert batches == [sampler.batch(k).tolist() for k in range(30)]
 
 
-def test_a_short_last_batch_is_an_array_too():
+def test_a_short_last_batch_is_an_array():
     sampler: Any = FlexibleBatchSampler(TABLE, 300, drop_last=False, as_arrays=True)
     assert [batch.shape for batch in sampler][-1] == (200,)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_dataset_is_handed_the_array(num_workers):
+def test_a_dataset_receives_the_array(num_workers):
     sampler = make_sampler()
     loader = DataLoader(Hours(), batch_sampler=sampler, num_workers=num_workers, collate_fn=collate)
     for k, (hours, positions) in enumerate(loader):
@@ -74,18 +74,17 @@ def test_a_dataset_is_handed_the_array(num_workers):
         assert hours.tolist() == TABLE["hours_post_infection"].iloc[positions].tolist()
 
 
-def test_a_run_with_lists_goes_on_with_arrays():
+def test_a_run_with_lists_resumes_with_arrays():
     lists, arrays = (make_sampler(flag) for flag in (False, True))
-    drawn = list(itertools.islice(iter(lists), 20))
+    assert len(list(itertools.islice(iter(lists), 20))) == 20
     arrays.load_state_dict(lists.state_dict())
-    assert len(drawn) == 20
     assert next(iter(arrays)).tolist() == lists.batch(20)
 
 
-# torchdata 0.11 calls what newer releases of torch deprecate
+# torchdata 0.11 uses a function that newer releases of torch deprecate
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_stateful_loader_goes_on_with_arrays(num_workers):
+def test_a_stateful_data_loader_resumes_with_arrays(num_workers):
     def make_loader():
         sampler = make_sampler()
         return StatefulDataLoader(Hours(), batch_sampler=sampler, num_workers=num_workers, collate_fn=collate)
@@ -98,6 +97,6 @@ def test_a_stateful_loader_goes_on_with_arrays(num_workers):
     assert positions.tolist() == first.batch_sampler.batch(25, epoch=0).tolist()
 
 
-def test_what_is_no_flag_is_refused():
+def test_a_value_that_is_not_a_bool_raises_an_error():
     with pytest.raises(TypeError, match="as_arrays must be True or False, got 1"):
         FlexibleBatchSampler(TABLE, **ON, as_arrays=1)

@@ -1,4 +1,4 @@
-"""The testkit's conformance suite over every combination of axes: the sampler is held to all that it promises."""
+"""The testkit's conformance suite over every combination of axes: the sampler keeps all that it promises."""
 
 import itertools
 from typing import Any
@@ -11,7 +11,7 @@ from viscy_sampling_testkit.conformance.check import check_batch_sampler
 from viscy_sampling_testkit.conformance.promises import Promises
 
 EXPERIMENTS = {"monday": 5, "tuesday": 3, "friday": 2}
-# 24 slots: 18 of the group and 6 leaked; half of each condition's 9 (or 12) slots are focal
+# 24 slots: 18 primary and 6 leak; half of each condition's 9 (or 12) primary slots are focal
 BATCH_SIZE = 24
 LEAKY = 0.25
 TABLE = make_anchors(
@@ -25,7 +25,7 @@ AXES = [
 ]
 
 
-def options_of(aware, leaky, balanced, enriched):
+def make_options(aware, leaky, balanced, enriched):
     return {
         "experiment_aware": aware,
         "leaky": leaky,
@@ -37,7 +37,7 @@ def options_of(aware, leaky, balanced, enriched):
     }
 
 
-def promises_of(aware, leaky, balanced, enriched, **others):
+def make_promises(aware, leaky, balanced, enriched, **others):
     promises: dict[str, Any] = {
         "seeded": True,
         "epochs": "set_epoch",
@@ -61,46 +61,46 @@ def promises_of(aware, leaky, balanced, enriched, **others):
     if balanced:
         promises |= {"condition_by": "condition", "condition_shares": {"mock": 0.5, "infected": 0.5}}
     if enriched:
-        # with an odd number of slots of a condition, one more or fewer of them is focal
+        # if a condition has an odd number of slots, one slot more or less is focal
         focal = (1 - leaky) * 0.5 - 1 / BATCH_SIZE
         promises |= {"time_by": "hours_post_infection", "window_hours": 2.0, "window_fraction": focal}
     return Promises(table=TABLE, batch_size=BATCH_SIZE, **promises | others)
 
 
-def check(axes, promises, **others):
+def check_sampler(axes, promises, **others):
     def make_sampler(rank, num_replicas, **options):
         return FlexibleBatchSampler(
-            TABLE, BATCH_SIZE, num_replicas=num_replicas, rank=rank, **options_of(*axes), **others, **options
+            TABLE, BATCH_SIZE, num_replicas=num_replicas, rank=rank, **make_options(*axes), **others, **options
         )
 
     report = check_batch_sampler(make_sampler, promises)
-    report.raise_if_broken()
+    report.raise_if_failed()
     return report
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("axes", AXES, ids=str)
-def test_every_combination_of_axes_keeps_every_law(axes):
-    report = check(axes, promises_of(*axes))
+def test_every_combination_of_axes_passes_the_conformance_suite(axes):
+    report = check_sampler(axes, make_promises(*axes))
     print(report)
-    assert not report.broken
+    assert not report.failed
 
 
 @pytest.mark.slow
-def test_each_iteration_is_the_next_epoch():
+def test_each_iteration_draws_the_next_epoch():
     axes = (True, LEAKY, True, True)
-    check(axes, promises_of(*axes, epochs="iter", rank_cost=False, elastic_resume=False))
+    check_sampler(axes, make_promises(*axes, epochs="iter", rank_cost=False, elastic_resume=False))
 
 
 @pytest.mark.slow
-def test_a_short_last_batch_keeps_every_law():
+def test_a_short_last_batch_passes_the_conformance_suite():
     axes = (True, 0.0, False, False)
     table = TABLE.iloc[:1790]
 
     def make_sampler(rank, num_replicas, **options):
         return FlexibleBatchSampler(
-            table, BATCH_SIZE, num_replicas=num_replicas, rank=rank, drop_last=False, **options_of(*axes), **options
+            table, BATCH_SIZE, num_replicas=num_replicas, rank=rank, drop_last=False, **make_options(*axes), **options
         )
 
-    promises = promises_of(*axes, last_batch="short")
-    check_batch_sampler(make_sampler, Promises(**vars(promises) | {"table": table})).raise_if_broken()
+    promises = make_promises(*axes, last_batch="short")
+    check_batch_sampler(make_sampler, Promises(**vars(promises) | {"table": table})).raise_if_failed()

@@ -1,4 +1,4 @@
-"""What a batch costs, in memory and in calls: counts that no other program on the machine can change, never a time."""
+"""The cost of a batch, counted in bytes and calls, which unlike times do not depend on what else the machine runs."""
 
 import dataclasses
 import gc
@@ -16,9 +16,10 @@ from viscy_data._compose.block import BlockComposer
 
 SMALL, LARGE = 2 * 10**4, 10**6
 BATCH_SIZE = 64
-# 1 + 4 + 16 + 64: blocks grow fourfold, so that none is built ahead and left unused.
+# 1 + 4 + 16 + 64: blocks grow fourfold, so no block is built in advance and left unused.
 N_BATCHES = 85
-# What may differ between tables: the deck of a larger pool takes a few more draws, a larger integer a few more bytes.
+# How much the costs for two tables may differ: the permutation of a larger pool takes a few more steps, and a larger
+# integer a few more bytes.
 SLACK = 1.1
 
 AXES = {
@@ -45,14 +46,14 @@ def tables():
     return {n: make_table(n) for n in (SMALL, LARGE)}
 
 
-def draw(sampler, n_batches=N_BATCHES):
+def draw_batches(sampler, n_batches=N_BATCHES):
     for _ in islice(iter(sampler), n_batches):
         pass
 
 
-def peak_of(action):
-    """Return the most bytes that an action held at once, beyond what there was before."""
-    action()  # what is done once, in a process or for an epoch, is not the cost of a batch
+def peak_bytes(action):
+    """Return the peak number of bytes that an action allocates."""
+    action()  # what is done once per process or epoch is not the cost of a batch
     gc.collect()
     tracemalloc.start()
     try:
@@ -62,8 +63,8 @@ def peak_of(action):
         tracemalloc.stop()
 
 
-def calls_of(action):
-    """Return how many functions, of Python or C, an action calls."""
+def count_calls(action):
+    """Return the number of functions, in Python or C, that an action calls."""
     counted = 0
 
     def count(_frame, event, _argument):
@@ -80,24 +81,24 @@ def calls_of(action):
     return counted
 
 
-COUNTS = pytest.mark.parametrize("count", [peak_of, calls_of])
+each_count = pytest.mark.parametrize("count", [peak_bytes, count_calls])
 
 
 @pytest.mark.parametrize("options", AXES.values(), ids=AXES.keys())
-@COUNTS
-def test_batches_of_a_large_table_cost_what_those_of_a_small_one_do(tables, count, options):
+@each_count
+def test_batches_from_a_large_table_cost_as_much_as_those_from_a_small_one(tables, count, options):
     small, large = (FlexibleBatchSampler(tables[n], BATCH_SIZE, **options) for n in (SMALL, LARGE))
-    assert count(lambda: draw(large)) <= SLACK * count(lambda: draw(small))
+    assert count(lambda: draw_batches(large)) <= SLACK * count(lambda: draw_batches(small))
 
 
 @pytest.mark.parametrize("options", AXES.values(), ids=AXES.keys())
-def test_a_batch_holds_nothing_as_long_as_the_table(tables, options):
+def test_a_batch_allocates_nothing_as_long_as_the_table(tables, options):
     sampler = FlexibleBatchSampler(tables[LARGE], BATCH_SIZE, **options)
-    assert peak_of(lambda: sampler.batch(5000)) < LARGE / 4  # a quarter of a byte an anchor: not even a mask
+    assert peak_bytes(lambda: sampler.batch(5000)) < LARGE / 4  # a quarter of a byte per anchor: not even a mask
 
 
-class LookedUp:
-    """Stands in for the positions of all anchors: counts those that are looked up, and can do nothing else."""
+class CountingOrder:
+    """Replaces the positions of all anchors: counts those that are looked up, and supports nothing else."""
 
     def __init__(self, order):
         self._order = order
@@ -111,43 +112,43 @@ class LookedUp:
 @pytest.mark.parametrize("options", AXES.values(), ids=AXES.keys())
 def test_a_batch_looks_up_as_many_positions_as_it_has_slots(tables, options):
     sampler = FlexibleBatchSampler(tables[LARGE], BATCH_SIZE, **options)
-    order = LookedUp(sampler._index.order)
+    order = CountingOrder(sampler._index.order)
     index = dataclasses.replace(sampler._index, order=order)
     sampler._composer = BlockComposer(index, sampler._quotas, sampler._options)
-    draw(sampler)
+    draw_batches(sampler)
     sampler.batch(3000)
     assert order.n_looked_up == (N_BATCHES + 1) * BATCH_SIZE
 
 
 @pytest.mark.parametrize("options", AXES.values(), ids=AXES.keys())
-@COUNTS
-def test_rank_0_of_64_does_no_more_for_a_batch_than_rank_0_of_1(tables, count, options):
+@each_count
+def test_a_batch_costs_rank_0_of_64_as_much_as_rank_0_of_1(tables, count, options):
     one, many = (FlexibleBatchSampler(tables[LARGE], BATCH_SIZE, **options, num_replicas=n, rank=0) for n in (1, 64))
     assert len(one) > len(many) > N_BATCHES
-    assert count(lambda: draw(many)) <= SLACK * count(lambda: draw(one))
+    assert count(lambda: draw_batches(many)) <= SLACK * count(lambda: draw_batches(one))
 
 
-@COUNTS
-def test_a_late_batch_costs_what_an_early_one_does(tables, count):
+@each_count
+def test_a_late_batch_costs_as_much_as_an_early_one(tables, count):
     sampler = FlexibleBatchSampler(tables[LARGE], BATCH_SIZE, **AXES["all axes"])
     late = LARGE // BATCH_SIZE - 1
     assert count(lambda: sampler.batch(late)) <= SLACK * count(lambda: sampler.batch(0))
 
 
-@COUNTS
-def test_resuming_late_costs_what_resuming_early_does(tables, count):
+@each_count
+def test_resuming_late_costs_as_much_as_resuming_early(tables, count):
     sampler = FlexibleBatchSampler(tables[LARGE], BATCH_SIZE, **AXES["all axes"])
     early = sampler.state_dict()
     late = {**early, "position": LARGE // BATCH_SIZE - N_BATCHES}
 
     def resume(state):
         sampler.load_state_dict(state)
-        draw(sampler, n_batches=1)
+        draw_batches(sampler, n_batches=1)
 
     assert count(lambda: resume(late)) <= SLACK * count(lambda: resume(early))
 
 
-def test_a_sampler_keeps_at_most_eight_bytes_an_anchor_and_not_the_table():
+def test_a_sampler_keeps_at_most_eight_bytes_per_anchor_and_not_the_table():
     FlexibleBatchSampler(make_table(SMALL), BATCH_SIZE, **AXES["all axes"])
     gc.collect()
     tracemalloc.start()
@@ -162,7 +163,7 @@ def test_a_sampler_keeps_at_most_eight_bytes_an_anchor_and_not_the_table():
 
 
 class MaskingSampler(FlexibleBatchSampler):
-    """Looks at every anchor for each batch, and calls a function for each rank before its own."""
+    """Reads every anchor for each batch, and calls a function once for each rank."""
 
     def __iter__(self):
         numbers = np.zeros(len(self._index))
@@ -173,16 +174,16 @@ class MaskingSampler(FlexibleBatchSampler):
             yield batch
 
 
-def test_the_counts_tell_when_a_batch_looks_at_the_whole_table(tables):
+def test_the_counts_detect_a_batch_that_reads_the_complete_table(tables):
     small, large = (MaskingSampler(tables[n], BATCH_SIZE) for n in (SMALL, LARGE))
-    assert peak_of(lambda: draw(large)) > 2 * SLACK * peak_of(lambda: draw(small))
+    assert peak_bytes(lambda: draw_batches(large)) > 2 * SLACK * peak_bytes(lambda: draw_batches(small))
 
 
-def test_the_counts_tell_when_a_rank_does_something_for_every_other_rank(tables):
+def test_the_counts_detect_a_rank_that_does_work_for_every_other_rank(tables):
     one, many = (MaskingSampler(tables[LARGE], BATCH_SIZE, num_replicas=n, rank=0) for n in (1, 64))
-    assert calls_of(lambda: draw(many)) > SLACK * calls_of(lambda: draw(one))
+    assert count_calls(lambda: draw_batches(many)) > SLACK * count_calls(lambda: draw_batches(one))
 
 
-def test_the_counts_tell_a_shuffle_of_all_rows():
+def test_the_counts_detect_a_shuffle_of_all_rows():
     small, large = (BatchSampler(RandomSampler(range(n)), BATCH_SIZE, drop_last=True) for n in (SMALL, LARGE))
-    assert peak_of(lambda: draw(large)) > 2 * SLACK * peak_of(lambda: draw(small))
+    assert peak_bytes(lambda: draw_batches(large)) > 2 * SLACK * peak_bytes(lambda: draw_batches(small))

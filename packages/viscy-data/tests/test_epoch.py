@@ -1,4 +1,4 @@
-"""One epoch: how many batches, whose they are, which times are focal, which anchors are dealt."""
+"""One epoch: the number of batches, the group of each, the focal times, and the anchors that are drawn."""
 
 import itertools
 from collections import Counter
@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from viscy_data import FlexibleBatchSampler
 from viscy_sampling_testkit import (
-    assert_dealt_evenly,
+    assert_drawn_evenly,
     assert_positions,
     assert_shares,
     assert_uniform,
@@ -21,13 +21,13 @@ WEIGHTS = {"monday": 70, "tuesday": 20, "friday": 10}
 TABLE = make_anchors(5000, experiments=WEIGHTS, seed=6)
 
 
-def homes(batches, table=TABLE):
-    """Return the experiment that most of each batch is of."""
+def home_experiments(batches, table=TABLE):
+    """Return the experiment that most slots of each batch come from."""
     experiment = table["experiment"].to_numpy()
     return [Counter(experiment[batch]).most_common(1)[0][0] for batch in batches]
 
 
-# how many
+# number of batches
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_an_epoch_has_as_many_batches_as_fit(n, drop_last, lengths):
     assert_positions(batches, n)
 
 
-def test_a_batch_larger_than_the_table_is_a_short_one_or_an_error():
+def test_a_batch_larger_than_the_table_is_short_or_raises_an_error():
     table = make_anchors(20)
     (batch,) = FlexibleBatchSampler(table, 32, drop_last=False)
     assert len(batch) == 20
@@ -57,7 +57,7 @@ def test_a_short_last_batch_is_composed_like_any_other():
     assert Counter(table["condition"].iloc[last]) == {"uninfected": 9, "infected": 9}
 
 
-# whose
+# groups
 
 
 @pytest.mark.parametrize(
@@ -78,19 +78,19 @@ def test_groups_get_their_share_of_the_batches_to_within_one(weights, shares):
 
 
 def test_the_share_that_is_rounded_up_differs_between_epochs():
-    """Three groups and four batches: which group has two is drawn anew for each epoch."""
+    """With three groups and four batches, the group that gets two batches is drawn again for each epoch."""
     table = make_anchors(120, n_experiments=3)
     sampler = FlexibleBatchSampler(table, 30)
-    twice = {Counter(homes(list(sampler), table)).most_common(1)[0][0] for _ in range(40)}
+    twice = {Counter(home_experiments(list(sampler), table)).most_common(1)[0][0] for _ in range(40)}
     assert len(twice) == 3
 
 
-def test_groups_come_in_random_order():
-    """How often one group follows itself, over 40 epochs, is as in shuffled sequences; false alarm below 1e-6."""
+def test_groups_follow_each_other_in_random_order():
+    """A group follows itself as often as in shuffled sequences, over 40 epochs; false alarm rate below 1e-6."""
     sampler = FlexibleBatchSampler(TABLE, 30, experiment_weights="uniform")
     n, same, variance = 166, 0, 0.0
     for _ in range(40):
-        order = homes(list(sampler))
+        order = home_experiments(list(sampler))
         same += sum(a == b for a, b in itertools.pairwise(order))
         counts = np.array(list(Counter(order).values()))
         chance = (counts * (counts - 1)).sum() / (n * (n - 1))
@@ -99,10 +99,10 @@ def test_groups_come_in_random_order():
     assert abs(same) < 5 * variance**0.5
 
 
-def test_a_rare_group_is_not_bunched():
-    """A group with one batch in 80 comes in every stretch of 240; dealt at random it would now and then be missing."""
+def test_the_batches_of_a_rare_group_are_spread_over_the_epoch():
+    """A group with one batch in 80 occurs in every stretch of 240; in a random order it would sometimes be missing."""
     table = make_anchors(80_000, experiments={"common": 79, "rare": 1})
-    rare = [home == "rare" for home in homes(list(FlexibleBatchSampler(table, 10)), table)]
+    rare = [home == "rare" for home in home_experiments(list(FlexibleBatchSampler(table, 10)), table)]
     assert sum(rare) in (99, 100, 101)
     assert all(any(rare[start : start + 240]) for start in range(0, len(rare) - 240, 10))
 
@@ -110,7 +110,7 @@ def test_a_rare_group_is_not_bunched():
 # focal times
 
 
-def test_a_groups_times_are_focal_equally_often():
+def test_the_times_of_a_group_are_focal_equally_often():
     table = make_anchors(4800, experiments={"monday": 3, "tuesday": 1}, n_timepoints=12, seed=1)
     options = {"temporal_enrichment": True, "temporal_window_hours": 0.0, "temporal_global_fraction": 0.0}
     for n_batches in (150, 100, 37):
@@ -120,11 +120,11 @@ def test_a_groups_times_are_focal_equally_often():
             first = table.iloc[sampler.batch(k)[0]]
             focal[first["experiment"]][first["hours_post_infection"]] += 1
         for times in focal.values():
-            often = [times[hour * 0.5] for hour in range(12)]
-            assert max(often) - min(often) <= 1
+            counts = [times[hour * 0.5] for hour in range(12)]
+            assert max(counts) - min(counts) <= 1
 
 
-def test_focal_times_come_in_another_order_in_every_round():
+def test_focal_times_are_shuffled_again_in_every_round():
     table = make_anchors(4800, n_experiments=1, n_timepoints=6, seed=1)
     options = {"temporal_enrichment": True, "temporal_window_hours": 0.0, "temporal_global_fraction": 0.0}
     sampler = FlexibleBatchSampler(table, 32, **options)
@@ -139,10 +139,10 @@ def test_focal_times_come_in_another_order_in_every_round():
 
 @pytest.mark.parametrize("experiment_aware", [True, False])
 @pytest.mark.parametrize("condition_balanced", [True, False])
-def test_a_cell_is_dealt_like_a_deck_that_goes_round(experiment_aware, condition_balanced):
-    """At every point of the epoch; the rare condition goes round nine times in an epoch of the common one."""
+def test_the_anchors_of_a_stratum_are_drawn_without_replacement_round_after_round(experiment_aware, condition_balanced):
+    """At every point of the epoch. The rare condition completes nine rounds while the common one completes one."""
     table = make_anchors(2000, n_experiments=2, conditions={"mock": 90, "infected": 10}, seed=2)
-    cells = list(
+    strata = list(
         zip(
             table["experiment"] if experiment_aware else [0] * 2000,
             table["condition"] if condition_balanced else [0] * 2000,
@@ -152,29 +152,29 @@ def test_a_cell_is_dealt_like_a_deck_that_goes_round(experiment_aware, condition
     options = {"experiment_aware": experiment_aware, "condition_balanced": condition_balanced}
     batches = list(FlexibleBatchSampler(table, 30, **options))
     for stop in range(6, len(batches) + 1, 6):
-        assert_dealt_evenly(batches[:stop], cells)
+        assert_drawn_evenly(batches[:stop], strata)
 
 
-def test_a_plain_epoch_shows_every_anchor_once():
+def test_a_plain_epoch_draws_every_anchor_once():
     table = make_anchors(3000, n_experiments=3)
     batches = list(FlexibleBatchSampler(table, 50, experiment_aware=False, condition_balanced=False))
     assert sorted(itertools.chain(*batches)) == list(range(3000))
 
 
-def test_a_short_last_batch_completes_the_deck():
+def test_a_short_last_batch_completes_the_round():
     table = make_anchors(3011, n_experiments=1)
     batches = list(FlexibleBatchSampler(table, 50, condition_balanced=False, drop_last=False))
     assert sorted(itertools.chain(*batches)) == list(range(3011))
 
 
-def test_a_deck_is_shuffled_anew_in_every_epoch():
+def test_strata_are_shuffled_again_in_every_epoch():
     table = make_anchors(640, n_experiments=1)
     sampler = FlexibleBatchSampler(table, 64, condition_balanced=False)
     assert_unrelated(list(sampler), list(sampler), 640)
 
 
 def test_with_enrichment_draws_are_independent_between_batches():
-    """A cell of 200 rows and 20 slots: the overlap of two batches is hypergeometric, mean 2; bound by 5 errors."""
+    """With 200 rows and 20 slots the overlap of two batches is hypergeometric, mean 2; bound: 5 standard errors."""
     table = make_anchors(200, n_experiments=1, conditions=["x"])
     options = {"temporal_enrichment": True, "temporal_window_hours": 1e3}
     sampler = FlexibleBatchSampler(table, 20, **options)
@@ -210,14 +210,14 @@ def test_epochs_and_seeds_give_unrelated_sequences():
         assert_unrelated(one, other, 5000)
 
 
-def test_without_set_epoch_each_iter_is_the_next_epoch():
+def test_without_set_epoch_each_iter_draws_the_next_epoch():
     sampler = FlexibleBatchSampler(TABLE, 100)
     for epoch in range(3):
         assert list(sampler) == [sampler.batch(k, epoch) for k in range(50)]
         assert sampler.epoch == epoch
 
 
-def test_set_epoch_chooses_the_next_iter_only():
+def test_set_epoch_affects_only_the_next_iter():
     sampler = FlexibleBatchSampler(TABLE, 100)
     sampler.set_epoch(5)
     assert sampler.epoch == 5
@@ -225,7 +225,7 @@ def test_set_epoch_chooses_the_next_iter_only():
     assert list(sampler) == [sampler.batch(k, 6) for k in range(50)]
 
 
-def test_setting_an_epoch_twice_gives_it_twice():
+def test_setting_the_same_epoch_twice_gives_the_same_batches_twice():
     sampler = FlexibleBatchSampler(TABLE, 100)
     sampler.set_epoch(0)
     first = list(sampler)
@@ -233,21 +233,21 @@ def test_setting_an_epoch_twice_gives_it_twice():
     assert list(sampler) == first
 
 
-def test_an_epoch_left_early_is_not_gone_on_with():
+def test_an_epoch_left_early_is_not_continued():
     sampler = FlexibleBatchSampler(TABLE, 100)
     list(itertools.islice(iter(sampler), 7))
     assert next(iter(sampler)) == sampler.batch(0, 1)
 
 
-def test_an_iterator_that_nothing_was_drawn_from_counts_for_nothing():
+def test_an_unused_iterator_does_not_count_as_an_epoch():
     sampler = FlexibleBatchSampler(TABLE, 100)
     iter(sampler)
     iter(sampler)
     assert next(iter(sampler)) == sampler.batch(0, 0)
 
 
-def test_an_epoch_chosen_while_one_is_drawn_is_the_next():
-    """Also in the body of the loop's last batch, from whose iterator the end is still asked."""
+def test_an_epoch_chosen_during_another_is_the_next():
+    """This also holds in the body of the last iteration, after which the loop still asks its iterator for the end."""
     sampler = FlexibleBatchSampler(TABLE, 100)
     for k, _ in enumerate(sampler):
         if k == len(sampler) - 1:
@@ -256,7 +256,7 @@ def test_an_epoch_chosen_while_one_is_drawn_is_the_next():
     assert list(sampler) == [sampler.batch(k, 5) for k in range(50)]
 
 
-def test_an_older_iterator_does_not_move_the_sampler_from_what_was_chosen():
+def test_an_older_iterator_does_not_move_the_sampler_from_a_chosen_epoch():
     sampler = FlexibleBatchSampler(TABLE, 100)
     older, unused = iter(sampler), iter(sampler)
     next(older)
@@ -266,7 +266,7 @@ def test_an_older_iterator_does_not_move_the_sampler_from_what_was_chosen():
     assert next(iter(sampler)) == sampler.batch(0, 5)
 
 
-def test_an_older_iterator_does_not_move_the_sampler_from_what_was_loaded():
+def test_an_older_iterator_does_not_move_the_sampler_from_a_loaded_state():
     sampler = FlexibleBatchSampler(TABLE, 100)
     older = iter(sampler)
     next(older)
@@ -277,7 +277,7 @@ def test_an_older_iterator_does_not_move_the_sampler_from_what_was_loaded():
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("persistent", [False, True])
-def test_a_data_loader_shows_a_new_epoch_each_time(num_workers, persistent):
+def test_a_data_loader_draws_a_new_epoch_each_time(num_workers, persistent):
     sampler = FlexibleBatchSampler(TABLE, 1000)
     options = {"num_workers": num_workers, "persistent_workers": persistent and num_workers > 0}
     loader = DataLoader(range(5000), batch_sampler=sampler, collate_fn=list, **options)
@@ -286,17 +286,17 @@ def test_a_data_loader_shows_a_new_epoch_each_time(num_workers, persistent):
 
 
 @pytest.mark.parametrize(("epoch", "error"), [(-1, ValueError), (1.0, TypeError), (None, TypeError), (True, TypeError)])
-def test_only_a_non_negative_integer_is_an_epoch(epoch, error):
+def test_an_epoch_must_be_a_non_negative_integer(epoch, error):
     with pytest.raises(error, match="epoch must be"):
         FlexibleBatchSampler(TABLE, 100).set_epoch(epoch)
 
 
 @pytest.mark.parametrize(("k", "error"), [(-1, ValueError), (0.0, TypeError)])
-def test_only_a_non_negative_integer_is_the_number_of_a_batch(k, error):
+def test_the_number_of_a_batch_must_be_a_non_negative_integer(k, error):
     with pytest.raises(error, match="k must be"):
         FlexibleBatchSampler(TABLE, 100).batch(k)
 
 
-def test_numpy_integers_are_integers():
+def test_numpy_integers_are_accepted():
     sampler = FlexibleBatchSampler(TABLE, np.int32(100), seed=np.uint8(3))
     assert sampler.batch(np.int64(4), epoch=np.int64(2)) == FlexibleBatchSampler(TABLE, 100, seed=3).batch(4, epoch=2)

@@ -1,6 +1,4 @@
-"""Bad input is answered before the first batch, by the rule, the value and the remedy."""
-
-import logging
+"""Errors and warnings: invalid input is reported before the first batch, with the rule, the value and the remedy."""
 
 import numpy as np
 import pandas as pd
@@ -9,10 +7,9 @@ import pytest
 from torch.utils.data import SequentialSampler
 
 from viscy_data import FlexibleBatchSampler
-from viscy_data.sampler import FlexibleBatchSampler as SameFlexibleBatchSampler
 
 
-def anchors(n=60, **columns):
+def make_table(n=60, **columns):
     row = np.arange(n)
     table = {
         "experiment": np.where(row % 3 == 0, "day1", "day2"),
@@ -23,14 +20,14 @@ def anchors(n=60, **columns):
 
 
 def with_missing(column, rows=(4, 7)):
-    table = anchors()
+    table = make_table()
     table[column] = table[column].astype(object if column != "hours_post_infection" else float)
     table.loc[list(rows), column] = np.nan
     return table
 
 
 def with_infinite_times():
-    table = anchors()
+    table = make_table()
     table.loc[[5, 9], "hours_post_infection"] = [np.inf, -np.inf]
     return table
 
@@ -48,47 +45,65 @@ def arrow_lists():
 
 
 ON = {"temporal_enrichment": True}
-TABLES = [
+INVALID_TABLES = [
     ("a list", [1, 2], {}, TypeError, "must be a DataFrame of pandas or polars, .* got list; convert it"),
     ("a sampler", SequentialSampler([1, 2]), {}, TypeError, r"use_distributed_sampler=False"),
-    ("an empty table", anchors(0), {}, ValueError, "at least one row"),
-    ("no experiment", anchors().drop(columns="experiment"), {}, ValueError, "experiment_aware=True needs.*condition"),
-    ("no condition", anchors().drop(columns="condition"), {}, ValueError, "condition_balanced=True needs.*experiment"),
-    ("no time", anchors().drop(columns="hours_post_infection"), ON, ValueError, "temporal_enrichment=True needs"),
-    ("two of a name", pd.concat([anchors(), anchors()], axis=1), {}, ValueError, "has it 2 times"),
+    ("an empty table", make_table(0), {}, ValueError, "at least one row"),
+    ("no experiment", make_table().drop(columns="experiment"), {}, ValueError, "experiment_aware=True.*condition"),
+    ("no condition", make_table().drop(columns="condition"), {}, ValueError, "condition_balanced=True.*experiment"),
+    ("no time", make_table().drop(columns="hours_post_infection"), ON, ValueError, "temporal_enrichment=True needs"),
+    ("a duplicate column", pd.concat([make_table(), make_table()], axis=1), {}, ValueError, "has it 2 times"),
     ("missing experiment", with_missing("experiment"), {}, ValueError, "got 2 of 60, first at positions 4, 7"),
     ("missing condition", with_missing("condition", [3]), {}, ValueError, "got 1 of 60, first at position 3;"),
     ("missing time", with_missing("hours_post_infection"), ON, ValueError, "got 2 of 60, first at positions 4, 7"),
     ("infinite times", with_infinite_times(), ON, ValueError, "must be finite, got 2 .* positions 5, 9"),
-    ("times as text", anchors(hours_post_infection="1 h"), ON, TypeError, "must hold numbers"),
-    ("complex times", anchors(hours_post_infection=np.arange(60) * 1j), ON, TypeError, "must hold numbers.*complex128"),
-    ("Arrow NaN", anchors(condition=arrow_nan()), {}, ValueError, "got 30 of 60, first at positions 0, 2, 4, 6, 8"),
-    ("Arrow NaN time", anchors(hours_post_infection=arrow_nan()), ON, ValueError, "no missing values.*got 30 of 60"),
-    ("nullable NaN", anchors(condition=nullable_nan()), {}, ValueError, "got 30 of 60, first at positions 0, 2, 4"),
-    ("nullable NaN time", anchors(hours_post_infection=nullable_nan()), ON, ValueError, "missing.*got 30 of 60, first"),
+    ("times as text", make_table(hours_post_infection="1 h"), ON, TypeError, "must hold numbers"),
+    (
+        "complex times",
+        make_table(hours_post_infection=np.arange(60) * 1j),
+        ON,
+        TypeError,
+        "must hold numbers.*complex128",
+    ),
+    ("Arrow NaN", make_table(condition=arrow_nan()), {}, ValueError, "got 30 of 60, first at positions 0, 2, 4, 6, 8"),
+    ("Arrow NaN time", make_table(hours_post_infection=arrow_nan()), ON, ValueError, "no missing values.*got 30 of 60"),
+    ("nullable NaN", make_table(condition=nullable_nan()), {}, ValueError, "got 30 of 60, first at positions 0, 2, 4"),
+    (
+        "nullable NaN time",
+        make_table(hours_post_infection=nullable_nan()),
+        ON,
+        ValueError,
+        "missing.*got 30 of 60, first",
+    ),
     (
         "lists",
-        anchors(condition=pd.Series([[1], [2]] * 30)),
+        make_table(condition=pd.Series([[1], [2]] * 30)),
         {},
         TypeError,
         "'condition' must hold text.*object",
     ),
-    ("complex labels", anchors(condition=np.arange(60) % 2 * 1j), {}, TypeError, "'condition' must hold text"),
-    ("Arrow lists", anchors(condition=arrow_lists()), {}, TypeError, "'condition' must hold text, .* got dtype list"),
-    ("times as bool", anchors(hours_post_infection=True), ON, TypeError, "must hold numbers"),
+    ("complex labels", make_table(condition=np.arange(60) % 2 * 1j), {}, TypeError, "'condition' must hold text"),
+    (
+        "Arrow lists",
+        make_table(condition=arrow_lists()),
+        {},
+        TypeError,
+        "'condition' must hold text, .* got dtype list",
+    ),
+    ("times as bool", make_table(hours_post_infection=True), ON, TypeError, "must hold numbers"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("table", "options", "error", "message"), [case[1:] for case in TABLES], ids=[c[0] for c in TABLES]
+    ("table", "options", "error", "message"), [case[1:] for case in INVALID_TABLES], ids=[c[0] for c in INVALID_TABLES]
 )
-def test_a_table_that_cannot_be_used_is_refused(table, options, error, message):
+def test_an_invalid_table_raises_an_error(table, options, error, message):
     with pytest.raises(error, match=message):
         FlexibleBatchSampler(table, **{"batch_size": 6, **options})
 
 
 RATIO = {"mock": 1, "infected": 1}
-OPTIONS = [
+INVALID_OPTIONS = [
     ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
     ({"batch_size": -3}, ValueError, "batch_size must be at least 1, got -3"),
     ({"batch_size": 2.0}, TypeError, "batch_size must be an integer, got 2.0"),
@@ -140,37 +155,37 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("options", "error", "message"), OPTIONS, ids=[str(case[0]) for case in OPTIONS])
-def test_an_option_that_makes_no_sense_is_refused(options, error, message):
+@pytest.mark.parametrize(("options", "error", "message"), INVALID_OPTIONS, ids=[str(c[0]) for c in INVALID_OPTIONS])
+def test_an_invalid_option_raises_an_error(options, error, message):
     with pytest.raises(error, match=message):
-        FlexibleBatchSampler(anchors(), **{"batch_size": 6, **options})
+        FlexibleBatchSampler(make_table(), **{"batch_size": 6, **options})
 
 
 @pytest.mark.parametrize("epoch", [-1, 1.0, "2", None])
-def test_set_epoch_takes_a_non_negative_integer(epoch):
+def test_set_epoch_accepts_only_a_non_negative_integer(epoch):
     with pytest.raises((TypeError, ValueError), match="epoch must be"):
-        FlexibleBatchSampler(anchors(), 6).set_epoch(epoch)
+        FlexibleBatchSampler(make_table(), 6).set_epoch(epoch)
 
 
 @pytest.mark.parametrize(("k", "epoch"), [(-1, 0), (0.5, 0), (0, -2)])
-def test_batch_takes_non_negative_integers(k, epoch):
+def test_batch_accepts_only_non_negative_integers(k, epoch):
     with pytest.raises((TypeError, ValueError), match="must be"):
-        FlexibleBatchSampler(anchors(), 6).batch(k, epoch)
+        FlexibleBatchSampler(make_table(), 6).batch(k, epoch)
 
 
 def test_a_weight_of_zero_excludes_on_purpose():
-    sampler = FlexibleBatchSampler(anchors(), 6, leaky=0.5, experiment_weights={"day1": 0, "day2": 1})
-    assert {anchors()["experiment"][p] for batch in sampler for p in batch} == {"day2"}
+    sampler = FlexibleBatchSampler(make_table(), 6, leaky=0.5, experiment_weights={"day1": 0, "day2": 1})
+    assert {make_table()["experiment"][p] for batch in sampler for p in batch} == {"day2"}
 
 
-def test_a_ratio_that_empties_a_group_is_refused():
-    table = anchors(condition=np.where(np.arange(60) % 3 == 0, "mock", "infected"))
+def test_a_ratio_that_empties_a_group_raises_an_error():
+    table = make_table(condition=np.where(np.arange(60) % 3 == 0, "mock", "infected"))
     with pytest.raises(ValueError, match="must leave every group anchors to draw, got none for 'day1'"):
         FlexibleBatchSampler(table, 6, condition_ratio={"mock": 0, "infected": 1})
 
 
 def test_one_and_text_one_are_different_keys():
-    table = anchors(experiment=pd.Series([1, "1", 1] * 20, dtype=object))
+    table = make_table(experiment=pd.Series([1, "1", 1] * 20, dtype=object))
     sampler = FlexibleBatchSampler(table, 6, experiment_weights={1: 1, "1": 0})
     assert {type(table["experiment"][p]) for batch in sampler for p in batch} == {int}
     with pytest.raises(ValueError, match="'1' left out"):
@@ -179,40 +194,28 @@ def test_one_and_text_one_are_different_keys():
 
 def test_keys_of_several_columns_stay_apart_where_their_text_would_not():
     first, second = ["a|b", "a"] * 30, ["c", "b|c"] * 30
-    table = anchors(well=first, site=second)
+    table = make_table(well=first, site=second)
     sampler = FlexibleBatchSampler(
         table, 6, experiment_by=["well", "site"], experiment_weights={("a|b", "c"): 1, ("a", "b|c"): 0}
     )
     assert {table["well"][p] for batch in sampler for p in batch} == {"a|b"}
 
 
-def test_too_many_groups_and_conditions_are_refused():
+def test_too_many_groups_and_conditions_raise_an_error():
     row = np.arange(5000)
     table = pd.DataFrame({"experiment": row, "condition": row})
     with pytest.raises(ValueError, match="5000 groups x 5000 conditions; name coarser columns"):
         FlexibleBatchSampler(table, 6)
 
 
-def warnings_of(caplog, *args, **options):
-    with caplog.at_level(logging.WARNING, logger="viscy_data.sampler"):
-        FlexibleBatchSampler(*args, **options)
-    return [record.getMessage() for record in caplog.records]
-
-
-def test_a_group_that_is_too_small_is_one_warning_and_no_error(caplog):
-    table = pd.concat([anchors(60), anchors(4, experiment="tiny"), anchors(3, experiment="tinier")])
-    (message,) = warnings_of(caplog, table, 20)
+def test_groups_that_are_too_small_log_one_warning_and_raise_no_error(collect_warnings):
+    table = pd.concat([make_table(60), make_table(4, experiment="tiny"), make_table(3, experiment="tinier")])
+    (message,) = collect_warnings(table, 20)
     assert message.startswith("2 of 4 groups have fewer anchors than they need for a batch of 20: sampling with replac")
 
 
-def test_a_table_that_suffices_is_no_warning(caplog):
-    assert warnings_of(caplog, anchors(), 6, leaky=0.3, temporal_enrichment=True) == []
-
-
-@pytest.mark.parametrize("options", [{"experiment_by": "one"}, {"experiment_aware": False}])
-def test_a_leak_that_is_impossible_is_one_warning(caplog, options):
-    (message,) = warnings_of(caplog, anchors(one=0), 6, leaky=0.2, **options)
-    assert message.startswith("leaky=0.2 has no effect")
+def test_a_table_with_enough_anchors_logs_no_warning(collect_warnings):
+    assert collect_warnings(make_table(), 6, leaky=0.3, temporal_enrichment=True) == []
 
 
 INEFFECTIVE = [
@@ -223,49 +226,32 @@ INEFFECTIVE = [
 
 
 @pytest.mark.parametrize(("options", "text"), INEFFECTIVE)
-def test_an_option_that_cannot_take_effect_says_so(caplog, options, text):
-    (message,) = warnings_of(caplog, anchors(), 6, **options)
+def test_an_option_that_has_no_effect_logs_a_warning(collect_warnings, options, text):
+    (message,) = collect_warnings(make_table(), 6, **options)
     assert text in message
 
 
-def test_columns_are_needed_only_while_their_axis_is_on():
-    table = anchors().drop(columns=["experiment", "condition", "hours_post_infection"]).assign(other=1)
-    sampler = FlexibleBatchSampler(table, 6, experiment_aware=False, condition_balanced=False)
-    assert sorted(position for batch in sampler for position in batch) == list(range(60))
-
-
-def test_the_frame_is_not_modified():
-    table = anchors().set_index(np.arange(60)[::-1])
-    copy = table.copy(deep=True)
-    list(FlexibleBatchSampler(table, 6, leaky=0.2, temporal_enrichment=True))
-    pd.testing.assert_frame_equal(table, copy)
-
-
-def test_the_sampler_is_importable_from_both_places():
-    assert FlexibleBatchSampler is SameFlexibleBatchSampler
-
-
-def test_a_table_too_long_for_its_positions_is_refused(monkeypatch):
+def test_a_table_with_too_many_rows_raises_an_error(monkeypatch):
     monkeypatch.setattr("viscy_data._table.tables.MAX_ANCHORS", 59)
     with pytest.raises(ValueError, match="at most 59 rows, got 60; split the table"):
-        FlexibleBatchSampler(anchors(), batch_size=6)
+        FlexibleBatchSampler(make_table(), batch_size=6)
 
 
-def test_a_column_may_have_a_name_that_is_missing():
-    table = anchors()
+def test_a_column_can_have_a_missing_name():
+    table = make_table()
     table.insert(0, pd.NA, 1)
     assert len(FlexibleBatchSampler(table, batch_size=6)) == 10
 
 
-def test_sparse_times_are_times():
-    table = anchors()
+def test_sparse_times_are_accepted():
+    table = make_table()
     sparse = table.assign(hours_post_infection=pd.arrays.SparseArray(table["hours_post_infection"]))
     options = {"batch_size": 6, "temporal_enrichment": True}
     assert list(FlexibleBatchSampler(sparse, **options)) == list(FlexibleBatchSampler(table, **options))
 
 
-def test_the_number_of_a_batch_has_a_bound():
-    sampler = FlexibleBatchSampler(anchors(), batch_size=6)
+def test_the_number_of_a_batch_has_an_upper_bound():
+    sampler = FlexibleBatchSampler(make_table(), batch_size=6)
     assert len(sampler.batch(2**48)) == 6
     with pytest.raises(ValueError, match="k must be at most 281474976710656"):
         sampler.batch(2**63)

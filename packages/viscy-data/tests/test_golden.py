@@ -15,7 +15,7 @@ import pytest
 from viscy_data import FlexibleBatchSampler
 
 
-def anchors():
+def make_table():
     row = np.arange(3000, dtype=np.int64)
     scattered = row * 7919 % 3001
     return pd.DataFrame(
@@ -53,10 +53,10 @@ def digest_of(sampler):
 @pytest.mark.parametrize("name", CASES)
 def test_the_sequence_is_the_recorded_one(name):
     options, digest = CASES[name]
-    assert digest_of(FlexibleBatchSampler(anchors(), **{"batch_size": 64, **options})) == digest
+    assert digest_of(FlexibleBatchSampler(make_table(), **{"batch_size": 64, **options})) == digest
 
 
-def as_categorical(table):
+def to_categorical(table):
     levels = ["unused", *sorted(table["condition"].unique(), reverse=True)]
     return table.assign(
         experiment=table["experiment"].astype("category"), condition=pd.Categorical(table["condition"], levels)
@@ -64,7 +64,7 @@ def as_categorical(table):
 
 
 FRAMES = {
-    "categorical, levels in another order and one unused": as_categorical,
+    "categorical, levels in another order and one unused": to_categorical,
     "object strings": lambda table: table.astype({"experiment": object, "condition": object}),
     "nullable times": lambda table: table.astype({"hours_post_infection": "Float64"}),
     "narrow times": lambda table: table.astype({"hours_post_infection": "float32"}),
@@ -74,6 +74,6 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("name", FRAMES)
-def test_the_sequence_depends_on_the_content_of_the_table_alone(name):
+def test_the_sequence_depends_only_on_the_content_of_the_table(name):
     options, digest = CASES["all axes"]
-    assert digest_of(FlexibleBatchSampler(FRAMES[name](anchors()), **{"batch_size": 64, **options})) == digest
+    assert digest_of(FlexibleBatchSampler(FRAMES[name](make_table()), **{"batch_size": 64, **options})) == digest

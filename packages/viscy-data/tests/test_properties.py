@@ -1,6 +1,6 @@
-"""The laws that always hold, over tables x options x ranks x position.
+"""The rules that hold for every table, all options, any number of ranks and any cursor.
 
-What a batch may hold is worked out here from the table by plain counting, a second time and in another way.
+The allowed content of a batch is derived here from the table by plain counting, independently of the sampler.
 """
 
 import itertools
@@ -22,7 +22,7 @@ CASES = anchor_tables().flatmap(lambda table: st.tuples(st.just(table), sampler_
 
 
 class Oracle:
-    """What a table and options ask for, by plain counting."""
+    """The batches that a table and options allow, by plain counting."""
 
     def __init__(self, table, options):
         self.options = options
@@ -32,83 +32,84 @@ class Oracle:
         weights = group_weights(
             Counter(self.group), options["experiment_weights"] if options["experiment_aware"] else None
         )
-        self.drawn = {group for group, weight in weights.items() if weight > 0}
+        self.included = {group for group, weight in weights.items() if weight > 0}
         ratio = options["condition_ratio"] if options["condition_balanced"] else None
         self.ratio = {c: Fraction(1 if ratio is None else ratio[c]) for c in set(self.condition)}
         self.time = table["hours_post_infection"].to_numpy()
-        self.rows = {cell: [] for cell in itertools.product(set(self.group), set(self.condition))}
+        self.rows = {stratum: [] for stratum in itertools.product(set(self.group), set(self.condition))}
         for row in range(n):
             self.rows[self.group[row], self.condition[row]].append(row)
         self.enriched = options["temporal_enrichment"] and options["temporal_global_fraction"] < 1
 
     def leaks(self):
-        return self.options["leaky"] > 0 and len(self.drawn) > 1
+        return self.options["leaky"] > 0 and len(self.included) > 1
 
     def check(self, batch, n_slots):
         assert len(batch) == n_slots
         assert all(type(row) is int and 0 <= row < len(self.group) for row in batch)
-        assert all(self.group[row] in self.drawn for row in batch)  # nothing leaks from a group of weight 0
-        assert any(self.is_batch_of(group, batch) for group in self.drawn)
+        assert all(self.group[row] in self.included for row in batch)  # nothing leaks from a group of weight 0
+        assert any(self.is_batch_of(group, batch) for group in self.included)
 
     def is_batch_of(self, group, batch):
-        """Whether the batch obeys every law as one of this group."""
+        """Whether the batch follows every rule as a batch of this group."""
         own = [row for row in batch if self.group[row] == group]
         away = [row for row in batch if self.group[row] != group]
         leaky = Fraction(self.options["leaky"]) if self.leaks() else Fraction(0)
         pool = {c: self.rows[group, c] for c in set(self.condition)}
-        others = {c: [row for g in self.drawn - {group} for row in self.rows[g, c]] for c in pool}
+        others = {c: [row for g in self.included - {group} for row in self.rows[g, c]] for c in pool}
         return (
             self.is_split(own, pool, len(batch) * (1 - leaky))
             and self.is_split(away, others, len(batch) * leaky)
             and self.is_even(away, others)
-            and (self.is_focused(group, own, pool) if self.enriched else self.is_even(own, pool))
+            and (self.is_enriched(group, own, pool) if self.enriched else self.is_even(own, pool))
         )
 
     def is_split(self, rows, pools, quota):
-        """Whether rows number the floor or ceiling of the quota, in all and for each condition that has any."""
+        """Whether the number of rows is the floor or the ceiling of the quota, in total and for each condition."""
         share = {c: self.ratio[c] for c, pool in pools.items() if pool}
-        held = Counter(self.condition[row] for row in rows)
-        return rounded(len(rows), quota) and all(
-            rounded(held[c], quota * share[c] / sum(share.values())) for c in share
+        counts = Counter(self.condition[row] for row in rows)
+        return is_rounded(len(rows), quota) and all(
+            is_rounded(counts[c], quota * share[c] / sum(share.values())) for c in share
         )
 
     def is_even(self, rows, pools):
-        """Whether each row of a condition comes equally often to within one: once or not at all if there are enough."""
-        held = Counter(rows)
+        """Whether the counts of a condition's rows differ by at most one: each 0 or 1 if the pool is large enough."""
+        counts = Counter(rows)
         for pool in pools.values():
-            slots = sum(held[row] for row in pool)
-            if pool and not all(slots // len(pool) <= held[row] <= -(-slots // len(pool)) for row in pool):
+            slots = sum(counts[row] for row in pool)
+            if pool and not all(slots // len(pool) <= counts[row] <= -(-slots // len(pool)) for row in pool):
                 return False
         return True
 
-    def is_focused(self, group, rows, pools):
-        return any(self.is_focused_on(t, rows, pools) for t in {self.time[r] for pool in pools.values() for r in pool})
+    def is_enriched(self, group, rows, pools):
+        return any(self.has_focal_time(t, rows, pools) for t in {self.time[r] for pool in pools.values() for r in pool})
 
-    def is_focused_on(self, focal, rows, pools):
-        """Whether enough of each condition's rows are near the focal time, and none repeats without need."""
-        held = Counter(rows)
+    def has_focal_time(self, focal, rows, pools):
+        """Whether enough rows of each condition are in the window around a focal time, and none repeats needlessly."""
+        counts = Counter(rows)
         for pool in pools.values():
-            near = {row for row in pool if abs(self.time[row] - focal) <= self.options["temporal_window_hours"] + 1e-9}
-            slots = sum(held[row] for row in pool)
-            wanted = max(0, math.floor(slots * (1 - self.options["temporal_global_fraction"])) - 1) if near else 0
-            if self.options["temporal_global_fraction"] == 0 and near:
+            window = self.options["temporal_window_hours"] + 1e-9
+            in_window = {row for row in pool if abs(self.time[row] - focal) <= window}
+            slots = sum(counts[row] for row in pool)
+            wanted = max(0, math.floor(slots * (1 - self.options["temporal_global_fraction"])) - 1) if in_window else 0
+            if self.options["temporal_global_fraction"] == 0 and in_window:
                 wanted = slots
-            if sum(held[row] for row in near) < wanted:
+            if sum(counts[row] for row in in_window) < wanted:
                 return False
-            if slots <= len(near) and any(held[row] > 1 for row in pool):
+            if slots <= len(in_window) and any(counts[row] > 1 for row in pool):
                 return False
         return True
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _quiet():
-    """Thousands of small tables warn of small pools; `test_batch.py` and `test_errors.py` hold the warnings."""
+    """Silence the warnings about small pools of thousands of small tables; `test_errors.py` tests the warnings."""
     logging.getLogger("viscy_data").setLevel(logging.ERROR)
     yield
     logging.getLogger("viscy_data").setLevel(logging.NOTSET)
 
 
-def rounded(count, quota):
+def is_rounded(count, quota):
     return math.floor(quota + Fraction(1, 10**6)) <= count <= math.ceil(quota - Fraction(1, 10**6))
 
 
@@ -124,7 +125,7 @@ EXAMPLES = settings(max_examples=150, deadline=None, suppress_health_check=[Heal
 
 @EXAMPLES
 @given(case=CASES, k=st.integers(0, 2**40), epoch=st.integers(0, 2**40))
-def test_any_batch_of_any_epoch_obeys_every_law_of_a_batch(case, k, epoch):
+def test_any_batch_of_any_epoch_follows_every_rule_of_a_batch(case, k, epoch):
     table, options = case
     sampler = FlexibleBatchSampler(table, **options)
     oracle = Oracle(table, options)
@@ -136,21 +137,21 @@ def test_any_batch_of_any_epoch_obeys_every_law_of_a_batch(case, k, epoch):
 
 @EXAMPLES
 @given(case=CASES, num_replicas=st.integers(1, 9))
-def test_ranks_share_out_the_global_sequence(case, num_replicas):
+def test_ranks_share_the_global_sequence(case, num_replicas):
     table, options = case
-    whole = FlexibleBatchSampler(table, **options)
+    single = FlexibleBatchSampler(table, **options)
     ranks = [FlexibleBatchSampler(table, num_replicas=num_replicas, rank=r, **options) for r in range(num_replicas)]
     drawn = [list(rank) for rank in ranks]
-    n_steps = -(-len(whole) // num_replicas)
+    n_steps = -(-len(single) // num_replicas)
     assert [len(batches) for batches in drawn] == [len(rank) for rank in ranks] == [n_steps] * num_replicas
     sequence = [batch for step in zip(*drawn, strict=True) for batch in step]
-    assert sequence == [whole.batch(k, 0) for k in range(n_steps * num_replicas)]
-    assert sequence[: len(whole)] == list(whole)
+    assert sequence == [single.batch(k, 0) for k in range(n_steps * num_replicas)]
+    assert sequence[: len(single)] == list(single)
 
 
 @EXAMPLES
 @given(case=CASES, stop=st.integers(0, 30), ranks=st.tuples(*[st.integers(1, 5)] * 2))
-def test_a_run_resumed_on_other_ranks_goes_on_in_order(case, stop, ranks):
+def test_a_run_resumed_on_another_number_of_ranks_continues_in_order(case, stop, ranks):
     table, options = case
     before = [FlexibleBatchSampler(table, num_replicas=ranks[0], rank=r, **options) for r in range(ranks[0])]
     drawn = [list(itertools.islice(iter(sampler), stop)) for sampler in before]
@@ -159,19 +160,19 @@ def test_a_run_resumed_on_other_ranks_goes_on_in_order(case, stop, ranks):
     for sampler in after:
         sampler.load_state_dict(state)
     rest = [list(sampler) for sampler in after]
-    whole = FlexibleBatchSampler(table, **options)
-    if len(drawn[0]) * ranks[0] >= len(whole):
+    single = FlexibleBatchSampler(table, **options)
+    if len(drawn[0]) * ranks[0] >= len(single):
         start, expected = 0, 1
     else:
         start, expected = len(drawn[0]) * ranks[0], 0
     sequence = [batch for step in zip(*rest, strict=True) for batch in step]
-    assert sequence == [whole.batch(start + i, expected) for i in range(len(sequence))]
-    assert len(whole) <= start + len(sequence) < len(whole) + ranks[1]
+    assert sequence == [single.batch(start + i, expected) for i in range(len(sequence))]
+    assert len(single) <= start + len(sequence) < len(single) + ranks[1]
 
 
 @EXAMPLES
 @given(case=CASES, epoch=st.integers(0, 1000))
-def test_groups_have_their_share_and_anchors_their_turn(case, epoch):
+def test_groups_get_their_share_and_strata_are_drawn_without_replacement(case, epoch):
     table, options = case
     options.update(leaky=0.0, temporal_enrichment=False)
     sampler = FlexibleBatchSampler(table, **options)
@@ -179,14 +180,14 @@ def test_groups_have_their_share_and_anchors_their_turn(case, epoch):
     batches = [sampler.batch(k, epoch) for k in range(len(sampler))]
     n_rows = Counter(oracle.group)
     weight = group_weights(n_rows, options["experiment_weights"] if options["experiment_aware"] else None)
-    homes = Counter(oracle.group[batch[0]] for batch in batches)
+    n_batches = Counter(oracle.group[batch[0]] for batch in batches)
     for group in n_rows:
-        assert abs(homes[group] - len(batches) * weight[group] / sum(weight.values())) < 1 + 1e-6
-    dealt = Counter()
+        assert abs(n_batches[group] - len(batches) * weight[group] / sum(weight.values())) < 1 + 1e-6
+    times_drawn = Counter()
     for batch in batches:
-        dealt.update(batch)
+        times_drawn.update(batch)
         for rows in oracle.rows.values():
-            times = [dealt[row] for row in rows]
+            times = [times_drawn[row] for row in rows]
             assert not rows or max(times) - min(times) <= 1
 
 

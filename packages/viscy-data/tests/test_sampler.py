@@ -182,7 +182,7 @@ class TestTemporalEnrichment:
         assert_same_batches(enriched, draw_batches(TABLE))
 
     def test_times_are_not_filtered_when_it_is_off(self, draw_batches):
-        """With 10 equally frequent times, any of 500 batches has 35 of 100 slots at one time with probability < 1e-7."""
+        """With 10 equally frequent times, a batch has 35 of 100 slots at one time with a probability below 1e-9."""
         batches = draw_batches(SPACED, 100, 500)
         assert max(count_in_window(batches)) < 35
         times = SPACED["hours_post_infection"].iloc[list(itertools.chain(*batches))]
