@@ -1,1 +1,1 @@
-"""Benchmarks of `FlexibleBatchSampler` beside what other samplers cost: ``make bench``, ``make bench-full``."""
+"""Benchmarks that compare `FlexibleBatchSampler` with other samplers: ``make bench``, ``make bench-full``."""

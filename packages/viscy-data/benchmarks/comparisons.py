@@ -1,4 +1,4 @@
-"""A comparison: one line of the table of promised numbers, made of measurements of the same round."""
+"""A comparison: one row of the table of performance targets, from measurements of the same round."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from .setting import BATCH_SIZE, power_of_ten
 SMALL = 10**5
 _BUDGET_S = 1.0
 
-# What one round measured.
+# The measurements of one round.
 Round = Mapping[Job, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A number that is promised, or stands beside one that is.
+    """A number with a target, or a number that puts one with a target into context.
 
     Attributes
     ----------
     what
-        Its description.
+        Description of the number.
     quantity
-        Name of the quantity measured.
+        Name of the measured quantity.
     job, reference
-        What is measured and what it is divided by; without a reference the quantity itself is the number.
+        The job that is measured and the job that it is divided by. Without a reference the quantity is the number.
     must, aim
-        Bounds, if there are any.
+        The required bound and the better one, if there are any.
     unit
-        Of a number that is no ratio.
+        The unit, unless the number is a ratio.
     at_least
-        Whether the bounds are lower ones, and the ratio is reference over job.
+        Whether the bounds are lower bounds and the ratio is reference over job.
     """
 
     what: str
@@ -48,7 +48,7 @@ class Comparison:
     at_least: bool = False
 
     def number(self, measured: Round) -> float | None:
-        """Return the number of one round; None if a part was not measured."""
+        """Return the number of one round, or None if a part was not measured."""
         parts = [measured.get(job, {}).get(self.quantity) for job in (self.job, self.reference or self.job)]
         value, other = parts
         if value is None or other is None:
@@ -58,7 +58,7 @@ class Comparison:
         return other / value if self.at_least else value / other
 
     def verdict(self, numbers: list[float]) -> str:
-        """Say which bound the median keeps."""
+        """Return the stricter bound that the median meets."""
         for bound, word in ((self.aim, "aim"), (self.must, "must")):
             if bound is not None and (median(numbers) >= bound if self.at_least else median(numbers) <= bound):
                 return word
@@ -66,33 +66,33 @@ class Comparison:
 
 
 def epoch(n_rows: int, sampler: str = FLEXIBLE, num_replicas: int = 1) -> Job:
-    """Return the job of whole epochs, of a peer's only what the budget allows."""
+    """Return the job of complete epochs; those of other samplers are cut off at the budget."""
     budget_s = 0.0 if sampler in (*OURS, RANDOM) else _BUDGET_S
     return Job("epoch", n_rows, sampler, num_replicas, budget_s=budget_s)
 
 
 def own_batches(n_rows: int, num_replicas: int = 1) -> int:
-    """Return how many batches of an epoch are rank 0's."""
+    """Return the number of batches that rank 0 yields in an epoch."""
     return -(-(n_rows // BATCH_SIZE) // num_replicas)
 
 
 def settled_block() -> tuple[int, int]:
-    """Return which batches are the last whole block of an epoch of the small table, from one to before another."""
+    """Return the first batch of the last complete block in an epoch of the small table, and the batch after it."""
     first, end = block_ends(own_batches(SMALL))[-2:]
     return first, end
 
 
 def comparisons(large: int, largest: int, *, with_released: bool) -> list[Comparison]:
-    """Return the lines of the table, those that follow each other measured one after the other.
+    """Return the rows of the table; comparisons that follow each other are measured one after the other.
 
     Parameters
     ----------
     large : int
-        Rows of the table for what is promised of a large one.
+        Number of rows for the targets that concern a large table.
     largest : int
-        Rows of the table for what is promised of any.
+        Number of rows for the targets that concern a table of any size.
     with_released : bool
-        Whether VisCy's released sampler is there to be compared with.
+        Whether to compare with VisCy's released sampler.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def comparisons(large: int, largest: int, *, with_released: bool) -> list[Compar
 
 
 def _against_released(large: int) -> list[Comparison]:
-    """Compare what a batch and what construction costs."""
+    """Compare the cost of a batch and of construction."""
     rows = power_of_ten(large)
     build, theirs = Job("construction", large), Job("construction", large, RELEASED)
     faster = "times faster than VisCy's released sampler"
@@ -128,30 +128,30 @@ def _against_released(large: int) -> list[Comparison]:
 
 
 def _epochs(large: int, largest: int) -> list[Comparison]:
-    """Compare with a shuffle, and a table with a small one: whole epochs, and the same batches of each.
+    """Compare with a shuffle, and a large table with a small one: complete epochs, and the same batches of each.
 
-    An epoch of 1e5 rows is so short that its start, spread over its batches, would hide what a larger table adds.
+    An epoch of 1e5 rows is so short that its start, spread over its batches, would hide the cost of a larger table.
     """
     rows, many, small = map(power_of_ten, (large, largest, SMALL))
     first, end = settled_block()
     settled, of_small = (Job("epoch", n, n_batches=end, n_untimed=first) for n in (largest, SMALL))
-    what = f"time per batch, {many} rows over {small}, batches {first} to {end - 1} of each epoch"
-    shuffle = f"a whole epoch, {rows} rows, over torch's plain shuffle"
+    what = f"time per batch, {many} rows relative to {small}, batches {first} to {end - 1} of each epoch"
+    shuffle = f"complete epoch, {rows} rows, relative to torch's plain shuffle"
     return [
         Comparison(shuffle, "s_per_batch", epoch(large), epoch(large, RANDOM), 1.0, 0.5),
         Comparison(what, "s_per_batch", settled, of_small, 2.0, 1.3),
-        Comparison(f"the same, {many} rows over {small}, whole epochs", "s_per_batch", epoch(largest), epoch(SMALL)),
+        Comparison("the same, complete epochs", "s_per_batch", epoch(largest), epoch(SMALL)),
     ]
 
 
 def _ranks(n_rows: int) -> list[Comparison]:
-    """Compare ranks by equally many own batches, and by their own whole epochs."""
+    """Compare ranks by the same number of own batches, and by their complete epochs."""
     n_ranks = 1024
     own = own_batches(n_rows, n_ranks)
     first = block_ends(own)[-1]
     one, many = (Job("epoch", n_rows, num_replicas=n, n_batches=first) for n in (1, n_ranks))
-    what = f"time per own batch, rank 0 of {n_ranks} over rank 0 of 1, {power_of_ten(n_rows)} rows"
-    whole = f"the same, whole epochs ({own} own batches over {own_batches(n_rows)})"
+    what = f"time per own batch, rank 0 of {n_ranks} relative to rank 0 of 1, {power_of_ten(n_rows)} rows"
+    whole = f"the same, complete epochs ({own} and {own_batches(n_rows)} own batches)"
     return [
         Comparison(f"{what}, first {first} of each epoch", "s_per_batch", many, one, 1.2, 1.05),
         Comparison(whole, "s_per_batch", epoch(n_rows, num_replicas=n_ranks), epoch(n_rows)),
@@ -161,9 +161,9 @@ def _ranks(n_rows: int) -> list[Comparison]:
 def _construction(large: int, largest: int) -> list[Comparison]:
     rows, many = power_of_ten(large), power_of_ten(largest)
     build, sorting, latency = Job("construction", large), Job("sorting", large), Job("latency", largest)
-    what = f"construction, {rows} rows, over factorising the columns and one 16-bit sort"
+    what = f"construction, {rows} rows, relative to factorizing the columns and one 16-bit sort"
     kept = Comparison(
-        f"memory kept, {many} rows", "bytes_per_anchor", Job("memory", largest), None, 8.0, 4.5, "bytes an anchor"
+        f"memory kept, {many} rows", "bytes_per_anchor", Job("memory", largest), None, 8.0, 4.5, "bytes per anchor"
     )
     steps = (("first_ms", "first batch"), ("batch_ms", "`batch(k)`"), ("load_ms", "`load_state_dict`"))
     return [
@@ -176,12 +176,12 @@ def _construction(large: int, largest: int) -> list[Comparison]:
 def _index(n_rows: int) -> list[Comparison]:
     rows = power_of_ten(n_rows)
     build, opened = Job("building", n_rows), Job("opening", n_rows)
-    peak = f"`AnchorIndex`, {rows} rows: peak while building, over the columns themselves"
-    added = "memory of its own that a process adds by opening it and drawing batches"
+    peak = f"`AnchorIndex`, {rows} rows: peak memory while building, in addition to the columns"
+    added = "private memory that a process adds by opening it and drawing batches"
     return [
-        Comparison(peak, "bytes_per_anchor", build, must=16.0, unit="bytes an anchor"),
-        Comparison("opening it", "open_ms", opened, must=50.0, unit="ms"),
-        Comparison("a sampler of it", "sampler_ms", opened, unit="ms"),
-        Comparison("the first batch of that", "first_ms", opened, unit="ms"),
+        Comparison(peak, "bytes_per_anchor", build, must=16.0, unit="bytes per anchor"),
+        Comparison("opening the index", "open_ms", opened, must=50.0, unit="ms"),
+        Comparison("constructing a sampler from it", "sampler_ms", opened, unit="ms"),
+        Comparison("its first batch", "first_ms", opened, unit="ms"),
         Comparison(added, "added_mb", opened, must=50.0, unit="MB"),
     ]

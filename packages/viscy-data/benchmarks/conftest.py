@@ -1,3 +1,3 @@
-"""Keeps pytest, which collects doctests of all modules, away from modules that need the benchmark's environment."""
+"""Keep pytest, which collects doctests in all modules, from importing those that need the benchmark environment."""
 
 collect_ignore_glob = ["*.py"]

@@ -1,4 +1,4 @@
-"""Construction: what a sampler costs before its first batch, what it keeps, and what its first steps take."""
+"""Construction: the time it takes, the memory that a sampler keeps, and the latency of its first steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .setting import BATCH_SIZE, OPTIONS, make_table
 
 
 def construction(job: Job, files: Files) -> dict[str, float]:
-    """Time to construct."""
+    """Measure the time to construct a sampler."""
     build = contenders(files.released)[job.sampler].build
     build(make_table(40 * BATCH_SIZE))
     table = make_table(job.n_rows)
@@ -28,7 +28,7 @@ def construction(job: Job, files: Files) -> dict[str, float]:
 
 
 def sorting(job: Job, files: Files) -> dict[str, float]:
-    """Time to factorise each used column and to sort 16-bit keys once."""
+    """Measure the time to factorize each column in use and to sort 16-bit keys once."""
     del files
     table = make_table(job.n_rows)
     key = np.random.default_rng(0).integers(0, 2**16, job.n_rows, dtype=np.uint16)
@@ -40,7 +40,7 @@ def sorting(job: Job, files: Files) -> dict[str, float]:
 
 
 def memory(job: Job, files: Files) -> dict[str, float]:
-    """Bytes an anchor that are still allocated after construction, with the table gone."""
+    """Measure the bytes per anchor that are still allocated after construction, once the table is freed."""
     del files
     flexible(make_table(40 * BATCH_SIZE))
     tracemalloc.start()
@@ -52,7 +52,7 @@ def memory(job: Job, files: Files) -> dict[str, float]:
 
 
 def latency(job: Job, files: Files) -> dict[str, float]:
-    """Milliseconds to the first batch, to a batch of any number, and to resume; nothing of it was done before."""
+    """Measure the milliseconds to the first batch, to a batch by its number, and to resume, each for the first time."""
     resumed = FlexibleBatchSampler(AnchorIndex.open(files.index(job.n_rows)), **OPTIONS)
     sampler = FlexibleBatchSampler(make_table(job.n_rows), **OPTIONS)
     start = process_time()

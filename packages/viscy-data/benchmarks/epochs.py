@@ -1,4 +1,4 @@
-"""Epochs: what a sampler takes for each of its batches."""
+"""Epochs: the time that a sampler takes per batch."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _AT_LEAST_S = 0.5
 
 
 def epoch(job: Job, files: Files) -> dict[str, float]:
-    """Time per batch, start of the epoch included: whole epochs, or the first batches of each."""
+    """Measure the time per batch, including the start of the epoch, over complete or partial epochs."""
     build = contenders(files.released)[job.sampler].build
     is_ours = job.sampler in OURS
-    drain(build(make_table(40 * BATCH_SIZE))())  # what is done once in a process
+    drain(build(make_table(40 * BATCH_SIZE))())  # excludes what is done once per process
     source = read_index(files, job.n_rows) if is_ours else make_table(job.n_rows)
     epochs = build(source, num_replicas=job.num_replicas, rank=0) if is_ours else build(source)
     seconds, n_batches = 0.0, 0
@@ -35,16 +35,16 @@ def epoch(job: Job, files: Files) -> dict[str, float]:
 
 
 def read_index(files: Files, n_rows: int) -> AnchorIndex:
-    """Return the saved index of a table, in this process's own memory: what a sampler of the table itself has."""
+    """Return the saved index of a table, read into memory as if this process had built it."""
     index = AnchorIndex.open(files.index(n_rows))
     return replace(index, order=np.array(index.order))
 
 
 def block_ends(n_batches: int) -> list[int]:
-    """Return after how many batches of an epoch of so many a block ends, the last one left out where there are others.
+    """Return the numbers of batches after which a block ends in an epoch of `n_batches`, without the last of several.
 
-    Batches are composed in blocks, so only whole blocks tell what a batch costs: drawn from the middle of one, batches
-    are composed already; drawn to the middle of one, batches were composed that nobody drew.
+    Batches are composed in blocks, so the cost of a batch follows only from complete blocks. Batches drawn from the
+    middle of a block are already composed, and drawing up to the middle of one composes batches that are not drawn.
     """
     sampler = FlexibleBatchSampler(make_table(40 * BATCH_SIZE), **OPTIONS)
     ends = list(accumulate(len(block) for block in sampler._blocks(range(n_batches))))
@@ -58,25 +58,25 @@ def drain(batches: Iterator[Any]) -> int:
 
 
 def _one_epoch(epochs: Epochs, job: Job) -> tuple[float, int]:
-    """Return the CPU seconds of an epoch and its batches; those beyond the budget cost as much as those before."""
+    """Return the CPU seconds and the number of batches of an epoch, extrapolated beyond the budget."""
     if job.n_batches:
         return _some_batches(epochs, job.n_untimed, job.n_batches - job.n_untimed)
     start = process_time()
     batches = epochs()
     drawn = drain(islice(batches, 1))
-    started, size, whole = process_time(), 1, False
-    while not whole and not (job.budget_s and process_time() - started > job.budget_s):
+    started, size, complete = process_time(), 1, False
+    while not complete and not (job.budget_s and process_time() - started > job.budget_s):
         n = drain(islice(batches, size))
-        drawn, size, whole = drawn + n, 2 * size, n < size
+        drawn, size, complete = drawn + n, 2 * size, n < size
     end = process_time()
-    if whole:
+    if complete:
         return end - start, drawn
     n_batches = job.n_rows // BATCH_SIZE
     return started - start + (end - started) / (drawn - 1) * (n_batches - 1), n_batches
 
 
 def _some_batches(epochs: Epochs, n_untimed: int, n_timed: int) -> tuple[float, int]:
-    """Return the CPU seconds of some of the first batches of an epoch, and how many they were."""
+    """Return the CPU seconds and the number of some batches near the start of an epoch."""
     start = process_time()
     batches = epochs()
     if n_untimed:

@@ -1,4 +1,4 @@
-"""A job: one thing to measure, and the files that measuring it needs."""
+"""A job: one measurement to take, and the files that it needs."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from .samplers import FLEXIBLE
 
 @dataclass(frozen=True)
 class Job:
-    """What is measured.
+    """A measurement to take.
 
     Attributes
     ----------
     kind
-        The name of a function that measures, as `measure` lists them.
+        Name of the measuring function, one of those in `measure`.
     n_rows
-        Anchors of the table.
+        Number of anchors in the table.
     sampler
-        Name of the sampler, where it is not `FlexibleBatchSampler`.
+        Name of the sampler, `FlexibleBatchSampler` by default.
     num_replicas
-        Ranks; it is rank 0 that is measured.
+        Number of ranks, of which rank 0 is measured.
     n_batches
-        Only the first batches of each epoch, if not 0.
+        If not 0, only this many batches at the start of each epoch are drawn.
     n_untimed
-        Those of them that are drawn before the clock starts.
+        How many of them are drawn before the clock starts.
     budget_s
-        CPU seconds after which an epoch is left and its cost extrapolated, if not 0.
+        If not 0, CPU seconds after which an epoch is cut off and its cost extrapolated.
     """
 
     kind: str
@@ -41,19 +41,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Files:
-    """What measurements read and write.
+    """The files that measurements read and write.
 
     Attributes
     ----------
-    folder
-        Where the index of each table is kept for the run.
+    directory
+        Directory that holds the index of each table during the run.
     released
-        VisCy's released sampler, if it was given.
+        The sampler.py of a released VisCy version, if one was given.
     """
 
-    folder: Path
+    directory: Path
     released: Path | None = None
 
     def index(self, n_rows: int) -> Path:
-        """Return where the index of a table is, or will be, saved."""
-        return self.folder / f"index-of-{n_rows}"
+        """Return the path at which the index of a table is saved."""
+        return self.directory / f"index-of-{n_rows}"

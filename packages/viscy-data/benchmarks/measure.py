@@ -1,7 +1,7 @@
-"""A measurement: one job in a process of its own that runs one thread.
+"""A measurement: one job in its own process with one thread.
 
-Times are CPU time of the process, user and system, in seconds: what other programs do at the same time changes them
-less than the time on the wall.
+Times are CPU seconds of the process, user and system, which depend less on what else the machine runs than wall-clock
+time does.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from .opening import building, opening
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 _KINDS = {kind.__name__: kind for kind in (epoch, construction, sorting, memory, latency, building, opening)}
-# Of a forked process all memory is shared at first and becomes its own when it is written to.
-_OF_OWN_MEMORY = {opening.__name__}
+# Not forked: all memory of a forked process is shared at first and becomes private when it is written to.
+_SPAWNED = {opening.__name__}
 
 
 def run(job: Job, files: Files) -> dict[str, float]:
-    """Measure in a fresh process, forked from one that has only imported modules.
+    """Measure a job in a new process, forked from one that has only imported modules.
 
     Parameters
     ----------
     job : Job
-        What to measure.
+        The job to measure.
     files : Files
-        Where its inputs are.
+        The files that it needs.
 
     Returns
     -------
     dict
-        Name and value of each quantity.
+        The measured quantities by name.
 
     Raises
     ------
     Exception
-        As raised by what was measured.
+        Whatever the job raises.
     """
     os.environ.update(_ONE_THREAD)
-    context = multiprocessing.get_context("spawn" if job.kind in _OF_OWN_MEMORY else "forkserver")
+    context = multiprocessing.get_context("spawn" if job.kind in _SPAWNED else "forkserver")
     if context.get_start_method() == "forkserver":
         context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(1, context) as process:

@@ -1,6 +1,6 @@
-"""Opening: what an `AnchorIndex` costs the process that builds it and each process that opens it.
+"""Opening: the cost of an `AnchorIndex` for the process that builds it and for each process that opens it.
 
-Memory is that which Linux counts (`/proc/self`); on other systems these numbers are left out.
+Memory is read from `/proc/self` on Linux; on other systems these numbers are left out.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from .jobs import Files, Job
 from .setting import BATCH_SIZE, OPTIONS, make_table
 
 _PROCESS = Path("/proc/self")
-# Enough for blocks of every size.
+# Enough batches for blocks of every size.
 N_BATCHES = 1024
-N_LOOKS = 16
-_HOLD = """
+N_SAMPLES = 16
+_MAP_AND_READ = """
 import mmap, sys
 files = [open(file, "rb") for file in sys.argv[1:]]
 maps = [mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) for file in files]
-for mapped in maps:
-    sum(mapped[::mmap.PAGESIZE])
+for content in maps:
+    sum(content[::mmap.PAGESIZE])
 print("ready", flush=True)
 sys.stdin.read()
 """
 
 
 def building(job: Job, files: Files) -> dict[str, float]:
-    """Bytes an anchor that building holds at most, the columns themselves not counted; the first index is saved.
+    """Measure the peak bytes per anchor while building, in addition to the columns; save the first index.
 
-    It is resident memory, what NumPy and pandas take without Python's knowledge included.
+    It is resident memory, which includes allocations of NumPy and pandas that Python does not track.
     """
     AnchorIndex.build(make_table(40 * BATCH_SIZE))
     table = make_table(job.n_rows)
     before = _resident()
     index = AnchorIndex.build(table)
-    peak = _most_resident()
+    peak = _peak_resident()
     if not files.index(job.n_rows).exists():
         index.save(files.index(job.n_rows))
     if before is None or peak is None:
@@ -53,16 +53,16 @@ def building(job: Job, files: Files) -> dict[str, float]:
 
 
 def opening(job: Job, files: Files) -> dict[str, float]:
-    """Milliseconds to open, to make a sampler and to its first batch, megabytes added; nothing of it was done before.
+    """Measure the time to open an index, to construct a sampler and to draw its first batch, and the memory added.
 
-    Another process has mapped the files and read them, as the processes of a node do: what is shared is not counted.
-    The most memory is that between batches. Opening is timed on the wall, for waiting for a disk counts.
+    Another process has mapped the files and read them, as other processes of a node would, so shared pages do not
+    count. The peak of memory is taken between batches. Opening is timed by wall clock, since waiting for a disk counts.
     """
-    folder = files.index(job.n_rows)
-    with _other_process(folder):
+    directory = files.index(job.n_rows)
+    with _files_mapped_elsewhere(directory):
         before = _private()
         start = perf_counter()
-        index = AnchorIndex.open(folder)
+        index = AnchorIndex.open(directory)
         open_ms = 1e3 * (perf_counter() - start)
         start = process_time()
         sampler = FlexibleBatchSampler(index, **OPTIONS)
@@ -70,37 +70,37 @@ def opening(job: Job, files: Files) -> dict[str, float]:
         batches = iter(sampler)
         next(batches)
         first = process_time()
-        most = _private()
-        for _ in range(N_LOOKS):
-            drain(islice(batches, N_BATCHES // N_LOOKS))
-            most = max(most, _private())
-    n_bytes = sum(file.stat().st_size for file in folder.iterdir())
+        peak = _private()
+        for _ in range(N_SAMPLES):
+            drain(islice(batches, N_BATCHES // N_SAMPLES))
+            peak = max(peak, _private())
+    n_bytes = sum(file.stat().st_size for file in directory.iterdir())
     return {
         "open_ms": open_ms,
         "sampler_ms": 1e3 * (made - start),
         "first_ms": 1e3 * (first - made),
         "bytes_per_anchor": n_bytes / job.n_rows,
-    } | ({"added_mb": (most - before) / 1e6} if most else {})
+    } | ({"added_mb": (peak - before) / 1e6} if peak else {})
 
 
 @contextmanager
-def _other_process(folder: Path) -> Generator[None]:
-    """Have another process map all files of a folder and read them."""
-    command = [sys.executable, "-c", _HOLD, *map(str, folder.iterdir())]
+def _files_mapped_elsewhere(directory: Path) -> Generator[None]:
+    """Keep another process running that has mapped and read all files of a directory."""
+    command = [sys.executable, "-c", _MAP_AND_READ, *map(str, directory.iterdir())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         if process.stdout is None or not process.stdout.readline():
-            raise RuntimeError(f"the files in {folder} must be readable by another process")
+            raise RuntimeError(f"the files in {directory} must be readable by another process")
         yield
 
 
 def _private() -> int:
-    """Return the bytes of this process that no other shares; 0 where that is not known."""
+    """Return the private bytes of this process, or 0 if they are unknown."""
     file = _PROCESS / "smaps_rollup"
     return _kilobytes(file, "Private_") if file.exists() else 0
 
 
 def _resident() -> int | None:
-    """Return the bytes of this process in memory and forget what the most was; None where that cannot be done."""
+    """Return the resident bytes of this process and reset the peak, or None if that is not possible."""
     try:
         (_PROCESS / "clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -108,8 +108,8 @@ def _resident() -> int | None:
     return _kilobytes(_PROCESS / "status", "VmRSS")
 
 
-def _most_resident() -> int | None:
-    """Return the most bytes of this process in memory since `_resident`."""
+def _peak_resident() -> int | None:
+    """Return the peak of resident bytes of this process since `_resident`."""
     return _kilobytes(_PROCESS / "status", "VmHWM") if os.access(_PROCESS / "status", os.R_OK) else None
 
 

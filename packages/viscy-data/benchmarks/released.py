@@ -1,6 +1,6 @@
-"""VisCy's released sampler: a file that whoever runs the benchmark provides, as no version of it is installed.
+"""VisCy's released sampler: a file that the user provides, since no version of it is installed.
 
-Our own package has the name of the one it comes from, so the file cannot be found by importing.
+This package has the same name as the package that the file comes from, so it cannot be imported by name.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ import pandas as pd
 
 from .setting import BATCH_SIZE, OPTIONS
 
-AXES = "all four set; it leaves conditions unbalanced while times are enriched"
+AXES = "all four; conditions are not balanced while times are enriched"
 # Versions of mehta-lab/VisCy's viscy-data, by the SHA-256 of their sampler.py.
 _VERSIONS = {"05fc5202766e11ecd3be10e550d31806d17e556d4fc8f6e94643f17930814cc6": "0.1.0"}
 
 
 def epochs_of(file: Path, table: pd.DataFrame) -> Callable[[], Iterator[list[int]]]:
-    """Call the step that makes one batch: some versions build a whole epoch before they yield a batch of it.
+    """Return a function that starts an epoch by building one batch at a time.
 
-    Options that were named otherwise in other versions are given by the name that this one has.
+    Some versions build a complete epoch before they yield its first batch, so the method that builds one is called.
+    Options that other versions name differently are passed under the names that this one has.
     """
     sampler_type = module_of(file).FlexibleBatchSampler
     known = inspect.signature(sampler_type).parameters
@@ -47,14 +48,14 @@ def epochs_of(file: Path, table: pd.DataFrame) -> Callable[[], Iterator[list[int
 
 
 def version_of(file: Path) -> str:
-    """Say which version of the sampler a file is."""
+    """Describe the version of the sampler in a file."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     version = f"viscy-data {_VERSIONS[digest]}" if digest in _VERSIONS else "an unlisted version"
     return f"{version} of mehta-lab/VisCy (SHA-256 of its sampler.py: {digest[:12]}...)"
 
 
 def module_of(file: Path) -> ModuleType:
-    """Import a file that is in no package."""
+    """Import a file that is not part of a package."""
     spec = importlib.util.spec_from_file_location("sampler_of_a_peer", file)
     if spec is None or spec.loader is None:
         raise ImportError(f"a sampler must be in a Python file, got {file}")

@@ -1,4 +1,4 @@
-"""The result of a run: what was asked for and what came out."""
+"""The result of a run: what was compared and what was measured."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from .slopes import Slope
 
 @dataclass(frozen=True)
 class Result:
-    """What a run measured.
+    """The result of a run.
 
     Attributes
     ----------
     target
-        The command.
+        The make target that ran it.
     lines, slopes
-        Of the tables of promised numbers and of slopes.
+        The rows of the tables of performance targets and of slopes.
     contenders
         The samplers, by name.
     sizes
-        Rows of the tables that samplers are compared with.
+        Numbers of rows of the tables on which samplers are compared.
     rounds
-        What was measured.
+        The measurements of each round.
     skipped
-        Why a sampler was left out, by name.
+        The reason why a sampler was left out, by its name.
     notes
-        What else is worth knowing.
+        Further remarks.
     """
 
     target: str
@@ -40,6 +40,11 @@ class Result:
     rounds: Sequence[Round]
     skipped: dict[str, str]
     notes: Sequence[str] = ()
+
+    @property
+    def remarks(self) -> list[str]:
+        """The notes, and which samplers were skipped."""
+        return [*self.notes, *(f"{name} was skipped: {reason}" for name, reason in self.skipped.items())]
 
     def us_per_batch(self, name: str, n_rows: int) -> list[float]:
         """Return microseconds per batch of a sampler in each round that measured it."""

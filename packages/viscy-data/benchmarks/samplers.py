@@ -1,6 +1,6 @@
-"""The samplers that are measured: `FlexibleBatchSampler` and its peers, each with as many of the axes as it has.
+"""The samplers that are compared: `FlexibleBatchSampler` and others, each with those of the axes that it supports.
 
-Peers are imported when they are built, so that one that is not installed can be skipped with a line that says so.
+Other samplers are imported when they are built, so one that is not installed is skipped with a remark.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from torch.utils.data import BatchSampler, DistributedSampler, RandomSampler, We
 from viscy_data import AnchorIndex, FlexibleBatchSampler
 
 from . import released
-from .setting import BATCH_SIZE, OPTIONS, cell_codes, group_codes
+from .setting import BATCH_SIZE, OPTIONS, group_codes, stratum_codes
 
 _AS_ARRAYS = "as_arrays"
 
-# What starts an epoch: called without arguments, returns the iterator of its batches.
+# Starts an epoch: takes no arguments and returns an iterator over its batches.
 Epochs = Callable[[], Iterator[Any]]
 
 
@@ -37,13 +37,13 @@ class Contender:
     Attributes
     ----------
     name
-        As shown.
+        The name to show.
     axes
-        What of the setting it does, or does in its place.
+        The axes of the setting that it supports, or what it does instead.
     build
-        Makes its epochs for a table; of our own samplers also for an index, and with ranks.
+        Function from a table to its epochs. Those of this package also take an index and ranks.
     max_rows
-        The largest table it is measured with.
+        The number of rows up to which it is measured.
     """
 
     name: str
@@ -74,22 +74,24 @@ def _distributed(table: pd.DataFrame) -> Epochs:
 
 
 def _weighted(table: pd.DataFrame) -> Epochs:
-    cell = cell_codes(table)
-    weights: Any = torch.from_numpy((1 / np.bincount(cell))[cell])
+    stratum = stratum_codes(table)
+    weights: Any = torch.from_numpy((1 / np.bincount(stratum))[stratum])
     sampler = WeightedRandomSampler(weights, len(table))
     return partial(iter, BatchSampler(sampler, BATCH_SIZE, drop_last=True))
 
 
 def _m_per_class(table: pd.DataFrame) -> Epochs:
     samplers = importlib.import_module("pytorch_metric_learning.samplers")
-    # One batch a pass, so that a few batches of an epoch can be measured without building all of it.
-    one = samplers.MPerClassSampler(cell_codes(table), m=16, batch_size=BATCH_SIZE, length_before_new_iter=BATCH_SIZE)
+    # One batch per pass, so that a few batches of an epoch can be measured without building all of it.
+    one = samplers.MPerClassSampler(
+        stratum_codes(table), m=16, batch_size=BATCH_SIZE, length_before_new_iter=BATCH_SIZE
+    )
     return lambda: (list(one) for _ in range(len(table) // BATCH_SIZE))
 
 
 def _concord(table: pd.DataFrame) -> Epochs:
-    # The module alone: the package around it imports single-cell tools for many seconds.
-    sampler = released.module_of(_package_folder("concord") / "model" / "sampler.py").ConcordSampler(
+    # Only the module: importing its package takes many seconds.
+    sampler = released.module_of(_package_directory("concord") / "model" / "sampler.py").ConcordSampler(
         BATCH_SIZE,
         torch.from_numpy(group_codes(table).astype(np.int64)),
         neighborhood=None,
@@ -102,7 +104,7 @@ def _concord(table: pd.DataFrame) -> Epochs:
 
 def _scdataset(table: pd.DataFrame) -> Epochs:
     scdataset = importlib.import_module("scdataset")
-    strategy = importlib.import_module("scdataset.strategy").ClassBalancedSampling(cell_codes(table))
+    strategy = importlib.import_module("scdataset.strategy").ClassBalancedSampling(stratum_codes(table))
     positions = np.arange(len(table))
     batches = scdataset.scDataset(positions, strategy, batch_size=BATCH_SIZE, drop_last=True, seed=0)
     return lambda: (batch.tolist() for batch in batches)
@@ -114,7 +116,7 @@ def _grain(table: pd.DataFrame) -> Epochs:
     return lambda: (batches[k].tolist() for k in range(len(batches)))
 
 
-def _package_folder(name: str) -> Path:
+def _package_directory(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(name)
@@ -132,7 +134,7 @@ _CONTENDERS = (
     Contender(RANDOM, "none: a plain shuffle", _random),
     Contender("torch DistributedSampler", "none: a plain shuffle, rank 0 of 1", _distributed),
     Contender("torch WeightedRandomSampler", "experiment and condition, equal on average", _weighted, 10**7),
-    Contender("MPerClassSampler", "16 rows of each of 16 pairs of experiment and condition", _m_per_class, 10**7),
+    Contender("MPerClassSampler", "16 rows from each of 16 strata", _m_per_class, 10**7),
     Contender("ConcordSampler", "experiment and leak; no conditions, no times", _concord, 10**7),
     Contender("scDataset", "experiment and condition, equal on average", _scdataset, 10**7),
     Contender("Grain shuffle", "none: a plain shuffle", _grain),
@@ -140,7 +142,7 @@ _CONTENDERS = (
 
 
 def contenders(file: Path | None) -> dict[str, Contender]:
-    """Return the samplers by name; VisCy's released one where its file is given."""
+    """Return the samplers by name, with VisCy's released one if its file is given."""
     listed = {contender.name: contender for contender in _CONTENDERS}
     if file is not None:
         build = partial(released.epochs_of, file)

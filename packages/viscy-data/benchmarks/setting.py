@@ -1,4 +1,4 @@
-"""The setting: the table and the options that every sampler is measured with."""
+"""The setting: the table and the options with which every sampler is measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def make_table(n_rows: int) -> pd.DataFrame:
-    """Make a table of anchors in random order, with only the columns that the axes use.
+    """Make a table of anchors in random order, with no other columns than those the axes use.
 
     Parameters
     ----------
@@ -49,15 +49,15 @@ def make_table(n_rows: int) -> pd.DataFrame:
 
 
 def power_of_ten(n_rows: int) -> str:
-    """Write a number of rows as this benchmark does: 1e7."""
+    """Format a number of rows as a power of ten, such as 1e7."""
     return f"{n_rows:.0e}".replace("e+0", "e")
 
 
 def group_codes(table: pd.DataFrame) -> np.ndarray:
-    """Return the number of each row's experiment, shape (n_rows,)."""
+    """Return the code of each row's experiment, shape (n_rows,)."""
     return table["experiment"].cat.codes.to_numpy()
 
 
-def cell_codes(table: pd.DataFrame) -> np.ndarray:
-    """Return the number of each row's pair of experiment and condition, shape (n_rows,)."""
+def stratum_codes(table: pd.DataFrame) -> np.ndarray:
+    """Return the code of each row's stratum (experiment and condition), shape (n_rows,)."""
     return group_codes(table) * np.int8(N_CONDITIONS) + table["condition"].cat.codes.to_numpy()

@@ -1,4 +1,4 @@
-"""Tables: rows of text, the heading first, shown in the terminal or as Markdown."""
+"""Tables: rows of text, headings first, for the terminal or Markdown."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Table = list[list[str]]
 _WIDTH = 120
 
 
-def promised(result: Result) -> Table:
-    """Return the table of promised numbers."""
-    table = [["what", "median (least to greatest)", "must", "aim", "kept"]]
+def performance(result: Result) -> Table:
+    """Return the table of numbers that have targets."""
+    table = [["what", "median (minimum to maximum)", "must", "aim", "met"]]
     for line in result.lines:
         numbers = [n for measured in result.rounds if (n := line.number(measured)) is not None]
         if numbers:
@@ -28,7 +28,7 @@ def promised(result: Result) -> Table:
 
 
 def peers(result: Result) -> Table:
-    """Return the table of time per batch of each sampler."""
+    """Return the table with the time per batch of each sampler."""
     table = [["sampler", "axes", *(f"{power_of_ten(n)} rows" for n in result.sizes)]]
     for name, contender in result.contenders.items():
         times = [result.us_per_batch(name, n) for n in result.sizes]
@@ -38,9 +38,9 @@ def peers(result: Result) -> Table:
 
 
 def slopes(result: Result) -> Table:
-    """Return the table of how numbers grow with the rows."""
+    """Return the table of slopes."""
     tables = [job.n_rows for job in result.slopes[0].jobs]
-    table = [["what", "unit", *(f"{power_of_ten(n)} rows" for n in tables), "larger over smaller"]]
+    table = [["what", "unit", *(f"{power_of_ten(n)} rows" for n in tables), "larger / smaller"]]
     for slope in result.slopes:
         numbers = [slope.numbers(job, result.rounds) for job in slope.jobs]
         if all(numbers):
@@ -49,29 +49,29 @@ def slopes(result: Result) -> Table:
 
 
 def show(table: Table, title: str) -> None:
-    """Print a table, by rich where it is installed."""
+    """Print a table, with rich if it is installed."""
     try:
         rich = importlib.import_module("rich.table")
         console = importlib.import_module("rich.console").Console(width=max(_WIDTH, _columns()))
     except ModuleNotFoundError:
-        print(f"{title}\n{markdown(table)}")
+        print(f"{title}\n{to_markdown(table)}")
         return
-    shown = rich.Table(title=title)
+    rich_table = rich.Table(title=title)
     for name in table[0]:
-        shown.add_column(name)
+        rich_table.add_column(name)
     for row in table[1:]:
-        shown.add_row(*row)
-    console.print(shown)
+        rich_table.add_row(*row)
+    console.print(rich_table)
 
 
-def markdown(table: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
+def to_markdown(table: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
     rows = [table[0], ["---"] * len(table[0]), *table[1:]]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def spread(numbers: Iterable[float]) -> str:
-    """Write the median with the least and the greatest."""
+    """Format numbers as their median, minimum and maximum."""
     numbers = list(numbers)
     return f"{_short(median(numbers))} ({_short(min(numbers))} to {_short(max(numbers))})"
 

@@ -1,4 +1,4 @@
-"""The picture: time per batch over rows, a line a sampler."""
+"""The figure: time per batch over the number of rows, with one line per sampler."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MARKERS = "oXs^vD<>PhX"
 
 
 def draw(result: Result, file: Path) -> bool:
-    """Draw time per batch over rows; say whether there was something to draw with."""
+    """Draw time per batch over the number of rows; return False if matplotlib is not installed."""
     try:
         matplotlib = importlib.import_module("matplotlib")
         matplotlib.use("Agg")
@@ -26,7 +26,7 @@ def draw(result: Result, file: Path) -> bool:
         if points:
             width = 3 if name in OURS else 1.2
             axes.loglog(*zip(*points, strict=True), marker=marker, linewidth=width, label=name)
-    axes.set(xlabel="rows of the table", ylabel="microseconds of CPU time per batch of 256")
+    axes.set(xlabel="rows in the table", ylabel="microseconds of CPU time per batch of 256")
     axes.grid(which="major", alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(file, metadata={"Software": None, "Date": None} if file.suffix == ".svg" else None)
