@@ -1,5 +1,3 @@
-import re
-
 import pytest
 
 from viscy_train.console import make_console
@@ -70,8 +68,10 @@ def test_a_dry_run_is_printed_as_plain_text_with_literal_names(anchors_of, dry_r
     assert "\x1b" not in text
 
 
-def test_the_tables_of_a_dry_run_fit_into_80_columns(dry_run_of):
-    table, _, _ = print_to_text(dry_run_of(), width=80).partition("Diagnostics:")
-    rows = [line for line in table.splitlines() if re.match(r" *(condition|the batch|[ab] )", line)]
-    assert len(rows) >= 6
-    assert max(map(len, rows)) <= 80
+def test_the_tables_of_a_dry_run_fit_into_80_columns(anchors_of, dry_run_of):
+    strata = {("wednesday", "uninfected"): 9000, ("wednesday", "infected"): 1500, ("friday", "uninfected"): 1000}
+    text = print_to_text(dry_run_of(anchors_of(strata), batch_size=32, temporal_enrichment=True), width=80)
+    tables, _, _ = text.partition("A batch of")
+    assert max(map(len, tables.splitlines())) <= 80
+    for heading in ("anchors", "observed", "all matched", "own slots in temporal window"):
+        assert heading in tables, "a heading was wrapped"

@@ -1,4 +1,4 @@
-"""Dry run: the batches of an epoch, drawn and examined without training."""
+"""Dry run: the batches of an epoch, drawn and examined before training."""
 
 from __future__ import annotations
 

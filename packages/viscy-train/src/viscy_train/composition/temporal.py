@@ -91,7 +91,7 @@ def check_temporal_target(windows: pd.DataFrame) -> TargetCheck:
         For the share of the own experiment's slots that are in the window.
     """
     return TargetCheck(
-        name="temporal window (share of the own experiment's slots)",
+        name="own slots in temporal window",
         target=float(windows["target"].mean()),
         observed=float(windows["observed"].mean()),
         lowest=float(windows["observed"].min()),

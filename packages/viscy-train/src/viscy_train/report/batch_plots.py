@@ -79,7 +79,7 @@ def plot_batches(
         if focal_hours is not None and half_width is not None:
             _mark_windows(bottom, hours, focal_hours, half_width)
         _mark_epochs([top, middle, bottom], experiments)
-        bottom.set_xlabel("batches in the order of the global sequence, of all processes together")
+        bottom.set_xlabel("batches of all processes, in the order of the global sequence")
     return figure
 
 

@@ -36,7 +36,7 @@ def print_dry_run(dry_run: DryRun, console: Console | None = None) -> None:
     )
     console.print(f"Composition of a batch ({dry_run.n_examined:,} batches examined):")
     console.print(_check_table(dry_run))
-    console.print("Composition of an epoch:")
+    console.print("Composition of an epoch (draws per anchor, most draws, anchors never drawn):")
     console.print(_composition_table(dry_run))
     for sentence in measurements(dry_run):
         console.print(sentence)
@@ -76,7 +76,7 @@ def _check_table(dry_run: DryRun) -> Table:
 def _composition_table(dry_run: DryRun) -> Table:
     table = make_table(
         ["experiment", "condition"],
-        ["anchors", "share of table", "target", "observed", "draws per anchor", "most draws", "never drawn"],
+        ["anchors", "table", "target", "observed", "draws", "most", "never"],
     )
     for (experiment, condition), row in zip(
         dry_run.strata.index[:_MAX_ROWS], dry_run.strata.to_dict("records"), strict=False

@@ -208,7 +208,7 @@ def _embeddings_context(results: RunResults) -> dict[str, Any]:
         "probe_rows": [
             [
                 f"{probe.from_hours:.1f} to {probe.to_hours:.1f}",
-                f"{probe.held_out}s",
+                f"other {probe.held_out}s",
                 percent(probe.chance),
                 percent(probe.untrained),
                 percent(probe.trained),
