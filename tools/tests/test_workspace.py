@@ -50,6 +50,11 @@ def test_ci_on_a_fresh_machine_runs_the_stages_of_make_check():
     assert words_of_line(".ci/run", r"^stages=\((.*)\)$") == words_of_line("Makefile", r"^check: (.*?) *##")
 
 
+def test_the_fast_tests_are_those_not_marked_slow_and_run_in_parallel():
+    assert ["not", "slow"] == words_of_line("Makefile", r'^test-fast:.*\n\t.*-m "(not slow)"')
+    assert words_of_line("Makefile", r"^test-fast:.*\n\t.*-n (\w+)") == ["auto"]
+
+
 def test_the_example_in_the_readme_runs():
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 1
