@@ -50,7 +50,7 @@ def make_experiment(folder: Path, name: str, seed: int) -> None:
 
 
 def make_experiments(folder: Path) -> list[Experiment]:
-    """Return the two experiments of a folder."""
+    """Return the two experiments in a directory."""
     return [
         Experiment(
             name=name,
@@ -88,23 +88,23 @@ CONFIG: dict[str, Any] = {
 
 
 def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration with some values changed, each named by its dotted key; None takes a key away."""
+    """Return a configuration with some values changed, by dotted key; None removes a key."""
     config = copy.deepcopy(config)
     for key, value in changes.items():
         *sections, name = key.split(".")
-        place = config
+        mapping = config
         for section in sections:
-            place = place.setdefault(section, {})
+            mapping = mapping.setdefault(section, {})
         if value is None:
-            place.pop(name, None)
+            mapping.pop(name, None)
         else:
-            place[name] = value
+            mapping[name] = value
     return config
 
 
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two experiments, not to be changed."""
+    """A directory with two experiments, which tests must not change."""
     folder = tmp_path_factory.mktemp("data")
     make_experiment(folder, "monday", 1)
     make_experiment(folder, "tuesday", 2)
@@ -121,13 +121,13 @@ def table(data_folder: Path) -> AnchorTable:
 
 @pytest.fixture(scope="session")
 def make_project(data_folder: Path, table: AnchorTable) -> Callable[..., Path]:
-    """A function that writes the files of a project into a folder, with changes of the configuration."""
+    """A function that writes the files of a project into a directory; see `write_project`."""
     return partial(write_project, data_folder=data_folder, table=table)
 
 
 @pytest.fixture
 def project(make_project: Callable[..., Path], tmp_path: Path) -> Path:
-    """The configuration file of a project in a new folder."""
+    """The configuration file of a project in a new directory."""
     return make_project(tmp_path)
 
 
@@ -218,13 +218,13 @@ def make_table(
 
 @pytest.fixture
 def table_of(tmp_path: Path):
-    """Make a table of plates of noise, and the images, with some things changed."""
+    """A function that makes a table of plates of noise, and the images; see `make_table`."""
     return partial(make_table, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[AnchorTable, dict[tuple[str, str], NDArray]]:
-    """A table of plates of noise, and the images, not to be changed."""
+    """A table of plates of noise, and the images, which tests must not change."""
     return make_table(tmp_path_factory.mktemp("noise"))
 
 
@@ -289,7 +289,9 @@ for number, path in enumerate({outputs!r}, start=1):
 sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))
 import torch
 from viscy_train.cli import main
+from viscy_train.loading import images
 torch.set_num_threads(1)
+images._fork.happened = False  # the server has not read images
 {before}
 sys.exit(main({arguments!r}))
 """

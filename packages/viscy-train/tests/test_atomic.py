@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -98,33 +96,29 @@ def test_a_full_disk_is_recognized_in_every_library(error, full):
     assert is_disk_full(error) is full
 
 
-def limited(folder, kilobytes, *arguments):
-    """Run a command that cannot write files larger than a number of kilobytes."""
-    command = [sys.executable, "-m", "viscy_train", *arguments]
-    limit = ["bash", "-c", f'ulimit -f {kilobytes} && exec "$@"', "bash"]
+@pytest.fixture
+def run_limited(make_project, run_viscy_train, tmp_path):
+    """A function that runs a command in a project and cannot write files of more than 16 kB; returns its errors."""
+    make_project(tmp_path)
     # Python would leave a truncated file of byte code and load it later.
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(
-        [*limit, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14)); sys.dont_write_bytecode = True"
+
+    def run(*arguments):
+        stderr = run_viscy_train(arguments, tmp_path, exit_code=2, before=limit).stderr
+        assert "Traceback" not in stderr
+        return stderr
+
+    return run
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_a_one_line_error_and_leaves_no_partial_files(make_project, tmp_path):
-    make_project(tmp_path)
-    page = limited(tmp_path, 16, "inspect", "--config", "config.yaml", "--page", "page.html")
-    assert page.returncode == 2
-    assert page.stderr.splitlines()[-1].startswith(
-        "viscy-train: error: cannot write page.html: File too large; free some space"
-    )
-    run = limited(tmp_path, 16, "fit", "--config", "config.yaml")
-    assert run.returncode == 2, run.stderr
-    assert "Traceback" not in page.stderr + run.stderr
-    assert "last.ckpt: File too large; free some space" in run.stderr.splitlines()[-1]
+def test_a_full_disk_is_a_one_line_error_and_leaves_no_partial_files(run_limited, tmp_path):
+    error = run_limited("inspect", "--config", "config.yaml", "--page", "page.html")
+    assert error.startswith("viscy-train: error: cannot write page.html: File too large; free some space")
+    assert len(error.splitlines()) == 1
+    error = run_limited("fit", "--config", "config.yaml")
+    assert "last.ckpt: File too large; free some space" in error.splitlines()[-1]
     assert not RunDirectory(tmp_path / "run").last_checkpoint.exists()
     assert list(tmp_path.glob("**/*unfinished*")) == list(tmp_path.glob("**/*.html")) == []
-    demo = limited(tmp_path, 16, "demo", "--out", "demo")
-    assert demo.returncode == 2, demo.stderr
-    assert "Traceback" not in demo.stderr
-    assert "File too large" in demo.stderr
+    assert "File too large" in run_limited("demo", "--out", "demo")
     assert not (tmp_path / "demo" / "experiments.yaml").exists()

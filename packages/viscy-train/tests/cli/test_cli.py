@@ -73,13 +73,17 @@ def test_a_misspelled_key_is_reported_with_its_line(capsys, make_project, tmp_pa
         ("data.crop", 24, "data.crop was 16, is 24; rebuild it with `viscy-train index --config FILE`"),
         ("data.positive.max_frames", 5, "data.positive.max_frames was 3, is 5"),
         ("data.positive.max_frames", 0, "data.positive.max_frames must be at least min_frames, got 0"),
-        ("data.split", {"by": "experiment", "experiments": ["sunday"]}, "got 'sunday'; there are monday, tuesday"),
+        (
+            "data.split",
+            {"by": "experiment", "experiments": ["sunday"]},
+            "of the project (monday, tuesday), got 'sunday'",
+        ),
         ("data.split", {"by": "experiment"}, "data.split.experiments must name an experiment"),
-        ("data.augmentation.rotation", 400, "augmentation.rotation must be in [0, 180], got 400"),
+        ("data.augmentation.rotation", 400, "data.augmentation.rotation must be in [0, 180], got 400"),
         ("data.anchors", "nowhere.parquet", "nowhere.parquet; build it with `viscy-train index --config FILE`"),
         ("data.experiments", "nowhere.yaml", "nowhere.yaml"),
         ("model.encoder.features", 1, "model.encoder.features must be at least 2, got 1"),
-        ("model.encoder.name", "resnet999", "model.encoder.name must be 'tiny' or the name of a model of timm"),
+        ("model.encoder.name", "resnet999", "model.encoder.name must be 'tiny' or the name of a timm model"),
         ("model.loss.temperature", 0, "model.loss.temperature must be above 0, got 0"),
         ("model.loss", {"name": "nt_xent"}, "model.loss.positives must be pair for nt_xent, got 'lineage'"),
         ("model.optimizer.learning_rate", float("inf"), "model.optimizer.learning_rate must be finite, got inf"),
@@ -134,7 +138,7 @@ def test_a_run_into_a_directory_that_is_not_empty_is_refused(capsys, project):
     run.mkdir()
     (run / "precious").touch()
     assert main(["fit", "--config", str(project)]) == EXIT_USER_ERROR
-    assert "go on with its run by --ckpt_path last" in one_line(capsys)
+    assert "resume the run in it with --ckpt_path last" in one_line(capsys)
     assert [path.name for path in run.iterdir()] == ["precious"]
 
 
@@ -162,7 +166,7 @@ def test_a_damaged_checkpoint_is_a_one_line_error(capsys, project, content):
     checkpoint = project.parent / "half.ckpt"
     checkpoint.write_bytes(content)
     assert main(["fit", "--config", str(project), "--ckpt_path", str(checkpoint)]) == EXIT_USER_ERROR
-    assert "half.ckpt is no checkpoint, or a damaged one" in one_line(capsys)
+    assert "half.ckpt is not a checkpoint, or is damaged" in one_line(capsys)
 
 
 @pytest.mark.parametrize("command", ["validate", "predict", "report"])

@@ -1,7 +1,6 @@
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -12,7 +11,7 @@ from viscy_train.exit_codes import EXIT_FAILED
 from viscy_train.sample_projects.demo import write_demo
 
 # A command with a child, as Lightning starts one for each further device. Both would run for minutes.
-CHILD = "import time; time.sleep(300)"
+CHILD = "import time; time.sleep(3600)"
 COMMAND = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
 # A background job of a shell, as these tests may be, ignores Ctrl-C unless it sets a handler.
 PARENT = (
@@ -32,42 +31,35 @@ def is_alive(pid):
     return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
 
 
-def wait_for(condition, seconds=120):
-    """Wait until a function returns something true, and return it."""
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, "the condition did not become true in time"
-        time.sleep(0.05)
-    return result
-
-
 @pytest.mark.parametrize("code", [0, 3])
 def test_a_command_returns_its_exit_code(code):
     assert run_command([sys.executable, "-c", f"raise SystemExit({code})"]) == code
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, None), (signal.SIGTERM, 143)])
-def test_a_stopped_demo_leaves_no_process_behind(number, code):
+def test_a_stopped_demo_leaves_no_process_behind(wait_until, number, code):
     with subprocess.Popen([sys.executable, "-c", PARENT], stderr=subprocess.DEVNULL) as parent:
-        (command,) = wait_for(lambda: children_of(parent.pid))
-        (child,) = wait_for(lambda: children_of(command))
+        wait_until(lambda: children_of(parent.pid), "no command was started")
+        (command,) = children_of(parent.pid)
+        wait_until(lambda: children_of(command), "the command has no child")
+        (child,) = children_of(command)
         parent.send_signal(number)
-        parent.wait(120)
-    wait_for(lambda: not is_alive(command) and not is_alive(child))
+        wait_until(lambda: parent.poll() is not None, "the demo is still running")
+    wait_until(lambda: not is_alive(command) and not is_alive(child), "processes are left")
     assert code in (None, parent.returncode)
 
 
-def test_a_command_that_ignores_the_request_is_killed(tmp_path, monkeypatch):
+def test_a_command_that_ignores_the_request_is_killed(wait_until, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "_SECONDS_TO_STOP", 0.5)
     ready = tmp_path / "ready"
     code = "import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     with subprocess.Popen(
-        [sys.executable, "-c", f"{code} pathlib.Path(sys.argv[1]).touch(); time.sleep(300)", str(ready)],
+        [sys.executable, "-c", f"{code} pathlib.Path(sys.argv[1]).touch(); time.sleep(3600)", str(ready)],
         start_new_session=True,
     ) as process:
-        wait_for(ready.exists)
+        wait_until(ready.exists, "the command did not start")
         demo._stop_group(process)
-        assert process.wait(120) == -signal.SIGKILL
+        assert process.wait() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(("codes", "code"), [([5], 5), ([0, 75], 75), ([0, -9], EXIT_FAILED)])

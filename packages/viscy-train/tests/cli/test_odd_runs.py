@@ -1,7 +1,5 @@
 """Runs with unusual settings, and commands with a configuration or a checkpoint that does not match the run."""
 
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -174,7 +172,7 @@ def test_a_part_of_the_anchors_can_be_embedded(trained, tmp_path):
     assert some.obs.index.tolist() == [str(row) for row in range(256)]
 
 
-def test_fewer_batches_than_processes_can_be_embedded(make_project, tmp_path):
+def test_fewer_batches_than_processes_can_be_embedded(make_project, run_viscy_train, tmp_path):
     """One of the two processes has no batch."""
     import anndata
 
@@ -185,8 +183,7 @@ def test_fewer_batches_than_processes_can_be_embedded(make_project, tmp_path):
     assert main(["index", "--config", str(config)]) == 0
     assert fit(config, "--data.sampler.leaky", "0") == 0
     predict = ["predict", "--config", str(config), "--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    done = subprocess.run([sys.executable, "-m", "viscy_train", *predict], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+    run_viscy_train(predict, tmp_path, processes=2)
     assert 0 < len(anndata.read_h5ad(RunDirectory(tmp_path / "run").embeddings)) <= 256
 
 

@@ -1,6 +1,5 @@
 """Workers of every start method read the same pixels, whether or not their parent has read before starting them."""
 
-import subprocess
 import sys
 
 import pytest
@@ -20,7 +19,7 @@ from viscy_train.loading.datasets import CropDataset, no_collation
 
 def digest(dataset, method=None):
     # 12 batches, so that both workers read several.
-    workers = {"num_workers": 2, "multiprocessing_context": method, "timeout": 200} if method else {}
+    workers = {"num_workers": 2, "multiprocessing_context": method, "timeout": 1800} if method else {}
     digests = hashlib.sha256()
     for batch in DataLoader(dataset, batch_size=8, collate_fn=no_collation, **workers):
         digests.update(batch["row"].numpy().tobytes() + batch["crops"].numpy().tobytes())
@@ -40,7 +39,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_workers_read_the_same_pixels_whether_or_not_their_parent_has_read(noise, tmp_path):
+def test_workers_read_the_same_pixels_whether_or_not_their_parent_has_read(noise, run_command, tmp_path):
     noise[0].write(tmp_path / "anchors.parquet")
     script = tmp_path / "load.py"
     script.write_text(LOAD)
@@ -48,8 +47,8 @@ def test_workers_read_the_same_pixels_whether_or_not_their_parent_has_read(noise
     # spawned workers and in those of a fork server, because they inherit the options.
     options = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
     command = [sys.executable, *options, str(script), str(tmp_path / "anchors.parquet")]
-    completed = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert (completed.returncode, completed.stdout) == (0, "True\n"), completed.stderr
+    completed = run_command(command)
+    assert completed.stdout == "True\n", completed.stderr
     before, _, after = completed.stderr.partition("the parent reads")
     # Only the two workers forked from a parent that had read cannot use tensorstore, and they warn.
     assert [text.count("reads with zarr-python") for text in (before, after)] == [0, 2]

@@ -1,8 +1,6 @@
-"""Whole runs, on two processes and on one, and what can be done with them afterwards."""
+"""A complete run on two processes, and the commands that use it afterwards."""
 
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import anndata
@@ -12,11 +10,12 @@ import pytest
 import torch
 
 from viscy_train.anchors.table import AnchorTable
-from viscy_train.cli.entry_point import main
+from viscy_train.cli import main
 from viscy_train.config.schema import SamplerConfig, SplitConfig
 from viscy_train.loading.sampler import make_sampler
 from viscy_train.loading.split import split_anchors
 from viscy_train.run.directory import RunDirectory
+from viscy_train.run.metrics_csv import DATA_WAIT, LEARNING_RATE, LOSS
 from viscy_train.training.lightning_cli import TrainingCLI
 
 pytestmark = [
@@ -25,65 +24,62 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'future.infer_string' option is deprecated"),
 ]
 SAMPLER = SamplerConfig(batch_size=17, leaky=0.125, temporal_enrichment=True)
-COMMAND = [sys.executable, "-m", "viscy_train"]
+ONE_PROCESS = ["--trainer.devices", "1", "--trainer.strategy", "auto"]
 
 
 @pytest.fixture(scope="module")
-def run(make_project, tmp_path_factory):
-    """Return the configuration file of a project that was trained on two processes, and what was printed."""
+def run(make_project, run_viscy_train, tmp_path_factory):
+    """Return the configuration file of a project that was trained on two processes, and the command."""
     changes = {"trainer.devices": 2, "trainer.strategy": "ddp", "data.sampler.batch_size": 17}
     config = make_project(tmp_path_factory.mktemp("project"), **changes)
-    command = [*COMMAND, "fit", "--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    return config, done
+    return config, run_viscy_train(["fit", "--config", str(config)], config.parent, processes=2)
 
 
 @pytest.fixture
-def folder(run):
+def config(run):
+    return str(run[0])
+
+
+@pytest.fixture
+def run_directory(run):
     return RunDirectory(run[0].parent / "run")
 
 
-def test_both_ranks_together_train_on_the_global_sequence(run, folder):
+def test_both_ranks_together_train_on_the_global_sequence(run, run_directory):
     table = AnchorTable.read(run[0].parent / "anchors.parquet")
     rows, _ = split_anchors(table, SplitConfig(fraction=0.5), seed=5)
     sampler = make_sampler(table.observations.iloc[rows].reset_index(drop=True), SAMPLER, 5, 0, 1)
-    batches = folder.read_batches()
+    slots = run_directory.read_batches()
     steps = -(-len(sampler) // 2)
-    assert len(sampler) % 2 == 1, "an even number would not show that the last step is filled"
+    assert len(sampler) % 2 == 1, "with an even number, no rank would be filled up in the last step"
     for epoch in (0, 1):
-        of_epoch = batches[batches["epoch"] == epoch]
-        assert sorted(of_epoch["batch"].unique()) == list(range(2 * steps))
-        for number, batch in of_epoch.groupby("batch"):
+        in_epoch = slots[slots["epoch"] == epoch]
+        assert sorted(in_epoch["batch"].unique()) == list(range(2 * steps))
+        for number, batch in in_epoch.groupby("batch"):
             assert batch["row"].tolist() == rows[sampler.batch(number, epoch)].tolist()
             assert set(batch["rank"]) == {number % 2}
 
 
-def test_every_step_is_in_the_log_with_its_loss_and_what_it_held(folder):
-    log = pd.read_csv(folder.metrics)
-    n_steps = folder.read_batches()["step"].max() + 1
-    for name in (
-        "loss",
-        "learning rate",
-        "batch/experiment/monday",
-        "batch/condition/infected",
-        "time/waiting for data",
-    ):
+def test_every_step_is_logged_with_its_loss_and_its_composition(run_directory):
+    log = pd.read_csv(run_directory.metrics)
+    n_steps = run_directory.read_batches()["step"].max() + 1
+    for name in (LOSS, LEARNING_RATE, DATA_WAIT, "batch/experiment/monday", "batch/condition/infected"):
         assert log.dropna(subset=name)["step"].tolist() == list(range(n_steps)), name
-    assert log["val/loss"].notna().sum() == 2
-    assert any(path.name.startswith("events.out.tfevents") for path in folder.log.iterdir())
+    assert log["val/loss"].notna().sum() == log["val/recall_at_1"].notna().sum() == 2
+    assert not any(" " in name for name in log.columns)
+    assert any(path.name.startswith("events.out.tfevents") for path in run_directory.log.iterdir())
 
 
-def test_the_story_told_is_plain_and_ends_with_where_to_look(run, folder):
-    _, done = run
-    assert done.stdout.splitlines()[-1] == f"Done. Open {folder.report}"
-    assert "\x1b" not in done.stdout
-    assert done.stdout.count("epoch 2 of 2") == 1
-    assert done.stderr == ""
+def test_the_output_is_plain_text_that_ends_with_the_report(run, run_directory):
+    _, command = run
+    assert command.stdout.splitlines()[-1] == f"Done. Open {run_directory.report}"
+    assert "\x1b" not in command.stdout
+    assert command.stdout.count("epoch 2 of 2") == 1
+    assert command.stderr == ""
 
 
 class Links(HTMLParser):
-    """Everything that a page would fetch, and its text."""
+    """All links of a page, and its text."""
 
     def __init__(self):
         super().__init__()
@@ -96,84 +92,63 @@ class Links(HTMLParser):
         self.text.append(data)
 
 
-def test_the_report_is_one_file_that_says_what_was_asked_and_what_was_drawn(folder):
-    page = folder.report.read_text(encoding="utf-8")
+def test_the_report_is_one_file_with_target_and_observed_composition(run_directory):
+    page = run_directory.report.read_text(encoding="utf-8")
     links = Links()
     links.feed(page)
     assert len(links.sources) >= 5
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in links.sources)
     assert not re.search(r"https?:|url\(|@import|<script", page)
     text = " ".join(links.text)
-    for words in ("asked for", "the batch's own experiment", "condition infected", "focal window", "88.2%"):
+    for words in ("target", "observed", "own experiment", "condition infected", "temporal window", "88.2%"):
         assert words in text
 
 
-def test_cells_are_embedded_alike_on_one_process_and_on_two(run, tmp_path, capsys):
-    config, _ = run
-    one = tmp_path / "one.h5ad"
-    options = [
-        "--config",
-        str(config),
-        "--trainer.devices",
-        "1",
-        "--trainer.strategy",
-        "auto",
-        "--embeddings",
-        str(one),
-    ]
-    assert main(["predict", *options]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"Done. Wrote {one}"
-    command = [*COMMAND, "predict", "--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    found, again = anndata.read_h5ad(one), anndata.read_h5ad(config.parent / "run" / "embeddings.h5ad")
-    table = AnchorTable.read(config.parent / "anchors.parquet")
-    assert found.shape == (len(table.observations), 8)
-    assert found.obsm["projections"].shape == (len(table.observations), 4)
-    np.testing.assert_array_equal(found.obs["track_id"], table.observations["track_id"])
-    np.testing.assert_allclose(np.asarray(found.X), np.asarray(again.X), rtol=1e-5, atol=1e-6)
-    assert len(np.unique(np.asarray(found.X).round(4), axis=0)) > len(table.observations) / 2
+def test_embeddings_are_equal_on_one_process_and_on_two(run, config, run_viscy_train, tmp_path, capsys):
+    path = tmp_path / "one.h5ad"
+    assert main(["predict", "--config", config, *ONE_PROCESS, "--embeddings", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"Done. Wrote {path}"
+    run_viscy_train(["predict", "--config", config], tmp_path, processes=2)
+    one, two = anndata.read_h5ad(path), anndata.read_h5ad(run[0].parent / "run" / "embeddings.h5ad")
+    observations = AnchorTable.read(run[0].parent / "anchors.parquet").observations
+    assert one.shape == (len(observations), 8)
+    assert one.obsm["projections"].shape == (len(observations), 4)
+    np.testing.assert_array_equal(one.obs["track_id"], observations["track_id"])
+    np.testing.assert_allclose(np.asarray(one.X), np.asarray(two.X), rtol=1e-5, atol=1e-6)
+    assert len(np.unique(np.asarray(one.X).round(4), axis=0)) > len(observations) / 2
 
 
-def test_a_checkpoint_is_measured_on_what_was_kept(run, capsys):
-    config, _ = run
-    options = ["--config", str(config), "--trainer.devices", "1", "--trainer.strategy", "auto"]
-    assert main(["validate", *options]) == 0
-    lines = dict(line.split("  ") for line in capsys.readouterr().out.splitlines())
-    assert float(lines["val/loss"]) > 0
-    assert 0 < float(lines["val/recall_at_1"]) <= 1
+def test_a_checkpoint_is_validated(config, capsys):
+    assert main(["validate", "--config", config, *ONE_PROCESS]) == 0
+    metrics = dict(line.split("  ") for line in capsys.readouterr().out.splitlines())
+    assert float(metrics["val/loss"]) > 0
+    assert 0 < float(metrics["val/recall_at_1"]) <= 1
 
 
-def test_the_crops_of_a_step_are_drawn_again(run, folder, capsys):
-    config, _ = run
-    assert main(["replay", "--config", str(config), "--step", "3", "--rank", "1"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"Done. Open {folder.path / 'step-3.png'}"
-    assert (folder.path / "step-3.png").read_bytes().startswith(b"\x89PNG")
-    assert main(["replay", "--config", str(config), "--step", "1000"]) == 2
+def test_the_crops_of_a_step_are_shown(config, run_directory, capsys):
+    assert main(["replay", "--config", config, "--step", "3", "--rank", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"Done. Open {run_directory.path / 'step-3.png'}"
+    assert (run_directory.path / "step-3.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["replay", "--config", config, "--step", "1000"]) == 2
 
 
-def test_batches_are_inspected_without_training(run, tmp_path, capsys):
-    config, _ = run
-    assert main(["inspect", "--config", str(config), "--page", str(tmp_path / "inspect.html")]) == 0
+def test_batches_are_inspected_without_training(config, tmp_path, capsys):
+    assert main(["inspect", "--config", config, "--page", str(tmp_path / "inspect.html")]) == 0
     assert "infected" in capsys.readouterr().out
-    assert "asked for" in (tmp_path / "inspect.html").read_text(encoding="utf-8")
+    assert "target" in (tmp_path / "inspect.html").read_text(encoding="utf-8")
 
 
-def test_a_second_run_into_the_folder_is_refused(run, folder, capsys):
-    config, _ = run
-    before = sorted(path.name for path in folder.path.iterdir())
-    options = ["--trainer.devices", "1", "--trainer.strategy", "auto"]
-    assert main(["fit", "--config", str(config), *options]) == 2
+def test_a_second_run_in_the_same_directory_is_refused(config, run_directory, capsys):
+    before = sorted(path.name for path in run_directory.path.iterdir())
+    assert main(["fit", "--config", config, *ONE_PROCESS]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
-    assert sorted(path.name for path in folder.path.iterdir()) == before
+    assert sorted(path.name for path in run_directory.path.iterdir()) == before
 
 
-def test_training_changes_the_encoder_it_began_with(run, folder):
-    rate = pd.read_csv(folder.metrics)["learning rate"].dropna()
-    state = torch.load(folder.last_checkpoint, weights_only=True)
-    assert state["global_step"] == len(rate)
-    options = ["--config", str(run[0]), "--trainer.devices", "1", "--trainer.strategy", "auto"]
-    _, untrained, _ = TrainingCLI("fit", options, "").make_all(training=False)
+def test_training_changes_all_weights(config, run_directory):
+    state = torch.load(run_directory.last_checkpoint, weights_only=True)
+    assert state["global_step"] == pd.read_csv(run_directory.metrics)[LEARNING_RATE].count()
+    _, untrained, _ = TrainingCLI("fit", ["--config", config, *ONE_PROCESS], "").make_all(training=False)
     for name, before in untrained.state_dict().items():
         after = state["state_dict"][name]
         assert torch.isfinite(after).all()

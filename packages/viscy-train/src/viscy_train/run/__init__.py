@@ -1,4 +1,4 @@
-"""The files of a run: their names, how they are written, cut and read.
+"""The files of a run: their names and formats, and how to write, cut and read them.
 
 Imports `config`; `loading` and all later stages may import it.
 """

@@ -1,4 +1,4 @@
-"""A run from its configuration to its last checkpoint: Lightning's command line, callbacks, resume and stop.
+"""Training, from a configuration to the last checkpoint: Lightning's command line, callbacks, resuming and stopping.
 
-Imports everything below it but `sample_projects`; only `cli` imports it.
+Imports all lower levels except `sample_projects`; only `cli` may import it.
 """
