@@ -1,4 +1,4 @@
-"""What must hold of a table, and of the options against it, before the first batch; and what is worth a warning."""
+"""Checks of the options against the table: errors before the first batch, and warnings."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _log = logging.getLogger("viscy_data.sampler")
 
 
 def check_fit(index: AnchorIndex, options: SamplerOptions) -> None:
-    """Raise ValueError unless the index is of the columns that the options name and has rows for a batch."""
+    """Raise ValueError unless the index has the columns that the options name and enough rows for a batch."""
     for name, wanted in options.axes.items():
         if getattr(index, name) != wanted:
             raise ValueError(
-                f"the index must be of the columns that the sampler's options use, got one with "
-                f"{name}={getattr(index, name)!r}, while the options ask for {name}={wanted!r}; build another with "
+                f"the index must have the columns that the sampler's options use, got an index with "
+                f"{name}={getattr(index, name)!r}, but the options need {name}={wanted!r}; build another one with "
                 f"AnchorIndex.build(anchors, {', '.join(f'{key}={value!r}' for key, value in options.axes.items())})"
             )
     if options.batch_size > len(index) and options.drop_last:
         raise ValueError(
             f"batch_size must be at most the number of anchors with drop_last=True, got {options.batch_size} for "
-            f"{len(index)} anchors (an epoch of no batch); take a smaller batch or drop_last=False"
+            f"{len(index)} anchors, so that an epoch would have no batch; reduce batch_size or set drop_last=False"
         )
 
 
 def warn_of_options_without_effect(options: SamplerOptions) -> None:
-    """Log a warning for every option that was set but belongs to an axis that is off."""
+    """Log a warning for every option that is set but belongs to an axis that is off."""
     if not options.experiment_aware and options.experiment_weights is not None:
         _log.warning("experiment_weights has no effect: experiment_aware=False")
     if not options.experiment_aware and options.leaky > 0:
@@ -46,26 +46,26 @@ def warn_of_options_without_effect(options: SamplerOptions) -> None:
 
 
 def warn_of_shortages(index: AnchorIndex, options: SamplerOptions, quotas: Quotas) -> None:
-    """Log a warning where no leak is possible, and one where pools are smaller than the slots they fill."""
-    drawn = quotas.group_share > 0
-    without_leak = int((drawn & (quotas.leaky == 0)).sum())
+    """Log a warning if nothing can leak, and one if pools are smaller than the slots they fill."""
+    has_batches = quotas.group_share > 0
+    without_leak = int((has_batches & (quotas.leaky == 0)).sum())
     if options.experiment_aware and options.leaky > 0 and without_leak:
         _log.warning(
             "leaky=%g has no effect for %d of %d groups: there is no other group to leak from; their batches are full "
             "without a leak",
             options.leaky,
             without_leak,
-            int(drawn.sum()),
+            int(has_batches.sum()),
         )
     primary = np.ceil(quotas.primary_slots(options.batch_size) - 1e-9)
     leak = np.ceil(quotas.leak_slots(options.batch_size) - 1e-9)
-    short = drawn & ((primary > index.cell_size) | (leak > quotas.leak_pool)).any(axis=1)
+    short = has_batches & ((primary > index.stratum_size) | (leak > quotas.leak_pool)).any(axis=1)
     if short.any():
         _log.warning(
             "%d of %d groups have fewer anchors than they need for a batch of %d: sampling with replacement fills the "
             "batch (first: %s)",
             int(short.sum()),
-            int(drawn.sum()),
+            int(has_batches.sum()),
             options.batch_size,
             list_labels([index.groups[g] for g in np.flatnonzero(short)]),
         )

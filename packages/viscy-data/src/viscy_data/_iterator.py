@@ -1,4 +1,4 @@
-"""The iterator of one epoch: this rank's batches, from a place in the global sequence on."""
+"""The iterator of one epoch: this rank's batches, starting at a cursor into the global sequence."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class Place:
-    """Where in its sequence a sampler is.
+class Cursor:
+    """Where a sampler is in its sequence: an epoch and a batch index.
 
-    Iterators move the place that they were made at. Who chooses another one makes a new place, which no older iterator
-    moves.
+    An iterator advances the cursor it was made with. `set_epoch` and `load_state_dict` replace the sampler's cursor, so
+    iterators made before no longer affect the sampler.
     """
 
     epoch: int = 0
-    position: int = 0
-    """Of the next batch, in the epoch's global sequence."""
+    batch_index: int = 0
+    """Index of the next batch in the epoch's global sequence."""
     is_chosen: bool = True
-    """Whether it was chosen (at first, by set_epoch or load_state_dict), not reached by drawing."""
+    """Whether it was chosen (initially, by `set_epoch` or by `load_state_dict`), as opposed to reached by iterating."""
 
 
 class EpochIterator(Iterator[Any]):
     """Iterate over a rank's batches.
 
-    It has a state of its own, beside the sampler's: torchdata's ``StatefulDataLoader`` restores both, and an iterator
-    that it restores at the end of an epoch has to be at its end, while the sampler is at the start of the next one.
+    The iterator has a state of its own in addition to the sampler's: torchdata's ``StatefulDataLoader`` restores both.
+    An iterator that is restored at the end of an epoch must be exhausted, while the sampler is at the start of the next
+    epoch.
 
     Parameters
     ----------
     batches
-        Called with an epoch and a position in its global sequence; returns the rank's batches from there on.
+        Function of an epoch and a batch index in its global sequence that returns the rank's batches from there on.
     stride
-        By how much the position moves from batch to batch.
+        By how much the batch index advances with each batch.
     total
-        Batches of the epoch, on all ranks together.
-    place
-        Of the sampler.
-    epoch, position
-        Where to start. Nothing is drawn before the first batch is asked for.
+        Number of batches in the epoch, on all ranks together.
+    cursor
+        The sampler's cursor.
+    epoch, batch_index
+        Where to start. The cursor moves only when the first batch is drawn.
     """
 
     def __init__(
@@ -47,34 +48,34 @@ class EpochIterator(Iterator[Any]):
         batches: Callable[[int, int], Iterator[Any]],
         stride: int,
         total: int,
-        place: Place,
+        cursor: Cursor,
         epoch: int,
-        position: int,
+        batch_index: int,
     ) -> None:
-        self._draw, self._stride, self._total, self._place = batches, stride, total, place
-        self._start(epoch, position)
+        self._batches_from, self._stride, self._total, self._cursor = batches, stride, total, cursor
+        self._start(epoch, batch_index)
 
     def __next__(self) -> Any:
         """Return the next batch."""
         for batch in self._batches:
-            self._move_to(self._position + self._stride)
+            self._move_to(self._batch_index + self._stride)
             return batch
-        if self._position < self._total:
+        if self._batch_index < self._total:
             self._move_to(self._total)
         raise StopIteration
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch and the position after the last batch."""
-        return {"epoch": self._epoch, "position": self._position}
+        """Return the epoch and the index of the batch after the last one drawn."""
+        return {"epoch": self._epoch, "position": self._batch_index}
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Go on from a state, with nothing where that is the end of an epoch."""
+        """Resume from a state; the iterator is exhausted if the state is that of the end of an epoch."""
         self._start(state_dict["epoch"], state_dict["position"])
 
-    def _start(self, epoch: int, position: int) -> None:
-        self._epoch, self._position = epoch, position
-        self._batches = self._draw(epoch, position)
+    def _start(self, epoch: int, batch_index: int) -> None:
+        self._epoch, self._batch_index = epoch, batch_index
+        self._batches = self._batches_from(epoch, batch_index)
 
-    def _move_to(self, position: int) -> None:
-        self._position = position
-        self._place.epoch, self._place.position, self._place.is_chosen = self._epoch, position, False
+    def _move_to(self, batch_index: int) -> None:
+        self._batch_index = batch_index
+        self._cursor.epoch, self._cursor.batch_index, self._cursor.is_chosen = self._epoch, batch_index, False

@@ -1,4 +1,4 @@
-"""The options of a sampler, each checked on its own; what depends on the table is checked in `_checks`."""
+"""The options of a sampler, each checked on its own; `_checks` checks them against the table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WEIGHTINGS = ("proportional", "sqrt", "uniform")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplerOptions:
-    """What a batch is asked to hold; the fields are the parameters of `FlexibleBatchSampler`."""
+    """Options that determine the sequence of batches; the fields are the parameters of `FlexibleBatchSampler`."""
 
     batch_size: int
     experiment_aware: bool
@@ -35,7 +35,7 @@ class SamplerOptions:
     time_by: str
 
     def __post_init__(self) -> None:
-        """Check every option by itself and give it its plain type."""
+        """Check every option on its own and convert it to a plain type."""
         for name in ("experiment_aware", "condition_balanced", "temporal_enrichment", "drop_last"):
             flag(name, getattr(self, name))
         plain = {
@@ -57,7 +57,7 @@ class SamplerOptions:
 
     @property
     def axes(self) -> dict[str, Any]:
-        """The columns that batches depend on, by the names of their parameters; None for an axis that is off."""
+        """The columns that batches depend on, by parameter name; None for an axis that is off."""
         return {
             "experiment_by": self.experiment_by if self.experiment_aware else None,
             "condition_by": self.condition_by if self.condition_balanced else None,
@@ -66,7 +66,7 @@ class SamplerOptions:
 
     @property
     def enriched(self) -> bool:
-        """Whether there are focal slots: with a global fraction of 1, enrichment changes nothing."""
+        """Whether batches have window slots: with a global fraction of 1, enrichment changes nothing."""
         return self.temporal_enrichment and self.temporal_global_fraction < 1
 
     def n_batches(self, n_anchors: int) -> int:
@@ -74,19 +74,19 @@ class SamplerOptions:
         return n_anchors // self.batch_size + (self.short_slots(n_anchors) > 0)
 
     def short_slots(self, n_anchors: int) -> int:
-        """Return the number of slots of an epoch's last batch if it is a short one, else 0."""
+        """Return the number of slots of the epoch's short last batch, 0 if there is none."""
         return 0 if self.drop_last else n_anchors % self.batch_size
 
 
 def flag(name: str, value: object) -> bool:
-    """Return `value` if it is True or False, else raise TypeError."""
+    """Return `value` if it is True or False; raise TypeError otherwise."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return value
 
 
 def integer(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
-    """Return `value` as an int; TypeError if it is none, ValueError if it is out of bounds."""
+    """Return `value` as an int; TypeError if it is not an integer, ValueError if it is out of bounds."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}")
     value = operator.index(value)
@@ -98,7 +98,7 @@ def integer(name: str, value: Any, *, at_least: int, at_most: int | None = None)
 
 
 def number(name: str, value: Any, rule: str, holds: Any) -> float:
-    """Return `value` as a float; TypeError if it is no number, ValueError unless it is finite and the rule holds."""
+    """Return `value` as a float; TypeError if it is not a number, ValueError unless it is finite and the rule holds."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number {rule}, got {value!r} of type {type(value).__name__}")
     try:
@@ -111,14 +111,14 @@ def number(name: str, value: Any, rule: str, holds: Any) -> float:
 
 
 def column(name: str, value: Any) -> str:
-    """Return the name of a column, else raise TypeError."""
+    """Return the name of a column; raise TypeError if it is not a string."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be the name of one column, got {value!r}")
     return value
 
 
 def columns(name: str, value: Any) -> str | tuple[str, ...]:
-    """Return a column's name, or the names of several as a tuple."""
+    """Return the name of a column, or a tuple of the names of several."""
     if isinstance(value, str):
         return value
     if not isinstance(value, Sequence) or not all(isinstance(column, str) for column in value):
@@ -128,13 +128,13 @@ def columns(name: str, value: Any) -> str | tuple[str, ...]:
     return tuple(value)
 
 
-def weights(name: str, value: Any, words: tuple[str, ...]) -> Mapping[Any, float] | str | None:
-    """Return weights by key, or one of the words that stand for some; check all but the keys."""
-    if isinstance(value, str) and value in words[:1]:
-        return None  # the first word names the default
-    if value is None or (isinstance(value, str) and value in words):
+def weights(name: str, value: Any, keywords: tuple[str, ...]) -> Mapping[Any, float] | str | None:
+    """Return weights by key, or one of the keywords that stand for weights; check everything except the keys."""
+    if isinstance(value, str) and value in keywords[:1]:
+        return None  # the first keyword names the default
+    if value is None or (isinstance(value, str) and value in keywords):
         return value
-    allowed = " or ".join(["None", *map(repr, words), "a mapping from key to weight"])
+    allowed = " or ".join(["None", *map(repr, keywords), "a mapping from key to weight"])
     if isinstance(value, str):
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
     if not isinstance(value, Mapping):
@@ -149,7 +149,7 @@ def weights(name: str, value: Any, words: tuple[str, ...]) -> Mapping[Any, float
 
 
 def _plain(key: Any) -> Any:
-    """Return a key as a Python value, as labels are."""
+    """Return a key as a Python object, as labels are."""
     if isinstance(key, tuple):
         return tuple(map(_plain, key))
     return key.item() if isinstance(key, np.generic) else key

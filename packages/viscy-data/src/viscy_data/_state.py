@@ -1,4 +1,4 @@
-"""State: where a sampler is in its sequence, and of which table and options the sequence is."""
+"""The state of a sampler: where it is in its sequence, and a fingerprint of the table and the options."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ _KEYS = {"version", "epoch", "position", "fingerprint"}
 
 
 def fingerprint(index: AnchorIndex, options: SamplerOptions) -> dict[str, str]:
-    """Return a short text for the table and one for each option; two samplers with equal ones have equal sequences."""
+    """Return a short text for the table and for each option; samplers with equal texts yield equal sequences."""
     result = {"valid_anchors": f"{len(index)} rows, {index.digest}"}
     for field in fields(options):
         value = getattr(options, field.name)
-        if isinstance(value, Mapping):  # whatever the order of its keys
+        if isinstance(value, Mapping):  # regardless of the order of its keys
             value = sorted(value.items(), key=repr)
         result[field.name] = repr(value)
     return result
 
 
-def dump(epoch: int, position: int, fingerprint: dict[str, str]) -> dict[str, Any]:
-    """Return a state of plain values, fit for any checkpoint."""
-    return {"version": _VERSION, "epoch": epoch, "position": position, "fingerprint": fingerprint}
+def dump(epoch: int, batch_index: int, fingerprint: dict[str, str]) -> dict[str, Any]:
+    """Return a state of plain values, which any checkpoint can hold."""
+    return {"version": _VERSION, "epoch": epoch, "position": batch_index, "fingerprint": fingerprint}
 
 
 def load(state: Mapping[str, Any], fingerprint: dict[str, str], total: int) -> tuple[int, int]:
-    """Return epoch and position of a state; errors as in `FlexibleBatchSampler.load_state_dict`."""
+    """Return epoch and batch index of a state; raise as `FlexibleBatchSampler.load_state_dict` documents."""
     if not isinstance(state, Mapping):
         raise TypeError(f"state_dict must be a mapping, got {type(state).__name__}")
     if set(state) != _KEYS or state["version"] != _VERSION or not isinstance(state["fingerprint"], Mapping):
         raise ValueError(
             f"state_dict must be one that FlexibleBatchSampler.state_dict() returned (version {_VERSION}), got keys "
-            f"{sorted(map(str, state))} and version {state.get('version')!r}"
+            f"{sorted(map(str, state))} and version {state.get('version')!r}; load the state of a sampler"
         )
     saved = state["fingerprint"]
     for name in fingerprint:
         if saved.get(name) != fingerprint[name]:
             raise ValueError(
                 f"state_dict must be of the same table and options, but {name} differs: it was {saved.get(name)}, it "
-                f"is {fingerprint[name]}; build the sampler as it was, or start the epoch anew with set_epoch"
+                f"is {fingerprint[name]}; build the sampler as it was, or restart the epoch with set_epoch"
             )
     epoch = integer("epoch in state_dict", state["epoch"], at_least=0)
-    position = integer("position in state_dict", state["position"], at_least=0)
-    return (epoch, position) if position < total else (epoch + 1, 0)
+    batch_index = integer("position in state_dict", state["position"], at_least=0)
+    return (epoch, batch_index) if batch_index < total else (epoch + 1, 0)

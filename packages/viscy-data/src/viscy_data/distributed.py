@@ -1,9 +1,9 @@
-"""Ranks: which of how many processes this one is, and shards of a dataset that stay with their rank."""
+"""A rank: one of the processes that train together, and the shard of a dataset that stays with it."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sized
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -15,58 +15,61 @@ from viscy_data._random.hash import derive, epoch_key
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """Return the rank of this process and how many there are: (0, 1) unless `torch.distributed` is initialised."""
+    """Return the rank of this process and the number of ranks: (0, 1) unless `torch.distributed` is initialized."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 
 
-def ranks_dealt_to_by(caller: FrameType) -> int | None:
-    """Return to how many ranks accelerate deals out the batches that it draws, None where the caller is another.
+def accelerate_world_size() -> int | None:
+    """Return the number of ranks for which accelerate is drawing batches, None if another caller draws them.
 
-    A loader prepared by accelerate wraps its batch sampler in a ``BatchSamplerShard``, which draws every batch and
-    passes on each R-th. It gives the sampler no sign of that but the call itself; a sampler that dealt its batches out
-    as well would lose all but every R-th without a word.
+    A loader that accelerate prepared wraps its batch sampler in a ``BatchSamplerShard``, which draws every batch and
+    passes on each R-th one. A sampler that split its batches over the ranks as well would lose all but every R-th batch
+    without an error.
+
+    This is a last resort: ``BatchSamplerShard`` gives the sampler no sign except the call itself, so this function
+    looks at who calls the method that calls it. It must be called directly by ``__iter__`` and ``__len__``.
     """
-    drawn_by: Any = caller.f_locals.get("self")
-    kind = type(drawn_by)
+    caller: Any = sys._getframe(2).f_locals.get("self")
+    kind = type(caller)
     if kind.__name__ == "BatchSamplerShard" and kind.__module__.partition(".")[0] == "accelerate":
-        return drawn_by.num_processes
+        return caller.num_processes
     return None
 
 
 class ShardedDistributedSampler(DistributedSampler):
     """Shuffle, on every rank, the rank's own contiguous shard of a dataset.
 
-    A rank has the same shard in every epoch, so what it caches of the dataset's files stays useful; torch's own
-    ``DistributedSampler`` deals every index to another rank in every epoch.
+    A rank has the same shard in every epoch, so the dataset's files that it caches stay useful. Torch's own
+    ``DistributedSampler`` assigns every index to another rank in every epoch.
 
     Parameters
     ----------
     dataset : sized
-        Only its length is used.
+        The dataset, of which only the length is used.
     num_replicas, rank : int, optional
-        Number of processes and which one this is, both or neither; by default as `torch.distributed` says, 1 and 0
-        where it is not initialised.
+        Number of ranks and the rank of this process, either both or neither. By default they come from
+        `torch.distributed`, and are 1 and 0 if it is not initialized.
     shuffle : bool, default True
-        Whether the shard is shuffled, in each epoch anew; else it is in ascending order.
+        Whether to shuffle the shard, differently in each epoch; otherwise it is in ascending order.
     seed : int, default 0
         Non-negative, the same on all ranks. Orders of different seeds, epochs or ranks are unrelated.
     drop_last : bool, default False
-        What is done where the length is not a multiple of `num_replicas` and some shards are longer by one. True: each
-        of those leaves out one index, another one in each epoch, and none repeats. False: the shorter ones repeat one
-        index of theirs, and every index is seen.
+        What to do if the length is not a multiple of `num_replicas`, so that some shards have one index more. If True,
+        each of those shards leaves out one index, a different one in each epoch, and no index is repeated. If False,
+        the other shards repeat one of their indices, and every index is used.
 
     Raises
     ------
     TypeError, ValueError
-        If an option has the wrong type or is out of its range.
+        If an option has the wrong type or is out of range.
 
     Notes
     -----
-    As with any ``DistributedSampler``, call ``set_epoch`` before each epoch (Lightning and accelerate do): without it
-    the order of epoch 0 repeats. All ranks yield equally many indices. An empty shard, of a dataset shorter than the
-    number of ranks, borrows the first index of the next one.
+    As with any ``DistributedSampler``, call ``set_epoch`` before each epoch (Lightning and accelerate do so);
+    otherwise, the order of epoch 0 is repeated. All ranks yield equally many indices. If the dataset is shorter than
+    the number of ranks, an empty shard borrows the first index of the next one.
 
     Examples
     --------
@@ -86,9 +89,9 @@ class ShardedDistributedSampler(DistributedSampler):
         seed: int = 0,
         drop_last: bool = False,
     ) -> None:
-        rank, num_replicas = ranks(rank, num_replicas) or rank_and_world_size()
+        rank, num_replicas = check_ranks(rank, num_replicas) or rank_and_world_size()
         super().__init__(
-            dataset,  # ty: ignore[invalid-argument-type]  # torch asks for a Dataset and uses its length only
+            dataset,  # ty: ignore[invalid-argument-type]  # torch asks for a Dataset and uses only its length
             num_replicas,
             rank,
             shuffle=flag("shuffle", shuffle),
@@ -97,13 +100,13 @@ class ShardedDistributedSampler(DistributedSampler):
         )
 
     def __iter__(self) -> Iterator[int]:
-        """Yield the indices of this rank's shard, shuffled, with as many dropped or repeated as make ranks equal."""
+        """Yield the indices of this rank's shard, with one dropped or repeated where ranks would be unequal."""
         n = len(self.dataset)  # ty: ignore[invalid-argument-type]
         start, stop = self.rank * n // self.num_replicas, (self.rank + 1) * n // self.num_replicas
         shard = np.arange(start, max(stop, start + 1))
         if self.shuffle:
-            words = derive(epoch_key(self.seed, self.epoch), self.rank, np.arange(len(shard)))
-            shard = shard[np.argsort(words, kind="stable")]
+            bits = derive(epoch_key(self.seed, self.epoch), self.rank, np.arange(len(shard)))
+            shard = shard[np.argsort(bits, kind="stable")]
         return iter(np.resize(shard, self.num_samples).tolist())
 
     def set_epoch(self, epoch: int) -> None:
@@ -111,16 +114,17 @@ class ShardedDistributedSampler(DistributedSampler):
         super().set_epoch(integer("epoch", epoch, at_least=0))
 
 
-def ranks(rank: Any, num_replicas: Any) -> tuple[int, int] | None:
-    """Return rank and number of replicas as given, None where neither is; raise where they are off."""
+def check_ranks(rank: Any, num_replicas: Any) -> tuple[int, int] | None:
+    """Return rank and number of ranks as given, or None if neither is; raise if they are invalid."""
     if rank is None and num_replicas is None:
         return None
     if rank is None or num_replicas is None:
         raise ValueError(
-            f"num_replicas and rank must be given together or not at all, got num_replicas={num_replicas}, rank={rank}"
+            f"num_replicas and rank must be given together or not at all, got num_replicas={num_replicas}, "
+            f"rank={rank}; pass both, or neither to use torch.distributed"
         )
     num_replicas = integer("num_replicas", num_replicas, at_least=1, at_most=2**48)
     rank = integer("rank", rank, at_least=0)
     if rank >= num_replicas:
-        raise ValueError(f"rank must be in [0, num_replicas), got {rank} of {num_replicas}")
+        raise ValueError(f"rank must be in [0, num_replicas), got {rank} of {num_replicas}; ranks count from 0")
     return rank, num_replicas

@@ -1,8 +1,8 @@
 """The anchor index: positions sorted once by group, condition and time, so that every pool of rows is a slice.
 
-A *cell* is the rows of one group and one condition. In the sorted order the rows of a cell are one slice, in order of
-time, and a window of time within a cell is a slice of that slice. Whatever the number of anchors, a pool is two
-integers.
+A *stratum* is the rows of one group and one condition. In the sorted order, the rows of a stratum are one slice, in
+order of time, and a temporal window within a stratum is a slice of that slice. Whatever the number of anchors, a pool
+is two integers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from viscy_data._options import column, columns
 from viscy_data._table import storage
-from viscy_data._table.radix_sort import runs, sorted_positions
+from viscy_data._table.radix_sort import find_runs, radix_argsort
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,35 +26,35 @@ if TYPE_CHECKING:
     from viscy_data._table.columns import Codes
     from viscy_data._table.tables import Anchors, Table
 
-MAX_CELLS = 2**24
+MAX_STRATA = 2**24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class AnchorIndex:
     """Where the anchors of each group, condition and time are.
 
-    A sampler makes one of its table. Made beforehand and saved, it is opened in milliseconds by every process of a
-    node, which share one copy of it, and by tomorrow's run; the batches are those of the table.
+    A sampler builds an index of its table. An index that was built beforehand and saved opens in milliseconds: all
+    processes of a node share one copy of it, and later runs use it again. The batches are the same as with the table.
 
     Attributes
     ----------
     experiment_by, condition_by, time_by
-        Columns that the index is of: a name (of the first two, also a tuple of names), None for an axis that is off.
+        Columns of the axes: a name (for the first two, also a tuple of names), None for an axis that is off.
     groups, conditions
         The labels, in order; a single None where the axis is off.
     times
         Distinct times in hours, ascending, shape (n_times,); a single NaN where the axis is off.
     time_tolerance
-        Fraction of a time by which two may differ and count as equal: the rounding of the time column's own type.
+        Relative difference up to which two times count as equal: the rounding of the time column's own type.
     order
         Positions of the anchors sorted by (group, condition, time, position), shape (n_anchors,), dtype uint32.
-    cell_start, cell_size
-        The slice of `order` that each cell is, shape (n_groups, n_conditions).
+    stratum_start, stratum_size
+        The slice of `order` that holds each stratum, shape (n_groups, n_conditions).
     run_key, run_start
-        For each distinct time of each cell its number `cell * n_times + time` and where its rows start in `order`,
-        shape (n_runs,); `run_start` has one entry more, the end.
+        For each distinct time of each stratum, the number `stratum * n_times + time` and where its rows start in
+        `order`, shape (n_runs,); `run_start` has one more entry, the end.
     digest
-        Hash of the labels, the times and the codes of every row: of all that the sampler knows of the table.
+        Hash of the labels, the times and the codes of every row: everything that the sampler knows about the table.
 
     Examples
     --------
@@ -77,8 +77,8 @@ class AnchorIndex:
     times: NDArray[np.float64]
     time_tolerance: float
     order: NDArray[np.uint32]
-    cell_start: NDArray[np.int64]
-    cell_size: NDArray[np.int64]
+    stratum_start: NDArray[np.int64]
+    stratum_size: NDArray[np.int64]
     run_key: NDArray[np.int64]
     run_start: NDArray[np.int64]
     digest: str
@@ -97,29 +97,29 @@ class AnchorIndex:
         Parameters
         ----------
         valid_anchors : DataFrame, Table or path
-            As `FlexibleBatchSampler` takes it; of a Parquet file or folder, only the columns named are read.
+            A table as `FlexibleBatchSampler` accepts it. Of a Parquet file or folder, only the named columns are read.
         experiment_by, condition_by : str, sequence of str or None
-            Columns of groups and conditions; None where the sampler has ``experiment_aware=False`` or
+            Columns of groups and conditions; None for a sampler with ``experiment_aware=False`` or
             ``condition_balanced=False``.
         time_by : str or None
-            Column of times in hours; None where the sampler has ``temporal_enrichment=False``.
+            Column of times in hours; None for a sampler with ``temporal_enrichment=False``.
 
         Returns
         -------
         AnchorIndex
-            In memory.
+            The index, in memory.
 
         Raises
         ------
         TypeError, ValueError, FileNotFoundError, ModuleNotFoundError
-            As of `FlexibleBatchSampler`, if the table cannot be used.
+            If the table cannot be used, as for `FlexibleBatchSampler`.
         """
         axes: dict[str, Any] = {
             "experiment_by": None if experiment_by is None else columns("experiment_by", experiment_by),
             "condition_by": None if condition_by is None else columns("condition_by", condition_by),
             "time_by": None if time_by is None else column("time_by", time_by),
         }
-        return cls.of_codes(*_read_axes(valid_anchors, **axes), **axes)
+        return cls.from_codes(*_read_axes(valid_anchors, **axes), **axes)
 
     @classmethod
     def for_options(cls, valid_anchors: Anchors | Table | AnchorIndex, options: SamplerOptions) -> AnchorIndex:
@@ -130,7 +130,7 @@ class AnchorIndex:
         if isinstance(valid_anchors, AnchorIndex):
             return valid_anchors
         checked = options.time_by if options.temporal_enrichment else None
-        return cls.of_codes(*_read_axes(valid_anchors, **options.axes, checked_time_by=checked), **options.axes)
+        return cls.from_codes(*_read_axes(valid_anchors, **options.axes, checked_time_by=checked), **options.axes)
 
     @classmethod
     def open(cls, folder: str | Path, *, verify: bool = False) -> AnchorIndex:
@@ -139,56 +139,56 @@ class AnchorIndex:
         Parameters
         ----------
         folder : str or Path
-            Where it was saved.
+            Folder of the saved index.
         verify : bool, default False
-            Whether to read the positions through, too, and compare their checksum. The lengths of all files, and the
-            checksums of the others, are compared in any case.
+            Whether to read all positions and compare their checksum as well. The lengths of all files, and the
+            checksums of all other files, are always compared.
 
         Returns
         -------
         AnchorIndex
-            Read-only.
+            The index, read-only.
 
         Raises
         ------
         FileNotFoundError
-            If there is no index.
+            If the folder contains no index.
         ValueError
             If a file is missing, incomplete or damaged.
         """
         return cls(**storage.load(Path(folder), verify))
 
     def save(self, folder: str | Path) -> None:
-        """Write the index into a new folder; it is there whole or not at all.
+        """Write the index into a new folder, atomically: an interrupted write leaves no folder.
 
         Parameters
         ----------
         folder : str or Path
-            Must not exist yet.
+            Folder to write, which must not exist yet.
 
         Raises
         ------
         FileExistsError
-            If it exists.
+            If the folder exists.
         TypeError
             If a label is neither text, number, boolean, date, time nor a tuple of those.
         """
         storage.save(Path(folder), {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
-    def of_codes(cls, group: Codes, condition: Codes, time: Codes, **columns: Any) -> AnchorIndex:
+    def from_codes(cls, group: Codes, condition: Codes, time: Codes, **columns: Any) -> AnchorIndex:
         """Index rows whose group, condition and time are given as codes."""
         shape = len(group.labels), len(condition.labels)
-        n_cells, n_times = shape[0] * shape[1], len(time.labels)
-        if n_cells > MAX_CELLS:
+        n_strata, n_times = shape[0] * shape[1], len(time.labels)
+        if n_strata > MAX_STRATA:
             raise ValueError(
-                f"there must be at most {MAX_CELLS} pairs of group and condition, got {shape[0]} groups x {shape[1]} "
+                f"there must be at most {MAX_STRATA} pairs of group and condition, got {shape[0]} groups x {shape[1]} "
                 "conditions; name coarser columns"
             )
         key = _joint_key((group, condition, time))
-        order = sorted_positions(key)
-        run_key, run_start = runs(key, order)
-        cell_bound = run_start[np.searchsorted(run_key, np.arange(n_cells + 1) * n_times)]
+        order = radix_argsort(key)
+        run_key, run_start = find_runs(key, order)
+        stratum_bound = run_start[np.searchsorted(run_key, np.arange(n_strata + 1) * n_times)]
         return cls(
             **{"experiment_by": None, "condition_by": None, "time_by": None} | columns,
             groups=tuple(group.labels),
@@ -196,8 +196,8 @@ class AnchorIndex:
             times=np.asarray(time.labels, np.float64),
             time_tolerance=time.tolerance,
             order=order,
-            cell_start=cell_bound[:-1].reshape(shape),
-            cell_size=np.diff(cell_bound).reshape(shape),
+            stratum_start=stratum_bound[:-1].reshape(shape),
+            stratum_size=np.diff(stratum_bound).reshape(shape),
             run_key=run_key,
             run_start=run_start,
             digest=_digest(key, repr((group.labels, condition.labels)).encode(), np.asarray(time.labels, "<f8")),
@@ -208,7 +208,7 @@ class AnchorIndex:
         return len(self.order)
 
     def times_of_groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the distinct times of every group, one group after the other, and where each group's start.
+        """Return the distinct times of every group, one group after the other, and where each group's times start.
 
         Returns
         -------
@@ -232,7 +232,7 @@ class AnchorIndex:
         group, time
             Group codes and indices into `times`, shape (n,).
         half_width
-            In hours.
+            Half-width of the window in hours.
 
         Returns
         -------
@@ -243,9 +243,9 @@ class AnchorIndex:
         first = np.searchsorted(self.times, self.times[time] - reach, side="left")
         last = np.searchsorted(self.times, self.times[time] + reach, side="right")
         n_conditions = len(self.conditions)
-        cell_key = (group[:, None] * n_conditions + np.arange(n_conditions)) * len(self.times)
-        start = self.run_start[np.searchsorted(self.run_key, cell_key + first[:, None])]
-        stop = self.run_start[np.searchsorted(self.run_key, cell_key + last[:, None])]
+        stratum_key = (group[:, None] * n_conditions + np.arange(n_conditions)) * len(self.times)
+        start = self.run_start[np.searchsorted(self.run_key, stratum_key + first[:, None])]
+        stop = self.run_start[np.searchsorted(self.run_key, stratum_key + last[:, None])]
         return start, stop - start
 
 
@@ -258,7 +258,7 @@ def _read_axes(
     checked_time_by: str | None = None,
 ) -> tuple[Codes, Codes, Codes]:
     """Read the columns of a table's axes; `checked_time_by` is a column of times that only has to be valid."""
-    # These modules import pandas, which only a table needs: a saved index is opened without it.
+    # These modules import pandas, which only a table needs: a saved index opens without it.
     from viscy_data._table.columns import check_times, constant_codes, label_codes, time_codes
     from viscy_data._table.tables import check_table
 
@@ -275,14 +275,16 @@ def _read_axes(
 
 
 def _joint_key(axes: tuple[Codes, ...]) -> NDArray[np.unsignedinteger]:
-    """Give the rows numbers by (group, condition, time) in the narrowest type that holds the numbers."""
+    """Return the number of each row's combination of group, condition and time, in the narrowest type."""
     n_keys = np.prod([len(axis.labels) for axis in axes], dtype=np.float64)
-    kind = next(kind for kind in (np.uint16, np.uint32, np.uint64) if n_keys <= 2.0 ** (8 * np.dtype(kind).itemsize))
-    key = np.zeros(len(axes[0].codes), kind)
+    dtype = next(
+        dtype for dtype in (np.uint16, np.uint32, np.uint64) if n_keys <= 2.0 ** (8 * np.dtype(dtype).itemsize)
+    )
+    key = np.zeros(len(axes[0].codes), dtype)
     for axis in axes:
         if len(axis.labels) > 1:
-            key *= kind(len(axis.labels))
-            key += axis.codes.astype(kind, copy=False)
+            key *= dtype(len(axis.labels))
+            key += axis.codes.astype(dtype, copy=False)
     return key
 
 

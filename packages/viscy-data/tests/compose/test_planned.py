@@ -92,7 +92,7 @@ def test_the_only_group_need_not_be_named():
     ("group", "message"),
     [
         (None, "group must be named where there are several, got None; pass one of 'a', 'c'"),
-        ("aa", r"group must be a label of the table, got 'aa'; did you mean 'a'\? There are 'a', 'b', 'c'"),
+        ("aa", r"group must be a label of the table, got 'aa'; did you mean 'a'\? The labels are 'a', 'b', 'c'"),
         ("b", "group must have batches, but experiment_weights gives 'b' the weight 0; pass one of 'a', 'c'"),
         (["a"], r"group must be a label of the table, got \['a'\]"),
     ],

@@ -39,7 +39,7 @@ def checked(monkeypatch):
 )
 def test_a_sampler_checks_its_table_once_and_reads_each_column_of_its_axes_once(options, columns, checked):
     reads = Counter()
-    source = tables.table_of(TABLE)
+    source = tables.as_table(TABLE)
     table = tables.Table(source.names, source.n_rows, lambda name: reads.update([name]) or source.column(name))
     FlexibleBatchSampler(table, 8, **options)
     assert reads == Counter(columns)

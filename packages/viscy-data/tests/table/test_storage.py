@@ -1,4 +1,4 @@
-"""An index on disk: built once, saved whole or not at all, opened memory-mapped by every process."""
+"""An index on disk: built once, saved in an atomic write, and opened memory-mapped by every process."""
 
 import datetime
 import json
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from viscy_data import AnchorIndex, FlexibleBatchSampler
-from viscy_sampling_testkit import AWKWARD_TABLES, make_anchors, spawn_ranks
+from viscy_sampling_testkit import AWKWARD_TABLES, make_anchors
 
 TABLE = make_anchors(2000, n_experiments=3, conditions={"mock": 9, "infected": 1}, seed=1)
 ON = {"temporal_enrichment": True, "leaky": 0.1, "batch_size": 32}
@@ -41,14 +41,14 @@ def test_an_index_gives_the_batches_of_its_table(folder):
         ({"time_by": None}, {"temporal_enrichment": True, "temporal_global_fraction": 1.0}),
     ],
 )
-def test_whichever_axes_are_on(tmp_path, axes, options):
+def test_an_index_serves_any_combination_of_axes(tmp_path, axes, options):
     AnchorIndex.build(TABLE, **axes).save(tmp_path / "index")
     opened = FlexibleBatchSampler(AnchorIndex.open(tmp_path / "index"), **options)
     assert list(opened) == list(FlexibleBatchSampler(TABLE, **options))
 
 
 @pytest.mark.parametrize("name", AWKWARD_TABLES)
-def test_awkward_tables_survive_the_disk(tmp_path, name):
+def test_awkward_tables_are_the_same_after_saving_and_opening(tmp_path, name):
     table = AWKWARD_TABLES[name]()
     AnchorIndex.build(table).save(tmp_path / "index")
     options = {"batch_size": 8, "temporal_enrichment": True}
@@ -56,7 +56,7 @@ def test_awkward_tables_survive_the_disk(tmp_path, name):
     assert list(opened) == list(FlexibleBatchSampler(table, **options))
 
 
-def test_a_run_goes_on_from_table_to_index_and_back(folder):
+def test_a_run_resumes_from_a_table_to_an_index_and_back(folder):
     by_table, by_index = FlexibleBatchSampler(TABLE, **ON), FlexibleBatchSampler(AnchorIndex.open(folder), **ON)
     next(iter(by_table))
     by_index.load_state_dict(by_table.state_dict())
@@ -65,7 +65,7 @@ def test_a_run_goes_on_from_table_to_index_and_back(folder):
     assert next(iter(by_table)) == by_index.batch(2)
 
 
-def test_labels_keep_their_kinds(tmp_path):
+def test_labels_keep_their_types(tmp_path):
     times = [datetime.date(2026, 1, 2), datetime.datetime(2026, 1, 2, 3), pd.Timestamp("2026-01-02 03:04", tz="UTC")]
     labels = [7, "7", 2.5, True, ("a", 1), *times, pd.Timedelta("90s")]
     table = pd.DataFrame({"experiment": pd.Series(labels, dtype=object)})
@@ -76,7 +76,7 @@ def test_labels_keep_their_kinds(tmp_path):
     assert [type(label) for label in opened.groups] == [type(label) for label in index.groups]
 
 
-def test_labels_of_other_kinds_cannot_be_saved(tmp_path):
+def test_labels_of_other_types_cannot_be_saved(tmp_path):
     table = pd.DataFrame({"experiment": pd.Series([1j, 2j], dtype=object)})
     index = AnchorIndex.build(table.iloc[:1], condition_by=None, time_by=None)
     with pytest.raises(TypeError, match=r"labels must be text, numbers, .* to be saved, got 1j of type complex"):
@@ -84,34 +84,34 @@ def test_labels_of_other_kinds_cannot_be_saved(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# many processes
+# several processes
 
 
-def batches_of_rank(rank, num_replicas, folder):
+def draw_on_a_rank(rank, num_replicas, folder):
     del rank, num_replicas
     index = AnchorIndex.open(folder)
     return isinstance(index.order.base, np.memmap), list(FlexibleBatchSampler(index, **ON))
 
 
 @pytest.mark.slow
-def test_ranks_share_one_index(folder):
-    ranks = spawn_ranks(batches_of_rank, 2, str(folder), deadline=120)
+def test_ranks_share_one_index(folder, run_on_ranks):
+    ranks = run_on_ranks(draw_on_a_rank, 2, str(folder))
     assert [batches for _, batches in ranks] == [
         list(FlexibleBatchSampler(TABLE, num_replicas=2, rank=rank, **ON)) for rank in (0, 1)
     ]
-    assert all(mapped for mapped, _ in ranks)
+    assert all(is_mapped for is_mapped, _ in ranks)
 
 
-def test_positions_are_mapped_not_read(folder):
+def test_positions_are_memory_mapped_rather_than_read(folder):
     order = AnchorIndex.open(folder).order
     assert isinstance(order.base, np.memmap)
     assert not order.flags.writeable
 
 
-# whole or not at all
+# atomic writes and damaged files
 
 
-def test_a_folder_that_is_there_is_not_written_over(folder):
+def test_an_existing_directory_is_not_overwritten(folder):
     before = sorted(folder.iterdir())
     with pytest.raises(FileExistsError, match=r"must be new, .* delete it first"):
         AnchorIndex.build(TABLE.iloc[:100]).save(folder)
@@ -129,25 +129,25 @@ def test_an_interrupted_save_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parents_are_made(tmp_path):
+def test_parent_directories_are_created(tmp_path):
     AnchorIndex.build(TABLE).save(tmp_path / "some" / "where")
     assert len(AnchorIndex.open(tmp_path / "some" / "where")) == 2000
 
 
-@pytest.mark.parametrize("name", ["order", "cell_start", "cell_size", "run_key", "run_start", "times"])
-def test_a_file_that_is_missing_or_cut_short_is_detected(folder, name):
+@pytest.mark.parametrize("name", ["order", "stratum_start", "stratum_size", "run_key", "run_start", "times"])
+def test_a_missing_or_truncated_file_is_detected(folder, name):
     path = folder / f"{name}.npy"
-    whole = path.read_bytes()
-    for damaged in (whole[:-1], whole + b"x", b""):
+    content = path.read_bytes()
+    for damaged in (content[:-1], content + b"x", b""):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=rf"{name}\.npy of the index .* must have {len(whole)} bytes"):
+        with pytest.raises(ValueError, match=rf"{name}\.npy of the index .* must have {len(content)} bytes"):
             AnchorIndex.open(folder)
     path.unlink()
     with pytest.raises(ValueError, match=rf"lacks {name}\.npy"):
         AnchorIndex.open(folder)
 
 
-@pytest.mark.parametrize("name", ["cell_start", "cell_size", "run_key", "run_start", "times"])
+@pytest.mark.parametrize("name", ["stratum_start", "stratum_size", "run_key", "run_start", "times"])
 def test_a_changed_byte_is_detected(folder, name):
     path = folder / f"{name}.npy"
     content = bytearray(path.read_bytes())
@@ -157,7 +157,7 @@ def test_a_changed_byte_is_detected(folder, name):
         AnchorIndex.open(folder)
 
 
-def test_a_changed_byte_of_the_positions_is_detected_when_they_are_read_through(folder):
+def test_verify_detects_a_changed_byte_of_the_positions(folder):
     path = folder / "order.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -167,14 +167,14 @@ def test_a_changed_byte_of_the_positions_is_detected_when_they_are_read_through(
         AnchorIndex.open(folder, verify=True)
 
 
-def test_a_whole_index_is_verified_without_complaint(folder):
+def test_an_intact_index_passes_verification(folder):
     assert len(AnchorIndex.open(folder, verify=True)) == 2000
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 99}'])
-def test_a_description_that_is_none_is_refused(folder, content):
+def test_an_invalid_description_raises_an_error(folder, content):
     (folder / "index.json").write_text(content)
-    with pytest.raises(ValueError, match=r"index\.json .* must be .* version 1"):
+    with pytest.raises(ValueError, match=r"index\.json .* must describe .* version 2 or earlier"):
         AnchorIndex.open(folder)
 
 
@@ -186,9 +186,9 @@ def test_a_changed_description_is_detected(folder):
         AnchorIndex.open(folder)
 
 
-def test_a_folder_that_holds_no_index_is_refused(tmp_path):
+def test_a_directory_without_an_index_raises_an_error(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(FileNotFoundError, match=r"no index\.json in .*; save an AnchorIndex there first"):
+        with pytest.raises(FileNotFoundError, match=r"must contain index\.json, but .*; save an index there first"):
             AnchorIndex.open(path)
 
 
@@ -197,7 +197,7 @@ def test_an_index_can_be_moved(folder, tmp_path):
     assert len(AnchorIndex.open(tmp_path / "elsewhere", verify=True)) == 2000
 
 
-# an index for other options
+# an index that does not fit the options
 
 
 MISFITS = [
@@ -209,7 +209,7 @@ MISFITS = [
 
 
 @pytest.mark.parametrize(("axes", "options", "message"), MISFITS)
-def test_an_index_of_other_columns_is_refused_by_name(axes, options, message):
+def test_an_index_of_other_columns_raises_an_error_that_names_them(axes, options, message):
     with pytest.raises(ValueError, match=message):
         FlexibleBatchSampler(AnchorIndex.build(TABLE, **axes), 32, **options)
 
@@ -223,7 +223,7 @@ def test_an_index_is_checked_against_the_options_like_a_table():
 
 
 @pytest.mark.parametrize(("table", "error"), [([1, 2], TypeError), (TABLE.iloc[:0], ValueError)])
-def test_what_no_sampler_takes_is_not_indexed(table, error):
+def test_an_index_takes_the_same_tables_as_a_sampler(table, error):
     with pytest.raises(error, match="valid_anchors must"):
         AnchorIndex.build(table)
 
@@ -232,6 +232,6 @@ def test_what_no_sampler_takes_is_not_indexed(table, error):
     ("axes", "error"),
     [({"time_by": 3}, TypeError), ({"experiment_by": 3}, TypeError), ({"condition_by": []}, ValueError)],
 )
-def test_columns_are_names(axes, error):
+def test_columns_are_given_by_name(axes, error):
     with pytest.raises(error, match="must"):
         AnchorIndex.build(TABLE, **axes)

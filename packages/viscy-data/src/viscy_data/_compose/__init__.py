@@ -1,4 +1,4 @@
 """From the number of a batch to its anchors: quotas, schedule, rounding, draws.
 
-Imports `_random` and reads an `AnchorIndex`; only `sampler` imports it.
+This sub-package imports `_random` and reads an `AnchorIndex`; `sampler` and the checks may import it.
 """

@@ -1,7 +1,7 @@
-"""Bit reversal: numbers with their lowest bits in reversed order, and how many of a range stay below a limit so.
+"""Bit reversal: numbers with their lowest bits in reverse order, and how many such numbers are below a limit.
 
-Reversed, the numbers 0, 1, 2, ... fill their range as evenly as can be (J. G. van der Corput, 1935), and what the
-first n of them are is counted without listing them, six bits at a time.
+The reversed numbers 0, 1, 2, ... fill their range as evenly as possible (J. G. van der Corput, 1935). How many of the
+first n reversed numbers are below a limit is counted without listing them, six bits at a time.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 _DIGIT = 6
 _BASE = 1 << _DIGIT
 _REVERSED = np.array([int(f"{digit:06b}"[::-1], 2) for digit in range(_BASE)])
-_FIRST = np.arange(_BASE + 1)[:, None, None] > np.arange(_BASE)  # [n, 0, i]: whether digit i is one of the first n
+_IS_FIRST = np.arange(_BASE + 1)[:, None, None] > np.arange(_BASE)  # [n, 0, i]: whether digit i is one of the first n
 _DIGITS = np.arange(_BASE + 1)[:, None]
-# [n, d]: how many of the first n digits are, reversed, less than d, times two; plus one if one of them is d
-_BELOW = 2 * (_FIRST & (_REVERSED < _DIGITS)).sum(axis=2) + (_FIRST & (_REVERSED == _DIGITS)).sum(axis=2)
+# [n, d]: how many of the first n digits are, when reversed, less than d, times two; plus one if one of them equals d
+_BELOW = 2 * (_IS_FIRST & (_REVERSED < _DIGITS)).sum(axis=2) + (_IS_FIRST & (_REVERSED == _DIGITS)).sum(axis=2)
 
 
 def reverse(number: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
@@ -33,7 +33,7 @@ def reverse(number: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
 
 
 def reversed_below(n: NDArray[np.int64], limit: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
-    """Count the numbers 0..n-1 that, their lowest `bits` reversed, are less than `limit` (0..2**bits)."""
+    """Count the numbers in 0..n-1 that are less than `limit` (0..2**bits) when their lowest `bits` are reversed."""
     n_digits = max(1, -(-bits // _DIGIT))
     limit = limit << (_DIGIT * n_digits - bits)
     count = np.zeros(np.broadcast_shapes(n.shape, limit.shape), np.int64)
@@ -43,5 +43,5 @@ def reversed_below(n: NDArray[np.int64], limit: NDArray[np.int64], bits: int) ->
         rounds, rest = n >> _DIGIT, n & (_BASE - 1)
         below = _BELOW.take(rest * (_BASE + 1) + digit)
         count += rounds * digit + (below >> 1)
-        n = rounds + (below & 1)  # numbers whose first digit ties: decided by the next
+        n = rounds + (below & 1)  # numbers whose first digit equals that of the limit: the next digit decides
     return count

@@ -1,7 +1,7 @@
-"""A block: many batches composed at once by array operations.
+"""A block: many batches that are composed together by array operations.
 
-Quotas are rounded to slots, slots are gathered in parts with a pool of rows each, every part is filled from its pool,
-rows of the sorted anchors become positions, and the slots of each batch are put in random order.
+Quotas are rounded to slots, slots are grouped into parts with one pool of rows each, every part is filled from its
+pool, rows of the sorted anchors become positions, and the slots of each batch are put in random order.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._compose.draw import drawn_rows
+from viscy_data._compose.draw import draw_rows
 from viscy_data._compose.epoch import Epoch, Stream
 from viscy_data._compose.leak import Leak
 from viscy_data._compose.parts import Kind, Parts, Pools
 from viscy_data._compose.rounding import BITS
-from viscy_data._compose.segments import Hands
-from viscy_data._compose.window import focal_slots, keep_clear_of_focal
-from viscy_data._random.hash import derive, half_words
-from viscy_data._random.permutation import Decks
+from viscy_data._compose.segments import Segments
+from viscy_data._compose.window import avoid_window_rows, window_slots
+from viscy_data._random.hash import derive, random_uint32
+from viscy_data._random.permutation import KeyedPermutations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viscy_data._compose.quotas import Quotas
-    from viscy_data._compose.schedule import Turns
+    from viscy_data._compose.schedule import Scheduled
     from viscy_data._options import SamplerOptions
     from viscy_data.index import AnchorIndex
 
-# What batches are planned with is small and wants many at once, their slots are many and want to stay in the cache.
+# Arrays with an entry per batch are small, so a block plans all its batches in one call. Arrays with an entry per slot
+# are large and have to stay in the cache, so slots are filled for this many at a time.
 _SLOTS_AT_ONCE = 2**16
-_HALF_WORD = np.uint64(32)
+_HALF_BITS = np.uint64(32)
 
 
 class BlockComposer:
@@ -40,26 +41,30 @@ class BlockComposer:
 
     Parameters
     ----------
-    index, quotas, options
-        Of the sampler.
+    index
+        The sampler's index.
+    quotas
+        The sampler's quotas.
+    options
+        The sampler's options.
     """
 
     def __init__(self, index: AnchorIndex, quotas: Quotas, options: SamplerOptions) -> None:
         self._index = index
         self._options = options
         self._leak = Leak(index, quotas)
-        self._leaks = bool(quotas.leaky.any())
+        self._has_leak = bool(quotas.leaky.any())
         self._group_times, self._group_times_start = index.times_of_groups()
 
     def compose(self, epoch: Epoch, batch: NDArray[np.int64]) -> Iterator[NDArray[np.uint32]]:
-        """Compose batches that have equally many slots: plan them all, then yield some at a time.
+        """Compose batches that have equally many slots: plan all of them, then yield a few at a time.
 
         Parameters
         ----------
         epoch
-            Plan of their epoch.
+            Plan of the batches' epoch.
         batch
-            Their numbers in the epoch, shape (n_batches,).
+            Numbers of the batches in the epoch, shape (n_batches,).
 
         Yields
         ------
@@ -67,79 +72,85 @@ class BlockComposer:
             Positions of anchors, shape (some of n_batches, n_slots).
         """
         n_slots = epoch.slots_of(int(batch[0]))
-        turns = epoch.turns(batch)
+        scheduled = epoch.look_up(batch)
         streams = epoch.streams(batch)
-        parts = self._parts(epoch, turns, streams, n_slots)
+        parts = self._parts(epoch, scheduled, streams, n_slots)
         step = max(1, _SLOTS_AT_ONCE // n_slots)
         for first in range(0, len(batch), step):
             some = slice(first, first + step)
-            rows = self._rows(epoch, turns.of_batches(some), parts.of_batches(some), streams[some])
+            rows = self._rows(epoch, scheduled.take(some), parts.take(some), streams[some])
             yield _in_random_order(self._index.order.take(rows, mode="clip"), streams[some])
 
-    def _parts(self, epoch: Epoch, turns: Turns, streams: NDArray[np.uint64], n_slots: int) -> Parts:
-        """Return what batches consist of."""
-        primary, leak = epoch.slots(turns, n_slots)
-        cell_start, cell_size = self._index.cell_start[turns.group], self._index.cell_size[turns.group]
+    def _parts(self, epoch: Epoch, scheduled: Scheduled, streams: NDArray[np.uint64], n_slots: int) -> Parts:
+        """Return the parts of batches."""
+        primary, leak = epoch.slots(scheduled, n_slots)
+        start, size = self._index.stratum_start[scheduled.group], self._index.stratum_size[scheduled.group]
         if self._options.enriched:
-            start, size = self._focal_window(epoch, turns)
-            quota = epoch.primary_quota(turns, n_slots)
-            offset = (streams[:, Stream.FOCUS] >> np.uint64(64 - BITS)).astype(np.int64)
-            focal = focal_slots(primary, quota, 1 - self._options.temporal_global_fraction, offset)
-            focal *= size > 0  # a condition with no row in the focal window draws all from its whole cell
-            pools = [Pools(Kind.FOCAL, start, size, focal), Pools(Kind.GLOBAL, cell_start, cell_size, primary - focal)]
+            window_start, window_size = self._window(epoch, scheduled)
+            quota = epoch.primary_quota(scheduled, n_slots)
+            offset = (streams[:, Stream.WINDOW_SLOTS] >> np.uint64(64 - BITS)).astype(np.int64)
+            in_window = window_slots(primary, quota, 1 - self._options.temporal_global_fraction, offset)
+            in_window *= window_size > 0  # a condition with no row in the window draws from all its times
+            pools = [
+                Pools(Kind.WINDOW, window_start, window_size, in_window),
+                Pools(Kind.GLOBAL, start, size, primary - in_window),
+            ]
         else:
-            pools = [Pools(Kind.DEALT, cell_start, cell_size, primary)]
-        if self._leaks:
-            pools.append(self._leak.pools(turns.group, leak))
-        return Parts.of(pools)
+            pools = [Pools(Kind.STRATUM, start, size, primary)]
+        if self._has_leak:
+            pools.append(self._leak.pools(scheduled.group, leak))
+        return Parts.from_pools(pools)
 
-    def _focal_window(self, epoch: Epoch, turns: Turns) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the rows around each batch's focal time: a group's times take turns, each round in a new order."""
-        start = self._group_times_start[turns.group]
-        n_times = self._group_times_start[turns.group + 1] - start
-        rounds, place = np.divmod(turns.turn, n_times)
-        # batches of the same round share its deck
-        key, first, deck = np.unique(epoch.focus_key(turns, rounds), return_index=True, return_inverse=True)
-        decks = Decks.keyed(n_times[first], key).take(deck)
-        focal_time = self._group_times[start + decks.card(place)]
-        return self._index.window(turns.group, focal_time, self._options.temporal_window_hours)
+    def _window(self, epoch: Epoch, scheduled: Scheduled) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows around each batch's focal time: a group's times take turns, in a new order in each round."""
+        start = self._group_times_start[scheduled.group]
+        n_times = self._group_times_start[scheduled.group + 1] - start
+        rounds, place = np.divmod(scheduled.index, n_times)
+        # batches of the same round share one permutation of the group's times
+        key, first, inverse = np.unique(epoch.focal_time_key(scheduled, rounds), return_index=True, return_inverse=True)
+        permutations = KeyedPermutations.from_keys(n_times[first], key).take(inverse)
+        focal_time = self._group_times[start + permutations.element(place)]
+        return self._index.window(scheduled.group, focal_time, self._options.temporal_window_hours)
 
-    def _rows(self, epoch: Epoch, turns: Turns, parts: Parts, streams: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def _rows(self, epoch: Epoch, scheduled: Scheduled, parts: Parts, streams: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return rows of the sorted anchors, shape (n_batches, n_slots).
 
-        Without enrichment a cell is one deck for the whole epoch, dealt on from turn to turn. With it rows are drawn;
-        in batches that have a pool with few rows, they are dealt as well, from decks of the batch's own.
+        Without enrichment, a stratum has one permutation for the whole epoch, which continues from batch to batch. With
+        enrichment, rows are drawn at random; batches that have a small pool use permutations of their own.
         """
         if not self._options.enriched:
-            return self._dealt_rows(epoch, turns, parts, streams)
-        roomy = parts.are_roomy()
-        if roomy.all():
-            return drawn_rows(parts, self._leak, streams[:, Stream.DRAWS])
+            return self._permuted_rows(epoch, scheduled, parts, streams)
+        large = parts.have_large_pools()
+        if large.all():
+            return draw_rows(parts, self._leak, streams[:, Stream.DRAWS])
         rows = np.empty((len(parts), parts.slots[0].sum()), np.int64)
-        rows[~roomy] = self._dealt_rows(epoch, turns.of_batches(~roomy), parts.of_batches(~roomy), streams[~roomy])
-        if roomy.any():
-            rows[roomy] = drawn_rows(parts.of_batches(roomy), self._leak, streams[roomy, Stream.DRAWS])
+        rows[~large] = self._permuted_rows(epoch, scheduled.take(~large), parts.take(~large), streams[~large])
+        if large.any():
+            rows[large] = draw_rows(parts.take(large), self._leak, streams[large, Stream.DRAWS])
         return rows
 
-    def _dealt_rows(self, epoch: Epoch, turns: Turns, parts: Parts, streams: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def _permuted_rows(
+        self, epoch: Epoch, scheduled: Scheduled, parts: Parts, streams: NDArray[np.uint64]
+    ) -> NDArray[np.int64]:
+        """Return the rows of batches whose parts are filled with consecutive elements of permutations."""
         first = np.zeros_like(parts.slots)
         condition = np.arange(parts.slots.shape[2])
-        deck_key = derive(streams[:, Stream.CARDS, None, None], np.array(parts.kinds)[:, None], condition)
-        if parts.kinds[0] == Kind.DEALT:
-            first[:, 0] = epoch.dealt_before(turns) % np.maximum(parts.size[:, 0], 1)
-            deck_key[:, 0] = epoch.deck_key(turns.group[:, None] * len(condition) + condition)
-        hands = Hands.of(parts, first, deck_key)
-        cards = hands.cards()
+        key = derive(streams[:, Stream.PERMUTATIONS, None, None], np.array(parts.kinds)[:, None], condition)
+        if parts.kinds[0] == Kind.STRATUM:
+            first[:, 0] = epoch.drawn_before(scheduled) % np.maximum(parts.size[:, 0], 1)
+            key[:, 0] = epoch.permutation_key(scheduled.group[:, None] * len(condition) + condition)
+        segments = Segments.from_parts(parts, first, key)
+        elements = segments.elements()
         if Kind.GLOBAL in parts.kinds:
-            keep_clear_of_focal(hands, cards)
-        cards += parts.of_slots(parts.start)
-        return self._leak.rows(cards, parts.of_slots(parts.own)).reshape(len(parts), -1)
+            avoid_window_rows(segments, elements)
+        elements += parts.per_slot(parts.start)
+        return self._leak.rows(elements, parts.per_slot(parts.own)).reshape(len(parts), -1)
 
 
 def _in_random_order(positions: NDArray[np.uint32], streams: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """Shuffle the slots of each batch: sort random words that carry the positions in their lower half."""
-    words = half_words(streams[:, Stream.ORDER], positions.shape[1]).astype(np.uint64)
-    words <<= _HALF_WORD
-    words |= positions
-    words.sort(axis=1)
-    return words.astype(np.uint32)
+    """Shuffle the slots of each batch: random numbers that carry the positions in their lower half are sorted."""
+    numbers = random_uint32(streams[:, Stream.ORDER], positions.shape[1]).astype(np.uint64)
+    numbers <<= _HALF_BITS
+    numbers |= positions
+    numbers.sort(axis=1)
+    return numbers.astype(np.uint32)

@@ -1,8 +1,8 @@
-"""Draw: rows of roomy pools, taken at random; of rows that come twice in a batch, one is drawn again until none does.
+"""A draw: distinct random rows from large pools; a row that is drawn twice in a batch is drawn again.
 
-Whatever two rows of a pool are exchanged, a batch with the one is as likely as a batch with the other, so all sets of
-rows are equally likely: as if they were drawn one by one without replacement. Of two slots with the same row the first
-keeps it. Focal slots come first, so none of them depends on a global one.
+Exchanging two rows of a pool turns a batch into one that is equally likely, so all sets of rows are equally likely, as
+if they were drawn one by one without replacement. If two slots have the same row, the first one keeps it. Window slots
+come before global slots, so no window slot depends on a global one.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 _FRACTION_BITS = 53  # of a float64
 
 
-def drawn_rows(parts: Parts, leak: Leak, key: NDArray[np.uint64]) -> NDArray[np.int64]:
+def draw_rows(parts: Parts, leak: Leak, key: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Draw the rows of batches.
 
     Parameters
     ----------
     parts
-        Of the batches, which all have equally many slots.
+        The parts of the batches, which all have equally many slots.
     leak
-        Of the table.
+        The rows that may leak.
     key
-        Of each batch, shape (n_batches,).
+        Key of each batch, shape (n_batches,).
 
     Returns
     -------
@@ -41,53 +41,51 @@ def drawn_rows(parts: Parts, leak: Leak, key: NDArray[np.uint64]) -> NDArray[np.
     """
     n_slots = int(parts.slots[0].sum())
     slot = np.arange(n_slots)
-    number = _below(derive(key[:, None], slot).ravel(), parts.of_slots(_unit(parts.size)))
-    number += parts.of_slots(parts.start)
-    rows = leak.rows(number, parts.of_slots(parts.own)).reshape(len(parts), n_slots)
-    # a sorted row carries its slot in the lowest bits
+    number = _below(derive(key[:, None], slot).ravel(), parts.per_slot(_scale(parts.size)))
+    number += parts.per_slot(parts.start)
+    rows = leak.rows(number, parts.per_slot(parts.own)).reshape(len(parts), n_slots)
+    # a row carries its slot in the lowest bits while it is sorted
     n_bits = n_slots.bit_length()
     rows <<= n_bits
     rows |= slot
     rows.sort(axis=1)
-    _draw_repeats_again(rows, n_bits, parts, leak, key)
+    _redraw_repeats(rows, n_bits, parts, leak, key)
     rows >>= n_bits
     return rows
 
 
-def _draw_repeats_again(
-    tagged: NDArray[np.int64], n_bits: int, parts: Parts, leak: Leak, key: NDArray[np.uint64]
-) -> None:
+def _redraw_repeats(tagged: NDArray[np.int64], n_bits: int, parts: Parts, leak: Leak, key: NDArray[np.uint64]) -> None:
     """Replace repeated rows, in place, until each batch has none; rows are sorted and carry their slots."""
     n_batches, n_slots = tagged.shape
     values = {name: getattr(parts, name).reshape(n_batches, -1) for name in ("size", "start", "own")}
     stop = np.cumsum(parts.slots.reshape(n_batches, -1), axis=1)
-    looked_at = np.arange(n_batches)
+    unfinished = np.arange(n_batches)
     rows = tagged
-    address = np.arange(n_slots)  # of the slots' words below the batch's key; at the first attempt, these
+    counter = np.arange(n_slots)  # counters of the slots' random bits; each attempt has its own
     while (repeat := np.flatnonzero((rows[:, 1:] ^ rows[:, :-1]) < 1 << n_bits)).size:
         at, place = np.divmod(repeat, n_slots - 1)
         place += 1
-        batch, slot = looked_at[at], rows[at, place] & ((1 << n_bits) - 1)
+        batch, slot = unfinished[at], rows[at, place] & ((1 << n_bits) - 1)
         part = batch, (stop[batch] <= slot[:, None]).sum(axis=1)
-        address += n_slots
-        word = derive(key[batch], address[slot])
-        number = _below(word, _unit(values["size"][part])) + values["start"][part]
+        counter += n_slots
+        bits = derive(key[batch], counter[slot])
+        number = _below(bits, _scale(values["size"][part])) + values["start"][part]
         rows[at, place] = leak.rows(number, values["own"][part]) << n_bits | slot
         changed = at[np.flatnonzero(np.diff(at, prepend=-1))]
-        looked_at, again = looked_at[changed], rows[changed]
+        unfinished, again = unfinished[changed], rows[changed]
         again.sort(axis=1)
-        tagged[looked_at] = rows = again
+        tagged[unfinished] = rows = again
 
 
-def _unit(size: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return what a random word's lowest bit is worth in numbers below `size`."""
+def _scale(size: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the factor that scales random bits to numbers below `size`."""
     return size.astype(np.float64) * 2.0**-_FRACTION_BITS
 
 
-def _below(word: NDArray[np.uint64], unit: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Scale random words, in place, to whole numbers; a product of two doubles is the same on every platform."""
-    word >>= np.uint64(64 - _FRACTION_BITS)
-    number = word.view(np.int64)
-    np.multiply(number, unit, out=unit)
-    np.copyto(number, unit, casting="unsafe")  # towards zero
+def _below(bits: NDArray[np.uint64], scale: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Scale random bits, in place, to integers; a product of two doubles is the same on every platform."""
+    bits >>= np.uint64(64 - _FRACTION_BITS)
+    number = bits.view(np.int64)
+    np.multiply(number, scale, out=scale)
+    np.copyto(number, scale, casting="unsafe")  # rounds toward zero
     return number

@@ -1,7 +1,7 @@
-"""Leak: the rows of all groups but one, as numbers that can be drawn from one slice.
+"""The leak: rows of all groups except one, numbered so that they can be drawn from one slice.
 
-The rows that may leak are numbered condition by condition, and in each group by group. All of a condition but those of
-one group are then a slice from which that group's own rows are left out.
+The rows that may leak are numbered by condition and, within a condition, by group. All rows of a condition except those
+of one group are then a slice of the numbers from which that group's own numbers are left out.
 """
 
 from __future__ import annotations
@@ -20,46 +20,53 @@ if TYPE_CHECKING:
 
 
 class Leak:
-    """The rows that may leak, of all groups that are drawn at all.
+    """The rows that may leak, from all groups that have batches.
 
     Parameters
     ----------
-    index, quotas
-        Of the sampler.
+    index
+        The sampler's index.
+    quotas
+        The sampler's quotas.
     """
 
     def __init__(self, index: AnchorIndex, quotas: Quotas) -> None:
         self._pool_size = quotas.leak_pool
         self._n_groups = len(index.groups)
-        self._cell_size = quotas.leak_source.T.ravel()
-        self._cell_start = np.cumsum(self._cell_size) - self._cell_size
-        self._to_row = index.cell_start.T.ravel() - self._cell_start
+        self._stratum_size = quotas.leak_source.T.ravel()
+        self._stratum_start = np.cumsum(self._stratum_size) - self._stratum_size
+        self._to_row = index.stratum_start.T.ravel() - self._stratum_start
 
     def pools(self, group: NDArray[np.int64], slots: NDArray[np.int64]) -> Pools:
-        """Return the pools of batches of some groups, with the slots to fill, shape (n_batches, n_conditions)."""
-        first = np.arange(slots.shape[1]) * self._n_groups  # cell of the first group
+        """Return the leak pools of batches, given their groups and the slots to fill, (n_batches, n_conditions)."""
+        first = np.arange(slots.shape[1]) * self._n_groups  # the stratum of the first group
         return Pools(
             kind=Kind.LEAK,
-            start=np.broadcast_to(self._cell_start[first], slots.shape),
+            start=np.broadcast_to(self._stratum_start[first], slots.shape),
             size=self._pool_size[group],
             slots=slots,
             own=first + group[:, None],
         )
 
     def rows(self, number: NDArray[np.int64], own: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Turn the numbers of leaked rows, in place, into rows of the sorted anchors; leave others as they are.
+        """Turn numbers of leaking rows, in place, into rows of the sorted anchors; leave other entries as they are.
 
         Parameters
         ----------
         number
-            Shape (n,).
+            Numbers of leaking rows, or rows; shape (n,).
         own
-            The cell that is left out in counting; -1 where the number is that of a row already. Shape (n,).
+            The stratum that is left out of the count; -1 where `number` is a row already. Shape (n,).
+
+        Returns
+        -------
+        NDArray[np.int64]
+            Rows of the sorted anchors, shape (n,): `number` itself.
         """
-        leaked = np.flatnonzero(own >= 0)
-        if leaked.size:
-            counted, own = number[leaked], own[leaked]
-            counted += (counted >= self._cell_start[own]) * self._cell_size[own]
-            cell = np.searchsorted(self._cell_start, counted, side="right") - 1
-            number[leaked] = counted + self._to_row[cell]
+        leaks = np.flatnonzero(own >= 0)
+        if leaks.size:
+            counted, own = number[leaks], own[leaks]
+            counted += (counted >= self._stratum_start[own]) * self._stratum_size[own]
+            stratum = np.searchsorted(self._stratum_start, counted, side="right") - 1
+            number[leaks] = counted + self._to_row[stratum]
         return number

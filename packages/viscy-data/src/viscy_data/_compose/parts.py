@@ -1,4 +1,4 @@
-"""A part: so many slots of one batch, filled from one pool of rows."""
+"""A part: slots of one batch that are filled from one pool of rows."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# A pool of so many rows a slot is roomy: of the rows drawn from it at random, the fewer part is drawn twice.
-_ROOM = 2
+# A pool with this many rows per slot is large: most rows that are drawn from it at random are drawn only once.
+_ROWS_PER_SLOT = 2
 
 
 class Kind(IntEnum):
-    """What the slots of a part are; the numbers go into the keys of decks."""
+    """The kind of a part; the numbers go into the keys of permutations."""
 
-    FOCAL = 0
+    WINDOW = 0
+    """Primary slots from the temporal window."""
     GLOBAL = 1
-    DEALT = 2
+    """The other primary slots of an enriched batch, from all times of the stratum."""
+    STRATUM = 2
+    """Primary slots of a batch without enrichment."""
     LEAK = 3
+    """Slots from other groups."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,13 +36,13 @@ class Pools:
 
     kind: Kind
     start: NDArray[np.int64]
-    """Number of the pool's first row: in the sorted anchors, or, for LEAK, in the numbering of `Leak`."""
+    """The pool's first row: its index in the sorted anchors or, for LEAK, its number in `Leak`."""
     size: NDArray[np.int64]
     """Rows of the pool."""
     slots: NDArray[np.int64]
     """Slots to fill; 0 where the pool is empty."""
     own: NDArray[np.int64] | int = -1
-    """For LEAK: the cell that is left out, as `Leak` numbers cells; -1 for others."""
+    """For LEAK: the stratum that is left out, as numbered by `Leak`; -1 for other kinds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,31 +59,31 @@ class Parts:
     own: NDArray[np.int64]
 
     @classmethod
-    def of(cls, pools: Sequence[Pools]) -> Parts:
-        """Put the pools of all kinds beside each other."""
+    def from_pools(cls, pools: Sequence[Pools]) -> Parts:
+        """Combine the pools of all kinds."""
         start, size, slots, own = np.empty((4, len(pools[0].slots), len(pools), pools[0].slots.shape[1]), np.int64)
-        for at, pool in enumerate(pools):
-            start[:, at], size[:, at], slots[:, at], own[:, at] = pool.start, pool.size, pool.slots, pool.own
+        for i, pool in enumerate(pools):
+            start[:, i], size[:, i], slots[:, i], own[:, i] = pool.start, pool.size, pool.slots, pool.own
         return cls(tuple(pool.kind for pool in pools), start, size, slots, own)
 
     def __len__(self) -> int:
         """Return the number of batches."""
         return len(self.slots)
 
-    def of_batches(self, which: NDArray | slice) -> Parts:
+    def take(self, which: NDArray | slice) -> Parts:
         """Return the parts of some of the batches."""
         return replace(self, **{name: getattr(self, name)[which] for name in ("start", "size", "slots", "own")})
 
-    def of_slots(self, values: NDArray) -> NDArray:
+    def per_slot(self, values: NDArray) -> NDArray:
         """Return for each slot the value of its part, shape (n_batches * n_slots,)."""
         return np.repeat(values.ravel(), self.slots.ravel())
 
-    def are_roomy(self) -> NDArray[np.bool_]:
-        """Say of each batch with focal and global slots whether all its pools are roomy, shape (n_batches,)."""
-        focal, rest = (self.kinds.index(kind) for kind in (Kind.FOCAL, Kind.GLOBAL))
+    def have_large_pools(self) -> NDArray[np.bool_]:
+        """Return whether all pools of each batch, which has window and global slots, are large, shape (n_batches,)."""
+        window, rest = (self.kinds.index(kind) for kind in (Kind.WINDOW, Kind.GLOBAL))
         needed = self.slots.copy()
-        needed[:, rest] += self.slots[:, focal]  # the pool of the others holds the rows of the focal slots as well
-        tight = np.flatnonzero((self.size < _ROOM * needed) & (self.slots > 0))
-        roomy = np.ones(len(self), bool)
-        roomy[tight // (self.slots.size // len(self))] = False
-        return roomy
+        needed[:, rest] += self.slots[:, window]  # the global pool contains the rows of the window slots as well
+        small = np.flatnonzero((self.size < _ROWS_PER_SLOT * needed) & (self.slots > 0))
+        large = np.ones(len(self), bool)
+        large[small // (self.slots.size // len(self))] = False
+        return large

@@ -80,13 +80,13 @@ class PlannedComposition:
     _quotas: Quotas = field(repr=False)
 
     @classmethod
-    def of(cls, index: AnchorIndex, quotas: Quotas, options: SamplerOptions) -> PlannedComposition:
+    def from_quotas(cls, index: AnchorIndex, quotas: Quotas, options: SamplerOptions) -> PlannedComposition:
         """Tabulate the quotas that batches are made from."""
         import pandas as pd
 
         groups, strata = _labels(index)
-        present = np.nonzero(index.cell_size)
-        anchors = index.cell_size[present]
+        present = np.nonzero(index.stratum_size)
+        anchors = index.stratum_size[present]
         epoch_share = quotas.epoch_shares()[present]
         return cls(
             strata=pd.DataFrame(
@@ -120,7 +120,7 @@ class PlannedComposition:
         import pandas as pd
 
         shares = self._quotas.batch_shares(self._code_of(group))
-        present = np.nonzero(self._index.cell_size)
+        present = np.nonzero(self._index.stratum_size)
         return pd.Series(shares[present], index=self.strata.index, name="batch_share")
 
     def _code_of(self, group: Any) -> int:
@@ -142,7 +142,7 @@ def _labels(index: AnchorIndex) -> tuple[pd.Index, pd.MultiIndex]:
     """Return the labels of the groups, and those of the strata that have anchors."""
     import pandas as pd
 
-    codes = np.nonzero(index.cell_size)
+    codes = np.nonzero(index.stratum_size)
     off = [labels == (None,) for labels in (index.groups, index.conditions)]
     # by default, pandas would make a level of each entry of labels that are tuples
     groups, conditions = (

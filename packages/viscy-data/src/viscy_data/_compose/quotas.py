@@ -1,4 +1,4 @@
-"""Quotas: which share of an epoch's batches each group is due, and which share of its batches each condition."""
+"""A quota: the share of an epoch's batches that a group is due, and the share of its slots that a condition is due."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from viscy_data.index import AnchorIndex
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Quotas:
-    """Shares, as fractions of 1.
+    """The quotas of a sampler, as fractions of 1.
 
     Attributes
     ----------
     group_share
-        Of the epoch's batches, shape (n_groups,), adding up to 1.
+        Share of the epoch's batches for each group, shape (n_groups,), adding up to 1.
     leaky
-        Of each group's slots, those that come from other groups: `leaky`, or 0 where there is nothing to leak,
-        shape (n_groups,).
+        Fraction of each group's slots that come from other groups: the option `leaky`, or 0 where there is nothing to
+        leak; shape (n_groups,).
     primary, leak
-        Of each group's primary and leak slots, the share of each condition, shape (n_groups, n_conditions); rows add
-        up to 1 where there are rows to draw, else they are 0.
+        Share of each condition among the primary and the leak slots of each group, shape (n_groups, n_conditions). Rows
+        add up to 1 where there are anchors to draw, and are 0 elsewhere.
     ratio
-        Share of each condition where none is absent, shape (n_conditions,), adding up to 1.
+        Share of each condition if none is absent, shape (n_conditions,), adding up to 1.
     leak_source
-        Rows of each stratum that may leak into other groups, shape (n_groups, n_conditions). A group of weight 0 is
-        excluded on purpose, so nothing leaks from it either.
+        Number of anchors of each stratum that may leak into other groups, shape (n_groups, n_conditions). A group of
+        weight 0 is excluded on purpose, so nothing leaks from it either.
     leak_pool
-        Rows of each condition that may leak into a group: `leak_source` summed over the other groups, shape (n_groups,
-        n_conditions).
+        Number of anchors of each condition that may leak into each group: `leak_source` summed over the other groups,
+        shape (n_groups, n_conditions).
     """
 
     group_share: NDArray[np.float64]
@@ -49,18 +49,18 @@ class Quotas:
     leak_pool: NDArray[np.int64]
 
     @classmethod
-    def of(cls, index: AnchorIndex, options: SamplerOptions) -> Quotas:
-        """Work out the quotas of a table; ValueError where weights or ratio do not fit it."""
+    def from_options(cls, index: AnchorIndex, options: SamplerOptions) -> Quotas:
+        """Compute the quotas of a table; ValueError if weights or ratio do not fit it."""
         share = _group_share(index, options)
         ratio = _condition_ratio(index, options)
         check_groups_can_be_drawn(index, share, ratio)
-        leak_source = index.cell_size * (share > 0)[:, None]
+        leak_source = index.stratum_size * (share > 0)[:, None]
         leak_pool = leak_source.sum(axis=0) - leak_source
         leak = _split(ratio, leak_pool)
         return cls(
             group_share=share,
             leaky=np.where(leak.any(axis=1), options.leaky, 0.0),
-            primary=_split(ratio, index.cell_size),
+            primary=_split(ratio, index.stratum_size),
             leak=leak,
             ratio=_split(ratio, np.ones((1, len(ratio)), np.int64))[0],
             leak_source=leak_source,
@@ -68,17 +68,18 @@ class Quotas:
         )
 
     @property
-    def shared(self) -> NDArray[np.intp]:
-        """The conditions that have a share at all."""
+    def conditions_with_share(self) -> NDArray[np.intp]:
+        """Codes of the conditions that have a share in any group."""
         return np.flatnonzero((self.primary + self.leak).any(axis=0))
 
     @property
     def has_even_leak(self) -> NDArray[np.bool_]:
-        """Whether a group leaks, and all conditions have equal shares of its primary and of its leak slots.
+        """Whether a group leaks and all conditions have equal shares of its primary and of its leak slots.
 
-        Not asked of one or two conditions, where the order of the parts sees to all sums; shape (n_groups,).
+        Always False with one or two conditions, where the order of the parts already makes all sums right; shape
+        (n_groups,).
         """
-        shared = self.shared
+        shared = self.conditions_with_share
         if len(shared) < 3:
             return np.zeros(len(self.leaky), bool)
         even = [np.ptp(part[:, shared], axis=1) == 0 for part in (self.primary, self.leak)]
@@ -94,27 +95,28 @@ class Quotas:
 
     def batch_shares(self, group: int) -> NDArray[np.float64]:
         """Return the share of each stratum in a batch of a group, shape (n_groups, n_conditions)."""
-        shares = self.leak_source * self._leak_per_row()[group]
+        shares = self.leak_source * self._leak_per_anchor()[group]
         shares[group] = self.primary_slots(1)[group]
         return shares
 
     def epoch_shares(self) -> NDArray[np.float64]:
         """Return the share of each stratum in an epoch, shape (n_groups, n_conditions).
 
-        It is the mean of `batch_shares` over all groups, weighted by their shares of the batches. A stratum receives
-        leak slots of every other group at the same rate per row, so the sum over groups is taken before rows come in.
+        It is the mean of `batch_shares` over all groups, weighted by their shares of the batches. All anchors of a
+        condition are equally likely to leak into a batch of another group, so one sum over groups serves all strata:
+        no array of groups by groups is needed.
         """
         weight = self.group_share[:, None]
-        return weight * self.primary_slots(1) + self.leak_source * _sum_of_others(weight * self._leak_per_row())
+        return weight * self.primary_slots(1) + self.leak_source * _sum_of_others(weight * self._leak_per_anchor())
 
-    def _leak_per_row(self) -> NDArray[np.float64]:
-        """Return the share of a batch of each group that one leaking row of each condition is due."""
+    def _leak_per_anchor(self) -> NDArray[np.float64]:
+        """Return the share of a batch of each group that goes to one leaking anchor of each condition."""
         leak = self.leak_slots(1)
         return np.divide(leak, self.leak_pool, out=np.zeros_like(leak), where=self.leak_pool > 0)
 
 
 def _sum_of_others(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for each row the sum of the other rows; subtracting it from the total could cancel all digits."""
+    """Return for each row the sum of all other rows; the total minus the row could lose all digits to cancellation."""
     before, after = np.zeros_like(values), np.zeros_like(values)
     np.cumsum(values[:-1], axis=0, out=before[1:])
     np.cumsum(values[:0:-1], axis=0, out=after[-2::-1])
@@ -122,7 +124,7 @@ def _sum_of_others(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _group_share(index: AnchorIndex, options: SamplerOptions) -> NDArray[np.float64]:
-    rows = index.cell_size.sum(axis=1)
+    rows = index.stratum_size.sum(axis=1)
     given = options.experiment_weights if options.experiment_aware else None
     if isinstance(given, Mapping):
         weight = weight_of_each("experiment_weights", given, index.groups)
@@ -133,7 +135,9 @@ def _group_share(index: AnchorIndex, options: SamplerOptions) -> NDArray[np.floa
     else:
         weight = rows
     weight = weight / weight.max()  # before the sum, which could overflow
-    return weight / np.cumsum(weight)[-1]  # added in order, not as the release of NumPy sees fit
+    return (
+        weight / np.cumsum(weight)[-1]
+    )  # cumsum adds in order; the order in which sum adds depends on NumPy's release
 
 
 def _condition_ratio(index: AnchorIndex, options: SamplerOptions) -> NDArray[np.float64]:
@@ -150,7 +154,7 @@ def _split(ratio: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.fl
 
 
 def weight_of_each(name: str, given: Mapping[Any, float], labels: Collection[Any]) -> NDArray[np.float64]:
-    """Return the weight of each label, shape (n_labels,); ValueError where the keys are not the labels."""
+    """Return the weight of each label, shape (n_labels,); ValueError if the keys are not the labels."""
     known = set(labels)
     for key in given:
         if key not in known:
@@ -165,24 +169,24 @@ def weight_of_each(name: str, given: Mapping[Any, float], labels: Collection[Any
 
 
 def check_groups_can_be_drawn(index: AnchorIndex, share: NDArray[np.float64], ratio: NDArray[np.float64]) -> None:
-    """Raise ValueError where a group that is to be drawn has anchors only of conditions that are excluded."""
-    rows = index.cell_size @ (ratio > 0)
-    unfit = [index.groups[g] for g in np.flatnonzero((share > 0) & (rows == 0))]
-    if unfit:
+    """Raise ValueError if a group that has batches has anchors only of excluded conditions."""
+    rows = index.stratum_size @ (ratio > 0)
+    without_rows = [index.groups[g] for g in np.flatnonzero((share > 0) & (rows == 0))]
+    if without_rows:
         raise ValueError(
-            f"condition_ratio must leave every group anchors to draw, got none for {list_labels(unfit)}; give such a "
-            "group weight 0 in experiment_weights, or one of its conditions a ratio above 0"
+            f"condition_ratio must leave every group anchors to draw, got none for {list_labels(without_rows)}; give "
+            "such a group weight 0 in experiment_weights, or one of its conditions a ratio above 0"
         )
 
 
 def suggest_label(key: Any, labels: Collection[Any]) -> str:
-    """Return the remedy for a key that is not a label: the nearest label, if one is near, and the labels there are."""
+    """Return the remedy for a key that is not a label: the most similar label, if any, and the labels of the table."""
     near = difflib.get_close_matches(repr(key), list(map(repr, labels)), n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}? " if near else ""
-    return f"{hint}There are {list_labels(labels)}"
+    return f"{hint}The labels are {list_labels(labels)}"
 
 
 def list_labels(labels: Collection[Any]) -> str:
-    """Return labels as a message shows them, at most ten."""
+    """Return the first ten labels as a message shows them, and how many more there are."""
     shown = ", ".join(map(repr, list(labels)[:10]))
     return f"{shown} and {len(labels) - 10} more" if len(labels) > 10 else shown

@@ -1,13 +1,14 @@
-"""An epoch's tickets: which group a batch is of, and how many batches of that group come before it.
+"""The schedule of an epoch: which group each batch is of, and its index within the group.
 
-An epoch of T batches is T tickets on a line, of which each group owns a run as long as its share. They are dealt to
-`n_chunks` chunks of at most CHUNK batches, a power of two, like cards to players: chunk after chunk, and the chunks
-take their seats in bit-reversed order. So every chunk has of every group the floor or the ceiling of its share, a rare
-group's tickets are spread over the epoch, and how many tickets of a run went to the chunks before a given one is a
-small closed formula. Within a chunk the tickets are shuffled.
+An epoch of T batches has T entries, sorted by group: each group owns a range of entries as long as its share. The
+entries are distributed round-robin over `n_chunks` chunks of consecutive batches. `n_chunks` is a power of two, a chunk
+has at most CHUNK batches, and the chunks take part in bit-reversed order, starting at a random one. So every chunk
+holds the floor or the ceiling of each group's share, the batches of a rare group are spread over the epoch, and the
+number of a group's entries in all chunks before a given one is a small closed formula. Within a chunk the entries are
+shuffled.
 
-So the groups come in random order, each with its share, and batch k knows its *turn*, the number of batches of its
-group that come before it, without any of them.
+So groups come in random order, each with its share, and batch k knows its index within its group (how many earlier
+batches are of the same group) without looking at any of them.
 """
 
 from __future__ import annotations
@@ -27,102 +28,104 @@ CHUNK = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Turns:
-    """What batches are of; both fields have shape (n_batches,)."""
+class Scheduled:
+    """Batches as the schedule has them; both fields have shape (n_batches,)."""
 
     group: NDArray[np.int64]
     """Group codes."""
-    turn: NDArray[np.int64]
-    """How many batches of the group come before."""
+    index: NDArray[np.int64]
+    """Index within the group: the number of earlier batches of the same group."""
 
-    def of_batches(self, which: NDArray | slice) -> Turns:
-        """Return those of some of the batches."""
-        return Turns(self.group[which], self.turn[which])
+    def take(self, which: NDArray | slice) -> Scheduled:
+        """Return some of the batches."""
+        return Scheduled(self.group[which], self.index[which])
 
 
-class Tickets:
-    """The tickets of an epoch.
+class Schedule:
+    """The schedule of an epoch.
 
     Parameters
     ----------
     share
-        Of the batches for each group, adding up to 1; shape (n_groups,).
+        Share of the batches for each group, adding up to 1; shape (n_groups,).
     total
-        Number of batches T. Batches from T on are the next *lap*: as many tickets again, dealt anew.
+        Number of batches T. The batches from T on are the next *cycle*: T entries again, in a new order.
     offset
-        Which way the shares are rounded, in units of 2**-24, in [0, 2**24).
+        Random rounding offset of the shares, in units of 2**-24, in [0, 2**24).
     key
-        Of the randomness, shape (1,).
+        Key of the schedule's randomness, shape (1,).
 
     Attributes
     ----------
-    longest_run
-        Most batches that a group has in a lap.
+    most_batches
+        Largest number of batches that a group has in one cycle.
     """
 
     def __init__(
         self, share: NDArray[np.float64], total: int, offset: NDArray[np.int64], key: NDArray[np.uint64]
     ) -> None:
         bound = rounding.cumulative(share[None] * total, total)
-        self._run_bound = ((bound + offset[:, None]) >> rounding.BITS)[0]
-        self.longest_run = int(np.diff(self._run_bound).max())
+        self._group_bound = ((bound + offset[:, None]) >> rounding.BITS)[0]
+        self.most_batches = int(np.diff(self._group_bound).max())
         self._total = total
         self._bits = max(0, (-(-total // CHUNK) - 1).bit_length())
         self._n_chunks = 1 << self._bits
         self._key = key
 
-    def turns(self, batch: NDArray[np.int64]) -> Turns:
-        """Return group and turn of batches, by their numbers; shape (n_batches,)."""
-        lap, number = np.divmod(batch, self._total)
-        key = derive(self._key, lap)
-        seat = below(key, self._n_chunks).astype(np.int64)  # where the first chunk sits
-        chunk, place = self._chunk_and_place(number, seat)
-        first = self._first_ticket(chunk, seat)
-        rounds = shuffled(derive(key, chunk), CHUNK, self._rounds_to(self._total, first))
-        ticket = first + rounds[np.arange(len(batch)), place].astype(np.int64) * self._n_chunks
+    def look_up(self, batch: NDArray[np.int64]) -> Scheduled:
+        """Return group and index within the group of batches, given by number; shape (n_batches,)."""
+        cycle, number = np.divmod(batch, self._total)
+        key = derive(self._key, cycle)
+        rotation = below(key, self._n_chunks).astype(np.int64)
+        chunk, place = self._locate(number, rotation)
+        first = self._first_entry(chunk, rotation)
+        order = shuffled(derive(key, chunk), CHUNK, self._count_entries(self._total, first))
+        entry = first + order[np.arange(len(batch)), place].astype(np.int64) * self._n_chunks
 
-        group = np.searchsorted(self._run_bound, ticket, side="right") - 1
-        run = self._run_bound[[group, group + 1]]
-        start, stop = self._rounds_to(run, first).astype(np.uint8)[:, :, None]
-        in_chunk = (np.arange(CHUNK, dtype=np.uint8) < place.astype(np.uint8)[:, None]) & (rounds >= start)
-        in_chunk &= rounds < stop
-        dealt = self._dealt_before(chunk, run, seat)
-        return Turns(group, in_chunk.sum(axis=1) + dealt[1] - dealt[0] + lap * (run[1] - run[0]))
+        group = np.searchsorted(self._group_bound, entry, side="right") - 1
+        bound = self._group_bound[[group, group + 1]]
+        start, stop = self._count_entries(bound, first).astype(np.uint8)[:, :, None]
+        is_earlier = (np.arange(CHUNK, dtype=np.uint8) < place.astype(np.uint8)[:, None]) & (order >= start)
+        is_earlier &= order < stop
+        before = self._entries_before(chunk, bound, rotation)
+        return Scheduled(group, is_earlier.sum(axis=1) + before[1] - before[0] + cycle * (bound[1] - bound[0]))
 
-    def _first_ticket(self, chunk: NDArray[np.int64], seat: NDArray[np.int64]) -> NDArray[np.int64]:
-        return (bit_reversal.reverse(chunk, self._bits) + seat) & (self._n_chunks - 1)
+    def _first_entry(self, chunk: NDArray[np.int64], rotation: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the first entry of each chunk; the others follow at intervals of `n_chunks`."""
+        return (bit_reversal.reverse(chunk, self._bits) + rotation) & (self._n_chunks - 1)
 
-    def _rounds_to(self, bound: NDArray[np.int64] | int, first: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many of a chunk's tickets are below a bound: in how many rounds it got one."""
+    def _count_entries(self, bound: NDArray[np.int64] | int, first: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many entries of a chunk, given by its first entry, are below a bound."""
         return np.maximum(-((first - bound) >> self._bits), 0)
 
-    def _chunk_and_place(
-        self, number: NDArray[np.int64], seat: NDArray[np.int64]
+    def _locate(
+        self, number: NDArray[np.int64], rotation: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the chunk that each batch is in, and how many batches of the chunk come before.
+        """Return the chunk of each batch, and the number of earlier batches in the chunk.
 
-        It is the chunk that it would be in if all were equally large, or a neighbour.
+        The chunk is the one it would be if all chunks were equally large, or a neighbor of that chunk.
         """
         chunk = number * self._n_chunks // self._total
-        place = number - self._dealt_before(chunk, self._total, seat)
+        place = number - self._entries_before(chunk, self._total, rotation)
         is_before = place < 0
         chunk -= is_before
-        size = self._rounds_to(self._total, self._first_ticket(chunk, seat))
+        size = self._count_entries(self._total, self._first_entry(chunk, rotation))
         place += is_before * size
-        is_behind = place >= size
-        return chunk + is_behind, place - is_behind * size
+        is_after = place >= size
+        return chunk + is_after, place - is_after * size
 
-    def _dealt_before(
-        self, chunk: NDArray[np.int64], bound: NDArray[np.int64] | int, seat: NDArray[np.int64]
+    def _entries_before(
+        self, chunk: NDArray[np.int64], bound: NDArray[np.int64] | int, rotation: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Return how many of the tickets 0..bound-1 are in the chunks 0..chunk-1, for bounds of shape (..., n)."""
-        # a full round gives each chunk one ticket; of the last one, the seats up to `rest` have a ticket
+        """Return how many of the entries 0..bound-1 are in the chunks 0..chunk-1, for bounds of shape (..., n)."""
+        # A full round gives each chunk one entry. In the last one, the chunks have an entry whose reversed number is
+        # within `rest` of `first`, modulo n_chunks.
         rounds, rest = bound >> self._bits, bound & (self._n_chunks - 1)
-        first = self._n_chunks - seat  # the seats from here, counted from the first chunk ...
-        last = first + rest  # ... to here, which may be beyond the end and so around
+        first = self._n_chunks - rotation
+        last = first + rest  # may exceed n_chunks and wrap around
         limits = np.empty((3, *last.shape), np.int64)
         np.minimum(last, self._n_chunks, out=limits[0])
         np.maximum(last - self._n_chunks, 0, out=limits[1])
         limits[2] = first
-        to_last, around, to_first = bit_reversal.reversed_below(chunk, limits, self._bits)
-        return chunk * rounds + to_last + around - to_first
+        to_last, wrapped, to_first = bit_reversal.reversed_below(chunk, limits, self._bits)
+        return chunk * rounds + to_last + wrapped - to_first

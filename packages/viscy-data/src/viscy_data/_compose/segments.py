@@ -1,6 +1,7 @@
-"""Deal: the cards of decks. The slots of a part take consecutive cards of its deck, so they are distinct.
+"""A segment: consecutive elements of a keyed permutation, which fill the slots of one part.
 
-So are filled the parts whose deck goes from batch to batch, and those of batches with a pool that is not roomy.
+Elements of a permutation are distinct, so the rows of a segment are too. Segments fill parts whose permutation
+continues from batch to batch, and all parts of batches that have a small pool.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_data._random.permutation import Decks
+from viscy_data._random.permutation import KeyedPermutations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,22 +20,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hands:
-    """All parts that fill a slot, batch by batch, with a deck each; each array of shape (n_hands,)."""
+class Segments:
+    """The segments of all parts that have slots, batch by batch; each array of shape (n_segments,)."""
 
     kind: NDArray[np.int64]
     start: NDArray[np.int64]
     size: NDArray[np.int64]
     slots: NDArray[np.int64]
     first: NDArray[np.int64]
-    """Place in the deck of the first slot's card."""
+    """Index in the permutation of the first slot's element."""
     sibling: NDArray[np.int64]
-    """The hand of the kind before, in the same batch and condition: of a GLOBAL one the FOCAL one; -1 if none."""
-    decks: Decks
+    """The segment of the preceding kind in the same batch and condition (WINDOW for a GLOBAL one); -1 if none."""
+    permutations: KeyedPermutations
 
     @classmethod
-    def of(cls, parts: Parts, first: NDArray[np.int64], key: NDArray[np.uint64]) -> Hands:
-        """List the parts; `first` and `key` of their decks have the shape of the fields of `parts`."""
+    def from_parts(cls, parts: Parts, first: NDArray[np.int64], key: NDArray[np.uint64]) -> Segments:
+        """List the segments of parts; `first` and `key` of their permutations are shaped like the fields of `parts`."""
         kept = np.flatnonzero(parts.slots)
         kind = kept // parts.slots.shape[2] % len(parts.kinds)
         number = np.full(parts.slots.size, -1)
@@ -47,21 +48,21 @@ class Hands:
             slots=slots,
             first=first,
             sibling=np.where(kind > 0, number[kept - parts.slots.shape[2]], -1),
-            decks=Decks.keyed(size, key.ravel()[kept]),
+            permutations=KeyedPermutations.from_keys(size, key.ravel()[kept]),
         )
 
     def of_slots(self) -> NDArray[np.int64]:
-        """Return the hand that each slot is of, shape (n_slots,)."""
+        """Return the segment of each slot, shape (n_slots,)."""
         return np.repeat(np.arange(len(self.slots)), self.slots)
 
     def slot_numbers(self) -> NDArray[np.int64]:
-        """Return the number of each slot within its hand, from 0, shape (n_slots,)."""
+        """Return the number of each slot within its segment, from 0, shape (n_slots,)."""
         return np.arange(self.slots.sum()) - np.repeat(np.cumsum(self.slots) - self.slots, self.slots)
 
-    def cards(self) -> NDArray[np.int64]:
-        """Return the card of each slot, shape (n_slots,): consecutive ones, round and round the deck."""
-        place = np.repeat(self.first, self.slots) + self.slot_numbers()
-        decks = self.decks.repeat(self.slots)
-        beyond = np.flatnonzero(place >= decks.size)
-        place[beyond] %= decks.size[beyond]
-        return decks.card(place).astype(np.int64)
+    def elements(self) -> NDArray[np.int64]:
+        """Return the element of each slot, shape (n_slots,); a permutation starts over when it is used up."""
+        index = np.repeat(self.first, self.slots) + self.slot_numbers()
+        permutations = self.permutations.repeat(self.slots)
+        beyond = np.flatnonzero(index >= permutations.size)
+        index[beyond] %= permutations.size[beyond]
+        return permutations.element(index).astype(np.int64)

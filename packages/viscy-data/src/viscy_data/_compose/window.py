@@ -1,4 +1,4 @@
-"""Focus: how many primary slots come from the focal window, and how the others keep clear of those."""
+"""The temporal window: how many primary slots it fills, and how the other slots avoid the rows it gave."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from viscy_data._compose.rounding import BITS, UNIT
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_data._compose.segments import Hands
+    from viscy_data._compose.segments import Segments
 
 
-def focal_slots(
+def window_slots(
     slots: NDArray[np.int64], quota: NDArray[np.int64], fraction: float, offset: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Split the primary slots of each condition into focal and global ones.
+    """Split the primary slots of each condition into window slots and global slots.
 
-    Given the whole slots, the number of focal ones is rounded so that both numbers are the floor or the ceiling of
-    their quotas, and equal them on average.
+    Given the number of primary slots, the number of window slots is rounded so that it and the number of global slots
+    are the floor or the ceiling of their quotas and equal them on average.
+
+    For example, a quota of 3.5 primary slots is rounded to 3 or 4. With a fraction of 0.5, both kinds have a quota of
+    1.75. With 4 slots, each kind gets 2. With 3 slots, one kind gets 2 and the other 1, each with probability 1/2. So
+    each kind gets (2 + 1.5) / 2 = 1.75 slots on average.
 
     Parameters
     ----------
@@ -30,68 +34,73 @@ def focal_slots(
     quota
         The quotas that `slots` were rounded from, in units of 2**-24, same shape.
     fraction
-        Of the quota that is focal.
+        Fraction of the quota that comes from the window.
     offset
-        Random, in [0, 2**24), shape (n_batches,).
+        Random offsets in [0, 2**24), shape (n_batches,).
 
     Returns
     -------
     NDArray[np.int64]
-        The focal ones of `slots`, same shape.
+        How many of `slots` are window slots, same shape.
     """
-    focal = np.rint(quota * fraction).astype(np.int64)
-    rest = quota - focal
-    a, b = focal % UNIT, rest % UNIT
-    extra = slots - (focal >> BITS) - (rest >> BITS)  # slots beyond the floors: 0 or 1 if a + b <= 1, else 1 or 2
-    few = a + b <= UNIT
-    numerator = np.where(few, extra * a, np.where(extra == 2, 1, UNIT - b))
-    denominator = np.where(few, np.maximum(a + b, 1), np.where(extra == 2, 1, 2 * UNIT - a - b))
-    expected = (numerator << BITS) // denominator  # focal slots beyond the floor, given the slots there are
+    window = np.rint(quota * fraction).astype(np.int64)
+    rest = quota - window
+    a, b = window % UNIT, rest % UNIT
+    extra = slots - (window >> BITS) - (rest >> BITS)  # slots beyond the floors: 0 or 1 if a + b <= 1, else 1 or 2
+    at_most_one = a + b <= UNIT
+    numerator = np.where(at_most_one, extra * a, np.where(extra == 2, 1, UNIT - b))
+    denominator = np.where(at_most_one, np.maximum(a + b, 1), np.where(extra == 2, 1, 2 * UNIT - a - b))
+    expected = (numerator << BITS) // denominator  # window slots beyond the floor, given the number of slots
     bound = np.zeros((len(slots), slots.shape[1] + 1), np.int64)
     np.cumsum(expected, axis=1, out=bound[:, 1:])
-    return (focal >> BITS) + np.diff((bound + offset[:, None]) >> BITS, axis=1)
+    return (window >> BITS) + np.diff((bound + offset[:, None]) >> BITS, axis=1)
 
 
-def keep_clear_of_focal(hands: Hands, cards: NDArray[np.int64]) -> None:
-    """Change the cards of global slots, in place, so that they repeat no focal anchor while there are others.
+def avoid_window_rows(segments: Segments, elements: NDArray[np.int64]) -> None:
+    """Change the elements of global slots, in place, so that they repeat no row of a window slot while others are left.
 
-    A global slot whose card is one that a focal slot of the same cell holds takes the next card of its deck instead.
-    Whether a card is held is read off its place in the focal deck. Once a cell is used up, its deck starts over.
+    A global slot whose row is also the row of a window slot of the same stratum takes the next element of its
+    permutation instead. The index of the row in the permutation of the window shows whether a window slot has it. Once
+    all rows of a stratum are used, its permutation starts over.
     """
-    hand_of_slot = hands.of_slots()
-    # rows of the pool that no focal slot holds
-    held = np.minimum(hands.size, hands.slots)[hands.sibling]
-    has_focal = (hands.kind == Kind.GLOBAL) & (hands.sibling >= 0)
-    clear = np.where(has_focal, hands.size - held, 0)
-    slots = np.flatnonzero(has_focal[hand_of_slot])
-    number = hands.slot_numbers()[slots]
+    segment_of_slot = segments.of_slots()
+    # rows of the window that a window slot has
+    used = np.minimum(segments.size, segments.slots)[segments.sibling]
+    has_window = (segments.kind == Kind.GLOBAL) & (segments.sibling >= 0)
+    n_free = np.where(has_window, segments.size - used, 0)
+    slots = np.flatnonzero(has_window[segment_of_slot])
+    number = segments.slot_numbers()[slots]
 
-    late = number >= clear[hand_of_slot[slots]]
-    _take_cards(hands, cards, slots[late], (number - clear[hand_of_slot[slots]])[late])
+    is_late = number >= n_free[segment_of_slot[slots]]
+    late = slots[is_late]
+    _replace_elements(segments, elements, late, number[is_late] - n_free[segment_of_slot[late]])
 
-    next_place = np.minimum(hands.slots, clear)
-    slots = _held_by_focal(hands, cards, slots[~late], hand_of_slot)
+    next_index = np.minimum(segments.slots, n_free)
+    slots = _in_window(segments, elements, slots[~is_late], segment_of_slot)
     while slots.size:
-        hand, first, count = np.unique(hand_of_slot[slots], return_index=True, return_counts=True)
+        segment, first, count = np.unique(segment_of_slot[slots], return_index=True, return_counts=True)
         rank = np.arange(len(slots)) - np.repeat(first, count)
-        _take_cards(hands, cards, slots, np.repeat(next_place[hand], count) + rank)
-        next_place[hand] += count
-        slots = _held_by_focal(hands, cards, slots, hand_of_slot)
+        _replace_elements(segments, elements, slots, np.repeat(next_index[segment], count) + rank)
+        next_index[segment] += count
+        slots = _in_window(segments, elements, slots, segment_of_slot)
 
 
-def _take_cards(hands: Hands, cards: NDArray[np.int64], slots: NDArray[np.int64], place: NDArray[np.int64]) -> None:
+def _replace_elements(
+    segments: Segments, elements: NDArray[np.int64], slots: NDArray[np.int64], index: NDArray[np.int64]
+) -> None:
+    """Give slots the elements at other indices of their permutations, which start over when they are used up."""
     if slots.size:
-        decks = hands.decks.take(hands.of_slots()[slots])
-        cards[slots] = decks.card(place % decks.size)
+        permutations = segments.permutations.take(segments.of_slots()[slots])
+        elements[slots] = permutations.element(index % permutations.size)
 
 
-def _held_by_focal(
-    hands: Hands, cards: NDArray[np.int64], slots: NDArray[np.int64], hand_of_slot: NDArray[np.int64]
+def _in_window(
+    segments: Segments, elements: NDArray[np.int64], slots: NDArray[np.int64], segment_of_slot: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return those of some global slots whose card a focal slot holds."""
-    hand = hand_of_slot[slots]
-    focal = hands.sibling[hand]
-    card = cards[slots] + (hands.start[hand] - hands.start[focal])
-    inside = np.flatnonzero((card >= 0) & (card < hands.size[focal]))
-    slots, focal, card = slots[inside], focal[inside], card[inside]
-    return slots[hands.decks.take(focal).place(card) < hands.slots[focal]]
+    """Return those global slots whose row is also the row of a window slot."""
+    segment = segment_of_slot[slots]
+    window = segments.sibling[segment]
+    element = elements[slots] + (segments.start[segment] - segments.start[window])
+    inside = np.flatnonzero((element >= 0) & (element < segments.size[window]))
+    slots, window, element = slots[inside], window[inside], element[inside]
+    return slots[segments.permutations.take(window).index_of(element) < segments.slots[window]]

@@ -1,10 +1,10 @@
-"""Random words by address: a counter-based hash from (seed, epoch, batch, ...) to 64-bit words.
+"""A counter-based random number generator: a hash from a key and counters to 64 random bits.
 
-A word depends on its address alone, never on what was drawn before it, so batch k costs the same whichever batches came
-first and whichever rank asks. Only integer arithmetic modulo 2**64 is used: the words are the same on every platform
-and in every release of NumPy.
+The bits depend only on the key and the counters (seed, epoch, batch, ...), never on what was drawn before them. So
+batch k costs the same whichever batches were composed first and on whichever rank. The hash uses only integer
+arithmetic modulo 2**64: its results are the same on every platform and in every release of NumPy.
 
-The finaliser is variant 13 of D. Stafford, "Better Bit Mixing" (2011), as used by SplitMix64 (G. Steele, D. Lea and
+The finalizer is variant 13 of D. Stafford, "Better Bit Mixing" (2011), as used by SplitMix64 (G. Steele, D. Lea and
 C. Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014), whose counter increment is `_GAMMA`.
 """
 
@@ -19,97 +19,97 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _GAMMA = 0x9E3779B97F4A7C15
-_WORD = 2**64 - 1
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
-_HALF_WORD = np.uint64(32)
+_MASK_64 = 2**64 - 1
+_FIRST_MULTIPLIER = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND_MULTIPLIER = np.uint64(0x94D049BB133111EB)
+_HALF_BITS = np.uint64(32)
 
-SHUFFLED = 128
-_CARD = np.uint32(SHUFFLED - 1)
+MAX_SHUFFLED = 128
+_ELEMENT_MASK = np.uint32(MAX_SHUFFLED - 1)
 
 
 def epoch_key(seed: int, epoch: int) -> NDArray[np.uint64]:
-    """Return the key of one epoch's randomness, shape (1,); seed and epoch may be of any size."""
+    """Return the key of one epoch's randomness, shape (1,); `seed` and `epoch` may be integers of any size."""
     digest = hashlib.blake2b(f"{seed}/{epoch}".encode(), digest_size=8).digest()
     return np.array([int.from_bytes(digest, "little")], np.uint64)
 
 
-def derive(key: NDArray[np.uint64], *address: ArrayLike) -> NDArray[np.uint64]:
-    """Return the key, or random word, at an address below `key`.
+def derive(key: NDArray[np.uint64], *counters: ArrayLike) -> NDArray[np.uint64]:
+    """Derive keys, or random bits, from a key and counters.
 
     Parameters
     ----------
     key
         Keys.
-    *address
-        Non-negative integers or arrays of them, from the widest scope to the narrowest, broadcast against `key` and
-        each other.
+    *counters
+        Non-negative integers or arrays of them, from the widest scope to the narrowest. They are broadcast against
+        `key` and each other.
 
     Returns
     -------
     NDArray[np.uint64]
-        One word for every combination, in the broadcast shape.
+        64 bits for every combination, in the broadcast shape.
     """
-    for part in address:
-        if isinstance(part, int):  # worked out as an integer: NumPy's scalars would warn where arrays wrap around
-            step = np.uint64((part + 1) * _GAMMA & _WORD)
+    for counter in counters:
+        if isinstance(counter, int):  # computed with Python integers: NumPy scalars warn on overflow, arrays do not
+            step = np.uint64((counter + 1) * _GAMMA & _MASK_64)
         else:
-            step = (np.asarray(part).astype(np.uint64) + np.uint64(1)) * np.uint64(_GAMMA)
-        key = _mix_in_place(key + step)
+            step = (np.asarray(counter).astype(np.uint64) + np.uint64(1)) * np.uint64(_GAMMA)
+        key = _scramble_in_place(key + step)
     return key
 
 
-def mix(word: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scramble 64-bit words one-to-one, so that words that differ in one bit come out unrelated."""
-    return _mix_in_place(word.copy())
+def scramble(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scramble 64-bit integers one-to-one, so that inputs that differ in one bit have unrelated results."""
+    return _scramble_in_place(bits.copy())
 
 
-def _mix_in_place(word: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    shifted = word >> np.uint64(30)
-    word ^= shifted
-    word *= _FIRST
-    np.right_shift(word, np.uint64(27), out=shifted)
-    word ^= shifted
-    word *= _SECOND
-    np.right_shift(word, np.uint64(31), out=shifted)
-    word ^= shifted
-    return word
+def _scramble_in_place(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    shifted = bits >> np.uint64(30)
+    bits ^= shifted
+    bits *= _FIRST_MULTIPLIER
+    np.right_shift(bits, np.uint64(27), out=shifted)
+    bits ^= shifted
+    bits *= _SECOND_MULTIPLIER
+    np.right_shift(bits, np.uint64(31), out=shifted)
+    bits ^= shifted
+    return bits
 
 
-def below(word: NDArray[np.uint64], bound: ArrayLike) -> NDArray[np.uint64]:
-    """Scale random words to integers in [0, bound), for bounds of at most 2**32.
+def below(bits: NDArray[np.uint64], bound: ArrayLike) -> NDArray[np.uint64]:
+    """Scale random bits to integers in [0, bound), for bounds of at most 2**32.
 
     The upper 32 bits are multiplied and shifted (D. Lemire, "Fast Random Integer Generation in an Interval", 2019,
-    without the rejection step: a value's probability is off by at most 2**-32).
+    without the rejection step: the probability of a value is off by at most 2**-32).
     """
-    return ((word >> _HALF_WORD) * np.asarray(bound).astype(np.uint64)) >> _HALF_WORD
+    return ((bits >> _HALF_BITS) * np.asarray(bound).astype(np.uint64)) >> _HALF_BITS
 
 
-def half_words(key: NDArray[np.uint64], n: int) -> NDArray[np.uint32]:
-    """Return the first `n` 32-bit words below each key, two out of every 64-bit one; shape (n_keys, n)."""
-    words = derive(key[:, None], np.arange(-(-n // 2)))
-    return words.astype("<u8", copy=False).view("<u4")[:, :n]  # the low half first, on every platform
+def random_uint32(key: NDArray[np.uint64], n: int) -> NDArray[np.uint32]:
+    """Return `n` random 32-bit integers for each key, two from every 64 bits; shape (n_keys, n)."""
+    bits = derive(key[:, None], np.arange(-(-n // 2)))
+    return bits.astype("<u8", copy=False).view("<u4")[:, :n]  # the lower half first, on every platform
 
 
-def shuffled(key: NDArray[np.uint64], n: int, size: ArrayLike = SHUFFLED) -> NDArray[np.uint8]:
-    """Shuffle small decks outright: sort random words that carry the cards in their lowest bits.
+def shuffled(key: NDArray[np.uint64], n: int, size: ArrayLike = MAX_SHUFFLED) -> NDArray[np.uint8]:
+    """Return small random permutations: random numbers that carry an element in their lowest bits are sorted.
 
     Parameters
     ----------
     key
-        Of each deck, shape (n_decks,).
+        Key of each permutation, shape (n_permutations,).
     n
-        Cards of a deck, at most SHUFFLED.
+        Number of elements, at most MAX_SHUFFLED.
     size
-        The cards from this one on come last, unshuffled; shape (n_decks,).
+        Number of elements to shuffle; elements from `size` on come last, in ascending order. Shape (n_permutations,).
 
     Returns
     -------
     NDArray[np.uint8]
-        0..n-1 in random order, shape (n_decks, n).
+        0..n-1 in random order, shape (n_permutations, n).
     """
-    card = np.arange(n, dtype=np.uint32)
-    words = half_words(key, n) & ~_CARD | card
-    words |= (card >= np.reshape(size, (-1, 1))) * ~_CARD
-    words.sort(axis=1)
-    return (words & _CARD).astype(np.uint8)
+    element = np.arange(n, dtype=np.uint32)
+    numbers = random_uint32(key, n) & ~_ELEMENT_MASK | element
+    numbers |= np.where(element >= np.reshape(size, (-1, 1)), ~_ELEMENT_MASK, np.uint32(0))
+    numbers.sort(axis=1)
+    return (numbers & _ELEMENT_MASK).astype(np.uint8)

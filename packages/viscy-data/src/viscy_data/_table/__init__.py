@@ -1,4 +1,4 @@
-"""From the user's table to integer codes: what holds the rows, their columns, and how they are sorted and stored.
+"""From the user's table to integer codes: kinds of tables, their columns, and how rows are sorted and stored.
 
-Knows nothing of batches; `index`, `sampler` and the checks may import it.
+This sub-package knows nothing about batches; `index`, and everything that reads an index, may import it.
 """

@@ -1,4 +1,4 @@
-"""Columns as codes: which distinct value, in ascending order of value, each row of a table has."""
+"""The codes of a column: for each row of a table, the rank of its value among the distinct values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from viscy_data._table.radix_sort import slices, taken
+from viscy_data._table.radix_sort import chunk_slices, take_chunked
 from viscy_data._table.tables import CHUNK
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Codes:
     codes
         For each row the index of its value in `labels`, shape (n_rows,), an unsigned integer type.
     tolerance
-        For times: fraction of them by which values may differ and count as equal.
+        For times: relative difference up to which values count as equal.
     """
 
     labels: Sequence[Any] | NDArray[np.float64]
@@ -42,14 +42,14 @@ class Codes:
 
 
 class _Factorized(NamedTuple):
-    """A column whose chunks were each looked at by themselves."""
+    """A column whose chunks were factorized separately."""
 
     codes: NDArray[np.uint32]
-    """For each row the number of its value."""
+    """For each row, the number of its value."""
     values: list[pd.Series]
-    """What numbers stand for, one chunk after the other: those that occur in it, so that they repeat between chunks."""
+    """The numbered values: those that occur in each chunk, one chunk after the other, so values may repeat."""
     dtypes: set[Any]
-    """The types of the chunks."""
+    """The dtypes of the chunks."""
 
 
 def constant_codes(n_rows: int) -> Codes:
@@ -63,7 +63,7 @@ def label_codes(table: Table, axis: str, by: str | tuple[str, ...]) -> Codes:
         return _labels(table, axis, by)
     parts = [_labels(table, axis, name) for name in by]
     first = Codes([(label,) for label in parts[0].labels], parts[0].codes)
-    return reduce(_combined, parts[1:], first)
+    return reduce(_combine, parts[1:], first)
 
 
 def time_codes(table: Table, by: str) -> Codes:
@@ -75,7 +75,7 @@ def time_codes(table: Table, by: str) -> Codes:
     column, place, times = _factorize_times(table, by)
     order = np.argsort(times)
     rounding = max(float(np.finfo(_float_type(dtype)).eps) for dtype in column.dtypes)
-    return Codes(times[order], taken(_ranks(order)[place], column.codes), tolerance=4 * rounding)
+    return Codes(times[order], take_chunked(_ranks(order)[place], column.codes), tolerance=4 * rounding)
 
 
 def check_times(table: Table, by: str) -> None:
@@ -94,13 +94,13 @@ def _factorize_times(table: Table, by: str) -> tuple[_Factorized, NDArray[np.int
         infinite = np.flatnonzero(~np.isfinite(times)[place][column.codes])
         raise ValueError(
             f"times must be finite, got {infinite.size} infinite values in column {by!r}, {_first(infinite)}; drop or "
-            "mend those rows"
+            "correct those rows"
         )
     return column, place, np.asarray(times)
 
 
 def _numbers(table: Table, by: str) -> Iterator[pd.Series]:
-    """Return the chunks of a column, each of which must be of numbers."""
+    """Yield the chunks of a column of times; TypeError unless they are numbers."""
     for chunk in _column(table, "time", by):
         if chunk.dtype.kind not in "iuf":
             raise TypeError(
@@ -111,7 +111,7 @@ def _numbers(table: Table, by: str) -> Iterator[pd.Series]:
 
 
 def _float_type(dtype: Any) -> np.dtype:
-    """Return the type in which times were rounded; nullable, Arrow-backed and sparse columns wrap it."""
+    """Return the type to which times were rounded; nullable, Arrow-backed and sparse dtypes wrap it."""
     dtype = getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype))
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
@@ -120,14 +120,14 @@ def _labels(table: Table, axis: str, name: str) -> Codes:
     codes, values, _ = _factorize(_column(table, axis, name), table.n_rows, axis, name)
     place, uniques = pd.factorize(pd.concat(values, ignore_index=True), use_na_sentinel=False)
     labels = [value.item() if isinstance(value, np.generic) else value for value in uniques]
-    # an Arrow column may hold NaN as a value that is not missing to pandas
+    # an Arrow column may contain NaN as a value that pandas does not consider missing
     if nan := [place for place, label in enumerate(labels) if isinstance(label, float) and label != label]:
         raise _missing(np.flatnonzero(np.isin(place, nan)[codes]), table.n_rows, axis, name)
     try:
         order = sorted(range(len(labels)), key=lambda i: (type(labels[i]).__name__, labels[i]))
     except TypeError as error:
-        raise _no_labels(uniques.dtype, name) from error
-    return Codes(tuple(labels[i] for i in order), taken(_ranks(np.array(order))[place], codes))
+        raise _invalid_labels(uniques.dtype, name) from error
+    return Codes(tuple(labels[i] for i in order), take_chunked(_ranks(np.array(order))[place], codes))
 
 
 def _factorize(chunks: Iterable[pd.Series], n_rows: int, axis: str, name: str) -> _Factorized:
@@ -137,13 +137,14 @@ def _factorize(chunks: Iterable[pd.Series], n_rows: int, axis: str, name: str) -
     missing: list[NDArray[np.intp]] = []
     row = n_values = 0
     for chunk in chunks:
-        found, uniques = _factorize_chunk(chunk, name)
-        if found.min() < 0:
-            missing.append(row + np.flatnonzero(found < 0))
-        np.add(found, n_values, out=codes[row : row + len(found)], dtype=np.int64, casting="unsafe")
+        chunk_codes, uniques = _factorize_chunk(chunk, name)
+        stop = row + len(chunk_codes)
+        if chunk_codes.min() < 0:
+            missing.append(row + np.flatnonzero(chunk_codes < 0))
+        np.add(chunk_codes, n_values, out=codes[row:stop], dtype=np.int64, casting="unsafe")
         values.append(pd.Series(uniques))
         dtypes.add(chunk.dtype)
-        row += len(found)
+        row = stop
         n_values += len(uniques)
     if missing:
         raise _missing(np.concatenate(missing), n_rows, axis, name)
@@ -151,47 +152,51 @@ def _factorize(chunks: Iterable[pd.Series], n_rows: int, axis: str, name: str) -
 
 
 def _factorize_chunk(chunk: pd.Series, name: str) -> tuple[NDArray[np.integer], Any]:
-    """Return a code for each row, -1 where it is missing, and the values that codes stand for, all of which occur."""
+    """Return a code for each row, -1 if it is missing, and the coded values, all of which occur."""
     if not isinstance(chunk.dtype, pd.CategoricalDtype):
         try:
             return pd.factorize(chunk)
         except (TypeError, NotImplementedError) as error:
-            raise _no_labels(chunk.dtype, name) from error
+            raise _invalid_labels(chunk.dtype, name) from error
     codes, categories = chunk.cat.codes.to_numpy(), chunk.cat.categories
     occurs = np.bincount(codes.astype(np.intp) + 1, minlength=len(categories) + 1)[1:] > 0
     if occurs.all():
         return codes, categories
-    place = np.append(np.cumsum(occurs) - 1, -1)  # the last is where the code of a missing value, -1, looks
-    return place[codes], categories[occurs]
+    new_code = np.append(np.cumsum(occurs) - 1, -1)  # the last entry is for -1, the code of a missing value
+    return new_code[codes], categories[occurs]
 
 
-def _combined(first: Codes, second: Codes) -> Codes:
-    """Return the codes of the pairs that occur; labels of the first are tuples, which those of the second lengthen."""
+def _combine(first: Codes, second: Codes) -> Codes:
+    """Return the codes of the pairs that occur; their labels are the tuples of the first plus a label of the second."""
     n, n_rows = len(second.labels), len(first.codes)
-    pairs = (pd.Series(first.codes[part].astype(np.int64) * n + second.codes[part]) for part in slices(n_rows, CHUNK))
-    codes, values, _ = _factorize(pairs, n_rows, "", "")  # of pairs none is missing
+    pairs = (
+        pd.Series(first.codes[part].astype(np.int64) * n + second.codes[part]) for part in chunk_slices(n_rows, CHUNK)
+    )
+    codes, values, _ = _factorize(pairs, n_rows, "", "")  # no pair is missing
     place, present = pd.factorize(pd.concat(values, ignore_index=True))
     order = np.argsort(present)
     occurring = zip(*np.divmod(present[order], n), strict=True)
-    return Codes(tuple((*first.labels[i], second.labels[j]) for i, j in occurring), taken(_ranks(order)[place], codes))
+    return Codes(
+        tuple((*first.labels[i], second.labels[j]) for i, j in occurring), take_chunked(_ranks(order)[place], codes)
+    )
 
 
 def _missing(rows: NDArray[np.intp], n_rows: int, axis: str, name: str) -> ValueError:
     return ValueError(
         f"column {name!r} must have no missing values ({_SWITCH[axis]}=True uses it), got {len(rows)} of "
-        f"{n_rows}, {_first(rows)}; drop those anchors or fill the values in"
+        f"{n_rows}, {_first(rows)}; drop those anchors or fill in the values"
     )
 
 
-def _no_labels(dtype: Any, name: str) -> TypeError:
+def _invalid_labels(dtype: Any, name: str) -> TypeError:
     return TypeError(
-        f"column {name!r} must hold text, numbers, booleans, dates or tuples of those, which can be told apart and put "
-        f"in order, got dtype {dtype}; convert it, e.g. with .astype(str)"
+        f"column {name!r} must hold text, numbers, booleans, dates or tuples of those, which can be compared and "
+        f"sorted, got dtype {dtype}; convert it, e.g. with .astype(str)"
     )
 
 
 def _ranks(order: NDArray[np.intp]) -> NDArray[np.unsignedinteger]:
-    """Invert a sorting order: the rank of each entry, in the narrowest type."""
+    """Return the rank of each entry, given the order that sorts them, in the narrowest type."""
     n = len(order)
     ranks = np.empty(n, np.uint8 if n <= 2**8 else np.uint16 if n <= 2**16 else np.uint32)
     ranks[order] = np.arange(n)
@@ -203,8 +208,8 @@ def _column(table: Table, axis: str, name: str) -> Iterator[pd.Series]:
     if count != 1:
         problem = "lacks it" if count == 0 else f"has it {count} times"
         raise ValueError(
-            f"{_SWITCH[axis]}=True needs exactly one column {name!r}, the table {problem}; its columns are "
-            f"{table.names}: rename one, name another with {axis}_by, or set {_SWITCH[axis]}=False"
+            f"{_SWITCH[axis]}=True needs exactly one column {name!r}, but the table {problem}; its columns are "
+            f"{table.names}: rename one, name another column with {axis}_by, or set {_SWITCH[axis]}=False"
         )
     return table.column(name)
 

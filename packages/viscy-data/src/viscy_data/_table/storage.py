@@ -1,8 +1,9 @@
-"""Storage: an index as a folder of arrays and one description, written whole or not at all.
+"""A saved index: a folder of arrays and one description, written atomically.
 
-The folder is written under another name and renamed when all of it is on the disk, so an interrupted write leaves
-nothing that could be taken for an index. The description has the length and a checksum of every array, and one of its
-own. Positions, the one array as long as the table, are mapped; the others are small and read.
+The folder is written under a temporary name and renamed once all of it is on disk, so an interrupted write leaves
+nothing that could be mistaken for an index. The description contains the length and a checksum of every array, and a
+checksum of itself. Positions, the only array as long as the table, are memory-mapped; the other arrays are small and
+are read.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-_VERSION = 1
+_VERSION = 2
+# Fields that version 1 saved under other names.
+_RENAMED_SINCE_1 = {"cell_start": "stratum_start", "cell_size": "stratum_size"}
 _DESCRIPTION = "index.json"
 _MAPPED = "order"
 _LABELS = ("groups", "conditions")
@@ -29,10 +32,10 @@ _BLOCK = 2**20
 
 
 def save(folder: Path, fields: Mapping[str, Any]) -> None:
-    """Write fields, arrays and others, as the files of a new folder; errors as in `AnchorIndex.save`."""
+    """Write fields, arrays and others, into a new folder; raise as `AnchorIndex.save` documents."""
     if folder.exists():
         raise FileExistsError(
-            f"the folder of an index must be new, {folder} exists; choose another, or delete it first"
+            f"the folder of an index must be new, but {folder} exists; choose another folder, or delete it first"
         )
     plain = {name: value for name, value in fields.items() if not isinstance(value, np.ndarray)}
     plain |= {name: [_label_to_json(label) for label in plain[name]] for name in _LABELS}
@@ -49,7 +52,7 @@ def save(folder: Path, fields: Mapping[str, Any]) -> None:
 
 
 def load(folder: Path, verify: bool) -> dict[str, Any]:
-    """Return the fields that `save` wrote; errors as in `AnchorIndex.open`."""
+    """Return the fields that `save` wrote; raise as `AnchorIndex.open` documents."""
     fields = _read_description(folder)
     files = fields.pop("files")
     for name, expected in files.items():
@@ -63,8 +66,10 @@ def load(folder: Path, verify: bool) -> dict[str, Any]:
     for name in ("experiment_by", "condition_by"):
         if isinstance(fields[name], list):
             fields[name] = tuple(fields[name])
-    mapped = {name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == _MAPPED else None) for name in files}
-    return fields | mapped | {_MAPPED: np.asarray(mapped[_MAPPED])}
+    for name in files:
+        array = np.load(folder / f"{name}.npy", mmap_mode="r" if name == _MAPPED else None)
+        fields[_RENAMED_SINCE_1.get(name, name)] = np.asarray(array)
+    return fields
 
 
 def _write_array(path: Path, array: np.ndarray) -> dict[str, Any]:
@@ -85,13 +90,18 @@ def _write_description(path: Path, description: dict[str, Any]) -> None:
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / _DESCRIPTION
     if not path.is_file():
-        raise FileNotFoundError(f"there is no {_DESCRIPTION} in {folder}; save an AnchorIndex there first")
+        raise FileNotFoundError(
+            f"the folder of an index must contain {_DESCRIPTION}, but {folder} does not; save an index there first"
+        )
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         description = None
-    if not isinstance(description, dict) or description.get("version") != _VERSION:
-        raise ValueError(f"{_DESCRIPTION} in {folder} must be that of an index of version {_VERSION}; save it anew")
+    if not isinstance(description, dict) or description.get("version") not in range(1, _VERSION + 1):
+        raise ValueError(
+            f"{_DESCRIPTION} in {folder} must describe an index of version {_VERSION} or earlier; build and save the "
+            "index again"
+        )
     rest = {name: value for name, value in description.items() if name != "checksum"}
     if description.get("checksum") != _checksum_of(rest):
         raise _damaged(path)
@@ -100,16 +110,16 @@ def _read_description(folder: Path) -> dict[str, Any]:
 
 def _check_length(path: Path, n_bytes: int) -> None:
     if not path.is_file():
-        raise ValueError(f"the index in {path.parent} lacks {path.name}; build and save it anew")
+        raise ValueError(f"the index in {path.parent} lacks {path.name}; build and save it again")
     if path.stat().st_size != n_bytes:
         raise ValueError(
             f"{path.name} of the index in {path.parent} must have {n_bytes} bytes, got {path.stat().st_size}; build "
-            "and save it anew"
+            "and save it again"
         )
 
 
 def _damaged(path: Path) -> ValueError:
-    return ValueError(f"{path.name} of the index in {path.parent} is damaged; build and save it anew")
+    return ValueError(f"{path.name} of the index in {path.parent} is damaged; build and save it again")
 
 
 def _checksum(path: Path) -> str:

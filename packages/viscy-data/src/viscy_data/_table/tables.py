@@ -1,4 +1,4 @@
-"""Tables: a number of rows, names of columns, and one column at a time, in chunks, whatever holds them."""
+"""A table: its number of rows, its column names, and its columns, one at a time in chunks, whatever holds them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from torch.utils.data import Sampler
 
-from viscy_data._table.arrow import needed, series_of
-from viscy_data._table.parquet import files_at
-from viscy_data._table.radix_sort import slices
+from viscy_data._table.arrow import import_pyarrow, to_series
+from viscy_data._table.parquet import list_files
+from viscy_data._table.radix_sort import chunk_slices
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 
 type Anchors = pd.DataFrame | pl.DataFrame | pa.Table | pa.RecordBatch | str | os.PathLike[str]
-"""What a table of anchors may be held by; polars and pyarrow need not be installed."""
+"""What may hold a table of anchors; polars and pyarrow need not be installed."""
 
-# Rows that are looked at together: what they need for a while is little beside a table, and so is what a call costs.
+# Rows that are processed together: few enough to need little memory compared with a table, many enough to spread the
+# cost of a call.
 CHUNK = 2**18
 MAX_ANCHORS = 2**30
 
@@ -36,12 +37,12 @@ class Table:
     Attributes
     ----------
     names
-        Of its columns.
+        Names of its columns.
     n_rows
-        How many rows it has.
+        Number of its rows.
     column
-        Gives, for a name, that column from the first row to the last in chunks, which have the type that pandas has for
-        the values or are categorical.
+        Function of a name that returns that column in chunks, from the first row to the last. Chunks have the dtype
+        that pandas has for the values, or are categorical.
     """
 
     names: list[Any]
@@ -49,9 +50,9 @@ class Table:
     column: Callable[[str], Iterator[pd.Series]]
 
 
-def table_of(anchors: object) -> Table:
-    """Return as a table what a user has for one; TypeError if it is none, other errors as of `files_at`."""
-    # neither is imported here: who has a frame of theirs has done so
+def as_table(anchors: object) -> Table:
+    """Return anchors as a table; TypeError if they are not a table, other errors as raised by `list_files`."""
+    # Neither is imported here: a user who passes one of their tables has imported it.
     polars, arrow = sys.modules.get("polars"), sys.modules.get("pyarrow")
     if isinstance(anchors, Table):
         return anchors
@@ -62,7 +63,7 @@ def table_of(anchors: object) -> Table:
     if arrow and isinstance(anchors, arrow.Table | arrow.RecordBatch):
         return Table(anchors.schema.names, anchors.num_rows, lambda name: _arrow_chunks(anchors.column(name)))
     if polars and isinstance(anchors, polars.DataFrame):
-        needed("pyarrow", "a polars DataFrame")
+        import_pyarrow("pyarrow", "a polars DataFrame")
         return Table(anchors.columns, anchors.height, lambda name: _polars_chunks(anchors[name]))
     remedy = "call .collect() on it first" if polars and isinstance(anchors, polars.LazyFrame) else "convert it to one"
     raise TypeError(
@@ -75,42 +76,42 @@ def _pandas_chunks(column: pd.Series) -> Iterator[pd.Series]:
     values: Any = column.array
     if isinstance(column.dtype, pd.ArrowDtype):
         return _arrow_chunks(values.__arrow_array__())
-    return (column.iloc[part] for part in slices(len(column), CHUNK))
+    return (column.iloc[part] for part in chunk_slices(len(column), CHUNK))
 
 
 def _arrow_chunks(column: pa.ChunkedArray | pa.Array) -> Iterator[pd.Series]:
     for array in getattr(column, "chunks", [column]):
-        for part in slices(len(array), CHUNK):
-            yield series_of(array[part])
+        for part in chunk_slices(len(array), CHUNK):
+            yield to_series(array[part])
 
 
 def _polars_chunks(column: pl.Series) -> Iterator[pd.Series]:
-    for part in slices(len(column), CHUNK):
-        if str(column.dtype) == "Object":  # Arrow has no such values, polars would give it their addresses
+    for part in chunk_slices(len(column), CHUNK):
+        if str(column.dtype) == "Object":  # Arrow has no such type, and polars would convert values to their addresses
             yield pd.Series(column[part].to_list(), dtype=object)
         else:
-            yield series_of(column[part].to_arrow())
+            yield to_series(column[part].to_arrow())
 
 
 def _of_path(path: Path) -> Table:
-    files = files_at(path)
+    files = list_files(path)
     names = files[0].schema.names
     return Table(
-        names + [name for name in files[0].given if name not in names],
+        names + [name for name in files[0].folder_values if name not in names],
         sum(file.n_rows for file in files),
         lambda name: (chunk for file in files for chunk in file.column(name, CHUNK)),
     )
 
 
 def check_table(anchors: object) -> Table:
-    """Return anchors as a table; TypeError if they are none, ValueError unless their number can be indexed."""
+    """Return anchors as a table; TypeError if they are not a table, ValueError if it is empty or too long."""
     if isinstance(anchors, Sampler):
         raise TypeError(
-            f"valid_anchors must be a table, got the sampler {type(anchors).__name__}: Lightning has rebuilt this "
-            "batch sampler around its own; set Trainer(use_distributed_sampler=False), FlexibleBatchSampler deals "
-            "the batches to the ranks by itself"
+            f"valid_anchors must be a table, got the sampler {type(anchors).__name__}: Lightning rebuilt this batch "
+            "sampler around its own; set Trainer(use_distributed_sampler=False), FlexibleBatchSampler distributes the "
+            "batches over the ranks itself"
         )
-    table = table_of(anchors)
+    table = as_table(anchors)
     if table.n_rows == 0:
         raise ValueError("valid_anchors must have at least one row, got an empty table")
     if table.n_rows > MAX_ANCHORS:
