@@ -51,7 +51,7 @@ def test_ci_on_a_fresh_machine_runs_the_stages_of_make_check():
 
 
 def test_the_fast_tests_are_those_not_marked_slow_and_run_in_parallel():
-    assert ["not", "slow"] == words_of_line("Makefile", r'^test-fast:.*\n\t.*-m "(not slow)"')
+    assert words_of_line("Makefile", r'^test-fast:.*\n\t.*-m "(not slow)"') == ["not", "slow"]
     assert words_of_line("Makefile", r"^test-fast:.*\n\t.*-n (\w+)") == ["auto"]
 
 
