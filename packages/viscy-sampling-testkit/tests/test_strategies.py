@@ -1,7 +1,4 @@
-"""Drawn tables hold what samplers stumble over, drawn options are valid for them, and both shrink to little."""
-
-import subprocess
-import sys
+"""Drawn tables have the traits that samplers mishandle, drawn options are valid for them, and both shrink well."""
 
 import numpy as np
 import pandas as pd
@@ -30,16 +27,16 @@ OPTIONS = {
 }
 
 
-# A trait is there or not; the smallest table that has it is of no interest.
-ANY = settings(SEARCH, phases=[Phase.generate])
+# To find out whether a trait occurs, no example needs to shrink.
+WITHOUT_SHRINKING = settings(SEARCH, phases=[Phase.generate])
 
 
-def some(strategy, holds):
-    return find(strategy, holds, settings=ANY)
+def find_any(strategy, condition):
+    return find(strategy, condition, settings=WITHOUT_SHRINKING)
 
 
-def smallest(strategy, holds):
-    return find(strategy, holds, settings=SEARCH)
+def find_smallest(strategy, condition):
+    return find(strategy, condition, settings=SEARCH)
 
 
 def with_options(tables, **limits):
@@ -48,7 +45,7 @@ def with_options(tables, **limits):
 
 @QUICK
 @given(table=anchor_tables())
-def test_a_drawn_table_is_a_whole_anchor_table(table):
+def test_drawn_table_is_a_complete_anchor_table(table):
     assert list(table) == COLUMNS
     assert 1 <= len(table) <= 200
     assert not table.isna().any(axis=None)
@@ -56,23 +53,25 @@ def test_a_drawn_table_is_a_whole_anchor_table(table):
 
 
 @QUICK
-@given(table=anchor_tables(experiments=["x"], conditions=[1, 2], hours=st.just(5.0), max_cells=2, max_rows_a_cell=3))
-def test_a_drawn_table_keeps_to_what_was_given(table):
+@given(
+    table=anchor_tables(experiments=["x"], conditions=[1, 2], hours=st.just(5.0), max_strata=2, max_rows_per_stratum=3)
+)
+def test_drawn_table_respects_the_arguments(table):
     assert set(table["experiment"]) == {"x"}
     assert set(table["condition"]) <= {1, 2}
     assert set(table["hours_post_infection"]) == {5.0}
     assert table["condition"].value_counts().max() <= 3
 
 
-def test_the_smallest_table_is_one_plain_row():
-    table = smallest(anchor_tables(), lambda table: True)
+def test_smallest_table_has_one_plain_row():
+    table = find_smallest(anchor_tables(), lambda table: True)
     pd.testing.assert_frame_equal(
         table, pd.DataFrame([("a", "x", 0.0)], columns=COLUMNS).astype({"experiment": object, "condition": object})
     )
 
 
-def test_two_groups_take_two_rows_and_the_first_two_labels():
-    table = smallest(anchor_tables(), lambda table: table["experiment"].nunique() == 2)
+def test_smallest_table_with_two_groups_has_two_rows_and_the_first_two_labels():
+    table = find_smallest(anchor_tables(), lambda table: table["experiment"].nunique() == 2)
     assert table["experiment"].tolist() == ["a", "b"]
     assert table["condition"].tolist() == ["x", "x"]
 
@@ -92,7 +91,7 @@ def test_two_groups_take_two_rows_and_the_first_two_labels():
     ],
 )
 def test_tables_of_every_trait_are_drawn(trait):
-    assert trait(some(anchor_tables(), trait))
+    assert trait(find_any(anchor_tables(), trait))
 
 
 @QUICK
@@ -111,13 +110,13 @@ def test_drawn_options_are_valid_for_their_table(drawn):
         assert max(weights.values()) > 0
     if ratio is not None:
         assert set(ratio) == set(table["condition"])
-        held = table.groupby(table["experiment"].map(repr))["condition"].agg(list)
-        assert all(any(ratio[condition] > 0 for condition in own) for own in held)
+        conditions = table.groupby(table["experiment"].map(repr))["condition"].agg(list)
+        assert all(any(ratio[condition] > 0 for condition in own) for own in conditions)
 
 
-def test_the_smallest_options_switch_everything_off():
+def test_smallest_options_turn_everything_off():
     table = pd.DataFrame([("a", "x", 0.0)] * 30, columns=COLUMNS)
-    options = smallest(sampler_options(table), lambda options: True)
+    options = find_smallest(sampler_options(table), lambda options: True)
     off = {"experiment_aware": False, "leaky": 0.0, "condition_balanced": False, "temporal_enrichment": False}
     plain = {"experiment_weights": None, "condition_ratio": None, "batch_size": 1, "seed": 0, "drop_last": False}
     assert options.items() >= (off | plain).items()
@@ -139,16 +138,16 @@ def test_the_smallest_options_switch_everything_off():
 )
 def test_options_of_every_kind_are_drawn(trait):
     table = pd.DataFrame([("a", "x", 0.0), ("a", "y", 0.0), ("b", "x", 0.0)] * 20, columns=COLUMNS)
-    assert trait(some(sampler_options(table, max_batch_size=40), trait))
+    assert trait(find_any(sampler_options(table, max_batch_size=40), trait))
 
 
 @pytest.mark.parametrize("name", ["experiments", "conditions"])
-def test_a_table_without_labels_is_refused(name):
+def test_table_without_labels_raises(name):
     with pytest.raises(ValueError, match=f"{name} must name at least one label, got none"):
         anchor_tables(**{name: []})
 
 
-def test_the_package_needs_no_hypothesis_and_the_strategies_say_that_they_do():
+def test_package_imports_without_hypothesis_but_strategies_name_the_missing_extra(run_python):
     script = (
         "import sys\n"
         "sys.modules['hypothesis'] = None\n"
@@ -158,6 +157,5 @@ def test_the_package_needs_no_hypothesis_and_the_strategies_say_that_they_do():
         "except ImportError as error:\n"
         "    print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     remedy = "viscy_sampling_testkit.strategies needs hypothesis; install viscy-sampling-testkit[hypothesis]\n"
-    assert done.stdout == remedy
+    assert run_python("-c", script) == remedy

@@ -1,4 +1,4 @@
-"""Each factory makes a table with its trait, of any size, by the same call, and without a step of Python a row."""
+"""Each factory makes a table of any size with its trait, by the same signature and without a Python loop over rows."""
 
 import sys
 
@@ -48,17 +48,17 @@ FACTORIES = {
 every_factory = pytest.mark.parametrize("make", FACTORIES.values(), ids=FACTORIES.keys())
 
 
-def crossed(anchors):
+def strata_sizes(anchors):
     return pd.crosstab(anchors["experiment"], anchors["condition"])
 
 
-def instructions(function, *args):
-    """Count the instructions of Python that a call runs."""
-    counted = 0
+def count_instructions(function, *args):
+    """Count the Python bytecode instructions that a call executes."""
+    n_instructions = 0
 
     def count(code, offset):
-        nonlocal counted
-        counted += 1
+        nonlocal n_instructions
+        n_instructions += 1
 
     monitor = sys.monitoring
     monitor.use_tool_id(monitor.PROFILER_ID, "instructions")
@@ -69,12 +69,12 @@ def instructions(function, *args):
     finally:
         monitor.set_events(monitor.PROFILER_ID, 0)
         monitor.free_tool_id(monitor.PROFILER_ID)
-    return counted
+    return n_instructions
 
 
 @every_factory
 @pytest.mark.parametrize("n_anchors", [30, 31, 1003])
-def test_a_table_has_the_rows_and_columns_that_are_asked_for(make, n_anchors):
+def test_table_has_the_requested_rows_and_columns(make, n_anchors):
     anchors = make(n_anchors)
     assert len(anchors) == n_anchors
     assert list(anchors) == list(make_anchors(1))
@@ -82,61 +82,61 @@ def test_a_table_has_the_rows_and_columns_that_are_asked_for(make, n_anchors):
 
 
 @every_factory
-def test_a_table_is_that_of_its_seed(make):
+def test_seed_determines_the_table(make):
     pd.testing.assert_frame_equal(make(200, seed=4), make(200, seed=4))
     assert not make(200, seed=4).equals(make(200, seed=5))
 
 
 @every_factory
-def test_rows_cost_no_steps_of_python(make):
-    """What grows with the rows is NumPy's and pandas' work: so 1e6 rows take about a second."""
-    make(20_000)  # imports, and what pandas keeps
-    few, many = (instructions(make, n) for n in (2_000, 20_000))
+def test_rows_need_no_python_loop(make):
+    """Only the work of NumPy and pandas grows with the number of rows, so a million rows take about a second."""
+    make(20_000)  # imports modules and fills the caches of pandas
+    few, many = (count_instructions(make, n) for n in (2_000, 20_000))
     assert few > 100
     assert many < few + 9_000
 
 
-def test_the_count_of_instructions_sees_a_loop_over_rows():
-    few, many = (instructions(lambda n: [k for k in range(n)], n) for n in (2_000, 20_000))  # noqa: C416
+def test_instruction_count_detects_a_loop_over_rows():
+    few, many = (count_instructions(lambda n: [k for k in range(n)], n) for n in (2_000, 20_000))  # noqa: C416
     assert many > few + 18_000
 
 
 @every_factory
-def test_times_rise_or_stay_along_a_track(make):
+def test_times_never_decrease_along_a_track(make):
     anchors = make(2000).reset_index(drop=True).sort_values(["track_id", "t"])
     hours = anchors["hours_post_infection"].astype(float)
     assert (hours.groupby(anchors["track_id"]).diff().dropna() >= 0).all()
 
 
-def test_balanced_cells_differ_by_one_row_at_most():
-    sizes = crossed(make_balanced(1003, n_experiments=3, conditions=["a", "b", "c", "d"])).to_numpy()
+def test_balanced_strata_differ_by_at_most_one_row():
+    sizes = strata_sizes(make_balanced(1003, n_experiments=3, conditions=["a", "b", "c", "d"])).to_numpy()
     assert sizes.shape == (3, 4)
     assert sizes.max() - sizes.min() == 1
 
 
-def test_a_skewed_table_has_99_of_the_first_condition_for_1_of_the_second():
+def test_skewed_table_has_99_rows_of_the_first_condition_per_row_of_the_second():
     assert make_skewed(1000)["condition"].value_counts().to_dict() == {"condition0": 990, "condition1": 10}
 
 
-def test_a_skew_falls_evenly_over_many_conditions():
+def test_frequency_falls_evenly_over_many_conditions():
     counts = make_skewed(100_000, n_conditions=1000, ratio=50)["condition"].value_counts().to_numpy()
     assert len(counts) == 1000
     assert counts[0] / counts[-1] == pytest.approx(50, rel=0.2)
     assert counts[0] / counts[500] == pytest.approx(50**0.5, rel=0.2)
 
 
-def test_tiny_groups_have_one_to_three_rows_beside_a_large_one():
+def test_tiny_groups_have_one_to_three_rows_next_to_a_large_group():
     sizes = make_tiny_groups(1000, n_tiny=5)["experiment"].value_counts().to_dict()
     assert sizes == {"large": 991, "tiny0": 1, "tiny1": 2, "tiny2": 3, "tiny3": 1, "tiny4": 2}
 
 
-def test_experiments_lack_a_condition_or_all_but_one():
-    sizes = crossed(make_missing_conditions(1000, n_experiments=5, conditions=["a", "b", "c"])) > 0
+def test_experiments_lack_one_condition_or_all_but_one():
+    sizes = strata_sizes(make_missing_conditions(1000, n_experiments=5, conditions=["a", "b", "c"])) > 0
     assert sizes.sum(axis=1).tolist() == [3, 2, 1, 2, 1]
     assert sizes.any(axis=0).all()
 
 
-def test_irregular_frames_are_those_of_an_experiment_and_unevenly_apart():
+def test_irregular_frames_differ_between_experiments_and_are_unevenly_spaced():
     anchors = make_irregular_times(2000, n_timepoints=10)
     frames = [set(own) for _, own in anchors.groupby("experiment")["hours_post_infection"]]
     assert [len(own) for own in frames] == [10, 10]
@@ -150,7 +150,7 @@ def test_continuous_times_all_differ():
 
 
 @pytest.mark.parametrize("n_times", [1, 3])
-def test_duplicate_times_are_as_few_as_asked_for(n_times):
+def test_duplicate_times_have_the_requested_number_of_times(n_times):
     assert make_duplicate_times(500, n_times=n_times)["hours_post_infection"].nunique() == n_times
 
 
@@ -161,7 +161,7 @@ def test_bursts_are_minutes_long_and_days_apart():
     assert len(set(hours)) == 1000
 
 
-def test_levels_that_no_row_has_stand_first_and_last():
+def test_unused_levels_are_first_and_last():
     anchors = make_unused_levels(200)
     for column in ("experiment", "condition"):
         levels = list(anchors[column].cat.categories)
@@ -169,7 +169,7 @@ def test_levels_that_no_row_has_stand_first_and_last():
         assert levels != sorted(levels)
 
 
-def test_nullable_columns_are_of_pandas_own_dtypes():
+def test_nullable_columns_have_pandas_nullable_dtypes():
     dtypes = make_nullable_dtypes(100).dtypes.astype(str).to_dict()
     expected = {"experiment": "string", "condition": "Int64", "hours_post_infection": "Float64", "track_id": "Int64"}
     assert dtypes | expected == dtypes
@@ -198,17 +198,17 @@ def test_arrow_columns_without_pyarrow_are_an_error_with_a_remedy(monkeypatch):
         ("levels", lambda index: index.nlevels == 2 and index.has_duplicates),
     ],
 )
-def test_an_odd_index_is_of_its_kind(kind, trait):
+def test_odd_index_is_of_the_requested_kind(kind, trait):
     assert trait(make_odd_index(100, kind=kind).index)
 
 
-def test_keys_of_two_types_are_one_as_text():
+def test_keys_of_two_types_have_equal_text():
     anchors = make_colliding_keys(200)
     assert set(anchors["condition"]) == {1, "1"}
     assert len(set(anchors["experiment"])) == 2 * anchors["experiment"].astype(str).nunique()
 
 
-def test_keys_with_separators_are_one_once_joined():
+def test_keys_with_separators_are_equal_once_joined():
     anchors = make_colliding_keys(200, kind="separators")
     pairs = {(e, c) for e, c in zip(anchors["experiment"], anchors["condition"], strict=True)}
     assert pairs == {("a|b", "c"), ("a", "b|c"), ("a_b", "c"), ("a", "b_c")}
@@ -241,6 +241,6 @@ def test_keys_with_separators_are_one_once_joined():
         (make_bursts, {"seed": -1}, ValueError, "seed must be at least 0, got -1"),
     ],
 )
-def test_a_wrong_argument_is_answered(make, options, error, message):
+def test_invalid_argument_raises(make, options, error, message):
     with pytest.raises(error, match=message):
         make(**options)

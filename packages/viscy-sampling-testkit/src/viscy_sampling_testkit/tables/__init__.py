@@ -1,4 +1,4 @@
-"""Synthetic anchor tables, seeded and of any size.
+"""Seeded synthetic anchor tables of any size.
 
-Imports nothing else of the package; everything may import it.
+This sub-package imports no other part of the package; every other part may import it.
 """

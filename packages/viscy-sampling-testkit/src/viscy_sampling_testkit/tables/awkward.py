@@ -1,4 +1,4 @@
-"""The awkward tables: small anchor tables, each with one trait that batch samplers are known to stumble over."""
+"""The awkward tables: small anchor tables, each with one trait that batch samplers are known to mishandle."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def _awkward_tables() -> Mapping[str, Callable[[], pd.DataFrame]]:
 
 
 AWKWARD_TABLES = _awkward_tables()
-"""Read-only mapping of name to a function without arguments that makes the table.
+"""Read-only mapping from a name to a function without arguments that makes the table.
 
-Every table has at most 600 rows, at least 100, and the columns of `make_anchors`; a sampler with a batch size from 8
-to 32 is expected to work on it. ``arrow_dtypes`` is there where pyarrow is installed.
+Every table has 100 to 600 rows and the columns of `make_anchors`; a sampler with a batch size from 8 to 32 should work
+on it. ``arrow_dtypes`` is included if pyarrow is installed.
 """

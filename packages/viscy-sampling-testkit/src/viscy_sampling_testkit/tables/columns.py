@@ -1,4 +1,4 @@
-"""The columns of a table: dtypes, indexes and labels that are read wrongly by code that expects plain ones."""
+"""The columns of a table: dtypes, indexes and labels that code written for plain ones misreads."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 import pandas as pd
 
 from viscy_sampling_testkit.tables._sizes import apportion_to_all, check_count
-from viscy_sampling_testkit.tables.anchors import anchors_of_cells, labels_of, make_anchors
+from viscy_sampling_testkit.tables.anchors import fill_strata, make_anchors, take_labels
 
 IndexKind = Literal["duplicate", "shuffled", "text", "dates", "levels"]
 CollisionKind = Literal["types", "separators"]
 
 
 def make_unused_levels(n_anchors: int = 1000, *, seed: int = 0) -> pd.DataFrame:
-    """Make a table whose labels are categoricals, in an order of their own, with levels that no row has.
+    """Make a table whose labels are categoricals in a custom order, with unused levels.
 
     Parameters
     ----------
     n_anchors : int, default 1000
         Number of rows.
     seed : int, default 0
-        Seed of everything random.
+        Random seed.
 
     Returns
     -------
@@ -34,19 +34,19 @@ def make_unused_levels(n_anchors: int = 1000, *, seed: int = 0) -> pd.DataFrame:
     Raises
     ------
     TypeError
-        If `n_anchors` is no integer.
+        If `n_anchors` is not an integer.
     ValueError
         If `n_anchors` is less than 1, or `seed` is negative.
 
     Examples
     --------
     >>> make_unused_levels(100)["condition"].cat.categories.tolist()
-    ['never drawn', 'uninfected', 'infected', 'nor this']
+    ['first unused', 'uninfected', 'infected', 'last unused']
     """
     anchors = make_anchors(n_anchors, seed=seed)
     for column in ("experiment", "condition"):
         codes, found = pd.factorize(anchors[column], sort=True)
-        levels = ["never drawn", *found[::-1], "nor this"]
+        levels = ["first unused", *found[::-1], "last unused"]
         anchors[column] = pd.Categorical.from_codes(len(found) - codes, categories=levels)
     return anchors
 
@@ -59,19 +59,19 @@ def make_nullable_dtypes(n_anchors: int = 1000, *, seed: int = 0) -> pd.DataFram
     n_anchors : int, default 1000
         Number of rows.
     seed : int, default 0
-        Seed of everything random.
+        Random seed.
 
     Returns
     -------
     pandas.DataFrame
-        Shape (n_anchors, 7), the columns of `make_anchors`: ``experiment`` is a ``string`` kept by Python,
-        ``condition`` an ``Int64`` of 0 and 1, ``hours_post_infection`` a ``Float64``, ``track_id`` and ``t`` an
-        ``Int64``.
+        Shape (n_anchors, 7), the columns of `make_anchors`: ``experiment`` is a ``string`` stored by
+        Python, ``condition`` an ``Int64`` of 0 and 1, ``hours_post_infection`` a ``Float64``, ``track_id`` and ``t``
+        an ``Int64``.
 
     Raises
     ------
     TypeError
-        If `n_anchors` is no integer.
+        If `n_anchors` is not an integer.
     ValueError
         If `n_anchors` is less than 1, or `seed` is negative.
 
@@ -86,27 +86,27 @@ def make_nullable_dtypes(n_anchors: int = 1000, *, seed: int = 0) -> pd.DataFram
 
 
 def make_arrow_dtypes(n_anchors: int = 1000, *, seed: int = 0) -> pd.DataFrame:
-    """Make a table that Arrow keeps, as where it was read from a Parquet file.
+    """Make a table whose columns are stored by Arrow, like one read from a Parquet file.
 
     Parameters
     ----------
     n_anchors : int, default 1000
         Number of rows.
     seed : int, default 0
-        Seed of everything random.
+        Random seed.
 
     Returns
     -------
     pandas.DataFrame
-        Shape (n_anchors, 7), the columns of `make_anchors`. ``condition`` is pandas' own string, kept by Arrow; all
-        other columns are of an `pandas.ArrowDtype`.
+        Shape (n_anchors, 7), the columns of `make_anchors`. ``condition`` is the pandas string dtype stored by
+        Arrow; all other columns have a `pandas.ArrowDtype`.
 
     Raises
     ------
     ImportError
         If pyarrow is not installed.
     TypeError
-        If `n_anchors` is no integer.
+        If `n_anchors` is not an integer.
     ValueError
         If `n_anchors` is less than 1, or `seed` is negative.
     """
@@ -122,17 +122,18 @@ def make_arrow_dtypes(n_anchors: int = 1000, *, seed: int = 0) -> pd.DataFrame:
 
 
 def make_odd_index(n_anchors: int = 1000, *, kind: IndexKind = "duplicate", seed: int = 0) -> pd.DataFrame:
-    """Make a table whose index is not that of its positions.
+    """Make a table whose index differs from its row numbers.
 
     Parameters
     ----------
     n_anchors : int, default 1000
         Number of rows.
     kind : {"duplicate", "shuffled", "text", "dates", "levels"}, default "duplicate"
-        Seven integers over and over; the integers from 0 in another order, as after a sort of the table; ``cell 0``,
-        ``cell 1`` and so on; times of the day; or two levels, (experiment, t), in which labels come again.
+        ``"duplicate"``: seven integers that repeat. ``"shuffled"``: the integers from 0 in another order, as after
+        sorting the table. ``"text"``: ``cell 0``, ``cell 1`` and so on. ``"dates"``: times of one day. ``"levels"``:
+        two levels, (experiment, t), with repeated labels.
     seed : int, default 0
-        Seed of everything random.
+        Random seed.
 
     Returns
     -------
@@ -142,9 +143,9 @@ def make_odd_index(n_anchors: int = 1000, *, kind: IndexKind = "duplicate", seed
     Raises
     ------
     TypeError
-        If `n_anchors` is no integer.
+        If `n_anchors` is not an integer.
     ValueError
-        If `n_anchors` is less than 1, `kind` is none of these, or `seed` is negative.
+        If `n_anchors` is less than 1, `kind` is unknown, or `seed` is negative.
 
     Examples
     --------
@@ -169,19 +170,20 @@ def make_odd_index(n_anchors: int = 1000, *, kind: IndexKind = "duplicate", seed
 
 
 def make_colliding_keys(n_anchors: int = 1000, *, kind: CollisionKind = "types", seed: int = 0) -> pd.DataFrame:
-    """Make a table whose labels are different values but the same text.
+    """Make a table whose labels are distinct values with the same text.
 
-    A sampler that turns its keys into text, or joins the parts of a key by a separator, takes two groups for one.
+    A sampler that converts its keys to text, or joins the parts of a key with a separator, confuses two groups.
 
     Parameters
     ----------
     n_anchors : int, default 1000
         Number of rows.
     kind : {"types", "separators"}, default "types"
-        Integers and strings, such as ``1`` and ``"1"``, in ``experiment`` and in ``condition``; or pairs of experiment
-        and condition such as ``("a|b", "c")`` and ``("a", "b|c")``, with ``|`` and with ``_``.
+        ``"types"``: integers and strings, such as ``1`` and ``"1"``, in ``experiment`` and in ``condition``.
+        ``"separators"``: pairs of experiment and condition such as ``("a|b", "c")`` and ``("a", "b|c")``, with ``|``
+        and with ``_``.
     seed : int, default 0
-        Seed of everything random.
+        Random seed.
 
     Returns
     -------
@@ -191,9 +193,9 @@ def make_colliding_keys(n_anchors: int = 1000, *, kind: CollisionKind = "types",
     Raises
     ------
     TypeError
-        If `n_anchors` is no integer.
+        If `n_anchors` is not an integer.
     ValueError
-        If `n_anchors` is less than 1, `kind` is none of these, or `seed` is negative.
+        If `n_anchors` is less than 1, `kind` is unknown, or `seed` is negative.
 
     Examples
     --------
@@ -206,11 +208,11 @@ def make_colliding_keys(n_anchors: int = 1000, *, kind: CollisionKind = "types",
         pairs = [(experiment, condition) for experiment in (20, "20") for condition in (1, "1")]
     else:
         pairs = [("a|b", "c"), ("a", "b|c"), ("a_b", "c"), ("a", "b_c")]
-    cells = apportion_to_all(n_anchors, np.ones(len(pairs)))[:, None]
-    anchors = anchors_of_cells(cells, range(len(pairs)), ["none"], seed=seed)
+    sizes = apportion_to_all(n_anchors, np.ones(len(pairs)))[:, None]
+    anchors = fill_strata(sizes, range(len(pairs)), ["none"], seed=seed)
     pair = anchors["experiment"].to_numpy()
     experiments, conditions = zip(*pairs, strict=True)
-    return anchors.assign(experiment=labels_of(experiments, pair), condition=labels_of(conditions, pair))
+    return anchors.assign(experiment=take_labels(experiments, pair), condition=take_labels(conditions, pair))
 
 
 def _check_kind(kind: str, kinds: object) -> None:

@@ -1,4 +1,4 @@
-"""The composition of a table: how many anchors each experiment and each condition has."""
+"""The composition of a table: the number of anchors of each experiment and each condition."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import pandas as pd
 
-from viscy_sampling_testkit.tables._sizes import apportion_to_all, check_count, weights_of
-from viscy_sampling_testkit.tables.anchors import anchors_of_cells, make_anchors
+from viscy_sampling_testkit.tables._sizes import apportion_to_all, check_count, parse_weights
+from viscy_sampling_testkit.tables.anchors import fill_strata, make_anchors
 
 _LARGEST_TINY_GROUP = 3
 
@@ -20,7 +20,7 @@ def make_balanced(
     conditions: Sequence[Hashable] = ("uninfected", "infected"),
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Make a table in which every condition has equally many rows in every experiment, to within one.
+    """Make a table whose strata (experiment x condition) differ by at most one row.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def make_balanced(
     conditions : sequence, default ("uninfected", "infected")
         Labels of the conditions.
     seed : int, default 0
-        Seed of everything random.
+        Random seed.
 
     Returns
     -------
@@ -41,9 +41,9 @@ def make_balanced(
     Raises
     ------
     TypeError
-        If a count is no integer, or `conditions` a string.
+        If a count is not an integer, or `conditions` is a string.
     ValueError
-        If a count is less than 1, `seed` is negative, or there is no condition or one twice.
+        If a count is less than 1, `seed` is negative, or `conditions` is empty or repeats a label.
 
     Examples
     --------
@@ -52,31 +52,31 @@ def make_balanced(
     """
     check_count("n_anchors", n_anchors)
     check_count("n_experiments", n_experiments)
-    n_cells = n_experiments * len(weights_of("conditions", conditions))
-    cells = apportion_to_all(n_anchors, np.ones(n_cells)).reshape(n_experiments, -1)
-    return anchors_of_cells(cells, _names("exp", n_experiments), list(conditions), seed=seed)
+    n_strata = n_experiments * len(parse_weights("conditions", conditions))
+    sizes = apportion_to_all(n_anchors, np.ones(n_strata)).reshape(n_experiments, -1)
+    return fill_strata(sizes, _number("exp", n_experiments), list(conditions), seed=seed)
 
 
 def make_skewed(
     n_anchors: int = 1000, *, n_conditions: int = 2, ratio: float = 99.0, n_experiments: int = 2, seed: int = 0
 ) -> pd.DataFrame:
-    """Make a table whose first condition is many times as frequent as its last one.
+    """Make a table whose first condition is many times as frequent as its last condition.
 
-    From one condition to the next the frequency falls by the same factor. Every condition has a row if there are enough
-    rows; the experiments are equally large.
+    The frequency falls by the same factor from each condition to the next. Every condition has a row if there are
+    enough rows. The experiments have the same size.
 
     Parameters
     ----------
     n_anchors : int, default 1000
         Number of rows.
     n_conditions : int, default 2
-        Number of conditions, named ``condition0``, ``condition1`` and so on; thousands are fine.
+        Number of conditions, named ``condition0``, ``condition1`` and so on; may be thousands.
     ratio : float, default 99.0
-        How often the first condition comes for each time that the last one comes.
+        Frequency of the first condition divided by that of the last.
     n_experiments : int, default 2
         Number of experiments, named ``exp0``, ``exp1`` and so on.
     seed : int, default 0
-        Seed of everything random.
+        Random seed.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def make_skewed(
     Raises
     ------
     TypeError
-        If a count is no integer.
+        If a count is not an integer.
     ValueError
         If a count or `ratio` is less than 1, `ratio` is not finite, or `seed` is negative.
 
@@ -99,25 +99,25 @@ def make_skewed(
     if not 1 <= ratio < np.inf:
         raise ValueError(f"ratio must be at least 1 and finite, got {ratio!r}")
     weights = ratio ** -np.linspace(0.0, 1.0, n_conditions)
-    conditions = dict(zip(_names("condition", n_conditions), weights.tolist(), strict=True))
+    conditions = dict(zip(_number("condition", n_conditions), weights.tolist(), strict=True))
     return make_anchors(n_anchors, n_experiments=n_experiments, conditions=conditions, seed=seed)
 
 
 def make_tiny_groups(n_anchors: int = 1000, *, n_tiny: int = 4, seed: int = 0) -> pd.DataFrame:
-    """Make a table of one large experiment and of tiny ones, which have one to three rows.
+    """Make a table of one large experiment and several tiny ones of one to three rows.
 
-    A tiny experiment of one row has one condition only. A batch of any usual size draws with replacement from the tiny
-    ones.
+    A tiny experiment of one row has one condition only. A batch of any usual size has to repeat rows of a tiny
+    experiment.
 
     Parameters
     ----------
     n_anchors : int, default 1000
         Number of rows.
     n_tiny : int, default 4
-        Number of tiny experiments, named ``tiny0``, ``tiny1`` and so on, of 1, 2, 3, 1, 2, ... rows; all other rows are
-        of the experiment ``large``.
+        Number of tiny experiments, named ``tiny0``, ``tiny1`` and so on, of 1, 2, 3, 1, 2, ... rows; all other rows
+        belong to the experiment ``large``.
     seed : int, default 0
-        Seed of everything random.
+        Random seed.
 
     Returns
     -------
@@ -127,9 +127,10 @@ def make_tiny_groups(n_anchors: int = 1000, *, n_tiny: int = 4, seed: int = 0) -
     Raises
     ------
     TypeError
-        If a count is no integer.
+        If a count is not an integer.
     ValueError
-        If a count is less than 1, `seed` is negative, or `n_anchors` leaves the large experiment less than two rows.
+        If a count is less than 1, `seed` is negative, or `n_anchors` leaves fewer than two rows for the large
+        experiment.
 
     Examples
     --------
@@ -143,11 +144,11 @@ def make_tiny_groups(n_anchors: int = 1000, *, n_tiny: int = 4, seed: int = 0) -
         needs = f"{tiny.sum()} rows in {n_tiny} tiny groups and 2 in the large one"
         raise ValueError(f"n_anchors must be at least {tiny.sum() + 2}, for {needs}, got {n_anchors}")
     sizes = np.array([n_anchors - tiny.sum(), *tiny])
-    # Two parts of each size; which condition has the odd row takes turns.
+    # Each experiment is split into two conditions; the extra row of an odd size alternates between them.
     more, less = -(-sizes // 2), sizes // 2
-    odd = np.arange(len(sizes)) % 2 == 1
-    cells = np.stack([np.where(odd, less, more), np.where(odd, more, less)], axis=1)
-    return anchors_of_cells(cells, ["large", *_names("tiny", n_tiny)], ["uninfected", "infected"], seed=seed)
+    is_odd = np.arange(len(sizes)) % 2 == 1
+    strata = np.stack([np.where(is_odd, less, more), np.where(is_odd, more, less)], axis=1)
+    return fill_strata(strata, ["large", *_number("tiny", n_tiny)], ["uninfected", "infected"], seed=seed)
 
 
 def make_missing_conditions(
@@ -159,8 +160,8 @@ def make_missing_conditions(
 ) -> pd.DataFrame:
     """Make a table in which only the first experiment has all conditions.
 
-    Of the others, every second one lacks one condition and every second one has no more than one. Experiments are
-    equally large, and within an experiment the conditions that it has are.
+    The other experiments alternate: one lacks a single condition, the next has only a single condition. Experiments
+    have the same size, and so do the conditions within an experiment.
 
     Parameters
     ----------
@@ -171,7 +172,7 @@ def make_missing_conditions(
     conditions : sequence, default ("uninfected", "infected", "treated")
         Labels of the conditions; at least two.
     seed : int, default 0
-        Seed of everything random.
+        Random seed.
 
     Returns
     -------
@@ -181,10 +182,10 @@ def make_missing_conditions(
     Raises
     ------
     TypeError
-        If a count is no integer, or `conditions` a string.
+        If a count is not an integer, or `conditions` is a string.
     ValueError
-        If `n_anchors` is less than 1, `n_experiments` or the number of conditions less than 2, a condition comes twice,
-        or `seed` is negative.
+        If `n_anchors` is less than 1, `n_experiments` or the number of conditions is less than 2, `conditions` repeats
+        a label, or `seed` is negative.
 
     Examples
     --------
@@ -194,18 +195,19 @@ def make_missing_conditions(
     """
     check_count("n_anchors", n_anchors)
     check_count("n_experiments", n_experiments, at_least=2)
-    n_conditions = len(weights_of("conditions", conditions))
+    n_conditions = len(parse_weights("conditions", conditions))
     if n_conditions < 2:
-        raise ValueError(f"conditions must name at least two labels, got {list(conditions)!r}; one cannot be missing")
+        raise ValueError(
+            f"conditions must name at least two labels, so that one can be missing, got {list(conditions)!r}; add one"
+        )
     experiment = np.arange(n_experiments)[:, None]
-    is_turn = experiment % n_conditions == np.arange(n_conditions)
-    held = np.where(experiment % 2 == 1, ~is_turn, is_turn) | (experiment == 0)
-    sizes = apportion_to_all(n_anchors, np.ones(n_experiments))
-    cells = np.zeros(held.shape, int)
-    for own, size, has in zip(cells, sizes, held, strict=True):
-        own[has] = apportion_to_all(size, np.ones(has.sum()))
-    return anchors_of_cells(cells, _names("exp", n_experiments), list(conditions), seed=seed)
+    is_selected = experiment % n_conditions == np.arange(n_conditions)
+    is_present = np.where(experiment % 2 == 1, ~is_selected, is_selected) | (experiment == 0)
+    strata = np.zeros(is_present.shape, int)
+    for row, size, present in zip(strata, apportion_to_all(n_anchors, np.ones(n_experiments)), is_present, strict=True):
+        row[present] = apportion_to_all(size, np.ones(present.sum()))
+    return fill_strata(strata, _number("exp", n_experiments), list(conditions), seed=seed)
 
 
-def _names(prefix: str, n: int) -> list[str]:
+def _number(prefix: str, n: int) -> list[str]:
     return [f"{prefix}{i}" for i in range(n)]

@@ -1,4 +1,4 @@
-"""The times of a table: frames at uneven distances, no two alike, hardly any, or all within a few bursts."""
+"""The times of a table: unevenly spaced frames, times that all differ, very few times, or a few bursts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from viscy_sampling_testkit.tables._sizes import check_count
-from viscy_sampling_testkit.tables.anchors import make_anchors, times_within_frames
+from viscy_sampling_testkit.tables.anchors import jitter_times, make_anchors
 
 _N_TIMEPOINTS = 48
 
@@ -14,7 +14,7 @@ _N_TIMEPOINTS = 48
 def make_irregular_times(
     n_anchors: int = 1000, *, n_timepoints: int = _N_TIMEPOINTS, n_experiments: int = 2, seed: int = 0
 ) -> pd.DataFrame:
-    """Make a table whose frames are unevenly apart and different in each experiment.
+    """Make a table whose frames are unevenly spaced and differ between experiments.
 
     The time from one frame to the next is half an hour on average and exponentially distributed.
 
@@ -23,11 +23,11 @@ def make_irregular_times(
     n_anchors : int, default 1000
         Number of rows.
     n_timepoints : int, default 48
-        Number of frames of each experiment.
+        Number of frames per experiment.
     n_experiments : int, default 2
-        Number of experiments, which share no time.
+        Number of experiments; no two share a time.
     seed : int, default 0
-        Seed of everything random.
+        Random seed.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def make_irregular_times(
     Raises
     ------
     TypeError
-        If a count is no integer.
+        If a count is not an integer.
     ValueError
         If a count is less than 1, or `seed` is negative.
 
@@ -53,14 +53,14 @@ def make_irregular_times(
 
 
 def make_continuous_times(n_anchors: int = 1000, *, seed: int = 0) -> pd.DataFrame:
-    """Make a table in which no two rows have the same time, as where the time of each image is recorded.
+    """Make a table in which no two rows have the same time, as if the time of each image were recorded.
 
     Parameters
     ----------
     n_anchors : int, default 1000
         Number of rows.
     seed : int, default 0
-        Seed of everything random.
+        Random seed.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def make_continuous_times(n_anchors: int = 1000, *, seed: int = 0) -> pd.DataFra
     Raises
     ------
     TypeError
-        If `n_anchors` is no integer.
+        If `n_anchors` is not an integer.
     ValueError
         If `n_anchors` is less than 1, or `seed` is negative.
 
@@ -83,16 +83,16 @@ def make_continuous_times(n_anchors: int = 1000, *, seed: int = 0) -> pd.DataFra
 
 
 def make_duplicate_times(n_anchors: int = 1000, *, n_times: int = 1, seed: int = 0) -> pd.DataFrame:
-    """Make a table of very few times, twelve hours apart; of only one by default.
+    """Make a table with very few distinct times, twelve hours apart; only one by default.
 
     Parameters
     ----------
     n_anchors : int, default 1000
         Number of rows.
     n_times : int, default 1
-        Number of times, the first at 12 hours; a small table may lack one.
+        Number of distinct times, the first at 12 hours; a small table may lack some.
     seed : int, default 0
-        Seed of everything random.
+        Random seed.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def make_duplicate_times(n_anchors: int = 1000, *, n_times: int = 1, seed: int =
     Raises
     ------
     TypeError
-        If a count is no integer.
+        If a count is not an integer.
     ValueError
         If a count is less than 1, or `seed` is negative.
 
@@ -118,18 +118,18 @@ def make_duplicate_times(n_anchors: int = 1000, *, n_times: int = 1, seed: int =
 
 
 def make_bursts(n_anchors: int = 1000, *, n_bursts: int = 3, seed: int = 0) -> pd.DataFrame:
-    """Make a table whose times lie within bursts of twelve minutes, two days apart, and all differ.
+    """Make a table whose times all differ and fall into bursts of twelve minutes, two days apart.
 
-    A focal window of an hour or two holds one burst and nothing else.
+    A temporal window of an hour or two contains exactly one burst.
 
     Parameters
     ----------
     n_anchors : int, default 1000
         Number of rows.
     n_bursts : int, default 3
-        Number of bursts, the first at 2 hours; a small table may lack one.
+        Number of bursts, the first at 2 hours; a small table may lack some.
     seed : int, default 0
-        Seed of everything random.
+        Random seed.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def make_bursts(n_anchors: int = 1000, *, n_bursts: int = 3, seed: int = 0) -> p
     Raises
     ------
     TypeError
-        If a count is no integer.
+        If a count is not an integer.
     ValueError
         If a count is less than 1, or `seed` is negative.
 
@@ -152,5 +152,5 @@ def make_bursts(n_anchors: int = 1000, *, n_bursts: int = 3, seed: int = 0) -> p
     n_timepoints = n_bursts * -(-_N_TIMEPOINTS // n_bursts)
     anchors = make_anchors(n_anchors, n_timepoints=n_timepoints, seed=seed)
     burst = anchors["t"] * n_bursts // n_timepoints
-    passed = times_within_frames(anchors["t"], seed) * n_bursts / n_timepoints - burst
-    return anchors.assign(hours_post_infection=2.0 + 48.0 * burst + 0.2 * passed)
+    elapsed = jitter_times(anchors["t"], seed) * n_bursts / n_timepoints - burst
+    return anchors.assign(hours_post_infection=2.0 + 48.0 * burst + 0.2 * elapsed)
