@@ -1,4 +1,4 @@
-"""A loader hands out what its sampler yields; what resumes from its state is what its kind promises."""
+"""A loader yields the batches of its sampler, and resumes from the state that its kind saves."""
 
 import multiprocessing
 import sys
@@ -14,7 +14,7 @@ N_BATCHES = 6
 
 
 class InOrder:
-    """A right sampler: batches of two rows in order, another order each epoch."""
+    """A correct sampler: batches of two rows in order, with other rows in each epoch."""
 
     def __init__(self, rank=0, num_replicas=1):
         self.rank, self.num_replicas = rank, num_replicas
@@ -41,17 +41,17 @@ class InOrder:
         self.epoch, self.done = state["epoch"], state["done"]
 
 
-class Stuck(InOrder):
-    """Its second batch is of a row that takes forever to read."""
+class Hangs(InOrder):
+    """The row of its second batch takes forever to read."""
 
     def __iter__(self):
         yield [0]
-        yield [Slow()]
+        yield [Endless()]
 
 
-class Slow(int):
+class Endless(int):
     def __int__(self):
-        time.sleep(600)
+        time.sleep(3600)
         return 0
 
 
@@ -64,14 +64,15 @@ def epoch(number):
 
 
 def make(**options):
-    return lambda rank=0, num_replicas=1: PositionLoader(InOrder(rank, num_replicas), **options)
+    """Return a factory of loaders, whose time limit leaves room for a busy machine."""
+    return lambda rank=0, num_replicas=1: PositionLoader(InOrder(rank, num_replicas), timeout=600.0, **options)
 
 
-def no_worker_is_left():
-    ends = time.monotonic() + 5
-    while multiprocessing.active_children() and time.monotonic() < ends:
-        time.sleep(0.02)
-    return multiprocessing.active_children() == []
+@pytest.fixture
+def no_worker_is_left(wait_until):
+    """Wait for the end of all workers after the test."""
+    yield
+    wait_until(lambda: multiprocessing.active_children() == [], "the end of all workers")
 
 
 LOADERS = [
@@ -82,68 +83,68 @@ LOADERS = [
 ]
 
 
+@pytest.mark.usefixtures("no_worker_is_left")
 @pytest.mark.parametrize("options", LOADERS)
 @pytest.mark.parametrize("stateful", [False, True])
-def test_a_loader_hands_out_epoch_after_epoch_and_leaves_no_worker(options, stateful):
+def test_loader_yields_epoch_after_epoch_and_leaves_no_worker(options, stateful):
     loader = make(**options, stateful=stateful)()
     assert len(loader) == N_BATCHES
     assert [list(loader) for _ in range(2)] == [epoch(0), epoch(1)]
     loader.set_epoch(5)
     assert list(loader) == epoch(5)
     loader.close()
-    assert no_worker_is_left()
 
 
+@pytest.mark.usefixtures("no_worker_is_left")
 @pytest.mark.parametrize("options", LOADERS)
 @pytest.mark.parametrize("n_steps", [1, 3, 6])
-def test_a_stateful_loader_goes_on_where_it_was_stopped(options, n_steps):
-    lives = simulate_training(make(**options, stateful=True), [(n_steps, 1), (N_BATCHES, 1)])
-    assert lives[0].batches + lives[1].batches == [*epoch(0), *epoch(1)][: n_steps + N_BATCHES]
-    assert no_worker_is_left()
+def test_stateful_loader_resumes_with_the_next_batch(options, n_steps):
+    attempts = simulate_training(make(**options, stateful=True), [(n_steps, 1), (N_BATCHES, 1)])
+    assert attempts[0].batches + attempts[1].batches == [*epoch(0), *epoch(1)][: n_steps + N_BATCHES]
 
 
 @pytest.mark.parametrize("n_steps", range(7))
-def test_a_plain_loader_without_workers_goes_on_where_it_was_stopped(n_steps):
-    lives = simulate_training(make(), [(n_steps, 1), (N_BATCHES, 1)])
-    assert lives[0].batches + lives[1].batches == [*epoch(0), *epoch(1)][: n_steps + N_BATCHES]
+def test_plain_loader_without_workers_resumes_with_the_next_batch(n_steps):
+    attempts = simulate_training(make(), [(n_steps, 1), (N_BATCHES, 1)])
+    assert attempts[0].batches + attempts[1].batches == [*epoch(0), *epoch(1)][: n_steps + N_BATCHES]
 
 
+@pytest.mark.usefixtures("no_worker_is_left")
 @pytest.mark.parametrize(("prefetch_factor", "ahead"), [(1, 2), (2, 4)])
-def test_a_plain_loader_with_workers_skips_what_they_fetched_ahead(prefetch_factor, ahead):
+def test_plain_loader_with_workers_skips_the_prefetched_batches(prefetch_factor, ahead):
     loader = make(num_workers=2, prefetch_factor=prefetch_factor)
-    lives = simulate_training(loader, [(1, 1), (None, 1)])
-    assert lives[0].batches == epoch(0)[:1]
-    assert lives[1].batches == epoch(0)[1 + ahead :]
-    assert no_worker_is_left()
+    attempts = simulate_training(loader, [(1, 1), (None, 1)])
+    assert attempts[0].batches == epoch(0)[:1]
+    assert attempts[1].batches == epoch(0)[1 + ahead :]
 
 
-def test_every_rank_has_a_loader_of_its_own():
-    lives = simulate_training(make(num_workers=1, stateful=True), [(1, 2), (2, 2)])
-    assert [life.batches for life in lives] == [epoch(0)[:2], epoch(0)[2:]]
-    assert no_worker_is_left()
+@pytest.mark.usefixtures("no_worker_is_left")
+def test_every_rank_has_its_own_loader():
+    attempts = simulate_training(make(num_workers=1, stateful=True), [(1, 2), (2, 2)])
+    assert [attempt.batches for attempt in attempts] == [epoch(0)[:2], epoch(0)[2:]]
 
 
 @pytest.mark.parametrize("n_drawn", [0, 2, 6])
-def test_a_loader_goes_where_a_sampler_goes(n_drawn):
+def test_loader_can_replace_a_sampler(n_drawn):
     assert_resumes(make(), n_drawn)
 
 
-def test_a_loader_that_was_closed_opens_again():
+@pytest.mark.usefixtures("no_worker_is_left")
+def test_closed_loader_opens_again():
     loader = make(num_workers=1)()
     for _ in range(2):
         loader.set_epoch(3)
         assert list(loader) == epoch(3)
         loader.close()
-    assert no_worker_is_left()
 
 
-def test_a_worker_that_does_not_answer_is_given_up():
+@pytest.mark.usefixtures("no_worker_is_left")
+def test_worker_that_hangs_times_out():
     with pytest.raises(RuntimeError, match=r"timed out after 0\.5 seconds"):
-        simulate_training(lambda rank, n: PositionLoader(Stuck(), num_workers=1, timeout=0.5), [(2, 1)])
-    assert no_worker_is_left()
+        simulate_training(lambda rank, n: PositionLoader(Hangs(), num_workers=1, timeout=0.5), [(2, 1)])
 
 
-def test_a_stateful_loader_without_torchdata_is_an_error_with_a_remedy(monkeypatch):
+def test_stateful_loader_without_torchdata_raises_with_a_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchdata.stateful_dataloader", None)
     with pytest.raises(
         ImportError, match=r"stateful=True needs torchdata; install viscy-sampling-testkit\[torchdata\]"
@@ -160,6 +161,6 @@ def test_a_stateful_loader_without_torchdata_is_an_error_with_a_remedy(monkeypat
         ({"persistent_workers": True}, ValueError, "persistent_workers"),
     ],
 )
-def test_a_wrong_argument_is_answered(options, error, message):
+def test_invalid_argument_raises(options, error, message):
     with pytest.raises(error, match=message):
         make(**options)()

@@ -1,4 +1,4 @@
-"""Ranks, training runs and data loaders, simulated in one process or run as real processes.
+"""Ranks, training runs and data loaders, simulated in one process or run in real processes.
 
-Imports `tables` alone; `assertions` and `conformance` may import it.
+This sub-package imports `tables` only; `assertions` and `conformance` may import it.
 """

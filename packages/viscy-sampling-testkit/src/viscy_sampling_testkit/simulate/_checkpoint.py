@@ -1,4 +1,4 @@
-"""A checkpoint: the state of rank 0 as bytes, and where the training loop was when it was taken."""
+"""A checkpoint: the state of rank 0 as bytes, and the epoch and step at which the training loop took it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ StateFormat = Literal["pickle", "json"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is left of a life: the state, the epoch to go on with, the number of the life and its steps so far."""
+    """What survives an attempt: the state, the epoch to resume, the index of the attempt and its steps so far."""
 
     state: bytes
     epoch: int
-    life: int
+    attempt: int
     n_steps: int
 
 
@@ -33,8 +33,8 @@ def loads(state: bytes, state_format: StateFormat) -> Any:
     return pickle.loads(state) if state_format == "pickle" else json.loads(state)
 
 
-def write_whole(file: Path, data: bytes) -> None:
-    """Write a file so that there is the old one or the new one whenever the process is killed."""
+def atomic_write(file: Path, data: bytes) -> None:
+    """Replace a file in one step: whenever the process is killed, the file is either the old one or the new one."""
     new = file.with_name(f"{file.name}.{os.getpid()}")
     try:
         with new.open("wb") as opened:
@@ -49,5 +49,5 @@ def write_whole(file: Path, data: bytes) -> None:
 
 
 def read_checkpoint(file: Path) -> Checkpoint | None:
-    """Read a checkpoint that was written with `write_whole`, or None where none was."""
+    """Read a checkpoint that `atomic_write` wrote; None if the file does not exist."""
     return pickle.loads(file.read_bytes()) if file.exists() else None

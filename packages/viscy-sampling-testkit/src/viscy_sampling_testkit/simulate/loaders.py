@@ -1,4 +1,4 @@
-"""A data loader that hands out positions: what a sampler's batches become between workers and prefetching."""
+"""A data loader that returns positions: it shows what workers and prefetching do to a sampler's batches."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from viscy_sampling_testkit.tables._sizes import check_count
 
 
 class PositionLoader:
-    """Hand out a sampler's batches through a data loader, as lists of positions.
+    """Pass a sampler's batches through a data loader, and yield them as lists of positions.
 
-    It keeps the protocol `ResumableBatchSampler`, so it goes wherever a sampler goes: into `simulate_ranks`,
+    It satisfies the protocol `ResumableBatchSampler`, so it can replace a sampler in `simulate_ranks`,
     `simulate_training`, `spawn_training` and `assert_resumes`.
 
-    With workers, a plain loader draws ``num_workers * prefetch_factor`` batches ahead of what it hands out, so the
-    sampler's own state is ahead of training by as much, and what resumes from it skips those batches. That is what this
-    loader shows; one that is `stateful` saves where it is itself.
+    With workers, a plain loader draws ``num_workers * prefetch_factor`` batches ahead of the batch that it yields. The
+    sampler's own state is ahead of training by as many batches, and a run that resumes from it skips them. This loader
+    reproduces that; a `stateful` loader saves its own cursor instead.
 
     Parameters
     ----------
     sampler : ResumableBatchSampler
         The sampler.
     num_workers : int, default 0
-        Number of worker processes; 0 is none.
+        Number of worker processes; 0 loads in the main process.
     prefetch_factor : int, optional
-        Number of batches that each worker is ahead; torch's default of 2.
+        Number of batches that each worker loads in advance; by default torch's 2.
     persistent_workers : bool, default False
-        Whether workers live on from epoch to epoch.
+        Whether workers are kept from epoch to epoch.
     stateful : bool, default False
-        Whether the loader is torchdata's ``StatefulDataLoader``, and the state its own; otherwise it is
-        ``torch.utils.data.DataLoader``, and the state is the sampler's.
+        If True, the loader is torchdata's ``StatefulDataLoader`` and the state is the loader's. If False, the loader is
+        ``torch.utils.data.DataLoader`` and the state is the sampler's.
     timeout : float, default 60.0
-        Seconds to wait for a worker's batch.
+        Seconds to wait for a batch from a worker.
 
     Raises
     ------
     ImportError
-        If `stateful`, and torchdata is not installed.
+        If `stateful` is True and torchdata is not installed.
     TypeError
-        If `num_workers` is no integer.
+        If `num_workers` is not an integer.
     ValueError
-        If `num_workers` is negative, or 0 with an option of workers; torch says which.
+        If `num_workers` is negative, or an option that needs workers is given without any (raised by torch).
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class PositionLoader:
         self.sampler.set_epoch(epoch)
 
     def state_dict(self) -> Any:
-        """Return the loader's state if it is stateful, and the sampler's otherwise."""
+        """Return the state of a stateful loader, and otherwise that of the sampler."""
         return self._loader.state_dict() if self.stateful else self.sampler.state_dict()
 
     def load_state_dict(self, state: Any, /) -> None:
@@ -87,7 +87,7 @@ class PositionLoader:
         (self._loader if self.stateful else self.sampler).load_state_dict(state)
 
     def close(self) -> None:
-        """End the workers; an iterator that is still held keeps its own until it is let go."""
+        """Stop the workers; an iterator that is still referenced keeps its workers until it is released."""
         self._loader = None
 
     def _open(self) -> Any:
@@ -95,7 +95,7 @@ class PositionLoader:
 
 
 class _Positions:
-    """A dataset whose items are their positions."""
+    """A dataset whose items are their own positions."""
 
     def __getitem__(self, position: int) -> int:
         return int(position)

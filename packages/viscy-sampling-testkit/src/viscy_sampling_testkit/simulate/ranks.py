@@ -1,4 +1,4 @@
-"""The ranks of a distributed run: simulated one after another, or as real processes over gloo."""
+"""The ranks of a distributed run: simulated one after another, or run in real processes over gloo."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from viscy_sampling_testkit.simulate._supervisor import Crew, payload_of
+from viscy_sampling_testkit.simulate._supervisor import Supervisor, make_payload
+from viscy_sampling_testkit.tables._sizes import check_count
 
 
 def simulate_ranks(
     make_sampler: Callable[[int, int], Iterable[Sequence[int]]], num_replicas: int
 ) -> list[list[list[int]]]:
-    """Draw one epoch of each rank's sampler, one rank after another in this process.
+    """Draw one epoch from each rank's sampler, one rank after another in this process.
 
     Parameters
     ----------
@@ -24,10 +25,12 @@ def simulate_ranks(
     Returns
     -------
     list of list of list of int
-        For each rank its batches, shape (num_replicas, n_steps, batch_size); ranks may differ in steps.
+        The batches of each rank, shape (num_replicas, n_steps, batch_size); ranks may differ in their number of steps.
 
     Raises
     ------
+    TypeError
+        If `num_replicas` is not an integer.
     ValueError
         If `num_replicas` is less than 1.
 
@@ -36,12 +39,12 @@ def simulate_ranks(
     >>> simulate_ranks(lambda rank, num_replicas: [[k] for k in range(rank, 5, num_replicas)], 2)
     [[[0], [2], [4]], [[1], [3]]]
     """
-    check_replicas(num_replicas)
+    check_count("num_replicas", num_replicas)
     return [[list(batch) for batch in make_sampler(rank, num_replicas)] for rank in range(num_replicas)]
 
 
 def interleave(ranks: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
-    """Put the batches of all ranks into the order of steps, and within a step of ranks.
+    """Return the batches of all ranks in one list, ordered by step and, within a step, by rank.
 
     Parameters
     ----------
@@ -51,7 +54,7 @@ def interleave(ranks: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
     Returns
     -------
     list of list of int
-        All batches, shape (n_batches, batch_size). A rank that has ended is passed over.
+        All batches, shape (n_batches, batch_size). A rank that has ended is skipped.
 
     Examples
     --------
@@ -63,57 +66,52 @@ def interleave(ranks: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
 
 
 def spawn_ranks(function: Callable[..., Any], num_replicas: int, *args: Any, deadline: float = 60.0) -> list[Any]:
-    """Run a function in real processes, joined by `torch.distributed` over gloo on the loopback interface.
+    """Run a function in real processes, connected by `torch.distributed` over gloo on the loopback interface.
 
-    Each process is started anew, with one thread for numerics, and calls ``function(rank, num_replicas, *args)`` once
-    the default process group is initialised on all of them. However the call ends, the processes, and what they started
-    themselves, are gone after it. For POSIX systems.
+    Each rank is a new process with one numerical thread. It calls ``function(rank, num_replicas, *args)`` once the
+    default process group is initialized on all ranks. However the call ends, the processes, and any that they started,
+    are gone when it returns. What the ranks write to standard error appears on that of the caller once they have ended.
+    Needs a POSIX system.
 
     Parameters
     ----------
     function : callable
-        A function at the top level of a module that is in a file. The file is loaded again in each process, so a script
-        needs its ``if __name__ == "__main__"``; a test module needs nothing.
+        A function at the top level of a module in a file. Each process loads the file again, so a script needs an
+        ``if __name__ == "__main__"`` guard; a test module does not.
     num_replicas : int
         Number of processes.
     *args
-        Further arguments of the function; they are pickled, as are the results.
+        Further arguments of the function; arguments and results are pickled.
     deadline : float, default 60.0
-        Seconds within which all ranks must have returned, their start included (importing torch takes some).
+        Seconds within which all ranks must have returned, including the start of the processes, which import torch.
 
     Returns
     -------
     list
-        What the function returned, in order of ranks.
+        What the function returned, in rank order.
 
     Raises
     ------
     Exception
-        What the function raised on a rank (the first to do so), with a note that gives the rank and its traceback. A
-        RuntimeError in its place where it cannot be pickled.
+        The first exception that the function raised on a rank, with a note that gives the rank and its traceback; a
+        RuntimeError instead if the exception cannot be pickled.
     RuntimeError
-        If a process died without an answer; the message has rank and exit code.
+        If a process died without returning a result; the message gives its rank, exit code and standard error.
     TimeoutError
-        If the deadline passed; the message names the ranks that had not finished.
+        If the deadline passed; the message names the ranks that had not finished and gives their standard error.
     TypeError
-        If `function` is not a function.
+        If `function` is not a function, or `num_replicas` is not an integer.
     ValueError
-        If it is not at the top level of a module in a file, or `num_replicas` is less than 1.
+        If `function` is not at the top level of a module in a file, or `num_replicas` is less than 1.
 
     Notes
     -----
-    ``init_process_group`` is no barrier: a rank comes back from it as soon as its own connections stand. One whose
-    function is short could be done, and gone, while another still connects, to whom it then is a "Connection closed by
-    peer" (https://github.com/pytorch/pytorch/pull/61396). So all ranks wait for each other before the function is
-    called. Where they cannot connect all the same, they are started anew, with another store, up to three times within
-    the deadline, and a warning is logged; what the function raises is never tried again.
+    ``init_process_group`` is not a barrier: it returns on a rank once that rank's own connections are established. A
+    rank with a short function could finish and exit while another rank is still connecting, which then fails with
+    "Connection closed by peer" (https://github.com/pytorch/pytorch/pull/61396). So all ranks wait for each other before
+    the function is called. If the ranks still fail to connect, all of them are started again with a new store, up to
+    three times within the deadline, and a warning is logged. An exception of the function is never retried.
     """
-    check_replicas(num_replicas)
-    payload = payload_of(function, args)
-    return Crew.run(payload, num_replicas, time.monotonic() + deadline).results(deadline)
-
-
-def check_replicas(num_replicas: int) -> None:
-    """Refuse a run of no ranks."""
-    if num_replicas < 1:
-        raise ValueError(f"num_replicas must be at least 1, got {num_replicas}")
+    check_count("num_replicas", num_replicas)
+    payload = make_payload(function, args)
+    return Supervisor.run(payload, num_replicas, time.monotonic() + deadline).results(deadline)
