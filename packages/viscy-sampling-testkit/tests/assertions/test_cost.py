@@ -1,4 +1,4 @@
-"""A rank that builds its own batches only is accepted; one that builds those of all ranks, or holds them, is found."""
+"""A rank that builds its own batches only passes; one that builds or holds the batches of all ranks fails."""
 
 import sys
 import tracemalloc
@@ -12,11 +12,6 @@ from viscy_sampling_testkit import assert_rank_cost
 N_BATCHES = 48
 
 
-def fails(*lines):
-    """Return a context in which an assertion must fail with each of these lines in its message."""
-    return pytest.raises(AssertionError, match="(?s)" + ".*".join(lines))
-
-
 def build(k):
     rng = np.random.default_rng(k)
     return [rng.integers(1000).item() for _ in range(16)]
@@ -26,12 +21,12 @@ def own_batches_only(rank, num_replicas):
     return (build(k) for k in range(rank, N_BATCHES, num_replicas))
 
 
-def test_a_rank_that_builds_its_own_batches_is_accepted():
+def test_rank_that_builds_its_own_batches_passes():
     for num_replicas in (4, 8, 16):
         assert_rank_cost(own_batches_only, num_replicas)
 
 
-def test_a_distributed_sampler_is_accepted_though_each_rank_shuffles_the_whole():
+def test_distributed_sampler_passes_although_each_rank_shuffles_all_rows():
     def make_sampler(rank, num_replicas):
         return BatchSampler(DistributedSampler(range(1000), num_replicas, rank), 4, drop_last=False)
 
@@ -44,9 +39,9 @@ def test_a_distributed_sampler_is_accepted_though_each_rank_shuffles_the_whole()
         (iter, ["function calls for 6 batches", "in a single process", "bound: 3 times as many"]),
         (list, ["function calls for its epoch", "in a single process", "bound: 0.85 of that"]),
     ],
-    ids=["on the way", "ahead"],
+    ids=["one by one", "in advance"],
 )
-def test_a_rank_that_builds_the_batches_of_all_is_found(built, lines):
+def test_rank_that_builds_the_batches_of_all_ranks_fails(built, lines, assertion_fails):
     class BuildsAll:
         def __init__(self, rank, num_replicas):
             self.rank, self.num_replicas = rank, num_replicas
@@ -56,12 +51,14 @@ def test_a_rank_that_builds_the_batches_of_all_is_found(built, lines):
                 if k % self.num_replicas == self.rank:
                     yield batch
 
-    with fails("must build its own batches only", *lines, "n: 6 batches of rank 0 of 8, 48 of a single process"):
+    with assertion_fails(
+        "must build its own batches only", *lines, "n: 6 batches on rank 0 of 8, 48 in a single process"
+    ):
         assert_rank_cost(BuildsAll)
 
 
-def test_what_every_rank_must_do_once_is_allowed_for():
-    """Here as much as five of its batches, of which it has six."""
+def test_setup_of_every_rank_is_tolerated():
+    """The setup costs as much as five batches, and the rank has six."""
 
     class SetsUp:
         def __init__(self, rank, num_replicas):
@@ -75,7 +72,7 @@ def test_what_every_rank_must_do_once_is_allowed_for():
     assert_rank_cost(SetsUp)
 
 
-def test_a_rank_that_holds_something_for_every_other_rank_is_found():
+def test_rank_that_holds_memory_for_every_rank_fails(assertion_fails):
     def make_sampler(rank, num_replicas):
         plans = np.zeros((num_replicas, 200_000))
         return (build(k + int(plans[0, 0])) for k in range(rank, N_BATCHES, num_replicas))
@@ -87,11 +84,11 @@ def test_a_rank_that_holds_something_for_every_other_rank_is_found():
         def __iter__(self):
             return make_sampler(*self.arguments)
 
-    with fails("must build its own batches only", "bytes", "3 times as many and 65536"):
+    with assertion_fails("must build its own batches only", "bytes", "3 times as many plus 65536"):
         assert_rank_cost(HoldsAllPlans)
 
 
-def test_measuring_leaves_the_profiler_and_the_tracer_as_they_were():
+def test_measuring_restores_the_profiler_and_the_tracer():
     def profile(*_):
         return None
 
@@ -105,8 +102,8 @@ def test_measuring_leaves_the_profiler_and_the_tracer_as_they_were():
     assert not tracemalloc.is_tracing()
 
 
-def test_too_few_ranks_or_batches_to_tell_are_refused():
+def test_too_few_ranks_or_batches_raise():
     with pytest.raises(ValueError, match="num_replicas must be larger than the factor, 3, got 2"):
         assert_rank_cost(own_batches_only, 2)
-    with pytest.raises(ValueError, match="2 batches or more for each of 32 ranks, got 48 in all; give more rows"):
+    with pytest.raises(ValueError, match="at least 2 batches for each of 32 ranks, got 48; give more rows"):
         assert_rank_cost(own_batches_only, 32)

@@ -1,4 +1,4 @@
-"""A sampler that is resumed on other ranks, or asked for single batches, and each way of doing that wrong."""
+"""Samplers that resume on other numbers of ranks and give access to single batches, and mistakes in doing so."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ N_BATCHES = 11
 
 
 class GlobalSampler:
-    """A right sampler: its state is a position in the sequence of a single process."""
+    """A correct sampler: its state is a position in the global sequence."""
 
     def __init__(self, rank=0, num_replicas=1):
         self.rank, self.num_replicas, self.position = rank, num_replicas, 0
@@ -29,8 +29,8 @@ class GlobalSampler:
         self.position = state["position"]
 
 
-class CountsItsOwn(GlobalSampler):
-    """Its state is the number of its own batches, which means another place on other ranks."""
+class CountsOwnSteps(GlobalSampler):
+    """Its state is the number of its own steps, which means another batch on another number of ranks."""
 
     def state_dict(self):
         return {"position": self.position // self.num_replicas}
@@ -39,57 +39,56 @@ class CountsItsOwn(GlobalSampler):
         self.position = state["position"] * self.num_replicas
 
 
-class ForgetsAShift(GlobalSampler):
-    """What batch k is depends on how often it was asked."""
+class CountsRequests(GlobalSampler):
+    """Batch k depends on the number of earlier requests."""
 
-    asked = 0
+    n_requests = 0
 
     def batch(self, k):
-        self.asked += 1
-        return super().batch(k + (self.asked > N_BATCHES))
+        self.n_requests += 1
+        return super().batch(k if self.n_requests <= N_BATCHES else k + 1)
 
 
-class MovesOn(GlobalSampler):
-    """Asked for a batch, it goes there."""
+class MovesCursor(GlobalSampler):
+    """Requesting a batch moves the cursor to it."""
 
     def batch(self, k):
         self.position = max(self.position, k)
         return super().batch(k)
 
 
-def fails(*lines):
-    """Return a context in which an assertion must fail with each of these lines in its message."""
-    return pytest.raises(AssertionError, match="(?s)" + ".*".join(lines))
-
-
 @pytest.mark.parametrize("ranks", [(1, 1), (1, 3), (2, 1), (3, 2), (4, 7)])
-def test_a_position_in_the_whole_sequence_resumes_on_any_ranks(ranks):
+def test_position_in_the_global_sequence_resumes_on_any_number_of_ranks(ranks):
     for n_steps in range((N_BATCHES - 1) // ranks[0] + 1):
         assert_resumes_elastically(GlobalSampler, *ranks, n_steps)
 
 
-def test_a_position_of_the_ranks_own_is_found_on_other_ranks():
-    assert_resumes_elastically(CountsItsOwn, 2, 2, 3)
-    with fails("3 steps on 2 ranks and the rest on 3 must be", "observed: ", "expected: ", "offending batch: 6"):
-        assert_resumes_elastically(CountsItsOwn, 2, 3, 3)
+def test_number_of_own_steps_fails_on_another_number_of_ranks(assertion_fails):
+    assert_resumes_elastically(CountsOwnSteps, 2, 2, 3)
+    with assertion_fails(
+        "3 steps on 2 ranks and the rest on 3 must be", "observed: ", "expected: ", "offending batch: 6"
+    ):
+        assert_resumes_elastically(CountsOwnSteps, 2, 3, 3)
 
 
-def test_a_step_more_than_the_epoch_has_is_found():
+def test_one_step_too_many_fails(assertion_fails):
     class OneStepMore(GlobalSampler):
         def __iter__(self):
             yield from super().__iter__()
             yield self.batch(N_BATCHES + self.rank)
 
-    with fails("no more than fill the last step", "expected: 11 batches", "fewer than 2 more", "offending batch: 12"):
+    with assertion_fails(
+        "no more than fill the last step", "expected: 11 batches", "fewer than 2 more", "offending batch: 12"
+    ):
         assert_resumes_elastically(lambda r, n: (OneStepMore if n > 1 else GlobalSampler)(r, n), 1, 2, 3)
 
 
-def test_a_stop_at_the_end_leaves_nothing_to_compare():
-    with pytest.raises(ValueError, match=r"n_steps must be in \[0, 5\], so that batches are left, got 6"):
+def test_stop_at_the_end_of_the_epoch_raises():
+    with pytest.raises(ValueError, match=r"n_steps must be in \[0, 5\], so that batches remain, got 6"):
         assert_resumes_elastically(GlobalSampler, 2, 1, 6)
 
 
-def test_batches_that_are_functions_of_their_number_replay():
+def test_batches_that_are_functions_of_their_index_pass():
     assert_replays(GlobalSampler)
     assert_replays(GlobalSampler, [0, 7])
     assert_replays(GlobalSampler, batch=lambda sampler, k: tuple(sampler.batch(k)))
@@ -98,15 +97,15 @@ def test_batches_that_are_functions_of_their_number_replay():
 @pytest.mark.parametrize(
     ("sampler", "lines"),
     [
-        (ForgetsAShift, ["batch 0 asked for by its number", "when asked the second time", "first offending batch: 0"]),
-        (MovesOn, ["the sequence must not change when batches are asked for", "first offending batch: 0"]),
+        (CountsRequests, ["batch 0 requested by index", "at the second request", "first offending batch: 0"]),
+        (MovesCursor, ["requesting batches by index must not change the sequence", "first offending batch: 0"]),
     ],
 )
-def test_batches_that_depend_on_what_was_asked_are_found(sampler, lines):
-    with fails(*lines):
+def test_batches_that_depend_on_earlier_requests_fail(sampler, lines, assertion_fails):
+    with assertion_fails(*lines):
         assert_replays(sampler)
 
 
-def test_a_number_outside_the_epoch_is_refused():
+def test_index_outside_the_epoch_raises():
     with pytest.raises(ValueError, match=r"positions must be in \[0, 11\), the batches of an epoch, got \[3, 11\]"):
         assert_replays(GlobalSampler, [11, 3])

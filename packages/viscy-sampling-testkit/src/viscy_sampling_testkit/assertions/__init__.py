@@ -1,4 +1,4 @@
-"""Assertions of one property each, exact or with a stated false-alarm rate, and what the latter can detect.
+"""Assertions that check one property each, exactly or at a stated false-alarm rate, and the power of the latter.
 
-Imports `simulate` alone; `conformance` and `mutants` may import it.
+This sub-package imports `simulate` only; `conformance` and `mutants` may import it.
 """

@@ -1,4 +1,4 @@
-"""A failure: what an assertion says when a sampler does not keep a rule."""
+"""A failure: the AssertionError of an assertion, with the rule that is broken and the facts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 
 def fail(rule: str, **facts: Any) -> NoReturn:
-    """Raise an AssertionError that states the rule and then each fact that is not None, one a line."""
+    """Raise an AssertionError that states the rule and then each fact that is not None, one per line."""
     lines = [f"  {name.replace('_', ' ')}: {fact}" for name, fact in facts.items() if fact is not None]
     raise AssertionError("\n".join([rule, *lines]))
 
 
 def fail_where(rule: str, offending: np.ndarray, observed: Any, expected: Any, **facts: Any) -> None:
-    """Fail if any batch offends, naming the first.
+    """Fail if any batch breaks the rule, and name the first one.
 
-    `offending` is a mask of shape (n_batches,); `observed` and `expected` are functions of the batch number.
+    `offending` is a mask of shape (n_batches,); `observed` and `expected` are functions of the batch index.
     """
     if offending.any():
         first = int(offending.argmax())
@@ -32,7 +32,7 @@ def fail_where(rule: str, offending: np.ndarray, observed: Any, expected: Any, *
 
 
 def fail_where_different(rule: str, observed: Sequence[Sequence[int]], expected: Sequence[Sequence[int]]) -> None:
-    """Fail at the first batch in which two sequences differ, or at the end of the shorter one."""
+    """Fail if two sequences differ, at the first different batch or at the end of the shorter sequence."""
     pairs = enumerate(zip(observed, expected, strict=False))
     k = next((k for k, (a, b) in pairs if list(a) != list(b)), min(len(observed), len(expected)))
     if k == len(observed) == len(expected):
@@ -47,12 +47,12 @@ def fail_where_different(rule: str, observed: Sequence[Sequence[int]], expected:
 
 
 def judge(rule: str, p_value: float, false_alarm: float, **facts: object) -> None:
-    """Fail if the p-value is below the false alarm rate."""
+    """Fail if the p-value is below the false-alarm rate."""
     if p_value < false_alarm:
-        fail(rule, **facts, p_value=f"{p_value:.3g}, less than the false alarm rate {false_alarm:g}")
+        fail(rule, **facts, p_value=f"{p_value:.3g}, less than the false-alarm rate {false_alarm:g}")
 
 
 def check_false_alarm(false_alarm: float) -> None:
-    """Raise a ValueError unless it is a probability that says something."""
+    """Raise a ValueError unless the false-alarm rate is in (0, 1)."""
     if not 0 < false_alarm < 1:
         raise ValueError(f"false_alarm must be in (0, 1), got {false_alarm!r}")

@@ -1,4 +1,4 @@
-"""The slots of a sequence of batches as flat arrays, and the label that each slot shows."""
+"""The slots of a sequence of batches as flat arrays, and the labels of the rows that fill them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 from viscy_sampling_testkit.assertions._failure import fail, fail_where
 
 Batches = Sequence[Sequence[int]]
-Labels = Any  # a sequence, array, Series or Index of one label a row, or a DataFrame whose rows are the labels
+Labels = Any  # a sequence, array, Series or Index with one label per row, or a DataFrame whose rows are the labels
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,16 @@ class Slots:
 
     @classmethod
     def of(cls, batches: Batches) -> Slots:
-        """Flatten batches; no batch at all, or an empty one, is a failure: there would be nothing to assert."""
+        """Flatten batches; fail if there are no batches or an empty one, because there is nothing to check then."""
         if len(batches) == 0:
-            fail("there must be batches to look at", observed="0 batches", expected="at least 1 batch", n="0 batches")
+            fail("there must be batches to check", observed="0 batches", expected="at least 1 batch", n="0 batches")
         sizes = np.fromiter(map(len, batches), np.int64, len(batches))
         fail_where("a batch must have slots", sizes == 0, lambda _: "an empty batch", lambda _: "at least 1 slot")
         positions = np.fromiter(chain.from_iterable(batches), np.int64, int(sizes.sum()))
         return cls(positions, np.repeat(np.arange(len(sizes)), sizes), sizes)
 
     def any_in_batch(self, of_slots: np.ndarray) -> np.ndarray:
-        """Return for each batch whether a mask of slots holds anywhere in it, shape (n_batches,)."""
+        """Return for each batch whether a mask of slots is true anywhere in it, shape (n_batches,)."""
         return np.bincount(self.numbers, of_slots, len(self.sizes)) > 0
 
     def check_bounds(self, n_anchors: int) -> None:
@@ -49,14 +49,14 @@ class Slots:
         )
 
     def counts(self, codes: np.ndarray, n_labels: int) -> np.ndarray:
-        """Count each label in each batch, shape (n_batches, n_labels); `codes` has one label number a row."""
+        """Count each label in each batch, shape (n_batches, n_labels); `codes` has the label code of each row."""
         self.check_bounds(len(codes))
-        cell = self.numbers * n_labels + codes[self.positions]
-        return np.bincount(cell, minlength=len(self.sizes) * n_labels).reshape(-1, n_labels)
+        pairs = self.numbers * n_labels + codes[self.positions]
+        return np.bincount(pairs, minlength=len(self.sizes) * n_labels).reshape(-1, n_labels)
 
 
 def factorize(labels: Labels) -> tuple[np.ndarray, list[Any]]:
-    """Return the label number of each row, shape (n_anchors,), and the list of distinct labels."""
+    """Return the label code of each row, shape (n_anchors,), and the list of distinct labels."""
     if isinstance(labels, pd.DataFrame):
         labels = list(labels.itertuples(index=False, name=None))
     if not isinstance(labels, (pd.Series, pd.Index, np.ndarray, pd.api.extensions.ExtensionArray)):
@@ -66,5 +66,11 @@ def factorize(labels: Labels) -> tuple[np.ndarray, list[Any]]:
 
 
 def rounded(quotas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return floor and ceiling of quotas; what is a whole number but for floating point noise is one."""
+    """Return floor and ceiling of quotas; quotas within floating-point error of an integer count as that integer."""
     return np.floor(quotas + 1e-9).astype(int), np.ceil(quotas - 1e-9).astype(int)
+
+
+def count_within(times: np.ndarray, centers: np.ndarray, reach: float) -> np.ndarray:
+    """Return how many of the times are at most `reach` away from each center, shape (n_centers,)."""
+    times = np.sort(times)
+    return np.searchsorted(times, centers + reach, "right") - np.searchsorted(times, centers - reach, "left")

@@ -1,4 +1,4 @@
-"""An exact law of batches: something that must hold in every batch, with no chance involved."""
+"""An exact law of batches: a property that every single batch must have."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from viscy_sampling_testkit.assertions._failure import fail, fail_where
-from viscy_sampling_testkit.assertions._slots import Batches, Labels, Slots, factorize, rounded
+from viscy_sampling_testkit.assertions._slots import Batches, Labels, Slots, count_within, factorize, rounded
 
-_HOURS_TOLERANCE = 1e-6
+HOURS_TOLERANCE = 1e-6
 
 
 def assert_positions(batches: Batches, n_anchors: int) -> None:
@@ -27,8 +27,8 @@ def assert_positions(batches: Batches, n_anchors: int) -> None:
     Raises
     ------
     AssertionError
-        If a position is of another type (``numpy.int64`` and ``bool`` included) or outside the range, if a batch is
-        empty, or if there are none.
+        If a position has another type (including ``numpy.int64`` and ``bool``) or is outside the range, if a batch is
+        empty, or if there are no batches.
     """
     slots = Slots.of(batches)
     if set(map(type, chain.from_iterable(batches))) != {int}:
@@ -43,7 +43,7 @@ def assert_positions(batches: Batches, n_anchors: int) -> None:
 
 
 def assert_batch_sizes(batches: Batches, batch_size: int, last: int | None = None) -> None:
-    """Assert that every batch has `batch_size` slots, but for the last of the epoch where another size is given for it.
+    """Assert that every batch has `batch_size` slots, except the last batch if `last` gives another size for it.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def assert_batch_sizes(batches: Batches, batch_size: int, last: int | None = Non
     batch_size : int
         Slots of a full batch.
     last : int, optional
-        Slots of the last batch, from 1 to `batch_size`; by default it is full.
+        Slots of the last batch, from 1 to `batch_size`; by default `batch_size`.
 
     Raises
     ------
@@ -78,14 +78,14 @@ def assert_batch_sizes(batches: Batches, batch_size: int, last: int | None = Non
 
 
 def assert_one_group(batches: Batches, groups: Labels) -> None:
-    """Assert that all slots of a batch are of one group.
+    """Assert that all slots of a batch belong to one group.
 
     Parameters
     ----------
     batches : sequence of sequence of int
         Shape (n_batches, batch_size).
     groups : sequence, array, Series or DataFrame
-        The group of each row, shape (n_anchors,); of a DataFrame, the combination of its columns.
+        The group of each row, shape (n_anchors,); for a DataFrame, the combination of its columns.
 
     Raises
     ------
@@ -96,18 +96,18 @@ def assert_one_group(batches: Batches, groups: Labels) -> None:
     codes, labels = factorize(groups)
     counts = slots.counts(codes, len(labels))
     fail_where(
-        "a batch must be of one group",
+        "a batch must hold one group",
         (counts > 0).sum(axis=1) > 1,
-        lambda k: _named(counts[k], labels),
+        lambda k: _count_by_name(counts[k], labels),
         lambda _: "slots of one group only",
     )
 
 
 def assert_leak(batches: Batches, groups: Labels, leaky: float) -> None:
-    """Assert how many slots of a batch come from outside its home group.
+    """Assert that the number of slots from outside a batch's home group matches the leak.
 
-    The home group is the one with most slots. Where `leaky` is above a half it may not be; any group with which the
-    rule holds is then taken for home.
+    The home group is the group with the most slots. If `leaky` is above a half, that may not be so; a batch then passes
+    if the rule is true for any group taken as its home.
 
     Parameters
     ----------
@@ -116,12 +116,12 @@ def assert_leak(batches: Batches, groups: Labels, leaky: float) -> None:
     groups : sequence, array, Series or DataFrame
         The group of each row, shape (n_anchors,).
     leaky : float
-        Fraction of the slots, in [0, 1). The number must be the floor or the ceiling of that fraction.
+        Fraction of the slots from other groups, in [0, 1). The count in a batch must be the floor or the ceiling.
 
     Raises
     ------
     AssertionError
-        If a batch leaks less or more.
+        If a batch leaks fewer or more slots.
     ValueError
         If `leaky` is outside its range.
     """
@@ -132,18 +132,18 @@ def assert_leak(batches: Batches, groups: Labels, leaky: float) -> None:
     counts = slots.counts(codes, len(labels))
     least, most = rounded(slots.sizes * leaky)
     outside = slots.sizes[:, None] - counts
-    fits = (counts > 0) & (outside >= least[:, None]) & (outside <= most[:, None])
+    is_home = (counts > 0) & (outside >= least[:, None]) & (outside <= most[:, None])
     fail_where(
         "the leak must be the floor or the ceiling of its quota",
-        ~fits.any(axis=1),
-        lambda k: f"{outside[k].min()} slots outside the home group: {_named(counts[k], labels)}",
+        ~is_home.any(axis=1),
+        lambda k: f"{outside[k].min()} slots outside the home group: {_count_by_name(counts[k], labels)}",
         lambda k: f"{slots.sizes[k] * leaky:g} slots",
         bound=f"floor or ceiling of {leaky:g} of the slots",
     )
 
 
 def assert_rounded(batches: Batches, labels: Labels, quotas: Mapping[Any, float], *, slack: int = 0) -> None:
-    """Assert that each label has the floor or the ceiling of its quota in every batch, and no other label comes.
+    """Assert that each label has the floor or the ceiling of its quota in every batch, and that no other label occurs.
 
     Parameters
     ----------
@@ -152,39 +152,41 @@ def assert_rounded(batches: Batches, labels: Labels, quotas: Mapping[Any, float]
     labels : sequence, array, Series or DataFrame
         The label of each row, shape (n_anchors,).
     quotas : mapping of label to float
-        Fraction of a batch's slots that each label is due; they add up to 1.
+        Target fraction of a batch's slots for each label; the fractions add up to 1.
     slack : int, default 0
-        Slots by which a count may lie beyond floor or ceiling.
+        Number of slots by which a count may be below the floor or above the ceiling.
 
     Raises
     ------
     AssertionError
-        If a count is another, or a label comes that has no quota.
+        If a count is outside its bounds, or a label without a quota occurs.
     ValueError
         If the quotas are negative or do not add up to 1.
     """
     slots = Slots.of(batches)
     codes, names = factorize(labels)
-    fractions = _shares_of("quotas", quotas, names)
+    fractions = _parse_shares("quotas", quotas, names)
     counts = slots.counts(codes, len(names))
     counts = np.pad(counts, ((0, 0), (0, len(fractions) - len(names))))
     names = [*names, *(label for label in quotas if label not in set(names))]
     due = slots.sizes[:, None] * fractions
     least, most = rounded(due)
-    # A label without a quota is due nothing, whatever the slack.
-    slacks = slack * (fractions > 0)
+    # A label without a quota must not occur, whatever the slack.
+    slacks = np.where(fractions > 0, slack, 0)
     wrong = (counts < least - slacks) | (counts > most + slacks)
     fail_where(
         "each label must have the floor or the ceiling of its quota",
         wrong.any(axis=1),
-        lambda k: _named(counts[k], names),
+        lambda k: _count_by_name(counts[k], names),
         lambda k: {name: round(float(quota), 6) for name, quota in zip(names, due[k], strict=True) if quota},
         bound=f"floor or ceiling, slack {slack}",
     )
 
 
 def assert_shares(batches: Batches, groups: Labels, shares: Mapping[Any, float], within: float = 1) -> None:
-    """Assert how many of the batches have each group for their home, which is the one with most slots.
+    """Assert that each group is the home group of its share of the batches.
+
+    The home group of a batch is the group with the most slots.
 
     Parameters
     ----------
@@ -193,32 +195,32 @@ def assert_shares(batches: Batches, groups: Labels, shares: Mapping[Any, float],
     groups : sequence, array, Series or DataFrame
         The group of each row, shape (n_anchors,).
     shares : mapping of group to float
-        Fraction of the batches that each group is due; they add up to 1.
+        Target fraction of the batches for each group; the fractions add up to 1.
     within : float, default 1
-        Batches by which a group may have more or fewer than its share.
+        Number of batches by which a group may deviate from its share.
 
     Raises
     ------
     AssertionError
-        If a group has more or fewer batches, or one has some that has no share.
+        If a group has more or fewer batches, or a group without a share has any.
     ValueError
         If the shares are negative or do not add up to 1.
     """
     slots = Slots.of(batches)
     codes, names = factorize(groups)
-    fractions = _shares_of("shares", shares, names)
+    fractions = _parse_shares("shares", shares, names)
     homes = slots.counts(codes, len(names)).argmax(axis=1)
     counts = np.bincount(homes, minlength=len(fractions))
     names = [*names, *(label for label in shares if label not in set(names))]
     due = len(batches) * fractions
-    # A group without a share is due no batch at all.
+    # A group without a share must not have any batch.
     reach = np.where(fractions > 0, within, 0)
     wrong = np.abs(counts - due) > reach + 1e-9
     if wrong.any():
         g = int(wrong.argmax())
         fail(
             "each group must have its share of the batches",
-            observed=f"{counts[g]} batches of {names[g]!r}: {_named(counts, names)}",
+            observed=f"{counts[g]} batches of {names[g]!r}: {_count_by_name(counts, names)}",
             expected=f"{due[g]:g} batches",
             bound=f"within {reach[g]:g}",
             n=f"{len(batches)} batches",
@@ -233,7 +235,7 @@ def assert_in_window(
     at_least: float = 1.0,
     focal_times: Sequence[float] | np.ndarray | None = None,
 ) -> None:
-    """Assert that the slots of each batch gather around a focal time.
+    """Assert that each batch has enough slots in a temporal window around a focal time.
 
     Parameters
     ----------
@@ -242,16 +244,16 @@ def assert_in_window(
     times : sequence of float
         Time of each row in hours, shape (n_anchors,).
     window : float
-        Half-width of the window in hours, inclusive, with a tolerance of 1e-6 hours.
+        Half-width of the temporal window in hours, inclusive, with a tolerance of 1e-6 hours.
     at_least : float, default 1.0
-        Fraction of the slots, in [0, 1], that must be in the window, rounded down to whole slots.
+        Fraction of the slots, in [0, 1], that must be in the window, rounded down to an integer number of slots.
     focal_times : sequence of float, optional
-        Times that may be focal. By default the times of the batch's own slots.
+        Times that may be focal, in hours; by default the times of the batch's own slots.
 
     Raises
     ------
     AssertionError
-        If there is no such time for a batch.
+        If a batch has no focal time with enough slots in its window.
     ValueError
         If `window` is negative or `at_least` outside its range.
     """
@@ -265,21 +267,21 @@ def assert_in_window(
     most = np.array([_most_in_window(hours[np.asarray(batch)], window, focal_times) for batch in batches])
     needed = rounded(slots.sizes * at_least)[0]
     fail_where(
-        f"slots must lie within {window:g} h of a focal time",
+        f"slots must be within {window:g} h of a focal time",
         most < needed,
-        lambda k: f"at most {most[k]} of {slots.sizes[k]} slots around one time",
+        lambda k: f"at most {most[k]} of {slots.sizes[k]} slots in one window",
         lambda k: f"at least {needed[k]} slots",
         bound=f"{at_least:g} of the slots, rounded down",
     )
 
 
-def _named(counts: np.ndarray, names: Sequence[Hashable]) -> dict[Hashable, int]:
+def _count_by_name(counts: np.ndarray, names: Sequence[Hashable]) -> dict[Hashable, int]:
     """Return the labels that occur, with their counts."""
     return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
 
 
-def _shares_of(what: str, shares: Mapping[Any, float], names: Sequence[Hashable]) -> np.ndarray:
-    """Return the fraction of each label of the table, 0 where none is given, then those of labels it lacks."""
+def _parse_shares(what: str, shares: Mapping[Any, float], names: Sequence[Hashable]) -> np.ndarray:
+    """Return the fraction of each label of the table (0 if not given), then of the labels missing from the table."""
     values = np.array(list(shares.values()), float)
     if not (values >= 0).all() or abs(values.sum() - 1) > 1e-9:
         raise ValueError(
@@ -290,15 +292,12 @@ def _shares_of(what: str, shares: Mapping[Any, float], names: Sequence[Hashable]
 
 
 def _first_beyond(mask: np.ndarray, most: float) -> int | None:
-    """Return the first batch at which a running count exceeds its bound; None where it stays below."""
-    beyond = np.cumsum(mask) > most + 1e-9
-    return int(beyond.argmax()) if beyond.any() else None
+    """Return the first batch at which a running count exceeds its bound; None if it never does."""
+    is_beyond = np.cumsum(mask) > most + 1e-9
+    return int(is_beyond.argmax()) if is_beyond.any() else None
 
 
 def _most_in_window(times: np.ndarray, window: float, focal_times: Sequence[float] | np.ndarray | None) -> int:
-    """Return the largest number of times within the window around one focal time."""
-    times = np.sort(times)
+    """Return the largest number of times in the window around one focal time."""
     focal = times if focal_times is None else np.asarray(focal_times, float)
-    reach = window + _HOURS_TOLERANCE
-    within = np.searchsorted(times, focal + reach, "right") - np.searchsorted(times, focal - reach, "left")
-    return int(within.max())
+    return int(count_within(times, focal, window + HOURS_TOLERANCE).max())

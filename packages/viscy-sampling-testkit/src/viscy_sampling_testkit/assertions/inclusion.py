@@ -13,47 +13,49 @@ from viscy_sampling_testkit.assertions._slots import Batches, Labels, Slots, fac
 
 def assert_row_inclusion(
     batches: Batches,
-    cells: Labels | None = None,
+    strata: Labels | None = None,
     *,
     expected: np.ndarray | None = None,
     false_alarm: float = 1e-6,
     seed: int | None = None,
 ) -> None:
-    """Assert that every single row is drawn as often as it is due.
+    """Assert that every row is drawn as often as expected.
 
-    The bound is Chernoff's for a sum of independent indicators, ``exp(-kl_div(times, due))`` on either side, for all
-    rows at once (Bonferroni). It is no approximation, and it holds for draws with and without replacement, and for
-    decks, which are more even than those. It has power against single rows that are never drawn, or too often, wherever
-    they are: one that never comes is found where it is due more than ``ln(2 n_anchors / false_alarm)`` times, which is
-    21.4 for 1000 anchors at the default rate. `detectable_row_ratios` gives the power in numbers.
+    The test uses Chernoff's bound for a sum of independent indicators, ``exp(-kl_div(observed, expected))`` on either
+    side, for all rows at once (Bonferroni correction). The bound is exact, not an approximation. It holds for draws
+    with and without replacement, and for keyed permutations, which are more even than both. It has power against any
+    single row that is never drawn or is drawn too often: a row that is never drawn is detected if it is expected more
+    than ``ln(2 n_anchors / false_alarm)`` times, which is 21.4 for 1000 anchors at the default rate.
+    `detectable_row_ratios` quantifies the power.
 
     Parameters
     ----------
     batches : sequence of sequence of int
         Shape (n_batches, batch_size).
-    cells : sequence, array, Series or DataFrame, optional
-        The cell of each row, shape (n_anchors,). Rows of one cell are due equally often, namely their part of the slots
-        that the cell had.
+    strata : sequence, array, Series or DataFrame, optional
+        The stratum of each row, shape (n_anchors,). Rows of a stratum are expected equally often: the slots that the
+        stratum filled, divided by its number of rows.
     expected : numpy.ndarray, optional
-        In place of cells: how often a batch shows each row on average, shape (n_anchors,).
+        Mean number of slots that each row fills in a batch, shape (n_anchors,); replaces `strata`.
     false_alarm : float, default 1e-6
-        Largest probability of a failure where the law holds.
+        Largest probability that a sampler that satisfies the law fails.
     seed : int, optional
-        Seed of the sampler, to be named in the message.
+        Seed of the sampler, for the failure message.
 
     Raises
     ------
     AssertionError
-        If a row comes too often or too seldom.
+        If a row is drawn too often or too rarely.
     ValueError
-        If not just one of `cells` and `expected` is given, or `false_alarm` is outside (0, 1).
+        If both or neither of `strata` and `expected` are given, or `false_alarm` is outside (0, 1).
     """
     check_false_alarm(false_alarm)
-    if (cells is None) == (expected is None):
-        raise ValueError("one of cells and expected must be given, got " + ("none" if cells is None else "both"))
+    if (strata is None) == (expected is None):
+        given = "neither" if strata is None else "both"
+        raise ValueError(f"exactly one of strata and expected must be given, got {given}; give one of them")
     slots = Slots.of(batches)
-    if cells is not None:
-        codes, names = factorize(cells)
+    if strata is not None:
+        codes, names = factorize(strata)
         slots.check_bounds(len(codes))
         rows = np.bincount(codes, minlength=len(names))
         due = (np.bincount(codes[slots.positions], minlength=len(names)) / rows)[codes]
@@ -64,7 +66,7 @@ def assert_row_inclusion(
     deviation = special.kl_div(times, due)
     worst = int(deviation.argmax())
     judge(
-        "each row must be drawn as often as it is due",
+        "each row must be drawn as often as expected",
         min(1.0, 2 * len(due) * math.exp(-deviation[worst])),
         false_alarm,
         observed=f"position {worst} {times[worst]:g} times",

@@ -1,4 +1,4 @@
-"""A pool: the rows that one slot can be filled from, and how evenly slots are filled from it."""
+"""A pool: the rows that can fill a slot, and how evenly slots are filled from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from viscy_sampling_testkit.assertions._slots import Batches, Labels, Slots, fac
 
 
 def assert_distinct(batches: Batches) -> None:
-    """Assert that no anchor comes twice in a batch.
+    """Assert that no anchor is repeated within a batch.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def assert_distinct(batches: Batches) -> None:
     positions, numbers = slots.positions[order], slots.numbers[order]
     repeated = np.flatnonzero((positions[1:] == positions[:-1]) & (numbers[1:] == numbers[:-1]))
     fail_where(
-        "no anchor may come twice in a batch",
+        "an anchor must not be repeated within a batch",
         np.isin(np.arange(len(slots.sizes)), numbers[repeated]),
         lambda k: f"positions {sorted(set(positions[repeated][numbers[repeated] == k].tolist()))} repeated",
         lambda k: f"{slots.sizes[k]} distinct positions",
@@ -34,49 +34,49 @@ def assert_distinct(batches: Batches) -> None:
 
 
 def assert_repeats_evenly(batches: Batches, pools: Labels) -> None:
-    """Assert that the rows of one pool come equally often in each batch, to within one.
+    """Assert that the rows of a pool occur equally often in each batch, to within one.
 
-    A batch that takes ``n`` slots from a pool of ``m`` rows must show each of them the floor or the ceiling of
-    ``n / m`` times: none twice where the pool is large enough, and each about equally often where it is not.
+    A batch that fills ``n`` slots from a pool of ``m`` rows must contain each of them the floor or the ceiling of
+    ``n / m`` times: no row twice if the pool is large enough, and all rows about equally often if it is not.
 
     Parameters
     ----------
     batches : sequence of sequence of int
         Shape (n_batches, batch_size).
     pools : sequence, array, Series or DataFrame
-        The pool of each row, shape (n_anchors,): rows of one pool can take each other's slot.
+        The pool of each row, shape (n_anchors,): rows of a pool can fill the same slots.
 
     Raises
     ------
     AssertionError
-        If a row comes more often than the ceiling, or less often than the floor.
+        If a row occurs more often than the ceiling or less often than the floor.
     """
     slots = Slots.of(batches)
     codes, names = factorize(pools)
-    taken, rows = slots.counts(codes, len(names)), np.bincount(codes, minlength=len(names))
-    least, most = taken // rows, -(-taken // rows)
+    filled, rows = slots.counts(codes, len(names)), np.bincount(codes, minlength=len(names))
+    least, most = filled // rows, -(-filled // rows)
     batch, row, times = _times_in_batch(slots, len(codes))
     pool = codes[row]
     over = times > most[batch, pool]
-    wrong = np.zeros(taken.shape, bool)
+    wrong = np.zeros(filled.shape, bool)
     wrong[batch[over], pool[over]] = True
-    enough = np.zeros_like(taken)
+    enough = np.zeros_like(filled)
     np.add.at(enough, (batch, pool), times >= least[batch, pool])
     wrong |= (least > 0) & (enough < rows)
 
     def observed(k: int) -> str:
         members = np.flatnonzero(codes == wrong[k].argmax())
-        shown = np.bincount(slots.positions[slots.numbers == k], minlength=len(codes))[members]
-        often, seldom = shown.argmax(), shown.argmin()
-        return f"position {members[often]} {shown[often]} times, position {members[seldom]} {shown[seldom]} times"
+        counts = np.bincount(slots.positions[slots.numbers == k], minlength=len(codes))[members]
+        highest, lowest = counts.argmax(), counts.argmin()
+        return f"position {members[highest]} {counts[highest]} times, position {members[lowest]} {counts[lowest]} times"
 
     def expected(k: int) -> str:
         offending = int(wrong[k].argmax())
         each = " or ".join(str(bound) for bound in sorted({int(least[k, offending]), int(most[k, offending])}))
-        return f"{each} times each: {taken[k, offending]} slots of pool {names[offending]!r}, {rows[offending]} rows"
+        return f"{each} times each: {filled[k, offending]} slots from pool {names[offending]!r}, {rows[offending]} rows"
 
     fail_where(
-        "rows of one pool must come equally often in a batch, to within one",
+        "rows of a pool must occur equally often in a batch, to within one",
         wrong.any(axis=1),
         observed,
         expected,
@@ -84,59 +84,59 @@ def assert_repeats_evenly(batches: Batches, pools: Labels) -> None:
     )
 
 
-def assert_dealt_evenly(batches: Batches, cells: Labels) -> None:
-    """Assert that anchors of one cell come equally often over all batches, to within one.
+def assert_drawn_evenly(batches: Batches, strata: Labels) -> None:
+    """Assert that the anchors of a stratum are drawn equally often in all batches together, to within one.
 
-    For sequences that deal each cell like a deck of cards. Where only some slots of a batch are dealt that way, give
-    batches of those slots alone.
+    For sequences that draw the elements of a keyed permutation of each stratum, without replacement. If only some slots
+    of a batch are drawn that way, pass batches of those slots only.
 
     Parameters
     ----------
     batches : sequence of sequence of int
         Shape (n_batches, batch_size).
-    cells : sequence, array, Series or DataFrame
-        The cell of each row, shape (n_anchors,).
+    strata : sequence, array, Series or DataFrame
+        The stratum of each row, shape (n_anchors,).
 
     Raises
     ------
     AssertionError
-        If two anchors of a cell differ by more than one in how often they come.
+        If two anchors of a stratum differ by more than one in how often they are drawn.
     """
     slots = Slots.of(batches)
-    codes, names = factorize(cells)
+    codes, names = factorize(strata)
     slots.check_bounds(len(codes))
-    times_dealt = np.bincount(slots.positions, minlength=len(codes))
+    times_drawn = np.bincount(slots.positions, minlength=len(codes))
     fewest = np.full(len(names), len(slots.positions))
     most = np.zeros(len(names), int)
-    np.minimum.at(fewest, codes, times_dealt)
-    np.maximum.at(most, codes, times_dealt)
+    np.minimum.at(fewest, codes, times_drawn)
+    np.maximum.at(most, codes, times_drawn)
     uneven = np.flatnonzero(most - fewest > 1)
     if uneven.size:
-        cell = int(uneven[0])
-        often = (times_dealt >= fewest[cell] + 2) & (codes == cell)
+        stratum = int(uneven[0])
+        often = int(((times_drawn >= fewest[stratum] + 2) & (codes == stratum)).argmax())
         fail(
-            "anchors of one cell must come equally often, to within one",
-            observed=f"position {often.argmax()} {times_dealt[often.argmax()]} times, another {fewest[cell]} times",
-            expected=f"{(times_dealt[codes == cell]).mean():g} times each in cell {names[cell]!r}",
+            "anchors of a stratum must be drawn equally often, to within one",
+            observed=f"position {often} {times_drawn[often]} times, another {fewest[stratum]} times",
+            expected=f"{times_drawn[codes == stratum].mean():g} times each in stratum {names[stratum]!r}",
             bound="largest minus smallest at most 1",
-            n=f"{len(batches)} batches, {len(names)} cells, {uneven.size} of them uneven",
-            first_offending_batch=_first_early_repeat(slots, codes == cell),
+            n=f"{len(batches)} batches, {len(names)} strata, {uneven.size} of them uneven",
+            first_offending_batch=_first_early_repeat(slots, codes == stratum),
         )
 
 
-def _first_early_repeat(slots: Slots, in_cell: np.ndarray) -> int:
-    """Return the first batch after which two anchors of a cell differ by two or more in how often they came."""
-    times_dealt = np.zeros(len(in_cell), int)
+def _first_early_repeat(slots: Slots, in_stratum: np.ndarray) -> int:
+    """Return the first batch after which the draws of two anchors of a stratum differ by two or more."""
+    times_drawn = np.zeros(len(in_stratum), int)
     ends = np.cumsum(slots.sizes)
     for k, end in enumerate(ends):
-        np.add.at(times_dealt, slots.positions[end - slots.sizes[k] : end], 1)
-        if np.ptp(times_dealt[in_cell]) > 1:
+        np.add.at(times_drawn, slots.positions[end - slots.sizes[k] : end], 1)
+        if np.ptp(times_drawn[in_stratum]) > 1:
             break
     return k
 
 
 def _times_in_batch(slots: Slots, n_anchors: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return batch, row and number of times of each row that a batch shows, each of shape (n_shown,)."""
+    """Return the batch, the row and the count of each distinct row of each batch, each of shape (n_pairs,)."""
     pairs, times = np.unique(slots.numbers * n_anchors + slots.positions, return_counts=True)
     batch, row = np.divmod(pairs, n_anchors)
     return batch, row, times

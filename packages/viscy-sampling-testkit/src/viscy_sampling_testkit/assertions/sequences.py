@@ -1,4 +1,4 @@
-"""A law of whole sequences: what the batches of several ranks, epochs or runs have to do with each other."""
+"""A law of sequences: how the batches of several ranks, epochs or runs relate to each other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from viscy_sampling_testkit.assertions._slots import Batches
 
 
 def assert_same_batches(a: Batches, b: Batches) -> None:
-    """Assert that two sequences hold the same batches, in the same order, slot for slot.
+    """Assert that two sequences have the same batches in the same order, slot for slot.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def assert_same_batches(a: Batches, b: Batches) -> None:
     Raises
     ------
     AssertionError
-        If they differ; the message names the first batch and slot that do.
+        If they differ; the message gives the first different batch.
     """
     fail_where_different("the two sequences must be the same", list(a), list(b))
 
@@ -49,7 +49,7 @@ def assert_equal_steps(ranks: Sequence[Batches]) -> None:
     steps = [len(batches) for batches in ranks]
     if len(set(steps)) != 1:
         fail(
-            "all ranks must have equally many batches",
+            "all ranks must have the same number of batches",
             observed=f"{steps} batches on ranks 0 to {len(ranks) - 1}" if ranks else "no ranks",
             expected=f"{max(steps)} on each" if ranks else "at least 1 rank",
             n=f"{sum(steps)} batches",
@@ -57,42 +57,41 @@ def assert_equal_steps(ranks: Sequence[Batches]) -> None:
         )
 
 
-def assert_ranks_interleave(ranks: Sequence[Batches], whole: Batches) -> None:
-    """Assert that rank r of R has batches r, r + R, r + 2R, ... of the sequence of a single process.
+def assert_ranks_interleave(ranks: Sequence[Batches], global_batches: Batches) -> None:
+    """Assert that rank r of R has batches r, r + R, r + 2R, ... of the global sequence.
 
-    They are compared as far as `whole` goes, and it must be covered: ranks may go on after its end (to have equally
-    many batches) but may not stop before it.
+    The ranks must cover all of `global_batches`. They may continue beyond its end, to have the same number of batches.
 
     Parameters
     ----------
     ranks : sequence of sequence of sequence of int
         The batches of each rank.
-    whole : sequence of sequence of int
-        The batches of a single process.
+    global_batches : sequence of sequence of int
+        The global sequence: the batches of a single process.
 
     Raises
     ------
     AssertionError
         If a batch differs or is missing.
     """
-    for k, batch in enumerate(whole):
+    for k, batch in enumerate(global_batches):
         step, rank = divmod(k, len(ranks))
         got = list(ranks[rank][step]) if step < len(ranks[rank]) else None
         if got != list(batch):
             fail(
-                f"rank {rank} of {len(ranks)} must have batch {k} of the whole sequence as its batch {step}",
+                f"batch {step} of rank {rank} of {len(ranks)} must be batch {k} of the global sequence",
                 observed="no batch" if got is None else got,
                 expected=list(batch),
-                n=f"{len(whole)} batches of the whole, {[len(own) for own in ranks]} on the ranks",
+                n=f"{len(global_batches)} batches in the global sequence, {[len(own) for own in ranks]} on the ranks",
                 first_offending_batch=k,
             )
 
 
 def assert_disjoint_ranks(ranks: Sequence[Batches]) -> None:
-    """Assert that no anchor comes on two ranks.
+    """Assert that no anchor occurs on two ranks.
 
-    Only for samplers that promise it: within one epoch, each anchor once. Leak slots, oversampling, and batches beyond
-    the end of the epoch break the promise by design.
+    Only for samplers that claim it: within one epoch, each anchor occurs once. Leak slots, oversampling, and batches
+    beyond the end of the epoch repeat anchors by design.
 
     Parameters
     ----------
@@ -112,7 +111,7 @@ def assert_disjoint_ranks(ranks: Sequence[Batches]) -> None:
     if twice.size:
         position, first, second = pairs[0, twice[0]], pairs[1, twice[0]], pairs[1, twice[0] + 1]
         fail(
-            "no anchor may come on two ranks",
+            "an anchor must not occur on two ranks",
             observed=f"position {position} on ranks {first} and {second}; {len(set(pairs[0, twice]))} anchors shared",
             expected="each anchor on one rank",
             n=f"{sum(len(batches) for batches in ranks)} batches",
@@ -121,9 +120,9 @@ def assert_disjoint_ranks(ranks: Sequence[Batches]) -> None:
 
 
 def assert_complete_ranks(ranks: Sequence[Batches], n_anchors: int, left_out: int = 0) -> None:
-    """Assert that all ranks together show every anchor of the table, but for some that may be left out.
+    """Assert that all ranks together contain every anchor of the table, except for some that may be left out.
 
-    For samplers that promise a whole epoch: of ``drop_last`` the anchors that do not fill a batch are left out.
+    For samplers that claim a complete epoch; ``drop_last`` leaves out the anchors that do not fill a batch.
 
     Parameters
     ----------
@@ -132,7 +131,7 @@ def assert_complete_ranks(ranks: Sequence[Batches], n_anchors: int, left_out: in
     n_anchors : int
         Number of rows of the table.
     left_out : int, default 0
-        Most anchors that may come on no rank.
+        Largest number of anchors that may be on no rank.
 
     Raises
     ------
@@ -147,7 +146,7 @@ def assert_complete_ranks(ranks: Sequence[Batches], n_anchors: int, left_out: in
     missing = [position for position in range(n_anchors) if position not in shown]
     if len(missing) > left_out:
         fail(
-            "all ranks together must show every anchor",
+            "all ranks together must contain every anchor",
             observed=f"{len(missing)} of {n_anchors} anchors on no rank, such as {missing[:5]}",
             expected=f"each anchor on one of {len(ranks)} ranks",
             bound=f"at most {left_out} anchors left out",
@@ -156,35 +155,39 @@ def assert_complete_ranks(ranks: Sequence[Batches], n_anchors: int, left_out: in
 
 
 def assert_deterministic(make_sampler: Callable[[], Iterable[Sequence[int]]], n_epochs: int = 2) -> None:
-    """Assert that samplers made alike yield the same batches, whatever else happens in the process.
+    """Assert that samplers with the same arguments yield the same batches, whatever else happens in the process.
 
-    Each is drawn with other global states of the generators of `random`, NumPy and torch, which are put back
-    afterwards. The third and the fourth sampler are drawn in turns, batch by batch, so that a state which samplers
-    share is found out.
+    Each sampler runs with different global states of the generators of `random`, NumPy and torch, which are restored
+    afterwards. A third and a fourth sampler are iterated alternately, batch by batch, which exposes state that samplers
+    share.
 
     Parameters
     ----------
     make_sampler : callable
-        Returns a new sampler of the same table and options each time.
+        Returns a new sampler with the same table and options each time.
     n_epochs : int, default 2
-        Number of times that each sampler is iterated.
+        Number of epochs to draw from each sampler.
 
     Raises
     ------
     AssertionError
         If a batch differs.
     """
-    with _global_states() as stir:
-        stir(1)
-        first = _epochs(make_sampler(), n_epochs)
-        stir(2)
-        second = _epochs(make_sampler(), n_epochs)
-        fail_where_different("samplers made alike must yield the same batches", second, first)
+    with _preserved_global_states():
+        _seed_global_generators(1)
+        first = _draw_epochs(make_sampler(), n_epochs)
+        _seed_global_generators(2)
+        second = _draw_epochs(make_sampler(), n_epochs)
+        fail_where_different("samplers with the same arguments must yield the same batches", second, first)
         third, fourth = make_sampler(), make_sampler()
-        pairs = [pair for _ in range(n_epochs) for pair in zip(third, fourth, strict=False) if stir(3) is None]
-    in_turns = "samplers made alike must yield the same batches when drawn in turns"
-    fail_where_different(in_turns, [list(a) for a, _ in pairs], first)
-    fail_where_different(in_turns, [list(b) for _, b in pairs], first)
+        pairs = []
+        for _ in range(n_epochs):
+            for pair in zip(third, fourth, strict=False):
+                _seed_global_generators(3)
+                pairs.append(pair)
+    rule = "samplers with the same arguments must yield the same batches when iterated alternately"
+    fail_where_different(rule, [list(a) for a, _ in pairs], first)
+    fail_where_different(rule, [list(b) for _, b in pairs], first)
 
 
 def assert_length(sampler: Any) -> None:
@@ -193,12 +196,12 @@ def assert_length(sampler: Any) -> None:
     Parameters
     ----------
     sampler : sized iterable
-        Iterated once, after it was asked for its length.
+        Iterated once, after its length was read.
 
     Raises
     ------
     AssertionError
-        If it yields more batches, or fewer.
+        If it yields more or fewer batches.
     """
     length, n_batches = len(sampler), sum(1 for _ in sampler)
     if length != n_batches:
@@ -212,26 +215,26 @@ def assert_length(sampler: Any) -> None:
 
 
 def assert_chooses_epochs(make_sampler: Callable[[], Any], epochs: Sequence[int] = (0, 1)) -> None:
-    """Assert that ``set_epoch`` alone decides which epoch comes next, whatever was drawn before, and each time anew.
+    """Assert that ``set_epoch`` alone determines the next epoch, regardless of the epochs drawn before.
 
     Parameters
     ----------
     make_sampler : callable
-        Returns a new sampler, with ``set_epoch``, of the same table and options each time.
+        Returns a new sampler with ``set_epoch``, with the same table and options each time.
     epochs : sequence of int, default (0, 1)
-        The epochs that are chosen, each after all others.
+        The epochs to choose, each of them twice.
 
     Raises
     ------
     AssertionError
-        If an epoch is another one the second time.
+        If an epoch differs from that of a new sampler.
     """
-    expected = [_chosen(make_sampler(), epoch) for epoch in epochs]
+    expected = [_draw_chosen_epoch(make_sampler(), epoch) for epoch in epochs]
     sampler = make_sampler()
     for _ in range(2):
         for epoch, batches in zip(epochs, expected, strict=True):
-            rule = f"set_epoch({epoch}) must give the same epoch, whatever was drawn before"
-            fail_where_different(rule, _chosen(sampler, epoch), batches)
+            rule = f"set_epoch({epoch}) must give the same epoch, regardless of the epochs drawn before"
+            fail_where_different(rule, _draw_chosen_epoch(sampler, epoch), batches)
 
 
 def digest_of(batches: Batches) -> str:
@@ -257,53 +260,53 @@ def digest_of(batches: Batches) -> str:
 
 
 def assert_digest(batches: Batches, expected: str) -> None:
-    """Assert that batches are, bit for bit, those of a recorded digest.
+    """Assert that batches match a recorded digest bit for bit.
 
     Parameters
     ----------
     batches : sequence of sequence of int
         Shape (n_batches, batch_size).
     expected : str
-        What `digest_of` returned for them when they were recorded.
+        The recorded result of `digest_of`.
 
     Raises
     ------
     AssertionError
-        If the digest is another one.
+        If the digest differs.
     """
     observed = digest_of(batches)
     if observed != expected:
         fail(
-            "batches must be those that were recorded, bit for bit",
+            "batches must match the recorded ones bit for bit",
             observed=f"digest {observed}, batch 0 is {list(batches[0])}" if batches else f"digest {observed}",
             expected=f"digest {expected}",
             n=f"{len(batches)} batches",
         )
 
 
-def _chosen(sampler: Any, epoch: int) -> list[list[int]]:
+def _draw_chosen_epoch(sampler: Any, epoch: int) -> list[list[int]]:
     sampler.set_epoch(epoch)
-    return _epochs(sampler, 1)
+    return _draw_epochs(sampler, 1)
 
 
-def _epochs(sampler: Iterable[Sequence[int]], n_epochs: int) -> list[list[int]]:
+def _draw_epochs(sampler: Iterable[Sequence[int]], n_epochs: int) -> list[list[int]]:
     """Return the batches of several epochs, one after another."""
     return [list(batch) for _ in range(n_epochs) for batch in sampler]
 
 
+def _seed_global_generators(seed: int) -> None:
+    random.seed(seed)
+    # The assertion tests whether samplers depend on NumPy's global state.
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
 @contextmanager
-def _global_states() -> Generator[Callable[[int], None]]:
-    """Hand out a function that seeds all global generators; put their states back at the end."""
-    # The global state of NumPy is what is tested here.
+def _preserved_global_states() -> Generator[None]:
+    """Restore the states of all global generators at the end of the context."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-
-    def stir(seed: int) -> None:
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        torch.manual_seed(seed)
-
     try:
-        yield stir
+        yield
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])  # noqa: NPY002

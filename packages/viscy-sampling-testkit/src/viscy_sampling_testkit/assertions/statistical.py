@@ -1,4 +1,4 @@
-"""A statistical law of batches: something that holds on average, tested with a stated rate of false alarms."""
+"""A statistical law of batches: a property of their distribution, tested at a stated false-alarm rate."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
+from viscy_sampling_testkit.assertions._bounds import chatterjee_excess, chatterjee_p_value, relative_entropy
 from viscy_sampling_testkit.assertions._failure import check_false_alarm, fail, judge
 from viscy_sampling_testkit.assertions._slots import Batches, Labels, Slots, factorize
 
-# Sums with a smaller variance than this are too far from normal for the tails that are asked of them.
+# A sum with a smaller variance is too far from normal in the tails that small false-alarm rates need.
 _LEAST_VARIANCE = 10.0
 _LEAST_EXPECTED = 5.0
 
@@ -26,30 +27,31 @@ def assert_mean_counts(
 ) -> None:
     """Assert that a count has the expected mean over batches.
 
-    The bound is Hoeffding's for a mean of bounded variables. It is no approximation: it holds for any number of batches
-    that are independent or negatively associated, as are quotas rounded batch by batch, and parts dealt from one deck.
-    Without `spread` it is the form with relative entropy, for counts that are the floor or the ceiling of `expected`.
-    It has power against rounding that favours a part: at the default rate, a mean that is off by d is found in some
-    ``30 p (1 - p) / d**2`` batches, p being the fractional part of the quota; `detectable_means` gives it exactly.
+    The test uses Hoeffding's bound for a mean of bounded variables. The bound is exact, not an approximation: it holds
+    for any number of batches that are independent or negatively associated, such as quotas rounded batch by batch, or
+    parts of a keyed permutation. Without `spread` it has the form with relative entropy, for counts that are the floor
+    or the ceiling of `expected`. It has power against rounding that favors one side: at the default rate, a mean that
+    is off by d is detected in about ``30 p (1 - p) / d**2`` batches, where p is the fractional part of the quota;
+    `detectable_means` quantifies the power.
 
     Parameters
     ----------
     counts : sequence of int
         The count in each batch, shape (n_batches,).
     expected : float
-        Its mean. Where it is a whole number and no spread is given, all counts must be equal to it.
+        Expected mean. If it is an integer and `spread` is not given, all counts must be equal to it.
     spread : float, optional
-        Largest minus smallest value that a count can take. By default counts are the floor or the ceiling of
+        Largest minus smallest value that a count can take. By default counts must be the floor or the ceiling of
         `expected`, which is then asserted too.
     false_alarm : float, default 1e-6
-        Largest probability of a failure where the law holds.
+        Largest probability that a sampler that satisfies the law fails.
     seed : int, optional
-        Seed of the sampler, to be named in the message.
+        Seed of the sampler, for the failure message.
 
     Raises
     ------
     AssertionError
-        If the mean is off, or there are no counts.
+        If the mean deviates, or there are no counts.
     ValueError
         If counts differ by more than `spread`, or `false_alarm` is outside (0, 1).
     """
@@ -59,9 +61,9 @@ def assert_mean_counts(
     if spread is None:
         low = math.floor(expected + 1e-9)
         fraction = max(0.0, expected - low)
-        # Of a whole number floor and ceiling are one.
-        high = low + (fraction > 1e-9)
-        rate = _relative_entropy(mean - low, fraction) if low <= values.min() and values.max() <= high else math.inf
+        # The floor and the ceiling of an integer are equal.
+        high = low if fraction <= 1e-9 else low + 1
+        rate = relative_entropy(mean - low, fraction) if low <= values.min() and values.max() <= high else math.inf
     elif np.ptp(values) > spread:
         raise ValueError(f"spread must be at least the range of the counts, {np.ptp(values):g}, got {spread:g}")
     else:
@@ -88,45 +90,44 @@ def assert_uniform(
 ) -> None:
     """Assert that counts over categories are uniform, or in given proportions.
 
-    Pearson's chi-square test, for independent draws and for draws more even than those. It has power against any fixed
-    set of too frequent or too rare categories, most where a few are far off; `detectable_categories` says how far. It
-    does not object to counts that are too even. Its distribution is approximate: at false alarm rates as low as the
-    default, expected counts should be 20 or more, and fewer than 5 are refused.
+    Pearson's chi-square test, for draws that are independent or more even than independent draws. It has power against
+    any fixed set of too frequent or too rare categories, most if a few categories deviate strongly;
+    `detectable_categories` quantifies the power. It accepts counts that are too even. Its distribution is approximate:
+    at false-alarm rates as low as the default, expected counts should be 20 or more; expected counts below 5 raise an
+    error.
 
     Parameters
     ----------
     counts : sequence of int
-        How often each category came, shape (n_categories,).
+        Count of each category, shape (n_categories,).
     expected : sequence of float, optional
         Relative frequency of each category on any scale; equal by default.
     false_alarm : float, default 1e-6
-        Largest probability, as far as the approximation goes, of a failure where the law holds.
+        Largest probability, up to the approximation, that a sampler that satisfies the law fails.
     seed : int, optional
-        Seed of the sampler, to be named in the message.
+        Seed of the sampler, for the failure message.
 
     Raises
     ------
     AssertionError
         If the counts deviate.
     ValueError
-        If there are fewer than two categories, one is expected fewer than 5 times, or `false_alarm` is outside (0, 1).
+        If there are fewer than two categories, an expected count is below 5, or `false_alarm` is outside (0, 1).
     """
     check_false_alarm(false_alarm)
     values = np.asarray(counts, float)
     weights = np.ones(len(values)) if expected is None else np.asarray(expected, float)
     if len(values) < 2 or len(weights) != len(values):
         raise ValueError(
-            f"counts must have 2 or more categories, and expected as many, got {len(values)}, {len(weights)}"
+            f"counts must have at least 2 categories, and expected as many, got {len(values)} and {len(weights)}"
         )
     due = values.sum() * weights / weights.sum()
     if not (due >= _LEAST_EXPECTED).all():
-        raise ValueError(
-            f"each category must be expected {_LEAST_EXPECTED:g} times or more, got {due.min():g}; draw more"
-        )
+        raise ValueError(f"expected counts must be at least {_LEAST_EXPECTED:g}, got {due.min():g}; give more draws")
     statistic = float(((values - due) ** 2 / due).sum())
     worst = int(np.argmax(np.abs(values - due) / np.sqrt(due)))
     judge(
-        "counts must be in their expected proportions",
+        "counts must have their expected proportions",
         float(special.chdtrc(len(values) - 1, statistic)),
         false_alarm,
         observed=f"category {worst} {values[worst]:g} times",
@@ -141,19 +142,20 @@ def assert_uniform(
 def assert_exchangeable_slots(
     batches: Batches, labels: Labels, *, false_alarm: float = 1e-6, seed: int | None = None
 ) -> None:
-    """Assert that the order of slots in a batch says nothing about their labels.
+    """Assert that the position of a slot in its batch is independent of its label.
 
-    Given how many slots of each label a batch has, all orders must be equally likely. Two tests share the false alarm
-    rate; the moments they use are exact for permutations within batches, whatever the batches' composition.
+    Given the number of slots of each label in a batch, all orders must be equally likely. Two tests share the
+    false-alarm rate. The moments that they use are exact for permutations within batches of any composition.
 
-    - *Place*: the number of slots of each label at each place, or range of places, summed over batches, against its
-      mean, standardised by its covariance (chi-square). It has power against labels that prefer a part of the batch
-      (`detectable_place`).
-    - *Runs*: the number of runs of equal labels, summed over batches (the runs test of Wald and Wolfowitz for several
-      labels, normal). It has power against labels that stand together, or alternate, wherever that may be.
+    - *Slot positions*: the number of slots of each label at each slot position, or range of slot positions, summed over
+      batches, is compared with its mean and standardized by its covariance (chi-square). It has power against labels
+      that prefer a part of the batch (`detectable_position`).
+    - *Runs*: the number of runs of equal labels, summed over batches, is compared with its mean (the runs test of Wald
+      and Wolfowitz for several labels, normal). It has power against labels that cluster or alternate anywhere in the
+      batch.
 
-    Both rest on sums over batches being nearly normal: give some tens of batches, better hundreds. Batches of another
-    length than the most frequent one are left out.
+    Both assume that sums over batches are nearly normal: use several tens of batches, or better hundreds. Batches that
+    do not have the most frequent length are left out.
 
     Parameters
     ----------
@@ -162,14 +164,14 @@ def assert_exchangeable_slots(
     labels : sequence, array, Series or DataFrame
         The label of each row, shape (n_anchors,).
     false_alarm : float, default 1e-6
-        Largest probability, as far as the approximation goes, of a failure where the law holds.
+        Largest probability, up to the approximation, that a sampler that satisfies the law fails.
     seed : int, optional
-        Seed of the sampler, to be named in the message.
+        Seed of the sampler, for the failure message.
 
     Raises
     ------
     AssertionError
-        If places or runs deviate.
+        If slot positions or runs deviate.
     ValueError
         If labels vary too little within the batches for a test, or `false_alarm` is outside (0, 1).
     """
@@ -177,36 +179,37 @@ def assert_exchangeable_slots(
     codes, names = factorize(labels)
     Slots.of(batches).check_bounds(len(codes))
     size = np.bincount([len(batch) for batch in batches]).argmax()
-    shown = codes[np.array([batch for batch in batches if len(batch) == size])]
-    fractions = np.stack([(shown == code).mean(axis=1) for code in range(len(names))], axis=1)
-    _judge_places(shown, fractions, false_alarm / 2, seed)
-    _judge_runs(shown, fractions * size, false_alarm / 2, seed)
+    slot_codes = codes[np.array([batch for batch in batches if len(batch) == size])]
+    fractions = np.stack([(slot_codes == code).mean(axis=1) for code in range(len(names))], axis=1)
+    _judge_slot_positions(slot_codes, fractions, false_alarm / 2, seed)
+    _judge_runs(slot_codes, fractions * size, false_alarm / 2, seed)
 
 
 def assert_unrelated(
     a: Batches, b: Batches, n_anchors: int, *, false_alarm: float = 1e-6, seed: int | None = None
 ) -> None:
-    """Assert that two sequences have no more in common than chance gives them.
+    """Assert that two sequences have no more in common than expected by chance.
 
-    *Coincidences*, anchors that both have in their batch of the same number, are counted and compared with what is
-    expected if the batches of one were paired with those of the other at random. (For batches without restriction that
-    is the hypergeometric mean ``n_batches * batch_size**2 / n_anchors``; the general form allows for anchors that are
-    drawn more often than others.) The bound is Chatterjee's (Probab. Theory Relat. Fields 138, 2007) for such pairings,
-    no approximation. It has power against sequences that are equal, or have a good part of their batches in common,
-    number for number; `detectable_share` gives that part. Besides, no batch of one may hold exactly the anchors of a
-    batch of the other, whatever their numbers, where that is too unlikely.
+    *Coincidences* are anchors that both sequences have in the batch of the same index. Their number is compared with
+    its mean when the batches of one sequence are paired with those of the other at random. (For batches drawn without
+    restriction that is the hypergeometric mean ``n_batches * batch_size**2 / n_anchors``; the general form allows for
+    anchors that are drawn more often than others.) The test uses Chatterjee's bound for such pairings (Probab. Theory
+    Relat. Fields 138, 2007), which is exact, not an approximation. It has power against sequences that are equal, or
+    that share a good part of their batches at the same indexes; `detectable_share` quantifies the power. In addition,
+    no batch of one sequence may hold exactly the anchors of a batch of the other, at any index, if that is too
+    unlikely.
 
     Parameters
     ----------
     a, b : sequence of sequence of int
-        Shapes (n_batches, batch_size); compared as far as the shorter one goes.
+        Shapes (n_batches, batch_size); compared up to the length of the shorter one.
     n_anchors : int
-        Number of anchors that a batch can be drawn from; of the smallest pool, where batches are restricted to pools.
-        It decides whether equal batches are too unlikely.
+        Number of anchors that a batch can be drawn from, or the size of the smallest pool if batches are restricted to
+        pools. It decides whether equal batches are too unlikely.
     false_alarm : float, default 1e-6
-        Largest probability of a failure where the law holds.
+        Largest probability that a sampler that satisfies the law fails.
     seed : int, optional
-        Seed of the sampler, to be named in the message.
+        Seed of the sampler, for the failure message.
 
     Raises
     ------
@@ -226,10 +229,10 @@ def assert_unrelated(
     if chance <= false_alarm / 2 and (equal := set(first) & set(second)):
         k = next(k for k, batch in enumerate(first) if batch in equal)
         fail(
-            "unrelated sequences must not hold the same batch",
-            observed=f"{len(equal)} equal batches, batch {k} of one as batch {second.index(first[k])} of the other",
+            "unrelated sequences must not share a batch",
+            observed=f"{len(equal)} equal batches; batch {k} of one is batch {second.index(first[k])} of the other",
             expected="no equal batches",
-            bound=f"false alarm rate {false_alarm:g}",
+            bound=f"false-alarm rate {false_alarm:g}",
             p_value=f"at most {chance:.3g}",
             n=f"{length} batches",
             seed=seed,
@@ -240,34 +243,32 @@ def assert_unrelated(
 def _judge_coincidences(
     first: Sequence[frozenset[int]], second: Sequence[frozenset[int]], false_alarm: float, seed: int | None
 ) -> None:
-    """Compare coincidences with their mean over random pairings of the batches."""
+    """Compare the coincidences with their mean over random pairings of the batches."""
     ours, theirs = Slots.of([list(batch) for batch in first]), Slots.of([list(batch) for batch in second])
     n_positions = int(max(ours.positions.max(), theirs.positions.max())) + 1
     times = [np.bincount(slots.positions, minlength=n_positions).astype(float) for slots in (ours, theirs)]
     mean = float(times[0] @ times[1]) / len(first)
     common = np.array([len(x & y) for x, y in zip(first, second, strict=True)])
-    # For terms in [0, 1] the bound is exp(-t**2 / (4 mean + 2 t)); these lie in [0, largest batch].
+    # Each term of the sum is the number of anchors that two batches share, which is at most the largest batch size.
     unit = float(ours.sizes.max())
-    log = math.log(1 / false_alarm)
-    excess = (2 * unit * log + math.sqrt((2 * unit * log) ** 2 + 16 * unit * mean * log)) / 2
-    above = max(0.0, float(common.sum()) - mean)
+    excess = max(0.0, float(common.sum()) - mean)
     judge(
         "unrelated sequences must coincide only by chance",
-        math.exp(-(above**2) / (4 * unit * mean + 2 * unit * above)) if above else 1.0,
+        chatterjee_p_value(excess, mean, unit),
         false_alarm,
         observed=f"{common.sum()} coincidences",
         expected=f"{mean:.4g} coincidences",
-        statistic=f"excess = {above:.4g}",
-        bound=f"{excess:.4g} (Chatterjee)",
+        statistic=f"excess = {excess:.4g}",
+        bound=f"{chatterjee_excess(mean, unit, math.log(1 / false_alarm)):.4g} (Chatterjee)",
         n=f"{len(first)} batches",
         seed=seed,
         first_offending_batch=int(common.argmax()),
     )
 
 
-def _judge_places(shown: np.ndarray, fractions: np.ndarray, false_alarm: float, seed: int | None) -> None:
-    """Compare the labels at each range of places with their batch's fractions."""
-    size = shown.shape[1]
+def _judge_slot_positions(slot_codes: np.ndarray, fractions: np.ndarray, false_alarm: float, seed: int | None) -> None:
+    """Compare the labels in each range of slot positions with the fractions of their batch."""
+    size = slot_codes.shape[1]
     # Covariance of the labels of one slot given its batch, summed over batches, shape (n_labels, n_labels).
     covariance = np.diag(fractions.sum(axis=0)) - fractions.T @ fractions
     variances, directions = np.linalg.eigh(covariance)
@@ -280,60 +281,55 @@ def _judge_places(shown: np.ndarray, fractions: np.ndarray, false_alarm: float, 
     n_ranges = int(np.clip(size * variances.min() // _LEAST_VARIANCE, 2, size))
     ranges = np.arange(size) * n_ranges // size
     widths = np.bincount(ranges)
-    at_places = np.stack([(shown == code).sum(axis=0) for code in range(fractions.shape[1])])
-    excess = directions.T @ (at_places - fractions.sum(axis=0)[:, None])
+    by_position = np.stack([(slot_codes == code).sum(axis=0) for code in range(fractions.shape[1])])
+    excess = directions.T @ (by_position - fractions.sum(axis=0)[:, None])
     in_ranges = np.stack([np.bincount(ranges, row) for row in excess])
-    # Places of one batch without replacement: covariance n / (n - 1) * (diag(widths) - widths widths' / n), whose
-    # pseudoinverse on vectors that add up to 0 is (n - 1) / n * diag(1 / widths).
+    # Labels are assigned to the slots of a batch without replacement, so the counts in the ranges have the covariance
+    # n / (n - 1) * (diag(widths) - widths widths' / n). Its pseudoinverse on vectors that add up to 0 is
+    # (n - 1) / n * diag(1 / widths).
     statistic = float((size - 1) / size * (in_ranges**2 / widths / variances[:, None]).sum())
     freedom = (n_ranges - 1) * len(variances)
     worst = int(np.argmax((in_ranges**2 / variances[:, None]).sum(axis=0) / widths))
     judge(
-        "the place of a slot must say nothing about its label",
+        "the label of a slot must not depend on its position in the batch",
         float(special.chdtrc(freedom, statistic)),
         false_alarm,
-        observed=f"labels deviate most at places {np.flatnonzero(ranges == worst).tolist()}",
-        expected="at each place the labels of the whole batch",
+        observed=f"labels deviate most at slot positions {np.flatnonzero(ranges == worst).tolist()}",
+        expected="the label fractions of the batch at each slot position",
         statistic=f"chi-square = {statistic:.4g}",
         bound=f"{special.chdtri(freedom, false_alarm):.4g} ({freedom} degrees of freedom)",
-        n=f"{len(shown)} batches of {size}",
+        n=f"{len(slot_codes)} batches of {size}",
         seed=seed,
     )
 
 
-def _judge_runs(shown: np.ndarray, counts: np.ndarray, false_alarm: float, seed: int | None) -> None:
-    """Compare the number of runs of equal labels with its mean over orders of each batch."""
-    n = shown.shape[1]
-    runs = 1 + (shown[:, 1:] != shown[:, :-1]).sum(axis=1)
+def _judge_runs(slot_codes: np.ndarray, counts: np.ndarray, false_alarm: float, seed: int | None) -> None:
+    """Compare the number of runs of equal labels with its mean over all orders of each batch."""
+    n = slot_codes.shape[1]
+    runs = 1 + (slot_codes[:, 1:] != slot_codes[:, :-1]).sum(axis=1)
     squares, cubes = (counts**2).sum(axis=1), (counts**3).sum(axis=1)
     mean = (n * (n + 1) - squares) / n
     variance = (squares * (squares + n * (n + 1)) - 2 * n * cubes - n**3) / (n**2 * (n - 1))
     if variance.sum() < _LEAST_VARIANCE:
-        # Nearly all orders have equally many runs, as those of one slot against the rest: places tell all there is.
+        # Nearly all orders have the same number of runs (for example, if one slot differs from the rest). Then the slot
+        # positions contain all the information.
         return
     deviation = float((runs - mean).sum() / math.sqrt(variance.sum()))
     judge(
-        "equal labels must stand together, or apart, only by chance",
+        "equal labels must cluster or alternate only by chance",
         2 * float(special.ndtr(-abs(deviation))),
         false_alarm,
         observed=f"{runs.sum()} runs of equal labels",
         expected=f"{mean.sum():.6g} runs",
         statistic=f"z = {deviation:.4g}",
-        bound=f"{-special.ndtri(false_alarm / 2):.4g} either way",
-        n=f"{len(shown)} batches of {n}",
+        bound=f"{-special.ndtri(false_alarm / 2):.4g} on either side",
+        n=f"{len(slot_codes)} batches of {n}",
         seed=seed,
     )
-
-
-def _relative_entropy(observed: float, expected: float) -> float:
-    """Return the relative entropy of two probabilities, in nats; infinite where the observed one is impossible."""
-    # Clipped: the mean of ones is 1 but for floating point noise.
-    x, p = min(max(observed, 0.0), 1.0), min(max(expected, 0.0), 1.0)
-    return float(special.rel_entr(x, p) + special.rel_entr(1 - x, 1 - p))
 
 
 def _at_least_one(counts: Sequence[int] | np.ndarray) -> np.ndarray:
     values = np.asarray(counts, float)
     if values.size == 0:
-        fail("there must be counts to look at", observed="0 counts", expected="at least 1 count", n="0 batches")
+        fail("there must be counts to check", observed="0 counts", expected="at least 1 count", n="0 batches")
     return values
