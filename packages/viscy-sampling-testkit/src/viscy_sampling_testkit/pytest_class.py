@@ -1,4 +1,7 @@
-"""A test class: one test for each law of a batch sampler. It needs pytest, which is an extra of this package."""
+"""A test class: one test for each law of a batch sampler.
+
+This module needs ``viscy-sampling-testkit[pytest]``; the rest of the package does not.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,19 @@ from viscy_sampling_testkit.conformance.trial import Setting, Trial
 
 
 class BatchSamplerTests:
-    """Base of a test class that holds a batch sampler to every law that it claims, in a test for each.
+    """Base class of tests that check a batch sampler against every law that it claims, one test per law.
 
-    A subclass gives `promises` and `make_sampler`. A law that is not claimed is skipped, and so is one that is claimed
-    and could not be tested, with the reason; a broken one fails with its smallest example.
+    A subclass defines `promises` and `make_sampler`. A failed law fails its test with the smallest example. A law that
+    is not claimed or not testable is skipped with the reason.
 
     Attributes
     ----------
     promises : Promises
         What the sampler claims.
     setting : {"fast", "full"} or Setting
-        How hard it is tried.
+        How thoroughly it is checked.
     options : sequence of mapping
-        Options with each of which every promise must hold.
+        Options to pass to the factory; the sampler must satisfy its claims with each of them.
 
     Examples
     --------
@@ -43,7 +46,7 @@ class BatchSamplerTests:
     options: Sequence[Mapping[str, Any]] = ({},)
 
     def make_sampler(self, rank: int, num_replicas: int, **options: Any) -> Any:
-        """Return a new sampler of a rank."""
+        """Return a new sampler for a rank."""
         raise NotImplementedError(
             f"{type(self).__name__} must define make_sampler(self, rank, num_replicas, **options)"
         )
@@ -51,14 +54,14 @@ class BatchSamplerTests:
     @pytest.fixture(scope="class")
     @classmethod
     def trials(cls) -> list[Trial]:
-        """Return the trials that all laws are checked with: what is drawn for one serves the next."""
+        """Return the trials with which all laws are checked, so that the laws share the batches drawn."""
         return make_trials(cls().make_sampler, cls.promises, setting=cls.setting, options=cls.options)
 
     @pytest.mark.parametrize("law", [law.name for law in LAWS])
-    def test_keeps_its_law(self, trials: list[Trial], law: str) -> None:
-        """Hold the sampler to one law."""
+    def test_satisfies_law(self, trials: list[Trial], law: str) -> None:
+        """Check the sampler against one law."""
         verdict = check_law(law, trials)
-        if verdict.outcome == "broken":
+        if verdict.outcome == "failed":
             pytest.fail(str(verdict), pytrace=False)
-        if verdict.outcome != "kept":
+        if verdict.outcome != "passed":
             pytest.skip(str(verdict))

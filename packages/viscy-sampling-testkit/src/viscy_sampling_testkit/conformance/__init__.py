@@ -1,4 +1,4 @@
-"""One call that checks a batch sampler against everything it claims, and the report of the result.
+"""One call that checks a batch sampler against every law it claims, and the report of the result.
 
-Imports `assertions` and `simulate`; `mutants` and `pytest_class` may import it.
+This sub-package imports `assertions` and `simulate`; `mutants` and `pytest_class` may import it.
 """

@@ -1,4 +1,4 @@
-"""Laws of batches: how each promise about what batches hold is put to its assertion."""
+"""Laws of batches: how each claim about the contents of batches is checked with its assertion."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from viscy_sampling_testkit.assertions._slots import factorize
 from viscy_sampling_testkit.assertions.exact import (
+    HOURS_TOLERANCE,
     assert_batch_sizes,
     assert_in_window,
     assert_leak,
@@ -18,55 +19,55 @@ from viscy_sampling_testkit.assertions.exact import (
     assert_shares,
 )
 from viscy_sampling_testkit.assertions.inclusion import assert_row_inclusion
-from viscy_sampling_testkit.assertions.pools import assert_dealt_evenly, assert_distinct, assert_repeats_evenly
-from viscy_sampling_testkit.assertions.power import detectable_means, detectable_place, detectable_row_ratios
+from viscy_sampling_testkit.assertions.pools import assert_distinct, assert_drawn_evenly, assert_repeats_evenly
+from viscy_sampling_testkit.assertions.power import detectable_means, detectable_position, detectable_row_ratios
 from viscy_sampling_testkit.assertions.statistical import assert_exchangeable_slots, assert_mean_counts
 from viscy_sampling_testkit.conformance.trial import Sequences, Trial
 
 
 def positions(trial: Trial) -> None:
-    """Hold every batch to Python ints within the table."""
-    _hold_each(trial, lambda batches: assert_positions(batches, len(trial.promises.table)))
+    """Check that batches hold Python ints within the table."""
+    _check_each(trial, lambda batches: assert_positions(batches, len(trial.promises.table)))
 
 
 def batch_sizes(trial: Trial) -> None:
-    """Hold every batch to its size: all full, or the last one of a single process as large as what is left."""
+    """Check that all batches are full, except a short last batch of a single process if claimed."""
     size, n_anchors = trial.promises.batch_size, len(trial.promises.table)
     short = trial.promises.last_batch == "short"
     last = (n_anchors % size or size) if short else size
     for batches, example in _each(trial):
-        # Which rank has the short batch is not promised.
+        # Samplers do not claim which rank has the short batch.
         if example["ranks"] == 1 or not short:
-            with trial.attempt(**example):
+            with trial.example(**example):
                 assert_batch_sizes(batches, size, last)
 
 
 def distinct(trial: Trial) -> None:
-    """Hold every batch to distinct anchors."""
-    _hold_each(trial, assert_distinct)
+    """Check that no anchor is repeated within a batch."""
+    _check_each(trial, assert_distinct)
 
 
 def even_repeats(trial: Trial) -> None:
-    """Hold every batch to rows of a cell that come equally often."""
-    cells = trial.promises.labels("group_by", "condition_by")
-    _hold_each(trial, lambda batches: assert_repeats_evenly(batches, cells))
+    """Check that the rows of a stratum occur equally often in a batch."""
+    strata = trial.promises.labels("group_by", "condition_by")
+    _check_each(trial, lambda batches: assert_repeats_evenly(batches, strata))
 
 
 def one_group(trial: Trial) -> None:
-    """Hold every batch to a single group."""
+    """Check that every batch holds a single group."""
     groups = trial.promises.labels("group_by")
-    _hold_each(trial, lambda batches: assert_one_group(batches, groups))
+    _check_each(trial, lambda batches: assert_one_group(batches, groups))
 
 
 def leak(trial: Trial) -> None:
-    """Hold every batch to the floor or the ceiling of its leak."""
+    """Check that the leak of every batch is the floor or the ceiling of its quota."""
     claims: Any = trial.promises
     groups, leaky = claims.labels("group_by"), claims.leaky
-    _hold_each(trial, lambda batches: assert_leak(batches, groups, leaky))
+    _check_each(trial, lambda batches: assert_leak(batches, groups, leaky))
 
 
 def mean_leak(trial: Trial) -> None:
-    """Hold full batches to their leak on average."""
+    """Check that the leak of full batches matches its quota on average."""
     claims: Any = trial.promises
     codes, _ = factorize(claims.labels("group_by"))
     quota, false_alarm = claims.batch_size * claims.leaky, trial.false_alarm / len(trial.seeds)
@@ -75,29 +76,29 @@ def mean_leak(trial: Trial) -> None:
         foreign = [len(batch) - int(np.bincount(codes[batch]).max()) for batch in _full(trial, batches)]
         assert_mean_counts(foreign, quota, false_alarm=false_alarm)
 
-    _hold_samples(trial, assertion)
+    _check_samples(trial, assertion)
     _note_mean(trial, quota, false_alarm)
 
 
 def group_shares(trial: Trial) -> None:
-    """Hold each epoch to the shares of the groups."""
+    """Check that each group has its share of every epoch."""
     claims: Any = trial.promises
     groups = claims.labels("group_by")
     for epoch in range(trial.n_epochs):
         for seed in trial.seeds:
-            with trial.attempt(ranks=1, epoch=epoch, seed=seed):
+            with trial.example(ranks=1, epoch=epoch, seed=seed):
                 assert_shares(trial.epoch(epoch, seed=seed), groups, claims.group_shares)
 
 
 def condition_shares(trial: Trial) -> None:
-    """Hold every batch to the floor or the ceiling of each condition's quota."""
+    """Check that each condition has the floor or the ceiling of its quota in every batch."""
     claims: Any = trial.promises
     labels, shares, slack = claims.labels("condition_by"), claims.condition_shares, claims.condition_slack
-    _hold_each(trial, lambda batches: assert_rounded(batches, labels, shares, slack=slack))
+    _check_each(trial, lambda batches: assert_rounded(batches, labels, shares, slack=slack))
 
 
 def mean_condition_shares(trial: Trial) -> None:
-    """Hold full batches to each condition's quota on average."""
+    """Check that each condition matches its quota on average in full batches."""
     claims: Any = trial.promises
     codes, names = factorize(claims.labels("condition_by"))
     number = {name: code for code, name in enumerate(names)}
@@ -110,24 +111,24 @@ def mean_condition_shares(trial: Trial) -> None:
             counts = [int((codes[batch] == number.get(name, -1)).sum()) for batch in _full(trial, batches)]
             assert_mean_counts(counts, quota, spread, false_alarm=false_alarm)
 
-    _hold_samples(trial, assertion)
+    _check_samples(trial, assertion)
     _note_mean(trial, max(quotas.values(), key=lambda quota: quota % 1 * (1 - quota % 1)), false_alarm)
 
 
-def focal_window(trial: Trial) -> None:
-    """Hold every batch to its slots around one time of the table."""
+def temporal_window(trial: Trial) -> None:
+    """Check that every batch has enough slots in the window around one time of the table."""
     claims: Any = trial.promises
     hours, window = np.asarray(claims.labels("time_by"), float), claims.window_hours
     fraction = 1.0 if claims.window_fraction is None else claims.window_fraction
     focal = np.unique(hours)
-    _hold_each(trial, lambda batches: assert_in_window(batches, hours, window, fraction, focal))
+    _check_each(trial, lambda batches: assert_in_window(batches, hours, window, fraction, focal))
 
 
 def exchangeable_slots(trial: Trial) -> None:
-    """Hold the order of slots to be random, in whatever a slot is: its condition, group, leak, time, and row."""
+    """Check that slots are in random order with respect to their rows, conditions, leak and temporal window."""
     views = _views(trial)
     false_alarm = trial.false_alarm / (len(views) * len(trial.seeds))
-    n_judged, reasons = 0, []
+    n_tested, reasons = 0, []
     for view, labels in views:
 
         def assertion(batches: Sequences, labels: Any = labels) -> None:
@@ -135,46 +136,44 @@ def exchangeable_slots(trial: Trial) -> None:
 
         for seed in trial.seeds:
             try:
-                trial.hold(assertion, view(trial.sample(seed)), ranks=1, seed=seed)
-                n_judged += 1
+                trial.check(assertion, view(trial.sample(seed)), ranks=1, seed=seed)
+                n_tested += 1
             except ValueError as error:
                 reasons.append(str(error))
-    if not n_judged:
+    if not n_tested:
         raise ValueError(reasons[0])
     n_batches = len(trial.sample(trial.seeds[0]))
     if n_batches >= 20:
-        off = detectable_place(n_batches, trial.promises.batch_size, 0.5, false_alarm=false_alarm)
-        trial.note = f"finds a label of half of the slots whose probability at one place is off by {off:.2g}"
+        off = detectable_position(n_batches, trial.promises.batch_size, 0.5, false_alarm=false_alarm)
+        trial.note = f"detects a label of half of the slots with a probability off by {off:.2g} at one slot position"
 
 
 def coverage(trial: Trial) -> None:
-    """Hold each epoch to dealing the rows of a cell equally often, in slots of the batch's own group."""
-    cells = trial.promises.labels("group_by", "condition_by")
+    """Check that each epoch draws the rows of a stratum equally often, in slots of the batch's home group."""
+    strata = trial.promises.labels("group_by", "condition_by")
     codes, _ = factorize(trial.promises.labels("group_by"))
 
     def assertion(batches: Sequences) -> None:
         own = [[row for row, home in zip(batch, _is_home(batch, codes), strict=True) if home == 1] for batch in batches]
-        assert_dealt_evenly(own if trial.promises.leaky else batches, cells)
+        assert_drawn_evenly(own if trial.promises.leaky else batches, strata)
 
     for epoch in range(trial.n_epochs):
         for seed in trial.seeds:
-            trial.hold(assertion, trial.epoch(epoch, seed=seed), ranks=1, epoch=epoch or None, seed=seed)
+            trial.check(assertion, trial.epoch(epoch, seed=seed), ranks=1, epoch=epoch or None, seed=seed)
 
 
 def row_inclusion(trial: Trial) -> None:
-    """Hold every row to be drawn as often as those it is alike."""
-    cells = trial.promises.labels("group_by", "condition_by", "time_by")
+    """Check that the rows of a stratum (and time, if it is named) are drawn equally often on average."""
+    strata = trial.promises.labels("group_by", "condition_by", "time_by")
     n_anchors, false_alarm = len(trial.promises.table), trial.false_alarm / len(trial.seeds)
-    _hold_samples(trial, lambda batches: assert_row_inclusion(batches, cells, false_alarm=false_alarm))
+    _check_samples(trial, lambda batches: assert_row_inclusion(batches, strata, false_alarm=false_alarm))
     times = sum(map(len, trial.sample(trial.seeds[0]))) / n_anchors
     low, high = detectable_row_ratios(times, n_anchors, false_alarm=false_alarm)
-    trial.note = (
-        f"finds a row that comes {max(low, 0):.2g} or {high:.2g} times as often as it is due, {times:.0f} times"
-    )
+    trial.note = f"detects a row drawn {max(low, 0):.2g} or {high:.2g} times as often as expected ({times:.0f} times)"
 
 
 def _each(trial: Trial) -> Iterator[tuple[Sequences, dict[str, Any]]]:
-    """Yield one epoch of every rank, fewest ranks first, with what it is an example of."""
+    """Yield one epoch of every rank, fewest ranks first, together with its example."""
     for num_replicas in trial.replicas:
         for rank in range(num_replicas):
             for seed in trial.seeds:
@@ -182,14 +181,14 @@ def _each(trial: Trial) -> Iterator[tuple[Sequences, dict[str, Any]]]:
                 yield batches, {"ranks": num_replicas, "rank": rank if num_replicas > 1 else None, "seed": seed}
 
 
-def _hold_each(trial: Trial, assertion: Callable[[Sequences], None]) -> None:
+def _check_each(trial: Trial, assertion: Callable[[Sequences], None]) -> None:
     for batches, example in _each(trial):
-        trial.hold(assertion, batches, **example)
+        trial.check(assertion, batches, **example)
 
 
-def _hold_samples(trial: Trial, assertion: Callable[[Sequences], None]) -> None:
+def _check_samples(trial: Trial, assertion: Callable[[Sequences], None]) -> None:
     for seed in trial.seeds:
-        trial.hold(assertion, trial.sample(seed), ranks=1, seed=seed)
+        trial.check(assertion, trial.sample(seed), ranks=1, seed=seed)
 
 
 def _full(trial: Trial, batches: Sequences) -> Sequences:
@@ -197,28 +196,30 @@ def _full(trial: Trial, batches: Sequences) -> Sequences:
 
 
 def _note_mean(trial: Trial, quota: float, false_alarm: float) -> None:
-    """State what deviation of a mean is found."""
+    """Note which deviation of a mean the assertion detects."""
     n_batches = len(_full(trial, trial.sample(trial.seeds[0])))
     if n_batches:
         low, high = detectable_means(n_batches, quota, false_alarm=false_alarm)
-        off = f"of {low:.3g} or less, or {high:.3g} or more, in place of" if low < high else "other than"
-        trial.note = f"finds a mean {off} {quota:.3g}"
+        if low < high:
+            trial.note = f"detects a mean of at most {low:.3g} or at least {high:.3g} instead of {quota:.3g}"
+        else:
+            trial.note = f"detects any mean other than {quota:.3g}"
 
 
 def _is_home(batch: list[int], codes: np.ndarray) -> np.ndarray:
-    """Return for each slot whether it is of the group that most slots are of, 0 or 1."""
-    of_slots = codes[batch]
-    return (of_slots == np.bincount(of_slots).argmax()).astype(int)
+    """Return for each slot whether it belongs to the group with the most slots, 0 or 1."""
+    groups = codes[batch]
+    return (groups == np.bincount(groups).argmax()).astype(int)
 
 
 def _is_near(batch: list[int], hours: np.ndarray, window: float) -> np.ndarray:
-    """Return for each slot whether it lies within the window around the time that has most of them, 0 or 1."""
-    apart = np.abs(hours[batch][:, None] - np.unique(hours[batch])[None, :]) <= window + 1e-6
-    return apart[:, apart.sum(axis=0).argmax()].astype(int)
+    """Return for each slot whether it is in the window around the time with the most slots, 0 or 1."""
+    is_near = np.abs(hours[batch][:, None] - np.unique(hours[batch])[None, :]) <= window + HOURS_TOLERANCE
+    return is_near[:, is_near.sum(axis=0).argmax()].astype(int)
 
 
 def _views(trial: Trial) -> list[tuple[Callable[[Sequences], Sequences], Any]]:
-    """Return what the order of slots must not show: how to look at batches, and the labels of what is seen."""
+    """Return what slot positions must be independent of: a function of the batches, and the labels of its result."""
     claims: Any = trial.promises
     n_anchors = len(claims.table)
     views: list[tuple[Callable[[Sequences], Sequences], Any]] = [(list, np.arange(n_anchors) < n_anchors / 2)]

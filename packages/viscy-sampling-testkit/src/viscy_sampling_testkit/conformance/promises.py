@@ -1,4 +1,4 @@
-"""Promises: what a batch sampler claims, and so is held to."""
+"""Promises: the laws that a batch sampler claims to satisfy."""
 
 from __future__ import annotations
 
@@ -14,69 +14,71 @@ Columns = str | Sequence[str]
 
 @dataclass(frozen=True, kw_only=True)
 class Promises:
-    """What a batch sampler claims; what is not said is not claimed, and not checked.
+    """What a batch sampler claims; anything left out is not claimed and not checked.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        The table that the factory's samplers draw from; only its length and the columns named here are used.
+        The table that the samplers of the factory draw from; only its length and the columns named here are used.
     batch_size : int
         Slots of a full batch.
     seeded : bool
         The factory takes ``seed``, a small integer, and different seeds give unrelated sequences.
     epochs : {"set_epoch", "iter"}, optional
-        Epochs differ and are unrelated: chosen with ``set_epoch``, of the batch sampler or of its attribute
-        ``sampler``; or each new iteration is the next one.
+        Epochs differ and are unrelated. ``"set_epoch"``: the method of that name, of the batch sampler or of its
+        attribute ``sampler``, chooses the epoch. ``"iter"``: each new iteration is the next epoch.
     python_ints : bool
         Batches hold Python ints.
     last_batch : {"full", "short"}, optional
-        All batches are full; or the last one of an epoch holds the anchors that are left.
+        ``"full"``: all batches are full. ``"short"``: the last batch of an epoch holds the remaining anchors.
     length : bool
-        ``len`` is the number of batches that are yielded.
+        ``len`` is the number of batches that the sampler yields.
     distinct : bool
-        No anchor comes twice in a batch.
+        No anchor is repeated within a batch.
     even_repeats : bool
-        Rows of a cell come equally often in a batch, to within one; a cell is a group and condition, as far as named.
+        Rows of a stratum occur equally often in a batch, to within one. A stratum is a group and a condition, or the
+        one of them that is named.
     exchangeable : bool
-        The place of a slot in its batch says nothing about its row.
+        The row of a slot does not depend on the slot's position in the batch.
     group_by : str or sequence of str, optional
-        Columns that batches are restricted to; `leaky` says how strictly.
+        Columns that define the groups to which batches are restricted, except for the leak.
     leaky : float, optional
-        Fraction of the slots, in [0, 1), from other groups: its floor or ceiling in a batch, itself on average.
+        Fraction of the slots from other groups, in [0, 1): its floor or ceiling in a batch, the exact value on average.
     group_shares : mapping of group to float, optional
-        Fraction of an epoch's batches that each group has, to within one batch.
+        Fraction of an epoch's batches for each group, to within one batch.
     condition_by : str or sequence of str, optional
         Columns whose labels have the shares in `condition_shares`.
     condition_shares : mapping of label to float, optional
-        Fraction of the slots that each label has: its floor or ceiling in a batch, itself on average. Labels of several
-        columns are tuples.
+        Fraction of the slots for each label: its floor or ceiling in a batch, the exact value on average. Labels of
+        several columns are tuples.
     condition_slack : int
-        Slots by which a label may lie beyond floor or ceiling.
+        Number of slots by which a label may be below the floor or above the ceiling.
     time_by : str, optional
         Column of times in hours.
     window_hours, window_fraction : float, optional
-        Of the slots at least this fraction, rounded down, lies within so many hours of a time of the table.
+        At least `window_fraction` of the slots, rounded down, are within `window_hours` of one time of the table.
     coverage : bool
-        In one epoch of a single process rows of a cell come equally often, to within one; of a leaky sampler, in the
-        slots of a batch's own group.
+        In one epoch of a single process, rows of a stratum are drawn equally often, to within one. For a leaky sampler,
+        only the slots of a batch's home group count.
     row_inclusion : bool
-        Every row of a cell (and time, where it is named) is drawn equally often on average.
+        Every row of a stratum (and time, if it is named) is drawn equally often on average.
     deterministic : bool
-        The same arguments give the same batches, whatever the global generators are.
+        The same arguments give the same batches, whatever the state of the global generators.
     digest : str, optional
-        What `digest_of` returns for the first epoch of a single process, with seed 0 where there are seeds.
+        Result of `digest_of` for the first epoch of a single process, with seed 0 if the sampler is seeded.
     ranks : {"interleave", "disjoint"}, optional
-        Rank r of R has the batches r, r + R, ... of the sequence of a single process; or no anchor comes on two ranks.
+        ``"interleave"``: rank r of R has the batches r, r + R, ... of the sequence of a single process. ``"disjoint"``:
+        no anchor occurs on two ranks.
     equal_steps : bool
-        All ranks have equally many batches.
+        All ranks have the same number of batches.
     complete_ranks : bool
-        All ranks together show every anchor in an epoch, but for `left_out`.
+        All ranks together contain every anchor in an epoch, except for `left_out`.
     left_out : int
-        Most anchors that complete ranks may leave out.
+        Largest number of anchors that complete ranks may leave out.
     rank_cost : bool
         A rank builds its own batches only.
     resume : bool
-        ``state_dict`` and ``load_state_dict`` continue an epoch where it was left.
+        ``state_dict`` and ``load_state_dict`` resume a stopped epoch.
     elastic_resume : bool
         They do so on another number of ranks.
     random_access : bool
@@ -85,7 +87,7 @@ class Promises:
     Raises
     ------
     ValueError
-        If a promise cannot be checked without another one, or is out of range.
+        If a claim needs another one that is missing, or a value is out of range.
     """
 
     table: pd.DataFrame
@@ -130,13 +132,13 @@ class Promises:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, or None, got {getattr(self, name)!r}")
         for name, needed in _NEEDS.items():
             if getattr(self, name) is not None and getattr(self, needed) is None:
-                raise ValueError(f"{name} needs {needed}: without it there is nothing to check it against")
+                raise ValueError(f"{name} needs {needed}, got None; give {needed} or leave out {name}")
         missing = [name for by in ("group_by", "condition_by", "time_by") for name in self._names(by)]
         missing = [name for name in missing if name not in self.table.columns]
         if missing:
             raise ValueError(f"columns {missing} must be in the table, which has {list(self.table.columns)}")
         if self.coverage and self.window_hours is not None:
-            raise ValueError("coverage cannot be checked with window_hours: a window is not dealt; leave one out")
+            raise ValueError("coverage cannot be checked with window_hours, which breaks it by design; leave one out")
 
     @property
     def of_ranks(self) -> bool:
@@ -145,7 +147,7 @@ class Promises:
         return any(claim not in (None, False) for claim in claimed)
 
     def labels(self, *by: str) -> pd.DataFrame | np.ndarray:
-        """Return the label of each row in the columns of some axes; all alike where no axis is named."""
+        """Return the label of each row in the columns of some axes; all labels are equal if no axis is named."""
         names = [name for axis in by for name in self._names(axis)]
         if not names:
             return np.zeros(len(self.table), np.int64)

@@ -1,38 +1,38 @@
-"""A report: for each law whether a sampler keeps it, with the smallest example where it does not."""
+"""A report: for each law whether a sampler satisfies it, with the smallest example of each failure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
-Outcome = Literal["kept", "broken", "untested", "not claimed"]
+Outcome = Literal["passed", "failed", "not testable", "not claimed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What became of one law.
+    """The outcome of checking one law.
 
     Parameters
     ----------
     law : str
-        Its name.
+        Name of the law.
     statement : str
-        What it says.
-    outcome : {"kept", "broken", "untested", "not claimed"}
-        Untested is what was claimed and could not be put to a test, for the reason in `message`.
+        What the law says.
+    outcome : {"passed", "failed", "not testable", "not claimed"}
+        A law is not testable if it is claimed but cannot be checked, for the reason in `message`.
     tried : int
-        Number of examples that were looked at.
+        Number of examples that were checked.
     seconds : float
-        How long that took.
+        Duration of the check.
     example : mapping
-        Of a broken law, what it was found with: ranks, seed, batches, and so on.
+        For a failed law, the example that breaks it: ranks, seed, batches, and so on.
     message : str
-        The assertion's message, or the reason why nothing could be tested.
+        Message of the failed assertion, or the reason why the law is not testable.
     note : str
-        Of a statistical law that is kept: what would have been found.
+        For a statistical law that passed, the deviation that the check would have detected.
     """
 
     law: str
@@ -45,7 +45,7 @@ class Verdict:
     note: str = ""
 
     def __str__(self) -> str:
-        """Return the law, its example, and the message below."""
+        """Return the law, its outcome and its example in one line, followed by the message."""
         where = ", ".join(f"{name} {value}" for name, value in self.example.items())
         lines = [f"{self.law}: {self.outcome}" + (f" ({where})" if where else ""), *self.message.splitlines()]
         return "\n    ".join(lines)
@@ -60,18 +60,18 @@ class Report:
     seconds: float
 
     def of(self, outcome: Outcome) -> list[str]:
-        """Return the names of the laws that had an outcome."""
+        """Return the names of the laws with an outcome."""
         return [verdict.law for verdict in self.verdicts if verdict.outcome == outcome]
 
     @property
-    def kept(self) -> list[str]:
-        """The laws that are kept."""
-        return self.of("kept")
+    def passed(self) -> list[str]:
+        """Names of the laws that the sampler satisfies."""
+        return self.of("passed")
 
     @property
-    def broken(self) -> list[str]:
-        """The laws that are broken."""
-        return self.of("broken")
+    def failed(self) -> list[str]:
+        """Names of the laws that the sampler breaks."""
+        return self.of("failed")
 
     def __getitem__(self, law: str) -> Verdict:
         """Return the verdict on a law."""
@@ -80,32 +80,38 @@ class Report:
                 return verdict
         raise KeyError(law)
 
-    def raise_if_broken(self) -> None:
-        """Raise an AssertionError with the whole report if a law is broken."""
-        if self.broken:
+    def raise_if_failed(self) -> None:
+        """Raise an AssertionError with the report as its message if a law failed."""
+        if self.failed:
             raise AssertionError(str(self))
 
+    # Former names, kept so that existing code works.
+    kept, broken, raise_if_broken = passed, failed, raise_if_failed
+
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a law: its statement, outcome, number of examples, seconds, example, message and note."""
+        """Return one row per law: its statement, outcome, number of examples, seconds, example, message and note."""
         rows = [{**vars(verdict), "example": dict(verdict.example)} for verdict in self.verdicts]
         return pd.DataFrame(rows).set_index("law")
 
     def __str__(self) -> str:
-        """Return a line for the whole, a line for each law, and the failures in full."""
-        counted = [
+        """Return a summary line, a line for each law, and the failures in full."""
+        counts = [
             f"{len(self.of(outcome))} {outcome}"
-            for outcome in ("kept", "broken", "untested", "not claimed")
-            if outcome in ("kept", "broken") or self.of(outcome)
+            for outcome in get_args(Outcome)
+            if outcome in ("passed", "failed") or self.of(outcome)
         ]
-        width = max(len(verdict.law) for verdict in self.verdicts)
         claimed = [verdict for verdict in self.verdicts if verdict.outcome != "not claimed"]
-        lines = [f"  {v.law:<{width}}  {v.outcome:<8}  {v.note or v.statement}".rstrip() for v in claimed]
+        law_width = max(len(verdict.law) for verdict in self.verdicts)
+        outcome_width = max((len(verdict.outcome) for verdict in claimed), default=0)
+        lines = [
+            f"  {v.law:<{law_width}}  {v.outcome:<{outcome_width}}  {v.note or v.statement}".rstrip() for v in claimed
+        ]
         unclaimed = self.of("not claimed")
         return "\n".join(
             [
-                f"{', '.join(counted)} ({self.setting}, {self.seconds:.1f} s)",
+                f"{', '.join(counts)} ({self.setting}, {self.seconds:.1f} s)",
                 *lines,
                 *([f"  not claimed: {', '.join(unclaimed)}"] if unclaimed else []),
-                *(f"\n{verdict}" for verdict in claimed if verdict.outcome in ("broken", "untested")),
+                *(f"\n{verdict}" for verdict in claimed if verdict.outcome in ("failed", "not testable")),
             ]
         )

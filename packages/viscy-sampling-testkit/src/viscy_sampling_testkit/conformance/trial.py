@@ -1,4 +1,4 @@
-"""A trial: a sampler's factory with one choice of options, what its samplers yield, and how hard they are tried."""
+"""A trial: a sampler factory with one choice of options, the batches drawn from it, and how thoroughly to check it."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from viscy_sampling_testkit.conformance.promises import Promises
 Factory = Callable[..., Any]
 Sequences = list[list[int]]
 _END = object()
-# An epoch of a sampler without a length is taken to be endless after so many batches.
+# Number of batches after which an epoch of a sampler without a length counts as endless.
 _MOST_BATCHES = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How hard a sampler is tried.
+    """How thoroughly a sampler is checked.
 
     Parameters
     ----------
     name : str
-        What the report calls it.
+        Name of the setting in the report.
     seeds : sequence of int
-        Seeds, where the sampler takes any; each is also compared with the next number.
+        Seeds to try if the sampler is seeded; each is also compared with the next integer.
     replicas : sequence of int
-        Numbers of ranks, in ascending order, where anything is promised about ranks.
+        Numbers of ranks to try, in ascending order, if the sampler claims anything about ranks.
     n_epochs : int
-        Number of epochs whose batches are looked at one by one, and compared with each other.
+        Number of epochs whose batches are checked one by one and compared with each other.
     row_times : int
-        How often each row is due in the batches that statistical laws look at.
+        Expected number of draws of each row in the sample for statistical laws.
     most_batches : int
-        The most batches that they look at for each seed.
+        Largest number of batches in the sample for each seed.
     every_position : bool
-        Whether runs are stopped at every position, and every batch asked for, or a few of them.
+        If True, stop after every batch and request every batch by index; if False, only a few of them.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Setting:
     every_position: bool
 
     def positions(self, n: int) -> list[int]:
-        """Return the positions in [0, n) to try."""
+        """Return the batch indexes in [0, n) to try."""
         return list(range(n)) if self.every_position else sorted({0, 1, n // 2, n - 1} & set(range(n)))
 
 
@@ -69,8 +69,8 @@ FULL = Setting(
 )
 
 
-class BrokenLawError(AssertionError):
-    """A law is broken: the message of the assertion, and the example with which it was found."""
+class LawFailedError(AssertionError):
+    """A law failed: the message of the assertion, and the example that breaks the law."""
 
     def __init__(self, message: str, example: Mapping[str, Any]) -> None:
         super().__init__(message)
@@ -78,7 +78,7 @@ class BrokenLawError(AssertionError):
 
 
 class Trial:
-    """Draws what laws look at, once, and remembers what was tried.
+    """Draws the batches that laws check, each of them once, and counts the examples.
 
     Parameters
     ----------
@@ -87,11 +87,11 @@ class Trial:
     promises : Promises
         What the sampler claims.
     setting : Setting
-        How hard it is tried.
+        How thoroughly it is checked.
     options : mapping, optional
-        Options that are handed to the factory each time.
+        Options to pass to the factory.
     false_alarm : float, default 1e-6
-        Largest probability that a law is found broken, by chance, which holds.
+        Largest probability that a law that the sampler satisfies fails.
     """
 
     def __init__(
@@ -105,56 +105,52 @@ class Trial:
         self.make_sampler, self.promises, self.setting = make_sampler, promises, setting
         self.options, self.false_alarm = dict(options or {}), false_alarm
         self.tried, self.note = 0, ""
-        self._samplers: dict[tuple[Any, ...], Guarded] = {}
+        self._samplers: dict[tuple[Any, ...], GuardedSampler] = {}
         self._epochs: dict[tuple[Any, ...], Sequences] = {}
 
     @property
     def seeds(self) -> list[int | None]:
-        """The seeds to try; None where the sampler takes none."""
+        """The seeds to try; None if the sampler is not seeded."""
         return list(self.setting.seeds) if self.promises.seeded else [None]
 
     @property
     def replicas(self) -> list[int]:
-        """The numbers of ranks to try; a single process where nothing is promised about ranks."""
+        """The numbers of ranks to try; only a single process if nothing is claimed about ranks."""
         return list(self.setting.replicas) if self.promises.of_ranks else [1]
 
     @property
     def n_epochs(self) -> int:
-        """The number of epochs to look at; one where nothing is promised about epochs."""
+        """The number of epochs to check; one if nothing is claimed about epochs."""
         return self.setting.n_epochs if self.promises.epochs else 1
 
-    def make(self, rank: int = 0, num_replicas: int = 1, seed: int | None = None) -> Guarded:
-        """Return a new sampler, which reports what it raises as a failure."""
-        with guarding("made"):
-            sampler = self.make_bare(rank, num_replicas, seed)
-        return Guarded(sampler)
+    def make(self, rank: int = 0, num_replicas: int = 1, seed: int | None = None) -> GuardedSampler:
+        """Return a new sampler whose exceptions are failures."""
+        with exceptions_as_failures("make_sampler()"):
+            sampler = self.make_unguarded(rank, num_replicas, seed)
+        return GuardedSampler(sampler)
 
-    def make_bare(self, rank: int, num_replicas: int, seed: int | None) -> Any:
+    def make_unguarded(self, rank: int, num_replicas: int, seed: int | None) -> Any:
         """Return a new sampler as the factory makes it."""
         return self.make_sampler(rank, num_replicas, **self.options, **({} if seed is None else {"seed": seed}))
 
-    def maker(self, seed: int | None) -> Callable[[int, int], Guarded]:
-        """Return a factory of rank and number of ranks alone."""
-        return lambda rank, num_replicas: self.make(rank, num_replicas, seed)
-
     def epoch(self, epoch: int = 0, *, rank: int = 0, num_replicas: int = 1, seed: int | None = None) -> Sequences:
-        """Return the batches of one epoch of one rank; epochs are as the promises say that they are chosen."""
+        """Return the batches of one epoch of one rank; the sampler's claims say how epochs are chosen."""
         run = rank, num_replicas, seed
         with self.naming(ranks=num_replicas, rank=rank, epoch=epoch, seed=seed):
             if run not in self._samplers:
                 self._samplers[run] = self.make(*run)
             sampler = self._samplers[run]
-            by_number = self.promises.epochs == "set_epoch"
-            for wanted in [epoch] if by_number else range(epoch + 1):
-                if (run, wanted) not in self._epochs:
-                    if by_number:
-                        sampler.set_epoch(wanted)
-                    # Of the iterator, which is not asked for a length that the sampler need not have.
-                    self._epochs[run, wanted] = self._within_table(list(iter(sampler)))
+            can_choose = self.promises.epochs == "set_epoch"
+            for number in [epoch] if can_choose else range(epoch + 1):
+                if (run, number) not in self._epochs:
+                    if can_choose:
+                        sampler.set_epoch(number)
+                    # `list(sampler)` would call `len`, which the sampler need not support; an iterator has no length.
+                    self._epochs[run, number] = self._check_bounds(list(iter(sampler)))
             return self._epochs[run, epoch]
 
-    def _within_table(self, batches: Sequences) -> Sequences:
-        """Return batches that can be looked up in the table; of others no law can be kept."""
+    def _check_bounds(self, batches: Sequences) -> Sequences:
+        """Return the batches; fail if a position is outside the table, because no other law can be checked then."""
         if batches:
             Slots.of(batches).check_bounds(len(self.promises.table))
         return batches
@@ -164,62 +160,62 @@ class Trial:
         return [self.epoch(epoch, rank=rank, num_replicas=num_replicas, seed=seed) for rank in range(num_replicas)]
 
     def sample(self, seed: int | None) -> Sequences:
-        """Return as many batches of a single process as statistics need, from as many epochs as that takes."""
+        """Return the sample for statistical laws: batches of a single process, from as many epochs as needed."""
         rows = len(self.promises.table) * self.setting.row_times
-        wanted = min(self.setting.most_batches, max(200, -(-rows // self.promises.batch_size)))
+        n_needed = min(self.setting.most_batches, max(200, -(-rows // self.promises.batch_size)))
         batches, epoch = list(self.epoch(seed=seed)), 1
-        while self.promises.epochs and len(batches) < wanted and (more := self.epoch(epoch, seed=seed)):
+        while self.promises.epochs and len(batches) < n_needed and (more := self.epoch(epoch, seed=seed)):
             batches, epoch = batches + more, epoch + 1
         return batches
 
     @contextmanager
-    def attempt(self, **example: Any) -> Generator[None]:
-        """Count an example, and name it where it fails."""
+    def example(self, **example: Any) -> Generator[None]:
+        """Count an example; a failure inside the context names it."""
         self.tried += 1
         with self.naming(**example):
             yield
 
     @contextmanager
     def naming(self, **example: Any) -> Generator[None]:
-        """Name the example that a failure inside was found with."""
+        """Add the example to a failure inside the context."""
         try:
             yield
-        except BrokenLawError:
+        except LawFailedError:
             raise
         except AssertionError as error:
-            raise BrokenLawError(str(error), {**self.options, **_without_none(example)}) from None
+            raise LawFailedError(str(error), {**self.options, **_without_none(example)}) from None
 
-    def hold(self, assertion: Callable[[Sequences], None], batches: Sequences, **example: Any) -> None:
-        """Hold batches to an assertion; a failure is given with as few of the first batches as show it."""
+    def check(self, assertion: Callable[[Sequences], None], batches: Sequences, **example: Any) -> None:
+        """Count an example and check its batches; a failure is reduced to the fewest leading batches that fail."""
         self.tried += 1
         try:
             assertion(batches)
         except AssertionError as error:
-            n_batches, message = _smallest(assertion, batches, str(error))
-            raise BrokenLawError(message, {**self.options, **_without_none(example), "batches": n_batches}) from None
+            n_batches, message = _reduce(assertion, batches, str(error))
+            raise LawFailedError(message, {**self.options, **_without_none(example), "batches": n_batches}) from None
 
 
-class Guarded:
-    """A sampler whose exceptions are failures: they become AssertionErrors that give the traceback's last line."""
+class GuardedSampler:
+    """A sampler whose exceptions are failures: AssertionErrors with the last line of the traceback."""
 
     def __init__(self, sampler: Any) -> None:
         self._sampler = sampler
         try:
-            # Generous where the length is wrong.
+            # Leave room for a wrong length.
             self._most_batches = 100 + 10 * len(sampler)
-        except Exception:  # a sampler need not have a length; where it is claimed, its law finds what is wrong
+        except Exception:  # a length is optional; if it is claimed, its law detects what is wrong
             self._most_batches = _MOST_BATCHES
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Iterate the sampler at once; an epoch that does not end is a failure, too."""
-        with guarding("iterated"):
-            drawing = iter(self._sampler)
-        return self._batches(drawing)
+        """Start an epoch immediately, and return its batches; an epoch that does not end is a failure."""
+        with exceptions_as_failures("iter()"):
+            iterator = iter(self._sampler)
+        return self._batches(iterator)
 
-    def _batches(self, drawing: Iterator[Any]) -> Iterator[list[int]]:
+    def _batches(self, iterator: Iterator[Any]) -> Iterator[list[int]]:
         for k in range(self._most_batches):
-            with guarding(f"asked for batch {k}"):
-                drawn: Any = next(drawing, _END)
+            with exceptions_as_failures(f"next() for batch {k}"):
+                drawn: Any = next(iterator, _END)
                 batch: list[int] = [] if drawn is _END else list(drawn)
                 for position in batch:
                     operator.index(position)
@@ -228,56 +224,56 @@ class Guarded:
             yield batch
         fail(
             "an epoch must end",
-            observed=f"{self._most_batches} batches and no end",
-            expected="an end",
+            observed=f"{self._most_batches} batches without an end",
+            expected="a last batch",
             n=f"{self._most_batches} batches",
         )
 
     def __len__(self) -> int:
         """Return the sampler's own length."""
-        with guarding("asked for its length"):
+        with exceptions_as_failures("len()"):
             return len(self._sampler)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch where the sampler lets it be chosen: itself, or its attribute `sampler`."""
-        with guarding("told its epoch"):
+        """Choose the epoch of the sampler, or of its attribute `sampler` if only that has ``set_epoch``."""
+        with exceptions_as_failures(f"set_epoch({epoch})"):
             owner = self._sampler if hasattr(self._sampler, "set_epoch") else self._sampler.sampler
             owner.set_epoch(epoch)
 
     def state_dict(self) -> Any:
         """Return the sampler's own state."""
-        with guarding("asked for its state"):
+        with exceptions_as_failures("state_dict()"):
             return self._sampler.state_dict()
 
     def load_state_dict(self, state: Any) -> None:
         """Load a state."""
-        with guarding("given a state"):
+        with exceptions_as_failures("load_state_dict()"):
             self._sampler.load_state_dict(state)
 
     def batch(self, k: int) -> list[int]:
-        """Return a batch by its number."""
-        with guarding(f"asked for batch {k} by its number"):
+        """Return a batch by its index."""
+        with exceptions_as_failures(f"batch({k})"):
             return list(self._sampler.batch(k))
 
 
 @contextmanager
-def guarding(what: str) -> Generator[None]:
-    """Turn an exception of the sampler into a failure that says what was done with it."""
+def exceptions_as_failures(call: str) -> Generator[None]:
+    """Turn an exception of the sampler into a failure that names the call."""
     try:
         yield
     except Exception as error:
         line = " ".join(traceback.format_exception_only(error)[-1].split())
         where = traceback.extract_tb(error.__traceback__)[-1]
         fail(
-            f"a sampler must not raise when it is {what}",
+            f"{call} must not raise",
             observed=line,
             expected="no exception",
             raised_in=f"{where.name}, line {where.lineno}",
         )
 
 
-def _smallest(assertion: Callable[[Sequences], None], batches: Sequences, message: str) -> tuple[int, str]:
-    """Return how few of the first batches fail an assertion which all of them fail, and its message for these."""
+def _reduce(assertion: Callable[[Sequences], None], batches: Sequences, message: str) -> tuple[int, str]:
+    """Return the fewest leading batches that fail an assertion, and its message for them; all batches together fail."""
     fewest, passing, n = len(batches), 0, 1
     while passing + 1 < fewest:
         failure = _failure(assertion, batches[:n])
@@ -285,14 +281,14 @@ def _smallest(assertion: Callable[[Sequences], None], batches: Sequences, messag
             passing = n
         else:
             fewest, message = n, failure
-        # Twice as many until some fail; then the middle between what passes and what fails.
+        # Double the number until some batches fail; then bisect between the passing and the failing number.
         n = min(2 * n, (n + fewest + 1) // 2) if fewest == len(batches) else (passing + fewest) // 2
         n = max(passing + 1, min(n, fewest - 1))
     return fewest, message
 
 
 def _failure(assertion: Callable[[Sequences], None], batches: Sequences) -> str | None:
-    """Return the message with which an assertion rejects batches; None if it accepts, or cannot judge them."""
+    """Return the message with which an assertion rejects batches; None if it accepts them or cannot test them."""
     try:
         assertion(batches)
     except AssertionError as error:
