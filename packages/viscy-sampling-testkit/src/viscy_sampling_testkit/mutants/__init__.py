@@ -1,4 +1,4 @@
-"""A reference sampler that obeys every law, and mutants of it that break one law each.
+"""A reference sampler that satisfies every law, and mutants of it that break one law each.
 
-Imports `assertions` and `conformance`; nothing but tests imports it.
+This sub-package imports `assertions` and `conformance`; only tests import it.
 """

@@ -1,4 +1,4 @@
-"""Samplers whose batches are wrong: each is the reference but for one mistake, which its first line names."""
+"""Mutants with wrong batches: each is the reference with one mistake, which its docstring names."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from viscy_sampling_testkit.mutants.reference import Plan, ReferenceSampler
 
 
 class WindowOneFrameTooLong(ReferenceSampler):
-    """The focal window is half an hour longer at its end."""
+    """The temporal window is half an hour longer at its end."""
 
-    def in_window(self, cell: np.ndarray, focal: float) -> np.ndarray:
-        assert self.hours is not None
-        return super().in_window(cell, focal) | super().in_window(cell, focal + 0.5)
+    def in_window(self, rows: np.ndarray, focal: float) -> np.ndarray:
+        return super().in_window(rows, focal) | super().in_window(rows, focal + 0.5)
 
 
 class WindowIgnored(ReferenceSampler):
-    """All rows come from all times."""
+    """All rows are drawn from all times."""
 
-    def in_window(self, cell: np.ndarray, focal: float) -> np.ndarray:
-        return np.ones(len(cell), bool)
+    def in_window(self, rows: np.ndarray, focal: float) -> np.ndarray:
+        return np.ones(len(rows), bool)
 
 
-class RemainderToTheLastCondition(ReferenceSampler):
-    """Quotas are rounded down; what is left goes to the last condition."""
+class RemainderToLastCondition(ReferenceSampler):
+    """Quotas are rounded down; the last condition gets the remainder."""
 
     def count_conditions(self, rng: np.random.Generator, sizes: np.ndarray) -> np.ndarray:
         counts = np.floor(sizes[:, None] * self.condition_shares).astype(np.int64)
@@ -33,7 +32,7 @@ class RemainderToTheLastCondition(ReferenceSampler):
         return counts
 
 
-class RoundedAlike(ReferenceSampler):
+class RoundedTheSameWay(ReferenceSampler):
     """Quotas are rounded the same way in every batch."""
 
     def count_conditions(self, rng: np.random.Generator, sizes: np.ndarray) -> np.ndarray:
@@ -41,7 +40,7 @@ class RoundedAlike(ReferenceSampler):
 
 
 class RatioIgnored(ReferenceSampler):
-    """Conditions are balanced equally, whatever shares are asked for."""
+    """Conditions have equal shares, whatever the target shares are."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         options["condition_shares"] = None
@@ -49,7 +48,7 @@ class RatioIgnored(ReferenceSampler):
 
 
 class RareConditionDropped(ReferenceSampler):
-    """The condition with the smallest share never comes."""
+    """The condition with the smallest share never occurs."""
 
     def count_conditions(self, rng: np.random.Generator, sizes: np.ndarray) -> np.ndarray:
         counts = super().count_conditions(rng, sizes)
@@ -60,63 +59,65 @@ class RareConditionDropped(ReferenceSampler):
 
 
 class DrawnWithReplacement(ReferenceSampler):
-    """Every slot is drawn for itself."""
+    """Every slot is drawn independently, with replacement."""
 
-    def deal(self, rng: np.random.Generator, deck: np.ndarray, ordinals: np.ndarray) -> np.ndarray:
-        return rng.choice(deck, len(ordinals))
+    def take(self, rng: np.random.Generator, permutation: np.ndarray, elements: np.ndarray) -> np.ndarray:
+        return rng.choice(permutation, len(elements))
 
 
-class DeckReshuffledEachBatch(ReferenceSampler):
-    """A deck is shuffled anew for every batch, so an epoch shows some rows often and a third never."""
+class ReshuffledEachBatch(ReferenceSampler):
+    """Every batch uses a new permutation, so an epoch draws some rows often and a third of them never."""
 
-    def deal(self, rng: np.random.Generator, deck: np.ndarray, ordinals: np.ndarray) -> np.ndarray:
-        return self.draw(rng, deck, len(ordinals))
+    def take(self, rng: np.random.Generator, permutation: np.ndarray, elements: np.ndarray) -> np.ndarray:
+        return self.draw(rng, permutation, len(elements))
 
 
 class RowNeverDrawn(ReferenceSampler):
-    """One row is in no deck."""
+    """One row is in no permutation."""
 
-    def shuffle_decks(self, rng: np.random.Generator) -> list[np.ndarray]:
-        return [deck[deck != self.cells[0][0]] for deck in super().shuffle_decks(rng)]
+    def permute_strata(self, rng: np.random.Generator) -> list[np.ndarray]:
+        missing = self.strata[0][0]
+        return [permutation[permutation != missing] for permutation in super().permute_strata(rng)]
 
 
 class RowDrawnTwiceAsOften(ReferenceSampler):
-    """One row is in its deck twice."""
+    """One row is in its permutation twice."""
 
-    def shuffle_decks(self, rng: np.random.Generator) -> list[np.ndarray]:
-        return [rng.permutation(np.append(cell, cell[:1]) if c == 0 else cell) for c, cell in enumerate(self.cells)]
+    def permute_strata(self, rng: np.random.Generator) -> list[np.ndarray]:
+        first, *others = self.strata
+        return [rng.permutation(rows) for rows in (np.append(first, first[:1]), *others)]
 
 
-class LeakFromTheOwnGroup(ReferenceSampler):
-    """What should leak from other groups is drawn from the batch's own."""
+class LeakFromOwnGroup(ReferenceSampler):
+    """The leak is drawn from the batch's own group instead of other groups."""
 
     def leak_pool(self, home: int, condition: int) -> np.ndarray:
         return np.flatnonzero((self.groups == home) & (self.conditions == condition))
 
 
 class LeakRoundedDown(ReferenceSampler):
-    """The leak is the whole number below its quota: `int(n * leaky)`."""
+    """The leak is always rounded down: `int(n * leaky)`."""
 
     def count_leaks(self, rng: np.random.Generator, sizes: np.ndarray) -> np.ndarray:
         return np.floor(sizes * self.leaky).astype(np.int64)
 
 
 class LeakRoundedUp(ReferenceSampler):
-    """The leak is the whole number above its quota."""
+    """The leak is always rounded up."""
 
     def count_leaks(self, rng: np.random.Generator, sizes: np.ndarray) -> np.ndarray:
         return np.ceil(sizes * self.leaky).astype(np.int64)
 
 
 class LeakTwice(ReferenceSampler):
-    """The leak is twice as large as asked for."""
+    """The leak is twice as large as its target."""
 
     def count_leaks(self, rng: np.random.Generator, sizes: np.ndarray) -> np.ndarray:
         return 2 * super().count_leaks(rng, sizes)
 
 
 class GroupsMixed(ReferenceSampler):
-    """One slot of a batch comes from another group."""
+    """One slot of each batch is filled from another group."""
 
     def arrange(self, rows: np.ndarray, plan: Plan, j: int) -> list[int]:
         foreign = np.flatnonzero(self.groups != plan.homes[j])
@@ -124,36 +125,36 @@ class GroupsMixed(ReferenceSampler):
 
 
 class GroupSharesIgnored(ReferenceSampler):
-    """All groups have equally many batches, whatever shares are asked for."""
+    """All groups have equal shares of the batches, whatever the target shares are."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.group_shares = np.full(len(self.group_shares), 1 / len(self.group_shares))
 
 
-class OrderBetraysTheCondition(ReferenceSampler):
-    """Slots of one condition stand together."""
+class SortedByCondition(ReferenceSampler):
+    """Slots are sorted by condition."""
 
     def arrange(self, rows: np.ndarray, plan: Plan, j: int) -> list[int]:
         return rows[np.argsort(self.conditions[rows], kind="stable")].tolist()
 
 
-class OrderBetraysTheRow(ReferenceSampler):
-    """Slots are sorted."""
+class SortedByRow(ReferenceSampler):
+    """Slots are sorted by row."""
 
     def arrange(self, rows: np.ndarray, plan: Plan, j: int) -> list[int]:
         return np.sort(rows).tolist()
 
 
-class OrderBetraysTheTime(ReferenceSampler):
-    """Slots around the focal time come first."""
+class WindowFirst(ReferenceSampler):
+    """Slots in the temporal window come first."""
 
     def arrange(self, rows: np.ndarray, plan: Plan, j: int) -> list[int]:
         return rows[np.argsort(~self.in_window(rows, plan.focal_hours[j]), kind="stable")].tolist()
 
 
 class PrimaryFirst(ReferenceSampler):
-    """The first slot is never of the leak."""
+    """The first slot is never a leak slot."""
 
     def arrange(self, rows: np.ndarray, plan: Plan, j: int) -> list[int]:
         order = np.arange(len(rows))
@@ -162,15 +163,15 @@ class PrimaryFirst(ReferenceSampler):
         return rows[order].tolist()
 
 
-class LabelsForPositions(ReferenceSampler):
-    """Batches hold labels of the table's index, which here are far from its positions."""
+class IndexLabels(ReferenceSampler):
+    """Batches hold labels of the table's index instead of row numbers."""
 
     def arrange(self, rows: np.ndarray, plan: Plan, j: int) -> list[int]:
         return (rows + 10_000).tolist()
 
 
 class NumpyInts(ReferenceSampler):
-    """Batches hold NumPy's integers."""
+    """Batches hold NumPy integers."""
 
     def arrange(self, rows: np.ndarray, plan: Plan, j: int) -> list[int]:
         return list(rows)
@@ -183,8 +184,8 @@ class OneSlotShort(ReferenceSampler):
         return rows[: -1 if j == self.total - 1 else None].tolist()
 
 
-class DropLastNeverRead(ReferenceSampler):
-    """Anchors that do not fill a batch are left out, also where a short batch of them is asked for."""
+class DropLastIgnored(ReferenceSampler):
+    """Anchors that do not fill a batch are left out, even with ``drop_last=False``."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         options["drop_last"] = True
@@ -192,7 +193,9 @@ class DropLastNeverRead(ReferenceSampler):
 
 
 class TinyPoolDrawnUnevenly(ReferenceSampler):
-    """Where a pool has fewer rows than slots, these are drawn for themselves."""
+    """If a pool has fewer rows than slots, the slots are drawn independently, with replacement."""
 
-    def deal(self, rng: np.random.Generator, deck: np.ndarray, ordinals: np.ndarray) -> np.ndarray:
-        return rng.choice(deck, len(ordinals)) if len(deck) < len(ordinals) else super().deal(rng, deck, ordinals)
+    def take(self, rng: np.random.Generator, permutation: np.ndarray, elements: np.ndarray) -> np.ndarray:
+        if len(permutation) < len(elements):
+            return rng.choice(permutation, len(elements))
+        return super().take(rng, permutation, elements)

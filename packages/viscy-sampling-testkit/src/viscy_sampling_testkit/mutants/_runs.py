@@ -1,4 +1,4 @@
-"""Samplers whose ranks, epochs or states are wrong: each is the reference but for one mistake."""
+"""Mutants with wrong ranks, epochs or states: each is the reference with one mistake, which its docstring names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from viscy_sampling_testkit.mutants.reference import Plan, ReferenceSampler
 
 
 class SeedPlusEpoch(ReferenceSampler):
-    """Epoch 1 of a seed is epoch 0 of the next."""
+    """Epoch 1 of a seed equals epoch 0 of the next seed."""
 
     def generator(self, epoch: int, block: int, purpose: int, item: int = 0) -> np.random.Generator:
         return np.random.default_rng([self.seed + epoch, 0, block, purpose, item])
@@ -25,7 +25,7 @@ class SeedIgnored(ReferenceSampler):
 
 
 class PlanSharedByAllSeeds(ReferenceSampler):
-    """Plans are kept by epoch for all samplers, whatever their seed."""
+    """Plans are cached by epoch for all samplers, whatever their seed."""
 
     plans: ClassVar[dict[tuple[int, int, int], Plan]] = {}
 
@@ -34,28 +34,28 @@ class PlanSharedByAllSeeds(ReferenceSampler):
 
 
 class EpochRepeats(ReferenceSampler):
-    """All epochs are the first."""
+    """Every epoch equals the first."""
 
     def batch(self, k: int, epoch: int | None = None) -> list[int]:
         return super().batch(k, 0)
 
 
 class EpochsShiftByOne(ReferenceSampler):
-    """Each epoch is the one before without its first batch."""
+    """Each epoch is the previous one without its first batch."""
 
     def batch(self, k: int, epoch: int | None = None) -> list[int]:
         return super().batch(k + (self.next[0] if epoch is None else epoch), 0)
 
 
 class EpochsAddUp(ReferenceSampler):
-    """The epoch that is set is added to the one that would be next."""
+    """The epoch that is set is added to the next one instead of replacing it."""
 
     def set_epoch(self, epoch: int) -> None:
         self.next = (self.next[0] + epoch, 0)
 
 
 class UnevenRanks(ReferenceSampler):
-    """Ranks stop where the epoch does, so some have a batch less."""
+    """Ranks stop at the end of the epoch, so some have one batch fewer."""
 
     def steps(self, epoch: int, start: int) -> Iterator[list[int]]:
         n_own = len(range(start + self.rank, self.total, self.num_replicas))
@@ -64,7 +64,7 @@ class UnevenRanks(ReferenceSampler):
 
 
 class RanksInBlocks(ReferenceSampler):
-    """Each rank has a stretch of the sequence, in place of taking turns."""
+    """Each rank has a contiguous block of the sequence instead of every R-th batch."""
 
     def steps(self, epoch: int, start: int) -> Iterator[list[int]]:
         for step, _ in enumerate(super().steps(epoch, start)):
@@ -72,17 +72,17 @@ class RanksInBlocks(ReferenceSampler):
 
 
 class RanksOverlap(ReferenceSampler):
-    """The last rank has the batches of the one before."""
+    """The last rank has the batches of the rank before it."""
 
     def steps(self, epoch: int, start: int) -> Iterator[list[int]]:
-        mine = self.rank
+        own_rank = self.rank
         self.rank = min(self.rank, max(0, self.num_replicas - 2))
         yield from super().steps(epoch, start)
-        self.rank = mine
+        self.rank = own_rank
 
 
 class RanksIncomplete(ReferenceSampler):
-    """Where there are several ranks, each leaves out its last batch."""
+    """If there are several ranks, each leaves out its last batch."""
 
     def steps(self, epoch: int, start: int) -> Iterator[list[int]]:
         n_own = len(self) - (self.num_replicas > 1)
@@ -91,7 +91,7 @@ class RanksIncomplete(ReferenceSampler):
 
 
 class RankBuildsAll(ReferenceSampler):
-    """A rank builds the batches of all ranks and throws away those of the others."""
+    """A rank builds the batches of all ranks and discards those of the others."""
 
     def steps(self, epoch: int, start: int) -> Iterator[list[int]]:
         for step, _ in enumerate(super().steps(epoch, start)):
@@ -99,35 +99,34 @@ class RankBuildsAll(ReferenceSampler):
             yield [self.batch(k, epoch) for k in range(first, first + self.num_replicas)][self.rank]
 
 
-class RankBuildsAllAhead(ReferenceSampler):
-    """A rank builds the batches of the whole epoch before it yields the first of its own."""
+class RankBuildsAllInAdvance(ReferenceSampler):
+    """A rank builds the batches of the complete epoch before it yields its first one."""
 
     def steps(self, epoch: int, start: int) -> Iterator[list[int]]:
         built = [self.batch(k, epoch) for k in range(start, self.total + self.num_replicas)]
-        for step, _ in enumerate(range(start, self.total, self.num_replicas)):
-            position = start + (step + 1) * self.num_replicas
-            self.at = (epoch, position) if position < self.total else (epoch + 1, 0)
-            yield built[step * self.num_replicas + self.rank]
+        for first in range(start, self.total, self.num_replicas):
+            self.cursor = self.advance(epoch, first)
+            yield built[first - start + self.rank]
 
 
 class RankHoldsAll(ReferenceSampler):
-    """A rank keeps memory for every other one."""
+    """A rank allocates memory for every rank."""
 
     def steps(self, epoch: int, start: int) -> Iterator[list[int]]:
-        plans = [bytearray(1_000_000) for _ in range(self.num_replicas)]
+        buffers = [bytearray(1_000_000) for _ in range(self.num_replicas)]
         for batch in super().steps(epoch, start):
-            yield batch[: len(plans) * self.batch_size]
+            yield batch[: len(buffers) * self.batch_size]
 
 
 class LengthOfAllRanks(ReferenceSampler):
-    """The length is that of all ranks together."""
+    """The length is the number of batches of all ranks together."""
 
     def __len__(self) -> int:
         return self.total
 
 
 class NeverEnds(ReferenceSampler):
-    """An epoch goes on and on."""
+    """An epoch repeats forever."""
 
     def steps(self, epoch: int, start: int) -> Iterator[list[int]]:
         while True:
@@ -143,23 +142,23 @@ class RaisesAtTheEnd(ReferenceSampler):
         return super().batch(k, epoch)
 
 
-class StartsOverAfterResume(ReferenceSampler):
-    """A state holds the epoch and forgets the place in it."""
+class RestartsAfterResume(ReferenceSampler):
+    """A resumed epoch starts from its first batch."""
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         super().load_state_dict({**state, "position": 0})
 
 
-class SkipsABatchAfterResume(ReferenceSampler):
-    """The batch after the stop is taken for one that was drawn."""
+class SkipsBatchAfterResume(ReferenceSampler):
+    """A resumed epoch skips a batch."""
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         position = state["position"]
         super().load_state_dict({**state, "position": position + self.num_replicas if position else 0})
 
 
-class ReplaysTheEpochAfterResume(ReferenceSampler):
-    """When a resumed epoch has ended, it comes again."""
+class RepeatsEpochAfterResume(ReferenceSampler):
+    """The epoch after a resumed one is the same epoch again."""
 
     def __iter__(self) -> Iterator[list[int]]:
         was_resumed = self.next[1] > 0
@@ -170,15 +169,15 @@ class ReplaysTheEpochAfterResume(ReferenceSampler):
 
 
 class StaysAtTheEnd(ReferenceSampler):
-    """The state of an epoch's end resumes there, with nothing left to yield."""
+    """A state saved at the end of an epoch resumes as an epoch without batches."""
 
     def state_dict(self) -> dict[str, int]:
-        epoch, position = self.at
+        epoch, position = self.cursor
         return {"epoch": epoch - 1, "position": self.total} if epoch and not position else super().state_dict()
 
 
 class StateAliases(ReferenceSampler):
-    """A state changes after it was taken."""
+    """A state changes after it was saved."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -195,17 +194,17 @@ class StateAliases(ReferenceSampler):
 
 
 class StateCountsItsOwnSteps(ReferenceSampler):
-    """A state holds the number of steps, which is another place with other ranks."""
+    """A state holds the number of steps, which means another batch on another number of ranks."""
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.at[0], "position": self.at[1] // self.num_replicas}
+        return {"epoch": self.cursor[0], "position": self.cursor[1] // self.num_replicas}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         super().load_state_dict({**state, "position": state["position"] * self.num_replicas})
 
 
-class ReplayMovesOn(ReferenceSampler):
-    """A batch that is asked for by its number is where iteration goes on."""
+class ReplayMovesCursor(ReferenceSampler):
+    """Requesting a batch by index moves the cursor to it."""
 
     def batch(self, k: int, epoch: int | None = None) -> list[int]:
         if epoch is None:
@@ -214,34 +213,34 @@ class ReplayMovesOn(ReferenceSampler):
 
 
 class ReplayCountsFromOne(ReferenceSampler):
-    """Batch k, when asked for, is the one before batch k."""
+    """Requesting batch k returns batch k - 1."""
 
     def batch(self, k: int, epoch: int | None = None) -> list[int]:
         return super().batch(max(k - 1, 0) if epoch is None else k, epoch)
 
 
-class DrawsFromTheGlobalGenerator(ReferenceSampler):
-    """Slots are drawn from the global generator of NumPy."""
+class DrawsFromGlobalGenerator(ReferenceSampler):
+    """Random numbers depend on NumPy's global generator."""
 
     def generator(self, epoch: int, block: int, purpose: int, item: int = 0) -> np.random.Generator:
         entropy = np.random.randint(2**31)  # noqa: NPY002
         return np.random.default_rng([int(entropy), self.seed, epoch, block, purpose, item])
 
 
-class SharesItsPlace(ReferenceSampler):
-    """Samplers of one process share the place in the epoch."""
+class SharesCursor(ReferenceSampler):
+    """Samplers of one process share their cursor."""
 
-    place: ClassVar[dict[str, int]] = {"k": 0}
+    shared: ClassVar[dict[str, int]] = {"k": 0}
 
     def steps(self, epoch: int, start: int) -> Iterator[list[int]]:
-        self.place["k"] = start
+        self.shared["k"] = start
         for _ in super().steps(epoch, start):
-            yield self.batch(self.place["k"] + self.rank, epoch)
-            self.place["k"] += self.num_replicas
+            yield self.batch(self.shared["k"] + self.rank, epoch)
+            self.shared["k"] += self.num_replicas
 
 
-class AnotherStream(ReferenceSampler):
-    """Random numbers come from another bit generator than when the digest was recorded."""
+class AnotherBitGenerator(ReferenceSampler):
+    """The bit generator differs from the one with which the digest was recorded."""
 
     def generator(self, epoch: int, block: int, purpose: int, item: int = 0) -> np.random.Generator:
         return np.random.Generator(np.random.SFC64([self.seed, epoch, block, purpose, item]))

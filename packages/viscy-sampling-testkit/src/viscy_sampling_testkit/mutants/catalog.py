@@ -1,4 +1,4 @@
-"""Broken samplers: each has one mistake that ruins runs, and the law that must find it."""
+"""The catalog of mutants: reference samplers with one mistake each, and the law that must reject them."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _EQUAL_SHARES = dict.fromkeys(_CONDITION_SHARES, 1 / 3)
 
 @dataclass(frozen=True)
 class Claim:
-    """A table, options of the reference for it, and what it promises with them."""
+    """A table, options of the reference sampler for it, and what the reference claims with them."""
 
     promises: Promises
     options: Mapping[str, Any]
 
     def make(self, sampler: type[ReferenceSampler], rank: int, num_replicas: int, **options: Any) -> ReferenceSampler:
-        """Make a sampler of one rank; `options` are such as the seed."""
+        """Make the sampler of one rank; `options` are further options, such as the seed."""
         promises, own = self.promises, {**self.options, **options}
         return sampler(promises.table, promises.batch_size, rank=rank, num_replicas=num_replicas, **own)
 
 
-class BrokenSampler(NamedTuple):
-    """A factory of broken samplers, the law that they break, and the promises that they would keep but for that."""
+class Mutant(NamedTuple):
+    """A factory of mutants, the law that they break, and the claims of the reference, which they make as well."""
 
     factory: Callable[..., ReferenceSampler]
     law: str
@@ -44,7 +44,7 @@ class BrokenSampler(NamedTuple):
 
 
 def _make_table(counts: Mapping[str, int], n_times: int, frame_hours: float, groups: str = "abc") -> pd.DataFrame:
-    """Make a table with so many rows of each condition at each time of each group, in an order that shows none."""
+    """Make a shuffled table with the given number of rows of each condition at each time of each group."""
     rows = [
         (group, condition, time * frame_hours)
         for group in groups
@@ -57,8 +57,8 @@ def _make_table(counts: Mapping[str, int], n_times: int, frame_hours: float, gro
     return table.set_axis(range(10_000, 10_000 + len(rows)))
 
 
-def _claim(table: pd.DataFrame, options: Mapping[str, Any], **promised: Any) -> Claim:
-    """Return the claim of a table: the laws that the reference keeps whatever its options are, and these."""
+def _claim(table: pd.DataFrame, options: Mapping[str, Any], **more: Any) -> Claim:
+    """Return a claim: the laws that the reference satisfies with any options, and more that depend on them."""
     shared = {name: options[name] for name in ("group_by", "condition_by", "condition_shares") if name in options}
     claimed: dict[str, Any] = {
         "table": table,
@@ -77,7 +77,7 @@ def _claim(table: pd.DataFrame, options: Mapping[str, Any], **promised: Any) -> 
         "elastic_resume": True,
         "random_access": True,
         **shared,
-        **promised,
+        **more,
     }
     return Claim(Promises(**claimed), options)
 
@@ -106,7 +106,7 @@ _MIXED = {
 }
 
 CLAIMS = {
-    # Groups, a leak, and conditions, dealt from decks.
+    # Groups, a leak, and conditions, drawn without replacement.
     "mixed": _claim(
         _make_table({"mock": 5, "dengue": 3, "zika": 2}, n_times=8, frame_hours=0.5),
         {**_MIXED, "leaky": 0.1},
@@ -117,8 +117,8 @@ CLAIMS = {
         coverage=True,
         rank_cost=True,
     ),
-    # Groups and conditions, gathered around a focal time.
-    "gathered": _claim(
+    # Groups and conditions in a temporal window.
+    "windowed": _claim(
         _make_table({"mock": 5, "dengue": 3, "zika": 2}, n_times=12, frame_hours=0.5),
         {**_MIXED, "time_by": "hours", "window_hours": 1.0},
         leaky=0.0,
@@ -128,7 +128,7 @@ CLAIMS = {
         window_hours=1.0,
         window_fraction=0.75,
     ),
-    # One plain shuffle for all ranks, whose epochs follow each other without being set.
+    # A plain shuffle for all ranks, whose epochs follow each other without `set_epoch`.
     "shuffled": _shuffled(),
     # The same with a short last batch.
     "short": _claim(
@@ -138,7 +138,7 @@ CLAIMS = {
         distinct=True,
         coverage=True,
     ),
-    # Five conditions, for which twelve slots are 2.4 each.
+    # Five conditions, which have 2.4 of the twelve slots each.
     "five": _claim(
         _make_table(dict.fromkeys("pqrst", 2), n_times=24, frame_hours=0.5, groups="a"),
         {"condition_by": "condition", "condition_shares": dict.fromkeys("pqrst", 0.2)},
@@ -158,61 +158,61 @@ CLAIMS = {
 REFERENCE_SAMPLERS = {name: (partial(claim.make, ReferenceSampler), claim.promises) for name, claim in CLAIMS.items()}
 
 
-def _broken(sampler: type[ReferenceSampler], law: str, claim: str = "mixed") -> BrokenSampler:
-    return BrokenSampler(partial(CLAIMS[claim].make, sampler), law, CLAIMS[claim].promises)
+def _mutant(sampler: type[ReferenceSampler], law: str, claim: str = "mixed") -> Mutant:
+    return Mutant(partial(CLAIMS[claim].make, sampler), law, CLAIMS[claim].promises)
 
 
-BROKEN_SAMPLERS = {
-    "focal window a frame too long": _broken(batches.WindowOneFrameTooLong, "focal window", "gathered"),
-    "focal window ignored": _broken(batches.WindowIgnored, "focal window", "gathered"),
-    "remainder to the last condition": _broken(batches.RemainderToTheLastCondition, "condition shares", "five"),
-    "quotas always rounded alike": _broken(batches.RoundedAlike, "condition shares on average"),
-    "ratio ignored": _broken(batches.RatioIgnored, "condition shares"),
-    "rare condition dropped": _broken(batches.RareConditionDropped, "condition shares"),
-    "replacement within a batch": _broken(batches.DrawnWithReplacement, "distinct"),
-    "deck reshuffled each batch": _broken(batches.DeckReshuffledEachBatch, "coverage"),
-    "tiny pool drawn unevenly": _broken(batches.TinyPoolDrawnUnevenly, "even repeats", "tiny"),
-    "one row never drawn": _broken(batches.RowNeverDrawn, "row inclusion", "shuffled"),
-    "one row drawn twice as often": _broken(batches.RowDrawnTwiceAsOften, "row inclusion", "shuffled"),
-    "leak from the own group": _broken(batches.LeakFromTheOwnGroup, "leak"),
-    "leak twice as large": _broken(batches.LeakTwice, "leak"),
-    "leak rounded down": _broken(batches.LeakRoundedDown, "leak on average"),
-    "leak rounded up": _broken(batches.LeakRoundedUp, "leak on average"),
-    "two groups mixed": _broken(batches.GroupsMixed, "one group", "gathered"),
-    "group shares ignored": _broken(batches.GroupSharesIgnored, "group shares"),
-    "order betrays the condition": _broken(batches.OrderBetraysTheCondition, "exchangeable slots"),
-    "order betrays the row": _broken(batches.OrderBetraysTheRow, "exchangeable slots", "shuffled"),
-    "order betrays the time": _broken(batches.OrderBetraysTheTime, "exchangeable slots", "gathered"),
-    "first slot always primary": _broken(batches.PrimaryFirst, "exchangeable slots"),
-    "labels in place of positions": _broken(batches.LabelsForPositions, "positions"),
-    "NumPy's integers": _broken(batches.NumpyInts, "positions"),
-    "one slot short": _broken(batches.OneSlotShort, "batch sizes"),
-    "drop_last never read": _broken(batches.DropLastNeverRead, "batch sizes", "short"),
-    "seed plus epoch": _broken(runs.SeedPlusEpoch, "seeds unrelated"),
-    "seed ignored": _broken(runs.SeedIgnored, "seeds unrelated"),
-    "plan shared by all seeds": _broken(runs.PlanSharedByAllSeeds, "seeds unrelated"),
-    "epoch repeats": _broken(runs.EpochRepeats, "epochs unrelated"),
-    "epochs shift by one": _broken(runs.EpochsShiftByOne, "epochs unrelated"),
-    "epochs add up": _broken(runs.EpochsAddUp, "epoch choice"),
-    "uneven ranks": _broken(runs.UnevenRanks, "equal steps"),
-    "ranks in blocks": _broken(runs.RanksInBlocks, "ranks interleave"),
-    "ranks overlap": _broken(runs.RanksOverlap, "ranks disjoint", "shuffled"),
-    "ranks leave anchors out": _broken(runs.RanksIncomplete, "ranks complete", "shuffled"),
-    "rank builds all batches": _broken(runs.RankBuildsAll, "rank cost"),
-    "rank builds all batches ahead": _broken(runs.RankBuildsAllAhead, "rank cost"),
-    "rank holds memory for all": _broken(runs.RankHoldsAll, "rank cost"),
-    "length of all ranks": _broken(runs.LengthOfAllRanks, "length"),
-    "epoch without an end": _broken(runs.NeverEnds, "length"),
-    "exception at the end": _broken(runs.RaisesAtTheEnd, "length"),
-    "epoch starts over after resume": _broken(runs.StartsOverAfterResume, "resume"),
-    "resume skips a batch": _broken(runs.SkipsABatchAfterResume, "resume"),
-    "epoch replayed after resume": _broken(runs.ReplaysTheEpochAfterResume, "resume"),
-    "nothing after a state of the end": _broken(runs.StaysAtTheEnd, "resume"),
-    "state aliases": _broken(runs.StateAliases, "resume"),
-    "resume depends on the world size": _broken(runs.StateCountsItsOwnSteps, "elastic resume"),
-    "replay moves on": _broken(runs.ReplayMovesOn, "replay"),
-    "replay counts from one": _broken(runs.ReplayCountsFromOne, "replay"),
-    "global generator": _broken(runs.DrawsFromTheGlobalGenerator, "determinism"),
-    "samplers share their place": _broken(runs.SharesItsPlace, "determinism"),
-    "another stream": _broken(runs.AnotherStream, "bit stability", "shuffled"),
+MUTANTS = {
+    "temporal window one frame too long": _mutant(batches.WindowOneFrameTooLong, "temporal window", "windowed"),
+    "temporal window ignored": _mutant(batches.WindowIgnored, "temporal window", "windowed"),
+    "remainder goes to the last condition": _mutant(batches.RemainderToLastCondition, "condition shares", "five"),
+    "quotas always rounded the same way": _mutant(batches.RoundedTheSameWay, "condition shares on average"),
+    "condition ratio ignored": _mutant(batches.RatioIgnored, "condition shares"),
+    "rare condition dropped": _mutant(batches.RareConditionDropped, "condition shares"),
+    "slots drawn with replacement": _mutant(batches.DrawnWithReplacement, "distinct"),
+    "permutation reshuffled for each batch": _mutant(batches.ReshuffledEachBatch, "coverage"),
+    "tiny pool drawn unevenly": _mutant(batches.TinyPoolDrawnUnevenly, "even repeats", "tiny"),
+    "one row never drawn": _mutant(batches.RowNeverDrawn, "row inclusion", "shuffled"),
+    "one row drawn twice as often": _mutant(batches.RowDrawnTwiceAsOften, "row inclusion", "shuffled"),
+    "leak from own group": _mutant(batches.LeakFromOwnGroup, "leak"),
+    "leak twice as large": _mutant(batches.LeakTwice, "leak"),
+    "leak rounded down": _mutant(batches.LeakRoundedDown, "leak on average"),
+    "leak rounded up": _mutant(batches.LeakRoundedUp, "leak on average"),
+    "two groups mixed": _mutant(batches.GroupsMixed, "one group", "windowed"),
+    "group shares ignored": _mutant(batches.GroupSharesIgnored, "group shares"),
+    "slots sorted by condition": _mutant(batches.SortedByCondition, "exchangeable slots"),
+    "slots sorted by row": _mutant(batches.SortedByRow, "exchangeable slots", "shuffled"),
+    "slots of the window first": _mutant(batches.WindowFirst, "exchangeable slots", "windowed"),
+    "first slot always primary": _mutant(batches.PrimaryFirst, "exchangeable slots"),
+    "index labels instead of positions": _mutant(batches.IndexLabels, "positions"),
+    "NumPy integers": _mutant(batches.NumpyInts, "positions"),
+    "one slot short": _mutant(batches.OneSlotShort, "batch sizes"),
+    "drop_last ignored": _mutant(batches.DropLastIgnored, "batch sizes", "short"),
+    "seed plus epoch": _mutant(runs.SeedPlusEpoch, "seeds unrelated"),
+    "seed ignored": _mutant(runs.SeedIgnored, "seeds unrelated"),
+    "plan shared by all seeds": _mutant(runs.PlanSharedByAllSeeds, "seeds unrelated"),
+    "epoch repeats": _mutant(runs.EpochRepeats, "epochs unrelated"),
+    "epochs shift by one": _mutant(runs.EpochsShiftByOne, "epochs unrelated"),
+    "epochs add up": _mutant(runs.EpochsAddUp, "epoch choice"),
+    "uneven ranks": _mutant(runs.UnevenRanks, "equal steps"),
+    "ranks in blocks": _mutant(runs.RanksInBlocks, "ranks interleave"),
+    "ranks overlap": _mutant(runs.RanksOverlap, "ranks disjoint", "shuffled"),
+    "ranks leave anchors out": _mutant(runs.RanksIncomplete, "ranks complete", "shuffled"),
+    "rank builds all batches": _mutant(runs.RankBuildsAll, "rank cost"),
+    "rank builds all batches in advance": _mutant(runs.RankBuildsAllInAdvance, "rank cost"),
+    "rank holds memory for all ranks": _mutant(runs.RankHoldsAll, "rank cost"),
+    "length of all ranks": _mutant(runs.LengthOfAllRanks, "length"),
+    "epoch without an end": _mutant(runs.NeverEnds, "length"),
+    "exception at the end": _mutant(runs.RaisesAtTheEnd, "length"),
+    "epoch restarts after resume": _mutant(runs.RestartsAfterResume, "resume"),
+    "resume skips a batch": _mutant(runs.SkipsBatchAfterResume, "resume"),
+    "epoch repeated after resume": _mutant(runs.RepeatsEpochAfterResume, "resume"),
+    "no batches after a state at the end": _mutant(runs.StaysAtTheEnd, "resume"),
+    "state changes after it was saved": _mutant(runs.StateAliases, "resume"),
+    "resume depends on the world size": _mutant(runs.StateCountsItsOwnSteps, "elastic resume"),
+    "replay moves the cursor": _mutant(runs.ReplayMovesCursor, "replay"),
+    "replay counts from one": _mutant(runs.ReplayCountsFromOne, "replay"),
+    "global generator": _mutant(runs.DrawsFromGlobalGenerator, "determinism"),
+    "samplers share their cursor": _mutant(runs.SharesCursor, "determinism"),
+    "another bit generator": _mutant(runs.AnotherBitGenerator, "bit stability", "shuffled"),
 }
