@@ -1,4 +1,4 @@
-"""What it takes to show that a batch sampler is right: tables, ranks, assertions, and all of them in one call."""
+"""Tests for batch samplers: synthetic tables, simulated ranks, assertions, and one call that runs all of them."""
 
 from viscy_sampling_testkit.assertions.cost import assert_rank_cost
 from viscy_sampling_testkit.assertions.exact import (
@@ -11,11 +11,11 @@ from viscy_sampling_testkit.assertions.exact import (
     assert_shares,
 )
 from viscy_sampling_testkit.assertions.inclusion import assert_row_inclusion
-from viscy_sampling_testkit.assertions.pools import assert_dealt_evenly, assert_distinct, assert_repeats_evenly
+from viscy_sampling_testkit.assertions.pools import assert_distinct, assert_drawn_evenly, assert_repeats_evenly
 from viscy_sampling_testkit.assertions.power import (
     detectable_categories,
     detectable_means,
-    detectable_place,
+    detectable_position,
     detectable_row_ratios,
     detectable_share,
 )
@@ -45,7 +45,7 @@ from viscy_sampling_testkit.conformance.trial import Setting
 from viscy_sampling_testkit.simulate.loaders import PositionLoader
 from viscy_sampling_testkit.simulate.protocol import ResumableBatchSampler
 from viscy_sampling_testkit.simulate.ranks import interleave, simulate_ranks, spawn_ranks
-from viscy_sampling_testkit.simulate.training import Life, simulate_training, spawn_training
+from viscy_sampling_testkit.simulate.training import Attempt, simulate_training, spawn_training
 from viscy_sampling_testkit.tables.anchors import make_anchors
 from viscy_sampling_testkit.tables.awkward import AWKWARD_TABLES
 from viscy_sampling_testkit.tables.columns import (
@@ -68,9 +68,14 @@ from viscy_sampling_testkit.tables.times import (
     make_irregular_times,
 )
 
+# Former names, kept so that existing imports work.
+Life = Attempt
+assert_dealt_evenly = assert_drawn_evenly
+detectable_place = detectable_position
+
 __all__ = [
     "AWKWARD_TABLES",
-    "Life",
+    "Attempt",
     "PositionLoader",
     "Promises",
     "Report",
@@ -80,11 +85,11 @@ __all__ = [
     "assert_batch_sizes",
     "assert_chooses_epochs",
     "assert_complete_ranks",
-    "assert_dealt_evenly",
     "assert_deterministic",
     "assert_digest",
     "assert_disjoint_ranks",
     "assert_distinct",
+    "assert_drawn_evenly",
     "assert_equal_steps",
     "assert_exchangeable_slots",
     "assert_in_window",
@@ -108,7 +113,7 @@ __all__ = [
     "check_batch_sampler",
     "detectable_categories",
     "detectable_means",
-    "detectable_place",
+    "detectable_position",
     "detectable_row_ratios",
     "detectable_share",
     "digest_of",
