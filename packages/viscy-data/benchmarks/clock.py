@@ -1,8 +1,9 @@
-"""A clock: charges every moment to the one function that runs, not to those that called it.
+"""A profiler: charges time to the function that is running, not to its callers.
 
-Functions and methods of the package are put behind it for a while, whatever they are called, so the sampler need not
-know of it. A call then takes about half a microsecond more: little beside functions of arrays, much beside the few
-lines of Python that are run for each batch. Modules of such lines are left out; what they take is what is left over.
+All functions and methods of the package are wrapped for a while, whatever they are called, so the sampler need not know
+about the profiler. A wrapped call takes about half a microsecond longer: little compared with functions of arrays, much
+compared with the few lines of Python that run for each batch. Modules that consist of such lines are left out; their
+time is what remains.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ import numpy as np
 
 import viscy_data
 
-# Names of what is no function of the package: look-ups in an array, lists made of one, and all that was not clocked.
+# Names for time that no function of the package takes: look-ups in an array, conversion to lists, and the remainder.
 LOOK_UP, LISTING, REST = "look-up", "tolist", "rest"
 
 
 class Clock:
-    """Time on the wall in nanoseconds, and calls, by name: CPU time would take ten times as long to read."""
+    """Wall-clock time in nanoseconds, and number of calls, by name; reading CPU time would take ten times as long."""
 
     def __init__(self) -> None:
         self.spent: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
-        self._within = 0  # what clocked calls took since a point in the one that runs
+        self._within = 0  # time of timed calls since the function that is running was called
 
-    def behind(self, function: Callable, name: str) -> Callable:
-        """Return a function with every call charged to a name, but for the clocked calls in it."""
+    def timed(self, function: Callable, name: str) -> Callable:
+        """Wrap a function so that every call is charged to a name, except for the timed calls within it."""
 
         @wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -51,8 +52,8 @@ class Clock:
 
         return run
 
-    def listing(self, function: Callable) -> Callable:
-        """Return a function whose result is made into lists, a row each, once more: what that takes is charged."""
+    def listed(self, function: Callable) -> Callable:
+        """Wrap a function so that each row of its result is converted to a list once more, which is charged."""
 
         @wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -66,85 +67,87 @@ class Clock:
 
         return run
 
-    def looking_up(self, array: np.ndarray) -> np.ndarray:
-        """Return a view of an array whose look-ups are clocked; what they return is plain."""
-        methods = {name: self.behind(_plainly(getattr(np.ndarray, name)), LOOK_UP) for name in ("__getitem__", "take")}
-        return array.view(type("ClockedArray", (np.ndarray,), methods))
+    def timed_array(self, array: np.ndarray) -> np.ndarray:
+        """Return a view of an array whose look-ups are timed; the arrays that they return are plain."""
+        methods = {name: self.timed(_on_plain(getattr(np.ndarray, name)), LOOK_UP) for name in ("__getitem__", "take")}
+        return array.view(type("TimedArray", (np.ndarray,), methods))
 
-    def forget(self) -> None:
-        """Start anew."""
+    def reset(self) -> None:
+        """Start over."""
         self.__init__()
 
-    def whole(self, took: int) -> None:
-        """Charge the rest of what everything took; lists were made twice."""
+    def charge_rest(self, took: int) -> None:
+        """Charge the remainder of the total time `took`; lists were made twice."""
         self.spent[REST] = took - self._within - 2 * self.spent[LISTING]
 
 
 @contextmanager
-def clocked(clock: Clock, leave_out: Collection[str], listed: str) -> Generator[set[str]]:
-    """Put all functions and methods of the package behind a clock.
+def timed_package(clock: Clock, leave_out: Collection[str], listed: str) -> Generator[set[str]]:
+    """Time all functions and methods of the package.
 
     Parameters
     ----------
     clock : Clock
         The clock.
     leave_out : collection of str
-        Modules, without the package's name, whose functions are not clocked.
+        Modules whose functions are not timed, by dotted name below the package.
     listed : str
-        The function or method whose result is an array that is made into lists.
+        The function or method that returns the array whose rows are converted to lists.
 
     Yields
     ------
     set of str
-        Names, as ``module.function`` and ``module.Class.method``, of all that is clocked.
+        Names of everything that is timed, as ``module.function`` and ``module.Class.method``.
     """
     modules = {name: module for name, module in _modules() if name not in leave_out}
     before: list[tuple[Any, str, Any]] = []
-    behind: dict[Any, Callable] = {}
+    wrappers: dict[Any, Callable] = {}
     names = set()
-    for place, attribute, name, value in [entry for item in modules.items() for entry in _functions(*item)]:
+    for owner, attribute, name, value in [entry for item in modules.items() for entry in _functions(*item)]:
         function = getattr(value, "__func__", value)
-        put = clock.behind(function, name)
+        wrapper = clock.timed(function, name)
         if name == listed:
-            put = clock.listing(put)
-        behind[function] = put
-        before.append((place, attribute, value))
-        setattr(place, attribute, put if function is value else type(value)(put))
+            wrapper = clock.listed(wrapper)
+        wrappers[function] = wrapper
+        before.append((owner, attribute, value))
+        setattr(owner, attribute, wrapper if function is value else type(value)(wrapper))
         names.add(name)
-    for _, module in _modules():  # that have imported a function under its own name
+    for _, module in _modules():  # modules that imported a function by name
         for attribute, value in list(vars(module).items()):
-            if isinstance(value, FunctionType) and value in behind:
+            if isinstance(value, FunctionType) and value in wrappers:
                 before.append((module, attribute, value))
-                setattr(module, attribute, behind[value])
+                setattr(module, attribute, wrappers[value])
     try:
         yield names
     finally:
-        for place, attribute, value in reversed(before):
-            setattr(place, attribute, value)
+        for owner, attribute, value in reversed(before):
+            setattr(owner, attribute, value)
 
 
 def _modules() -> Iterator[tuple[str, ModuleType]]:
-    for found in pkgutil.iter_modules(viscy_data.__path__):
-        yield found.name, importlib.import_module(f"viscy_data.{found.name}")
+    """Yield the modules of the package and its sub-packages, by dotted name below the package."""
+    prefix = f"{viscy_data.__name__}."
+    for module in pkgutil.walk_packages(viscy_data.__path__, prefix):
+        yield module.name.removeprefix(prefix), importlib.import_module(module.name)
 
 
 def _functions(name: str, module: ModuleType) -> Iterator[tuple[Any, str, str, Any]]:
-    """Yield the functions and methods that a module's file defines, and where they are kept.
+    """Yield the functions and methods that a module's file defines, and the objects that hold them.
 
-    A generator's time is charged to who draws from it, and a property's to who reads it.
+    The time of a generator is charged to the function that iterates over it, and that of a property to its reader.
     """
     classes = {key: value for key, value in vars(module).items() if inspect.isclass(value)}
-    for prefix, place in ({name: module} | {f"{name}.{key}": value for key, value in classes.items()}).items():
-        for attribute, value in list(vars(place).items()):
+    for prefix, owner in ({name: module} | {f"{name}.{key}": value for key, value in classes.items()}).items():
+        for attribute, value in list(vars(owner).items()):
             function = getattr(value, "__func__", value)
             if not isinstance(function, FunctionType) or inspect.isgeneratorfunction(function):
                 continue
             if function.__code__.co_filename == module.__file__ and function.__module__ == module.__name__:
-                yield place, attribute, f"{prefix}.{attribute}", value
+                yield owner, attribute, f"{prefix}.{attribute}", value
 
 
-def _plainly(method: Callable) -> Callable:
-    """Return a method of arrays that takes and returns plain ones."""
+def _on_plain(method: Callable) -> Callable:
+    """Wrap a method of arrays so that it takes and returns plain arrays."""
 
     @wraps(method)
     def run(array: np.ndarray, *args: Any, **kwargs: Any) -> Any:

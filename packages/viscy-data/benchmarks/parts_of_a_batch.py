@@ -1,7 +1,7 @@
-"""The parts of a batch: where its time goes, by steps of the composer. ``python -m benchmarks.parts_of_a_batch``.
+"""The parts of a batch: which steps its time goes to. Run with ``python -m benchmarks.parts_of_a_batch``.
 
-Epochs are drawn in turn as they are and with every function behind a clock, so what the clock itself takes is seen.
-What making lists takes is found by making them once more.
+Epochs are drawn alternately as they are and with every function timed, which shows what the timing itself takes. The
+time of making lists is measured by making them once more.
 """
 
 from __future__ import annotations
@@ -14,56 +14,56 @@ from time import perf_counter_ns
 from viscy_data import AnchorIndex, FlexibleBatchSampler
 
 from . import tables
-from .clock import LISTING, LOOK_UP, REST, Clock, clocked
+from .clock import LISTING, LOOK_UP, REST, Clock, timed_package
 from .epochs import drain
 from .setting import OPTIONS, make_table, power_of_ten
 
-_WORDS = "random words"
+_RANDOM = "random bits"
 _DRAW = "drawing distinct rows"
 _GATHER = "gather: rows to positions"
 _ORDER = "random order"
 _LIST = "Python list"
-_PLAN = "plan: tickets, rounding, quotas, focus, parts"
+_PLAN = "plan: schedule, rounding, quotas, window, parts"
 _BATCH = "Python per batch: iterator, generator"
 _OTHER = "other"
 
-# The step of a module, or of a function or class in it, which takes precedence. What is not here is "other".
+# The step of a module, or of a function or class in it, which takes precedence. Everything else is "other".
 _STEPS = {
-    "_mix": _WORDS,
-    "_deal": _DRAW,
-    "_deck": _DRAW,
-    "_draw": _DRAW,
-    "_leak": _DRAW,
-    "_block": _PLAN,
-    "_block.BlockComposer._rows": _DRAW,
-    "_block.BlockComposer._dealt_rows": _DRAW,
-    "_block._in_random_order": _ORDER,
-    "_epoch": _PLAN,
-    "_focus": _PLAN,
-    "_focus.keep_clear_of_focal": _DRAW,
-    "_focus._held_by_focal": _DRAW,
-    "_focus._take_cards": _DRAW,
-    "_parts": _PLAN,
-    "_parts.Parts.of_slots": _DRAW,
-    "_quotas": _PLAN,
-    "_reversal": _PLAN,
-    "_rounding": _PLAN,
-    "_tickets": _PLAN,
+    "_random.hash": _RANDOM,
+    "_random.permutation": _DRAW,
+    "_compose.segments": _DRAW,
+    "_compose.draw": _DRAW,
+    "_compose.leak": _DRAW,
+    "_compose.block": _PLAN,
+    "_compose.block.BlockComposer._rows": _DRAW,
+    "_compose.block.BlockComposer._permuted_rows": _DRAW,
+    "_compose.block._in_random_order": _ORDER,
+    "_compose.epoch": _PLAN,
+    "_compose.window": _PLAN,
+    "_compose.window.avoid_window_rows": _DRAW,
+    "_compose.window._in_window": _DRAW,
+    "_compose.window._replace_elements": _DRAW,
+    "_compose.parts": _PLAN,
+    "_compose.parts.Parts.per_slot": _DRAW,
+    "_compose.quotas": _PLAN,
+    "_compose.bit_reversal": _PLAN,
+    "_compose.rounding": _PLAN,
+    "_compose.schedule": _PLAN,
     "index": _PLAN,
     LOOK_UP: _GATHER,
     LISTING: _LIST,
     REST: _BATCH,
 }
-# Modules that run a few lines for each batch: what they take is what no clocked function took.
+# Modules that run a few lines for each batch: their time is what no timed function took.
 _PER_BATCH = ("sampler", "_iterator")
-# The function whose result is the batches that are made into lists.
-_LISTED = "_block._in_random_order"
+# The function that returns the batches that are converted to lists.
+_LISTED = "_compose.block._in_random_order"
 _LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class Round:
-    """An epoch as it is and one with clocks: microseconds per batch, of the latter also by name, and calls."""
+    """An untimed epoch and a timed one: microseconds per batch; of the timed one also, by name, time and calls."""
 
     plain: float
     spent: dict[str, float]
@@ -78,20 +78,20 @@ class Round:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure and print the parts."""
+    """Measure the parts and print them."""
     parser = argparse.ArgumentParser(prog="parts_of_a_batch", description=__doc__)
     parser.add_argument("--rows", type=int, default=10**7, help="rows of the table")
-    parser.add_argument("--rounds", type=int, default=5, help="how many epochs of each kind are drawn")
+    parser.add_argument("--rounds", type=int, default=5, help="number of epochs of each kind")
     options = parser.parse_args(arguments)
     index = AnchorIndex.build(make_table(options.rows))
-    rounds = _measured(index, options.rounds)
-    what = f"microseconds on the wall per batch, {power_of_ten(options.rows)} rows, all axes"
-    tables.show(by_step(rounds), what)
-    tables.show(by_function(rounds), f"the same by function, from {_LEAST_SHARE:.0%} on")
+    rounds = _measure(index, options.rounds)
+    title = f"wall-clock microseconds per batch, {power_of_ten(options.rows)} rows, all axes"
+    tables.show(by_step(rounds), title)
+    tables.show(by_function(rounds), f"by function, those with at least {_LEAST_SHARE:.0%}")
 
 
 def step_of(name: str) -> str:
-    """Return the step of a function: that of the longest beginning of its name that has one."""
+    """Return the step of a function: that of the longest prefix of its name that has one."""
     while name not in _STEPS:
         name, dot, _ = name.rpartition(".")
         if not dot:
@@ -100,7 +100,7 @@ def step_of(name: str) -> str:
 
 
 def by_step(rounds: list[Round]) -> tables.Table:
-    """Return the table of steps, those that take most first, and what their sum is to be compared with."""
+    """Return the table of steps, the slowest first, and the times to compare their sum with."""
     table = [["step", "median (least to greatest)", "share"]]
     steps = [measured.by_step() for measured in rounds]
     sums = [sum(step.values()) for step in steps]
@@ -111,15 +111,15 @@ def by_step(rounds: list[Round]) -> tables.Table:
     ratio = [total / alone for total, alone in zip(sums, plain, strict=True)]
     return [
         *table,
-        ["sum, with clocks", tables.spread(sums), ""],
-        ["a batch without clocks", tables.spread(plain), ""],
-        ["sum over a batch without clocks", tables.spread(ratio), ""],
+        ["sum, timed", tables.spread(sums), ""],
+        ["a batch, untimed", tables.spread(plain), ""],
+        ["timed over untimed", tables.spread(ratio), ""],
     ]
 
 
 def by_function(rounds: list[Round]) -> tables.Table:
-    """Return the table of functions with their steps, those that take most first."""
-    table = [["function, without those it calls", "step", "microseconds per batch", "calls per batch"]]
+    """Return the table of functions with their steps, the slowest first."""
+    table = [["function, without the functions it calls", "step", "microseconds per batch", "calls per batch"]]
     for name in sorted(rounds[0].spent, key=lambda name: -_of(rounds, name)):
         if _of(rounds, name) >= _LEAST_SHARE * median(measured.plain for measured in rounds):
             calls = f"{rounds[0].calls.get(name, 0):.3g}"
@@ -132,11 +132,11 @@ def _of(rounds: list[Round], name: str) -> float:
     return median(measured.spent.get(name, 0.0) for measured in rounds)
 
 
-def _measured(index: AnchorIndex, n_rounds: int) -> list[Round]:
-    """Draw epochs with and without clocks, in turn."""
+def _measure(index: AnchorIndex, n_rounds: int) -> list[Round]:
+    """Draw untimed and timed epochs alternately."""
     clock = Clock()
     plain = FlexibleBatchSampler(index, **OPTIONS)
-    timed = FlexibleBatchSampler(replace(index, order=clock.looking_up(index.order)), **OPTIONS)
+    timed = FlexibleBatchSampler(replace(index, order=clock.timed_array(index.order)), **OPTIONS)
     rounds = []
     for number in range(n_rounds):
         for sampler in (plain, timed):
@@ -144,13 +144,13 @@ def _measured(index: AnchorIndex, n_rounds: int) -> list[Round]:
         start = perf_counter_ns()
         n_batches = drain(iter(plain))
         alone = perf_counter_ns() - start
-        with clocked(clock, _PER_BATCH, listed=_LISTED) as names:
-            clock.forget()
+        with timed_package(clock, _PER_BATCH, listed=_LISTED) as names:
+            clock.reset()
             start = perf_counter_ns()
             drain(iter(timed))
-            clock.whole(perf_counter_ns() - start)
+            clock.charge_rest(perf_counter_ns() - start)
         if _LISTED not in names:
-            raise LookupError(f"there must be a {_LISTED}, whose result is listed; name another in {__name__}")
+            raise LookupError(f"_LISTED must name a function of the package, got {_LISTED}; correct it in {__name__}")
         spent, calls = (
             {name: value / unit for name, value in counter.items()}
             for counter, unit in ((clock.spent, 1e3 * n_batches), (clock.calls, n_batches))
