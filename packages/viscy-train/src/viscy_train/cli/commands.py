@@ -18,7 +18,7 @@ from viscy_train.training.stopping import StoppedError
 _CHECKPOINT = {
     "type": str,
     "default": None,
-    "help": "checkpoint to resume from; `last` is the run's own, or starts the run if it has none",
+    "help": "checkpoint to resume from; `last` is that of the run, or starts a new run if it has none",
 }
 _EVALUATED = {"type": str, "default": "last", "help": "checkpoint to load; `last` is the run's own"}
 _EMBEDDINGS = {

@@ -73,15 +73,15 @@ class AugmentationConfig:
     def __post_init__(self) -> None:
         for name, maximum in (("rotation", 180), ("translation", 0.5), ("blur", 1)):
             value = self._number(name)
-            require(0 <= value <= maximum, f"augmentation.{name} must be in [0, {maximum}]", value)
+            require(0 <= value <= maximum, f"data.augmentation.{name} must be in [0, {maximum}]", value)
         for name in ("scale", "gain", "channel_dropout"):
-            require(0 <= self._number(name) < 1, f"augmentation.{name} must be in [0, 1)", self._number(name))
+            require(0 <= self._number(name) < 1, f"data.augmentation.{name} must be in [0, 1)", self._number(name))
         for name in ("offset", "noise", "blur_sigma"):
-            require_at_least(f"augmentation.{name}", self._number(name), 0)
-        require(isinstance(self.flip, bool), "augmentation.flip must be true or false", self.flip)
+            require_at_least(f"data.augmentation.{name}", self._number(name), 0)
+        require(isinstance(self.flip, bool), "data.augmentation.flip must be true or false", self.flip)
 
     def _number(self, name: str) -> float:
-        require_number(f"augmentation.{name}", getattr(self, name))
+        require_number(f"data.augmentation.{name}", getattr(self, name))
         return getattr(self, name)
 
 
