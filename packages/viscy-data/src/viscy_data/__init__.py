@@ -1,4 +1,7 @@
-"""Batches of tracked cells for contrastive learning."""
+"""Batches of tracked cells for contrastive learning.
+
+The names below and the modules `sampler`, `index` and `distributed` are public; everything else is private.
+"""
 
 from viscy_data._compose.planned import PlannedComposition
 from viscy_data.distributed import ShardedDistributedSampler

@@ -307,9 +307,11 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield this rank's batches of the chosen epoch, or of the epoch after the last one drawn from."""
-        cursor, stride = self._cursor, self._rank_stride(accelerate_world_size())
+        cursor, rank_stride = self._cursor, self._rank_stride(accelerate_world_size())
         epoch, batch_index = (cursor.epoch, cursor.batch_index) if cursor.is_chosen else (cursor.epoch + 1, 0)
-        return EpochIterator(partial(self._batches, stride), stride.stride, self._total, cursor, epoch, batch_index)
+        return EpochIterator(
+            partial(self._batches, rank_stride), rank_stride.stride, self._total, cursor, epoch, batch_index
+        )
 
     def __len__(self) -> int:
         """Return the number of batches this rank yields in a full epoch."""
@@ -435,16 +437,16 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         rank, num_replicas = self._given_ranks or rank_and_world_size()
         return RankStride(first=rank, stride=num_replicas, step=num_replicas)
 
-    def _own_batches(self, batch_index: int, stride: RankStride) -> range:
+    def _own_batches(self, batch_index: int, rank_stride: RankStride) -> range:
         """Return the numbers of the batches this rank yields, from an index in the global sequence to the end."""
         end = self._total
         if self._even_batches:
-            end = batch_index + -(-(self._total - batch_index) // stride.step) * stride.step
-        return range(batch_index + stride.first, end, stride.stride)
+            end = batch_index + -(-(self._total - batch_index) // rank_stride.step) * rank_stride.step
+        return range(batch_index + rank_stride.first, end, rank_stride.stride)
 
-    def _batches(self, stride: RankStride, epoch: int, batch_index: int) -> Iterator[Any]:
+    def _batches(self, rank_stride: RankStride, epoch: int, batch_index: int) -> Iterator[Any]:
         """Yield this rank's batches from an index in the global sequence to the end of the epoch."""
-        blocks = self._blocks(self._own_batches(batch_index, stride))
+        blocks = self._blocks(self._own_batches(batch_index, rank_stride))
         return chain.from_iterable(self._composed(epoch, block) for block in blocks)
 
     def _composed(self, epoch: int, block: range) -> Iterator[Any]:

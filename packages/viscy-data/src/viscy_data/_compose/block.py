@@ -102,14 +102,14 @@ class BlockComposer:
         return Parts.from_pools(pools)
 
     def _window(self, epoch: Epoch, scheduled: Scheduled) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the rows around each batch's focal time: a group's times take turns, in a new order in each round."""
+        """Return the rows around each batch's focal time; each round over a group's times has a new order."""
         start = self._group_times_start[scheduled.group]
         n_times = self._group_times_start[scheduled.group + 1] - start
-        rounds, place = np.divmod(scheduled.index, n_times)
+        rounds, index = np.divmod(scheduled.index, n_times)
         # batches of the same round share one permutation of the group's times
         key, first, inverse = np.unique(epoch.focal_time_key(scheduled, rounds), return_index=True, return_inverse=True)
         permutations = KeyedPermutations.from_keys(n_times[first], key).take(inverse)
-        focal_time = self._group_times[start + permutations.element(place)]
+        focal_time = self._group_times[start + permutations.element(index)]
         return self._index.window(scheduled.group, focal_time, self._options.temporal_window_hours)
 
     def _rows(self, epoch: Epoch, scheduled: Scheduled, parts: Parts, streams: NDArray[np.uint64]) -> NDArray[np.int64]:

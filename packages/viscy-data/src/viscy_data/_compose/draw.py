@@ -63,15 +63,15 @@ def _redraw_repeats(tagged: NDArray[np.int64], n_bits: int, parts: Parts, leak: 
     rows = tagged
     counter = np.arange(n_slots)  # counters of the slots' random bits; each attempt has its own
     while (repeat := np.flatnonzero((rows[:, 1:] ^ rows[:, :-1]) < 1 << n_bits)).size:
-        at, place = np.divmod(repeat, n_slots - 1)
-        place += 1
-        batch, slot = unfinished[at], rows[at, place] & ((1 << n_bits) - 1)
+        row, column = np.divmod(repeat, n_slots - 1)
+        column += 1
+        batch, slot = unfinished[row], rows[row, column] & ((1 << n_bits) - 1)
         part = batch, (stop[batch] <= slot[:, None]).sum(axis=1)
         counter += n_slots
         bits = derive(key[batch], counter[slot])
         number = _below(bits, _scale(values["size"][part])) + values["start"][part]
-        rows[at, place] = leak.rows(number, values["own"][part]) << n_bits | slot
-        changed = at[np.flatnonzero(np.diff(at, prepend=-1))]
+        rows[row, column] = leak.rows(number, values["own"][part]) << n_bits | slot
+        changed = row[np.flatnonzero(np.diff(row, prepend=-1))]
         unfinished, again = unfinished[changed], rows[changed]
         again.sort(axis=1)
         tagged[unfinished] = rows = again

@@ -77,15 +77,15 @@ class Schedule:
         cycle, number = np.divmod(batch, self._total)
         key = derive(self._key, cycle)
         rotation = below(key, self._n_chunks).astype(np.int64)
-        chunk, place = self._locate(number, rotation)
+        chunk, within = self._locate(number, rotation)
         first = self._first_entry(chunk, rotation)
         order = shuffled(derive(key, chunk), CHUNK, self._count_entries(self._total, first))
-        entry = first + order[np.arange(len(batch)), place].astype(np.int64) * self._n_chunks
+        entry = first + order[np.arange(len(batch)), within].astype(np.int64) * self._n_chunks
 
         group = np.searchsorted(self._group_bound, entry, side="right") - 1
         bound = self._group_bound[[group, group + 1]]
         start, stop = self._count_entries(bound, first).astype(np.uint8)[:, :, None]
-        is_earlier = (np.arange(CHUNK, dtype=np.uint8) < place.astype(np.uint8)[:, None]) & (order >= start)
+        is_earlier = (np.arange(CHUNK, dtype=np.uint8) < within.astype(np.uint8)[:, None]) & (order >= start)
         is_earlier &= order < stop
         before = self._entries_before(chunk, bound, rotation)
         return Scheduled(group, is_earlier.sum(axis=1) + before[1] - before[0] + cycle * (bound[1] - bound[0]))
@@ -106,13 +106,13 @@ class Schedule:
         The chunk is the one it would be if all chunks were equally large, or a neighbor of that chunk.
         """
         chunk = number * self._n_chunks // self._total
-        place = number - self._entries_before(chunk, self._total, rotation)
-        is_before = place < 0
+        within = number - self._entries_before(chunk, self._total, rotation)
+        is_before = within < 0
         chunk -= is_before
         size = self._count_entries(self._total, self._first_entry(chunk, rotation))
-        place += is_before * size
-        is_after = place >= size
-        return chunk + is_after, place - is_after * size
+        within += is_before * size
+        is_after = within >= size
+        return chunk + is_after, within - is_after * size
 
     def _entries_before(
         self, chunk: NDArray[np.int64], bound: NDArray[np.int64] | int, rotation: NDArray[np.int64]

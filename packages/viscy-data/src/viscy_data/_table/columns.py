@@ -72,10 +72,10 @@ def time_codes(table: Table, by: str) -> Codes:
     Equal steps of time are not equal as floating-point numbers (2.1 - 0.1 is not 2.0), so times compare equal within
     four units in the last place, in the column's own type.
     """
-    column, place, times = _factorize_times(table, by)
+    column, value_code, times = _factorize_times(table, by)
     order = np.argsort(times)
     rounding = max(float(np.finfo(_float_type(dtype)).eps) for dtype in column.dtypes)
-    return Codes(times[order], take_chunked(_ranks(order)[place], column.codes), tolerance=4 * rounding)
+    return Codes(times[order], take_chunked(_ranks(order)[value_code], column.codes), tolerance=4 * rounding)
 
 
 def check_times(table: Table, by: str) -> None:
@@ -84,19 +84,19 @@ def check_times(table: Table, by: str) -> None:
 
 
 def _factorize_times(table: Table, by: str) -> tuple[_Factorized, NDArray[np.intp], NDArray[np.float64]]:
-    """Return a column of times, which of its distinct times each of its values is, and those times."""
+    """Return a factorized column of times, the codes of its values among the distinct times, and the distinct times."""
     column = _factorize(_numbers(table, by), table.n_rows, "time", by)
     hours = np.concatenate([np.asarray(part, np.float64) for part in column.values])
-    place, times = pd.factorize(hours, use_na_sentinel=False)
+    value_code, times = pd.factorize(hours, use_na_sentinel=False)
     if np.isnan(times).any():
-        raise _missing(np.flatnonzero(np.isnan(times)[place][column.codes]), table.n_rows, "time", by)
+        raise _missing_error(np.flatnonzero(np.isnan(times)[value_code][column.codes]), table.n_rows, "time", by)
     if not np.isfinite(times).all():
-        infinite = np.flatnonzero(~np.isfinite(times)[place][column.codes])
+        infinite = np.flatnonzero(~np.isfinite(times)[value_code][column.codes])
         raise ValueError(
-            f"times must be finite, got {infinite.size} infinite values in column {by!r}, {_first(infinite)}; drop or "
-            "correct those rows"
+            f"times must be finite, got {infinite.size} infinite values in column {by!r}, "
+            f"{_first_positions(infinite)}; drop or correct those rows"
         )
-    return column, place, np.asarray(times)
+    return column, value_code, np.asarray(times)
 
 
 def _numbers(table: Table, by: str) -> Iterator[pd.Series]:
@@ -118,16 +118,16 @@ def _float_type(dtype: Any) -> np.dtype:
 
 def _labels(table: Table, axis: str, name: str) -> Codes:
     codes, values, _ = _factorize(_column(table, axis, name), table.n_rows, axis, name)
-    place, uniques = pd.factorize(pd.concat(values, ignore_index=True), use_na_sentinel=False)
+    value_code, uniques = pd.factorize(pd.concat(values, ignore_index=True), use_na_sentinel=False)
     labels = [value.item() if isinstance(value, np.generic) else value for value in uniques]
     # an Arrow column may contain NaN as a value that pandas does not consider missing
-    if nan := [place for place, label in enumerate(labels) if isinstance(label, float) and label != label]:
-        raise _missing(np.flatnonzero(np.isin(place, nan)[codes]), table.n_rows, axis, name)
+    if nan := [code for code, label in enumerate(labels) if isinstance(label, float) and label != label]:
+        raise _missing_error(np.flatnonzero(np.isin(value_code, nan)[codes]), table.n_rows, axis, name)
     try:
         order = sorted(range(len(labels)), key=lambda i: (type(labels[i]).__name__, labels[i]))
     except TypeError as error:
-        raise _invalid_labels(uniques.dtype, name) from error
-    return Codes(tuple(labels[i] for i in order), take_chunked(_ranks(np.array(order))[place], codes))
+        raise _label_error(uniques.dtype, name) from error
+    return Codes(tuple(labels[i] for i in order), take_chunked(_ranks(np.array(order))[value_code], codes))
 
 
 def _factorize(chunks: Iterable[pd.Series], n_rows: int, axis: str, name: str) -> _Factorized:
@@ -147,7 +147,7 @@ def _factorize(chunks: Iterable[pd.Series], n_rows: int, axis: str, name: str) -
         row = stop
         n_values += len(uniques)
     if missing:
-        raise _missing(np.concatenate(missing), n_rows, axis, name)
+        raise _missing_error(np.concatenate(missing), n_rows, axis, name)
     return _Factorized(codes, values, dtypes)
 
 
@@ -157,7 +157,7 @@ def _factorize_chunk(chunk: pd.Series, name: str) -> tuple[NDArray[np.integer], 
         try:
             return pd.factorize(chunk)
         except (TypeError, NotImplementedError) as error:
-            raise _invalid_labels(chunk.dtype, name) from error
+            raise _label_error(chunk.dtype, name) from error
     codes, categories = chunk.cat.codes.to_numpy(), chunk.cat.categories
     occurs = np.bincount(codes.astype(np.intp) + 1, minlength=len(categories) + 1)[1:] > 0
     if occurs.all():
@@ -173,22 +173,23 @@ def _combine(first: Codes, second: Codes) -> Codes:
         pd.Series(first.codes[part].astype(np.int64) * n + second.codes[part]) for part in chunk_slices(n_rows, CHUNK)
     )
     codes, values, _ = _factorize(pairs, n_rows, "", "")  # no pair is missing
-    place, present = pd.factorize(pd.concat(values, ignore_index=True))
+    value_code, present = pd.factorize(pd.concat(values, ignore_index=True))
     order = np.argsort(present)
     occurring = zip(*np.divmod(present[order], n), strict=True)
     return Codes(
-        tuple((*first.labels[i], second.labels[j]) for i, j in occurring), take_chunked(_ranks(order)[place], codes)
+        tuple((*first.labels[i], second.labels[j]) for i, j in occurring),
+        take_chunked(_ranks(order)[value_code], codes),
     )
 
 
-def _missing(rows: NDArray[np.intp], n_rows: int, axis: str, name: str) -> ValueError:
+def _missing_error(rows: NDArray[np.intp], n_rows: int, axis: str, name: str) -> ValueError:
     return ValueError(
         f"column {name!r} must have no missing values ({_SWITCH[axis]}=True uses it), got {len(rows)} of "
-        f"{n_rows}, {_first(rows)}; drop those anchors or fill in the values"
+        f"{n_rows}, {_first_positions(rows)}; drop those anchors or fill in the values"
     )
 
 
-def _invalid_labels(dtype: Any, name: str) -> TypeError:
+def _label_error(dtype: Any, name: str) -> TypeError:
     return TypeError(
         f"column {name!r} must hold text, numbers, booleans, dates or tuples of those, which can be compared and "
         f"sorted, got dtype {dtype}; convert it, e.g. with .astype(str)"
@@ -214,6 +215,6 @@ def _column(table: Table, axis: str, name: str) -> Iterator[pd.Series]:
     return table.column(name)
 
 
-def _first(rows: NDArray[np.intp] | Sequence[int]) -> str:
+def _first_positions(rows: NDArray[np.intp] | Sequence[int]) -> str:
     shown = ", ".join(map(str, rows[:_SHOWN]))
     return f"first at position{'s' if len(rows) > 1 else ''} {shown}"

@@ -59,7 +59,7 @@ def load(folder: Path, verify: bool) -> dict[str, Any]:
         path = folder / f"{name}.npy"
         _check_length(path, expected["bytes"])
         if (name != _MAPPED or verify) and _checksum(path) != expected["checksum"]:
-            raise _damaged(path)
+            raise _damage_error(path)
     del fields["version"], fields["checksum"]
     for name in _LABELS:
         fields[name] = tuple(map(_label_from_json, fields[name]))
@@ -104,7 +104,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         )
     rest = {name: value for name, value in description.items() if name != "checksum"}
     if description.get("checksum") != _checksum_of(rest):
-        raise _damaged(path)
+        raise _damage_error(path)
     return description
 
 
@@ -118,7 +118,7 @@ def _check_length(path: Path, n_bytes: int) -> None:
         )
 
 
-def _damaged(path: Path) -> ValueError:
+def _damage_error(path: Path) -> ValueError:
     return ValueError(f"{path.name} of the index in {path.parent} is damaged; build and save it again")
 
 
