@@ -98,7 +98,7 @@ def named_colors(colors: Mapping[str, str]) -> dict[str, str]:
 
 def percent(share: float, _: float) -> str:
     """Format a share as a tick label; matplotlib also passes the position of the tick."""
-    return f"{share:.0%}"
+    return f"{round(100 * share, 2):g}%"
 
 
 def legend_of_patches(axes: Axes, colors: Mapping[str, str], *, with_target: bool = False) -> None:
