@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# Seconds to wait for another process; many times what an idle machine needs, so that a load of 16 is no problem.
+# Seconds to wait for another process; many times what an idle machine needs, so that a load of 16 is not a problem.
 PATIENCE = 600.0
 
 

@@ -24,7 +24,7 @@ MOST_MISSES = 2
 
 
 def misses(assertion, draw):
-    """Return for how many seeds an assertion wrongly accepts what is drawn."""
+    """Return for how many seeds an assertion wrongly accepts the batches of `draw`."""
     missed = 0
     for seed in SEEDS:
         try:

@@ -86,9 +86,9 @@ def test_the_loss_of_a_step_is_the_mean_of_its_accumulated_batches(make_project,
         log = read_metrics(folder)
         steps = steps_of(log)
         assert steps["step"].is_unique
-        for name in ("batch/own experiment", "time/waiting for data"):
+        for name in ("batch/own_experiment", "time/data_wait"):
             assert log.dropna(subset=name)["step"].tolist() == steps["step"].tolist()
-        losses.append(steps["loss"].to_numpy())
+        losses.append(steps["train/loss"].to_numpy())
     pairs = losses[0][: len(losses[0]) // 2 * 2].reshape(-1, 2).mean(axis=1)
     np.testing.assert_allclose(losses[1][: len(pairs)], pairs, rtol=1e-4)
 
