@@ -91,7 +91,7 @@ def test_the_only_group_need_not_be_named():
 @pytest.mark.parametrize(
     ("group", "message"),
     [
-        (None, "group must be named where there are several, got None; pass one of 'a', 'c'"),
+        (None, "group must be given if there is more than one, got None; pass one of 'a', 'c'"),
         ("aa", r"group must be a label of the table, got 'aa'; did you mean 'a'\? The labels are 'a', 'b', 'c'"),
         ("b", "group must have batches, but experiment_weights gives 'b' the weight 0; pass one of 'a', 'c'"),
         (["a"], r"group must be a label of the table, got \['a'\]"),
@@ -120,6 +120,16 @@ def test_by_default_groups_get_batches_in_proportion_to_their_rows():
     assert planned.group_shares.to_dict() == pytest.approx({"a": 0.4, "b": 0.2, "c": 0.4})
     assert planned.group_shares.index.name == "group"
     assert planned.strata["epoch_share"].to_list() == pytest.approx([0.2, 0.2, 0.2, 0.2, 0.2])
+
+
+def test_changing_the_plan_does_not_change_the_sampler():
+    sampler = FlexibleBatchSampler(make_table(), 20)
+    batch, planned = sampler.batch(3), sampler.planned()
+    planned.group_shares[:] = 0.0
+    planned.strata["anchors"] = 0
+    planned.options["batch_size"] = 1
+    assert sampler.planned().group_shares.sum() == pytest.approx(1)
+    assert sampler.batch(3, epoch=1) != batch == sampler.batch(3)
 
 
 def test_a_group_of_weight_0_is_listed_with_a_share_of_0():

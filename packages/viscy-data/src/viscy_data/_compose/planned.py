@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class PlannedComposition:
     """Target composition of a sampler's batches, as `FlexibleBatchSampler.planned` returns it.
 
-    All shares are fractions of 1. They are the exact quotas, before they are rounded to whole slots: the mean over many
-    batches, whatever the rank.
+    All shares are fractions of 1. They are the exact quotas, before rounding to whole numbers of slots: the mean over
+    many batches, on any number of ranks.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class PlannedComposition:
 
     @classmethod
     def from_quotas(cls, index: AnchorIndex, quotas: Quotas, options: SamplerOptions) -> PlannedComposition:
-        """Tabulate the quotas that batches are made from."""
+        """Tabulate the quotas from which batches are composed."""
         import pandas as pd
 
         groups, strata = _labels(index)
@@ -92,7 +92,7 @@ class PlannedComposition:
             strata=pd.DataFrame(
                 {"anchors": anchors, "table_share": anchors / len(index), "epoch_share": epoch_share}, index=strata
             ),
-            group_shares=pd.Series(quotas.group_share, index=groups, name="group_share"),
+            group_shares=pd.Series(quotas.group_share.copy(), index=groups, name="group_share"),
             n_batches=options.n_batches(len(index)),
             options=_resolved(index, quotas, options),
             _index=index,
@@ -105,7 +105,7 @@ class PlannedComposition:
         Parameters
         ----------
         group
-            Label of the batch's group. Needed only where there is more than one.
+            Label of the batch's group. Required only if there is more than one group.
 
         Returns
         -------
@@ -130,7 +130,7 @@ class PlannedComposition:
         with_batches = [label for label, share in zip(labels, self._quotas.group_share, strict=True) if share > 0]
         remedy = f"pass one of {list_labels(with_batches)}"
         if group is None:
-            raise ValueError(f"group must be named where there are several, got None; {remedy}")
+            raise ValueError(f"group must be given if there is more than one, got None; {remedy}")
         if group not in labels:
             raise ValueError(f"group must be a label of the table, got {group!r}; {suggest_label(group, labels)}")
         if group not in with_batches:
@@ -144,7 +144,7 @@ def _labels(index: AnchorIndex) -> tuple[pd.Index, pd.MultiIndex]:
 
     codes = np.nonzero(index.stratum_size)
     off = [labels == (None,) for labels in (index.groups, index.conditions)]
-    # by default, pandas would make a level of each entry of labels that are tuples
+    # by default, pandas would make one level per entry of tuple labels
     groups, conditions = (
         pd.Index(labels, dtype=object, tupleize_cols=False) for labels in (index.groups, index.conditions)
     )
