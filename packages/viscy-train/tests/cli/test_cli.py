@@ -8,14 +8,6 @@ from viscy_train.cli.entry_point import main
 from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR
 
 
-def one_line(capsys):
-    """Return the only line on standard error."""
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("viscy-train: ")
-    return lines[0]
-
-
 def line_of(path, key):
     """Return the number of the first line of a file that contains a key."""
     return 1 + [key in line for line in path.read_text(encoding="utf-8").splitlines()].index(True)
@@ -32,9 +24,9 @@ def line_of(path, key):
         (["demo", "--out"], "--out"),
     ],
 )
-def test_an_invalid_command_line_is_a_one_line_error(capsys, arguments, message):
+def test_an_invalid_command_line_is_a_one_line_error(error_line, arguments, message):
     assert main(arguments) == EXIT_USER_ERROR
-    assert message in one_line(capsys)
+    assert message in error_line()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
@@ -56,10 +48,10 @@ def test_the_help_lists_every_command(capsys, arguments):
         ("checkpoint.evry_n_steps", "evry_n_steps"),
     ],
 )
-def test_a_misspelled_key_is_reported_with_its_line(capsys, make_project, tmp_path, key, name):
+def test_a_misspelled_key_is_reported_with_its_line(error_line, make_project, tmp_path, key, name):
     path = make_project(tmp_path, **{key: 3})
     assert main(["fit", "--config", str(path)]) == EXIT_USER_ERROR
-    assert f"{path}, line {line_of(path, name)}: " in one_line(capsys)
+    assert f"{path}, line {line_of(path, name)}: " in error_line()
 
 
 @pytest.mark.parametrize(
@@ -93,20 +85,20 @@ def test_a_misspelled_key_is_reported_with_its_line(capsys, make_project, tmp_pa
         ("seed_everything", 2**32, "4294967296"),
     ],
 )
-def test_an_invalid_configuration_is_a_one_line_error(capsys, make_project, tmp_path, key, value, message):
+def test_an_invalid_configuration_is_a_one_line_error(error_line, make_project, tmp_path, key, value, message):
     path = make_project(tmp_path, **{key: value})
     assert main(["fit", "--config", str(path)]) == EXIT_USER_ERROR
-    assert message in one_line(capsys)
+    assert message in error_line()
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     ("content", "message"), [(b"output: 16 # \xff\xfe", "must be a YAML file in UTF-8"), (b" \n", "is empty")]
 )
-def test_an_unreadable_file_is_named(capsys, tmp_path, content, message):
+def test_an_unreadable_file_is_named(error_line, tmp_path, content, message):
     (tmp_path / "c.yaml").write_bytes(content)
     assert main(["fit", "--config", str(tmp_path / "c.yaml")]) == EXIT_USER_ERROR
-    line = one_line(capsys)
+    line = error_line()
     assert message in line
     assert "c.yaml" in line
 
@@ -125,27 +117,27 @@ def test_an_unreadable_file_is_named(capsys, tmp_path, content, message):
         ("data:\n", "line 1: data must be a mapping of keys, got null"),
     ],
 )
-def test_a_file_that_is_not_a_configuration_is_a_one_line_error(capsys, tmp_path, content, message):
+def test_a_file_that_is_not_a_configuration_is_a_one_line_error(error_line, tmp_path, content, message):
     (tmp_path / "c.yaml").write_text(content)
     assert main(["fit", "--config", str(tmp_path / "c.yaml")]) == EXIT_USER_ERROR
-    line = one_line(capsys)
+    line = error_line()
     assert "c.yaml" in line
     assert message in line
 
 
-def test_a_run_into_a_directory_that_is_not_empty_is_refused(capsys, project):
+def test_a_run_into_a_directory_that_is_not_empty_is_refused(error_line, project):
     run = project.parent / "run"
     run.mkdir()
     (run / "precious").touch()
     assert main(["fit", "--config", str(project)]) == EXIT_USER_ERROR
-    assert "resume the run in it with --ckpt_path last" in one_line(capsys)
+    assert "resume the run in it with --ckpt_path last" in error_line()
     assert [path.name for path in run.iterdir()] == ["precious"]
 
 
-def test_a_demo_into_a_folder_that_is_not_empty_is_refused(capsys, tmp_path):
+def test_a_demo_into_a_folder_that_is_not_empty_is_refused(error_line, tmp_path):
     (tmp_path / "precious").touch()
     assert main(["demo", "--out", str(tmp_path)]) == EXIT_USER_ERROR
-    assert "runs are not mixed" in one_line(capsys)
+    assert "runs are not mixed" in error_line()
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
@@ -153,41 +145,41 @@ def test_a_demo_into_a_folder_that_is_not_empty_is_refused(capsys, tmp_path):
     "output", ["config.yaml/sub", "/dev/null", "/proc/nope/x", "null\0byte", "n" * 300, "dangling"]
 )
 @pytest.mark.parametrize("command", ["fit", "demo"])
-def test_an_output_folder_that_cannot_be_created_is_a_one_line_error(monkeypatch, capsys, project, command, output):
+def test_an_output_folder_that_cannot_be_created_is_a_one_line_error(monkeypatch, error_line, project, command, output):
     monkeypatch.chdir(project.parent)
     os.symlink("/proc/nope", project.parent / "dangling")
     options = ["--config", str(project), "--output"] if command == "fit" else ["--out"]
     assert main([command, *options, output]) == EXIT_USER_ERROR
-    one_line(capsys)
+    error_line()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK not a checkpoint"])
-def test_a_damaged_checkpoint_is_a_one_line_error(capsys, project, content):
+def test_a_damaged_checkpoint_is_a_one_line_error(error_line, project, content):
     checkpoint = project.parent / "half.ckpt"
     checkpoint.write_bytes(content)
     assert main(["fit", "--config", str(project), "--ckpt_path", str(checkpoint)]) == EXIT_USER_ERROR
-    assert "half.ckpt is not a checkpoint, or is damaged" in one_line(capsys)
+    assert "half.ckpt is not a checkpoint, or is damaged" in error_line()
 
 
 @pytest.mark.parametrize("command", ["validate", "predict", "report"])
-def test_evaluation_without_a_checkpoint_is_refused(capsys, project, command):
+def test_evaluation_without_a_checkpoint_is_refused(error_line, project, command):
     assert main([command, "--config", str(project)]) == EXIT_USER_ERROR
-    assert "train first" in one_line(capsys)
+    assert "train first" in error_line()
 
 
-def test_a_missing_anchor_table_is_reported(capsys, project):
+def test_a_missing_anchor_table_is_reported(error_line, project):
     (project.parent / "anchors.parquet").unlink()
     assert main(["fit", "--config", str(project)]) == EXIT_USER_ERROR
-    assert "viscy-train: error: anchor table not found" in one_line(capsys)
+    assert "viscy-train: error: anchor table not found" in error_line()
 
 
-def test_a_mistake_in_another_file_is_reported_with_that_file(capsys, project):
+def test_a_mistake_in_another_file_is_reported_with_that_file(error_line, project):
     path = project.parent / "experiments.yaml"
     content = yaml.safe_load(path.read_text())
     content["experiments"][1]["name"] = content["experiments"][0]["name"]
     path.write_text(json.dumps(content))
     assert main(["fit", "--config", str(project)]) == EXIT_USER_ERROR
-    assert f"error: {path}: experiments must have different names" in one_line(capsys)
+    assert f"error: {path}: experiments must have different names" in error_line()
 
 
 def test_all_problems_of_a_project_are_reported_together(capsys, project):
@@ -202,13 +194,13 @@ def test_all_problems_of_a_project_are_reported_together(capsys, project):
     assert "C/7" in text
 
 
-def test_ctrl_c_is_not_an_error(monkeypatch, capsys, project):
+def test_ctrl_c_is_not_an_error(monkeypatch, error_line, project):
     def fail(options, description):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("viscy_train.cli.commands.index", fail)
     assert main(["index", "--config", str(project)]) == EXIT_INTERRUPTED
-    one_line(capsys)
+    error_line()
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, project):

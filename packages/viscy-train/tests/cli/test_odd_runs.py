@@ -1,6 +1,7 @@
 """Runs with unusual settings, and commands with a configuration or a checkpoint that does not match the run."""
 
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -33,13 +34,6 @@ def read_metrics(folder):
     return pd.read_csv(RunDirectory(folder / "run").metrics)
 
 
-def one_line(capsys):
-    """Return the only line on standard error."""
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
-
-
 @pytest.fixture(scope="module")
 def trained(make_project, tmp_path_factory):
     """The configuration of a short run. Tests must not change its directory."""
@@ -68,7 +62,7 @@ def test_a_run_with_fewer_steps_than_the_log_interval_has_a_report(make_project,
     config = make_project(tmp_path, **SHORT | {"trainer.log_every_n_steps": 1000})
     assert fit(config) == 0
     assert len(steps_of(read_metrics(tmp_path))) == 1
-    assert "The loss" in RunDirectory(tmp_path / "run").report.read_text(encoding="utf-8")
+    assert "Loss by training step" in RunDirectory(tmp_path / "run").report.read_text(encoding="utf-8")
 
 
 def test_a_fast_dev_run_has_a_report(make_project, tmp_path):
@@ -117,7 +111,7 @@ def test_replay_shows_the_crops_that_the_encoder_saw(make_project, tmp_path, mon
 def test_a_run_with_nothing_left_to_train_reports_that(trained, tmp_path, capsys):
     last = RunDirectory(trained.parent / "run").last_checkpoint
     assert fit(trained, "--ckpt_path", str(last), "--output", str(tmp_path / "other")) == 0
-    assert "Nothing was trained" in capsys.readouterr().out
+    assert "Nothing to train" in capsys.readouterr().out
     assert not RunDirectory(tmp_path / "other").report.exists()
 
 
@@ -146,10 +140,10 @@ def test_a_single_callback_need_not_be_a_list(make_project, tmp_path):
     assert fit(make_project(tmp_path, **SHORT | {"trainer.callbacks": callback})) == 0
 
 
-def test_a_cosine_schedule_needs_a_finite_run(make_project, tmp_path, capsys):
+def test_a_cosine_schedule_needs_a_finite_run(make_project, tmp_path, error_line):
     endless = {"trainer.max_epochs": -1, "trainer.max_time": "00:00:01:00", "model.optimizer.schedule": "cosine"}
     assert fit(make_project(tmp_path, **SHORT | endless)) == EXIT_USER_ERROR
-    assert "needs a finite run" in one_line(capsys)
+    assert "needs a finite run" in error_line()
 
 
 def test_embeddings_are_float32_at_every_precision(trained, tmp_path):
@@ -204,57 +198,56 @@ def test_a_checkpoint_can_be_evaluated_with_another_batch_size(trained, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seed_everything": 6}, "seed_everything is not that of the run"),
-        ({"data__split": {"by": "none"}}, "data.split is not that of the run"),
-        ({"data__sampler__batch_size": 8}, "data.sampler is not that of the run"),
+        ({"seed_everything": 6}, "seed_everything must be that of the run"),
+        ({"data__split": {"by": "none"}}, "data.split must be that of the run"),
+        ({"data__sampler__batch_size": 8}, "data.sampler must be that of the run"),
     ],
 )
-def test_a_run_is_reported_with_its_own_configuration_only(trained, tmp_path, capsys, command, changes, message):
+def test_a_run_is_reported_with_its_own_configuration_only(trained, tmp_path, error_line, command, changes, message):
     config = copy_config(trained, tmp_path, **changes)
     before = RunDirectory(trained.parent / "run").report.read_bytes()
     assert main([command[0], "--config", str(config), *command[1:]]) == EXIT_USER_ERROR
-    assert message in one_line(capsys)
+    assert message in error_line()
     assert RunDirectory(trained.parent / "run").report.read_bytes() == before
 
 
 @pytest.mark.parametrize("command", [["report"], ["replay", "--step", "1"]])
-def test_a_run_is_reported_with_its_own_anchor_table_only(trained, table, tmp_path, capsys, command):
-    cells = table.observations.copy()
-    cells["hours_post_infection"] += 1
-    other = type(table)(**{**vars(table), "cells": cells})
-    other.write(tmp_path / "other.parquet")
+def test_a_run_is_reported_with_its_own_anchor_table_only(trained, table, tmp_path, error_line, command):
+    observations = table.observations.copy()
+    observations["hours_post_infection"] += 1
+    replace(table, observations=observations).write(tmp_path / "other.parquet")
     config = copy_config(trained, tmp_path)
     options = ["--data.anchors", str(tmp_path / "other.parquet")]
     assert main([command[0], "--config", str(config), *command[1:], *options]) == EXIT_USER_ERROR
-    assert "is of other data" in one_line(capsys)
+    assert "belongs to other data" in error_line()
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "predict", "report"])
-def test_a_checkpoint_of_another_encoder_is_refused(trained, tmp_path, capsys, command):
+def test_a_checkpoint_of_another_encoder_is_refused(trained, tmp_path, error_line, command):
     config = copy_config(trained, tmp_path, model__encoder__width=8)
     options = ["--ckpt_path", "last"] if command == "fit" else []
     assert main([command, "--config", str(config), *options]) == EXIT_USER_ERROR
-    assert "is of another model: encoder.body.0.weight has the shape (4, " in one_line(capsys)
+    assert "belongs to another model: encoder.body.0.weight has shape (4, " in error_line()
 
 
-def test_a_file_that_is_not_a_checkpoint_of_viscy_train_is_refused(trained, tmp_path, capsys):
+def test_a_file_that_is_not_a_checkpoint_of_viscy_train_is_refused(trained, tmp_path, error_line):
     empty, other = tmp_path / "empty.ckpt", tmp_path / "other.ckpt"
     zipfile.ZipFile(empty, "w").close()
     torch.save({"state_dict": {}}, other)
     assert main(["validate", "--config", str(trained), "--ckpt_path", str(empty)]) == EXIT_USER_ERROR
-    assert "is no checkpoint, or a damaged one" in one_line(capsys)
+    assert "is not a checkpoint, or is damaged" in error_line()
     assert main(["validate", "--config", str(trained), "--ckpt_path", str(other)]) == EXIT_USER_ERROR
-    assert "is no checkpoint of viscy-train" in one_line(capsys)
+    assert "is not a checkpoint of viscy-train" in error_line()
 
 
 @pytest.mark.parametrize(
     "options", [["--seed_everything", "7"], ["--data.sampler.batch_size", "8"], ["--data.split.fraction", "0"]]
 )
-def test_a_run_that_cannot_be_resumed_is_not_changed(trained, capsys, options):
+def test_a_run_that_cannot_be_resumed_is_not_changed(trained, error_line, options):
     folder = RunDirectory(trained.parent / "run")
     before = {path: path.read_bytes() for path in folder.path.glob("**/*") if path.is_file()}
     assert fit(trained, "--ckpt_path", "last", *options) == EXIT_USER_ERROR
-    line = one_line(capsys)
+    line = error_line()
     assert "the checkpoint belongs to other data or batches: " in line
     assert "set_epoch" not in line
     assert {path: path.read_bytes() for path in folder.path.glob("**/*") if path.is_file()} == before
@@ -270,7 +263,7 @@ def test_every_command_accepts_the_configuration_of_a_run(trained, tmp_path, mon
     assert main([command[0], "--config", str(config), *command[1:], *options]) == 0
 
 
-def test_a_run_whose_weights_become_nan_keeps_the_previous_checkpoint(make_project, tmp_path, capsys, monkeypatch):
+def test_a_run_whose_weights_become_nan_keeps_the_previous_checkpoint(make_project, tmp_path, error_line, monkeypatch):
     config = make_project(tmp_path, **SHORT | {"checkpoint.every_n_steps": 1})
     step = ContrastiveModule.training_step
 
@@ -279,17 +272,17 @@ def test_a_run_whose_weights_become_nan_keeps_the_previous_checkpoint(make_proje
 
     monkeypatch.setattr(ContrastiveModule, "training_step", lose_the_loss)
     assert fit(config) == EXIT_USER_ERROR
-    assert "the weights are no numbers any more after step 5: " in one_line(capsys)
+    assert "the weights are not finite after step 5; " in error_line()
     state = torch.load(RunDirectory(tmp_path / "run").last_checkpoint, weights_only=True)
     assert state["global_step"] == 4
     assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
     assert main(["report", "--config", str(config)]) == 0
-    assert "The loss was no number" in RunDirectory(tmp_path / "run").report.read_text(encoding="utf-8")
+    assert "The loss was not finite" in RunDirectory(tmp_path / "run").report.read_text(encoding="utf-8")
 
 
-def test_a_checkpoint_with_overwritten_bytes_is_refused(trained, tmp_path, capsys):
+def test_a_checkpoint_with_overwritten_bytes_is_refused(trained, tmp_path, error_line):
     content = bytearray(RunDirectory(trained.parent / "run").last_checkpoint.read_bytes())
     content[5000:7000] = bytes(2000)
     (tmp_path / "lost.ckpt").write_bytes(content)
     assert main(["predict", "--config", str(trained), "--ckpt_path", str(tmp_path / "lost.ckpt")]) == EXIT_USER_ERROR
-    assert "damaged" in one_line(capsys)
+    assert "damaged" in error_line()
