@@ -151,10 +151,10 @@ def _ranks(n_rows: int) -> list[Comparison]:
     first = block_ends(own)[-1]
     one, many = (Job("epoch", n_rows, num_replicas=n, n_batches=first) for n in (1, n_ranks))
     what = f"time per own batch, rank 0 of {n_ranks} relative to rank 0 of 1, {power_of_ten(n_rows)} rows"
-    whole = f"the same, complete epochs ({own} and {own_batches(n_rows)} own batches)"
+    complete = f"the same, complete epochs ({own} and {own_batches(n_rows)} own batches)"
     return [
         Comparison(f"{what}, first {first} of each epoch", "s_per_batch", many, one, 1.2, 1.05),
-        Comparison(whole, "s_per_batch", epoch(n_rows, num_replicas=n_ranks), epoch(n_rows)),
+        Comparison(complete, "s_per_batch", epoch(n_rows, num_replicas=n_ranks), epoch(n_rows)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The anchor index: columns as codes, rows sorted once, and windows of time as slices."""
+"""The anchor index: columns as codes, rows sorted once, and temporal windows as slices."""
 
 import datetime
 
@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from viscy_data import FlexibleBatchSampler
 from viscy_data._table.columns import Codes, label_codes, time_codes
-from viscy_data._table.tables import table_of
+from viscy_data._table.tables import as_table
 from viscy_data.index import AnchorIndex
 from viscy_sampling_testkit import AWKWARD_TABLES, assert_positions
 
 
-def codes_of(values, by="x"):
-    return label_codes(table_of(pd.DataFrame({"x": values})), "condition", by)
+def encode(values, by="x"):
+    return label_codes(as_table(pd.DataFrame({"x": values})), "condition", by)
 
 
 # columns
@@ -39,7 +39,7 @@ def codes_of(values, by="x"):
     ],
 )
 def test_labels_are_the_distinct_values_in_order(values, labels):
-    codes = codes_of(values)
+    codes = encode(values)
     assert codes.labels == labels
     assert [codes.labels[code] for code in codes.codes] == [label for label in pd.Series(values)]  # noqa: C416
     assert all(not isinstance(label, np.generic) for label in codes.labels)
@@ -47,32 +47,32 @@ def test_labels_are_the_distinct_values_in_order(values, labels):
 
 def test_labels_are_values_not_text():
     frame = pd.DataFrame({"a": ["a|b", "a"], "b": ["c", "b|c"]})
-    assert label_codes(table_of(frame), "condition", ("a", "b")).labels == (("a", "b|c"), ("a|b", "c"))
+    assert label_codes(as_table(frame), "condition", ("a", "b")).labels == (("a", "b|c"), ("a|b", "c"))
 
 
 def test_dates_are_labels():
     days = pd.to_datetime(["2026-01-02", "2026-01-01"])
-    assert codes_of(days).labels == (pd.Timestamp("2026-01-01"), pd.Timestamp("2026-01-02"))
-    assert codes_of([datetime.date(2026, 1, 2)]).labels == (datetime.date(2026, 1, 2),)
+    assert encode(days).labels == (pd.Timestamp("2026-01-01"), pd.Timestamp("2026-01-02"))
+    assert encode([datetime.date(2026, 1, 2)]).labels == (datetime.date(2026, 1, 2),)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from("xyz"), st.booleans()), min_size=1, max_size=30))
 def test_combinations_of_columns_are_those_that_occur(rows):
     frame = pd.DataFrame(rows, columns=["a", "b", "c"])
-    codes = label_codes(table_of(frame), "experiment", ("a", "b", "c"))
+    codes = label_codes(as_table(frame), "experiment", ("a", "b", "c"))
     assert codes.labels == tuple(sorted(set(rows)))
     assert [codes.labels[code] for code in codes.codes] == rows
 
 
 @pytest.mark.parametrize(("n_labels", "dtype"), [(256, np.uint8), (257, np.uint16), (70_000, np.uint32)])
-def test_codes_are_as_narrow_as_can_be(n_labels, dtype):
-    assert codes_of(np.arange(n_labels)).codes.dtype == dtype
+def test_codes_have_the_smallest_type_that_holds_them(n_labels, dtype):
+    assert encode(np.arange(n_labels)).codes.dtype == dtype
 
 
 @pytest.mark.parametrize("dtype", [float, "float32", "float16", int, "Int32", "Float64", "double[pyarrow]"])
-def test_times_may_be_of_any_number_type(dtype):
+def test_times_can_have_any_numeric_type(dtype):
     frame = pd.DataFrame({"t": pd.Series([4, 2, 2, 0]).astype(dtype)})
-    codes = time_codes(table_of(frame), "t")
+    codes = time_codes(as_table(frame), "t")
     assert list(codes.labels) == [0.0, 2.0, 4.0]
     assert codes.codes.tolist() == [2, 1, 1, 0]
 
@@ -88,9 +88,9 @@ def test_times_may_be_of_any_number_type(dtype):
         ("Int64", "float64"),
     ],
 )
-def test_times_are_as_exact_as_their_type(dtype, plain):
+def test_the_tolerance_of_times_follows_their_type(dtype, plain):
     frame = pd.DataFrame({"t": pd.Series([4, 2, 2, 0]).astype(dtype)})
-    assert time_codes(table_of(frame), "t").tolerance == 4 * np.finfo(plain).eps
+    assert time_codes(as_table(frame), "t").tolerance == 4 * np.finfo(plain).eps
 
 
 # index
@@ -110,14 +110,14 @@ def test_every_pool_is_a_slice_of_the_sorted_rows(n, shape, seed):
     rng = np.random.default_rng(seed)
     group, condition, time = (random_codes(rng, n, size) for size in shape)
     time = Codes(np.sort(rng.normal(size=shape[2])), time.codes)
-    index = AnchorIndex.of_codes(group, condition, time)
+    index = AnchorIndex.from_codes(group, condition, time)
     assert len(index) == n
     axes = [axis.codes[index.order] for axis in (group, condition, time)]
     keys = list(zip(*axes, index.order, strict=True))
     assert keys == sorted(keys)
     for g in range(shape[0]):
         for c in range(shape[1]):
-            start, size = index.cell_start[g, c], index.cell_size[g, c]
+            start, size = index.stratum_start[g, c], index.stratum_size[g, c]
             expected = np.flatnonzero((group.codes == g) & (condition.codes == c))
             assert sorted(index.order[start : start + size]) == expected.tolist()
     times, start = index.times_of_groups()
@@ -131,19 +131,19 @@ def test_every_pool_is_a_slice_of_the_sorted_rows(n, shape, seed):
         assert sorted(rows) == np.flatnonzero(near & (group.codes == g) & (condition.codes == c)).tolist()
 
 
-def test_a_window_holds_times_that_differ_by_rounding_only():
-    """Half-width 0.1 around 0.2: 0.1 + 0.2 is not 0.3 as a number, and still within."""
+def test_a_window_includes_times_that_differ_from_its_edge_only_by_rounding():
+    """With a half-width of 0.1 around 0.2, the edge 0.1 + 0.2 differs from 0.3 in floating point and is included."""
     frame = pd.DataFrame({"t": [0.1, 0.2, 0.1 + 0.2, 0.4]})
     off = Codes((None,), np.zeros(4, np.uint8))
-    index = AnchorIndex.of_codes(off, off, time_codes(table_of(frame), "t"))
+    index = AnchorIndex.from_codes(off, off, time_codes(as_table(frame), "t"))
     start, size = index.window(np.array([0]), np.array([1]), 0.1)
     assert (start[0, 0], size[0, 0]) == (0, 3)
 
 
-def test_a_window_is_no_wider_because_another_time_is_far_off():
+def test_a_window_does_not_widen_when_another_time_is_far_away():
     frame = pd.DataFrame({"t": [0.0, 0.5, 1.0, 1e16]})
     off = Codes((None,), np.zeros(4, np.uint8))
-    index = AnchorIndex.of_codes(off, off, time_codes(table_of(frame), "t"))
+    index = AnchorIndex.from_codes(off, off, time_codes(as_table(frame), "t"))
     start, size = index.window(np.array([0]), np.array([1]), 0.25)
     assert (start[0, 0], size[0, 0]) == (1, 1)
 
@@ -151,32 +151,32 @@ def test_a_window_is_no_wider_because_another_time_is_far_off():
 def test_combinations_of_many_wide_columns_do_not_overflow():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({f"c{i}": rng.permutation(20_000) for i in range(5)})
-    codes = label_codes(table_of(frame), "experiment", tuple(frame))
+    codes = label_codes(as_table(frame), "experiment", tuple(frame))
     assert codes.labels == tuple(sorted(zip(*(frame[name].tolist() for name in frame), strict=True)))
 
 
-def test_too_many_pairs_of_group_and_condition_are_refused():
+def test_too_many_pairs_of_group_and_condition_raise_an_error():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match=r"at most 16777216 pairs of group and condition, got 5000 groups x 5000"):
-        AnchorIndex.of_codes(random_codes(rng, 9, 5000), random_codes(rng, 9, 5000), random_codes(rng, 9, 1))
+        AnchorIndex.from_codes(random_codes(rng, 9, 5000), random_codes(rng, 9, 5000), random_codes(rng, 9, 1))
 
 
-def test_the_digest_is_of_the_content():
+def test_the_digest_depends_on_the_content():
     rng = np.random.default_rng(0)
     axes = [random_codes(rng, 50, size) for size in (3, 2, 5)]
-    digest = AnchorIndex.of_codes(*axes).digest
-    assert AnchorIndex.of_codes(*axes).digest == digest
+    digest = AnchorIndex.from_codes(*axes).digest
+    assert AnchorIndex.from_codes(*axes).digest == digest
     changed = axes[1].codes.copy()
     changed[30] = 1 - changed[30]
-    assert AnchorIndex.of_codes(axes[0], Codes((0, 1), changed), axes[2]).digest != digest
-    assert AnchorIndex.of_codes(axes[0], Codes(("0", "1"), axes[1].codes), axes[2]).digest != digest
+    assert AnchorIndex.from_codes(axes[0], Codes((0, 1), changed), axes[2]).digest != digest
+    assert AnchorIndex.from_codes(axes[0], Codes(("0", "1"), axes[1].codes), axes[2]).digest != digest
 
 
-# tables as they come
+# awkward tables
 
 
 @pytest.mark.parametrize("name", AWKWARD_TABLES)
-def test_awkward_tables_are_sampled_like_others(name):
+def test_awkward_tables_are_sampled_like_any_other(name):
     table = AWKWARD_TABLES[name]()
     sampler = FlexibleBatchSampler(table, 8, leaky=0.25, temporal_enrichment=True)
     batches = list(sampler)

@@ -98,7 +98,7 @@ def test_torchrun_needs_nothing_but_the_process_group(tmp_path, run_python, loop
     """On a free port; where ranks cannot connect to each other, torchrun starts them again, up to three times."""
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
-    rendezvous = ["--standalone", "--local-addr=127.0.0.1", "--rdzv-conf=join_timeout=600,read_timeout=600"]
+    rendezvous = ["--standalone", "--local-addr=127.0.0.1", "--rdzv-conf=join_timeout=1800,read_timeout=1800"]
     run_python(
         *("-m", "torch.distributed.run", *rendezvous, "--max-restarts=3", "--nproc-per-node=2", script, tmp_path),
         OMP_NUM_THREADS="1",
