@@ -12,8 +12,8 @@ How one batch is composed, and the module of each step:
    (`_compose/draw`) or with consecutive elements of a keyed permutation (`_compose/segments`);
 6. rows become positions, in random order (`_compose/block`).
 
-All randomness is a function of a key and counters: seed, epoch, batch, ... (`_random/hash`). There is no generator
-whose state could differ between ranks, be lost in a crash, or have to be replayed.
+All randomness is a function of a key and counters: seed, epoch, batch, ... (`_random/hash`). No generator keeps a state
+that could differ between ranks, be lost in a crash, or have to be replayed.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class File:
 
 
 def list_files(path: Path) -> list[File]:
-    """Read the footers of all files at a path; FileNotFoundError or ValueError if there is no file."""
+    """Read the footers of all files at a path; FileNotFoundError or ValueError if none exists."""
     if not path.exists():
         raise FileNotFoundError(
             f"valid_anchors must be a table, or the path of a Parquet file or of a folder of them, got {path}, which "
