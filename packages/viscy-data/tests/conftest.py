@@ -55,9 +55,14 @@ def run_python():
 
     def run_python(*arguments, **environment):
         command = [sys.executable, *map(str, arguments)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        # A process group of its own, so that what the child has started ends with it.
-        with subprocess.Popen(command, env=os.environ | environment, start_new_session=True, **pipes) as child:
+        with subprocess.Popen(
+            command,
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # its own process group, so that the processes it has started end with it
+        ) as child:
             try:
                 output, errors = child.communicate(timeout=DEADLINE)
                 outcome = f"exit code {child.returncode}"
