@@ -51,8 +51,8 @@ def warn_of_shortages(index: AnchorIndex, options: SamplerOptions, quotas: Quota
     without_leak = int((has_batches & (quotas.leaky == 0)).sum())
     if options.experiment_aware and options.leaky > 0 and without_leak:
         _log.warning(
-            "leaky=%g has no effect for %d of %d groups: no other group has anchors that may leak; their batches are full "
-            "without a leak",
+            "leaky=%g has no effect for %d of %d groups: no other group has anchors that may leak; their batches are "
+            "full without a leak",
             options.leaky,
             without_leak,
             int(has_batches.sum()),
