@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 
 import pytest
@@ -27,6 +28,13 @@ def line_of(path, key):
 def test_an_invalid_command_line_is_a_one_line_error(error_line, arguments, message):
     assert main(arguments) == EXIT_USER_ERROR
     assert message in error_line()
+
+
+def test_a_command_restores_the_log_level_of_iohub():
+    iohub = logging.getLogger("iohub")
+    level = iohub.level
+    assert main(["--help"]) == 0
+    assert iohub.level == level
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"]])

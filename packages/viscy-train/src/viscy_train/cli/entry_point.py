@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Our own errors cover what iohub warns about.
-    logging.getLogger("iohub").setLevel(logging.ERROR)
+    iohub = logging.getLogger("iohub")
+    level = iohub.level
+    iohub.setLevel(logging.ERROR)
     try:
         return _run(words)
     except (ArgumentError, UserError) as error:
@@ -75,9 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         text = " ".join(str(error).split())
         return explain_exit(
-            f"error: the disk is full ({text}); free some space; rerun `fit` with --ckpt_path last to resume",
+            f"error: the disk is full ({text}); free some space, and rerun `fit` with --ckpt_path last to resume",
             EXIT_USER_ERROR,
         )
+    finally:
+        iohub.setLevel(level)
 
 
 def _run(arguments: list[str]) -> int:
