@@ -350,7 +350,7 @@ def wait_until_true(condition: Callable[[], bool], failure: str | Callable[[], s
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline, failure if isinstance(failure, str) else failure()
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 class RunningCommand:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from viscy_train.atomic import atomic_write
 from viscy_train.errors import UserError
-from viscy_train.run.batch_record import read_slots
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +98,8 @@ class RunDirectory:
             A row for each slot: `step`, `epoch`, `batch`, `rank`, `row`, sorted by epoch and batch. Incomplete lines,
             which killed processes leave, are skipped.
         """
+        from viscy_train.run.batch_record import read_slots  # loads Lightning, which takes seconds
+
         return read_slots(self.batches, most_batches)
 
 
