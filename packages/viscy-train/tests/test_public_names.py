@@ -30,7 +30,9 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = viscy_train.Anchors
 
 
-@pytest.mark.parametrize("module", ["viscy_train", "viscy_train.cli", "viscy_train.cli.demo"])
+@pytest.mark.parametrize(
+    "module", ["viscy_train", "viscy_train.cli", pytest.param("viscy_train.cli.demo", marks=pytest.mark.slow)]
+)
 def test_an_import_loads_neither_torch_nor_lightning(module):
     loaded = run_python(
         "-c", f"import sys, {module}; print([name for name in ('torch', 'lightning') if name in sys.modules])"

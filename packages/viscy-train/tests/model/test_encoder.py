@@ -16,7 +16,16 @@ def test_an_embedding_does_not_depend_on_the_batch():
     torch.testing.assert_close(encoder(crops[2:3]), together[2:3])
 
 
-@pytest.mark.parametrize("name", ["tiny", "resnet10t", "convnext_atto", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tiny",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("resnet10t", "convnext_atto", "vit_tiny_patch16_224")
+        ),
+    ],
+)
 def test_an_embedding_depends_on_every_slice_of_every_channel(name):
     torch.manual_seed(0)
     encoder = Encoder(2, 3, 32, EncoderConfig(name=name, width=4)).eval()
