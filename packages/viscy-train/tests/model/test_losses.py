@@ -62,7 +62,7 @@ def train_a_step(rank, num_replicas, positives):
 
 @pytest.fixture(scope="module")
 def steps_of_two_processes():
-    return spawn_ranks(train_steps, 2, deadline=240)
+    return spawn_ranks(train_steps, 2, deadline=1800)
 
 
 @pytest.mark.slow
