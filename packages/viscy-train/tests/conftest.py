@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -428,7 +428,7 @@ def start_viscy_train(tmp_path_factory: pytest.TempPathFactory):
     @contextlib.contextmanager
     def start(
         arguments: Sequence[str], directory: Path, *, processes: int = 1, before: str = ""
-    ) -> Iterator[RunningCommand]:
+    ) -> Generator[RunningCommand]:
         folder = tmp_path_factory.mktemp("output")
         outputs = [folder / "stdout.txt", folder / "stderr.txt"]
         environment: dict[str, str] = {}
