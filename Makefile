@@ -9,6 +9,9 @@ SHELL := /bin/bash
 ARGS ?=
 OUT ?=
 
+# Many tests start processes that import torch and Lightning; with compiled bytecode, that takes a third of the time.
+unexport PYTHONDONTWRITEBYTECODE
+
 PACKAGES := viscy-data viscy-sampling-testkit viscy-train
 EXPORT := uv export --quiet --upgrade --all-packages --all-groups --no-emit-workspace --no-annotate --no-header \
 	--format requirements-txt

@@ -14,6 +14,8 @@ from torch.utils.data import BatchSampler, RandomSampler
 from viscy_data import FlexibleBatchSampler
 from viscy_data._compose.block import BlockComposer
 
+pytestmark = pytest.mark.slow
+
 SMALL, LARGE = 2 * 10**4, 10**6
 BATCH_SIZE = 64
 # 1 + 4 + 16 + 64: blocks grow fourfold, so no block is built in advance and left unused.

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from viscy_data import FlexibleBatchSampler
 from viscy_sampling_testkit.strategies import anchor_tables, sampler_options
 
+pytestmark = pytest.mark.slow
+
 CASES = anchor_tables().flatmap(lambda table: st.tuples(st.just(table), sampler_options(table)))
 
 

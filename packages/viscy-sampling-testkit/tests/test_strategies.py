@@ -147,6 +147,7 @@ def test_table_without_labels_raises(name):
         anchor_tables(**{name: []})
 
 
+@pytest.mark.slow
 def test_package_imports_without_hypothesis_but_strategies_name_the_missing_extra(run_python):
     script = (
         "import sys\n"

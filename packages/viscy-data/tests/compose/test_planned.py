@@ -202,6 +202,7 @@ def stratum_codes(table, planned):
     return planned.strata.index.get_indexer(pd.MultiIndex.from_arrays(labels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -128,6 +128,7 @@ def test_a_run_resumes_from_one_container_to_another(make_container, tmp_path):
     assert next(iter(before)) == after.batch(2)
 
 
+@pytest.mark.slow
 @each_other_container
 @pytest.mark.parametrize("name", [name for name in AWKWARD_TABLES if name != "mixed_key_types"])
 def test_awkward_tables_are_the_same_in_every_container(make_container, name, tmp_path):
@@ -574,6 +575,7 @@ def long_table():
     )
 
 
+@pytest.mark.slow
 @with_chunk_sizes([2**14])
 @each_container
 def test_building_takes_at_most_16_bytes_per_anchor_in_addition_to_the_table(make_container, long_table, tmp_path):

@@ -18,6 +18,8 @@ from viscy_sampling_testkit.conformance.check import LAWS
 from viscy_sampling_testkit.mutants.catalog import MUTANTS, REFERENCE_SAMPLERS
 from viscy_sampling_testkit.mutants.reference import ReferenceSampler
 
+pytestmark = pytest.mark.slow
+
 BRIEF = Setting(
     name="brief", seeds=(0,), replicas=(1, 2, 3), n_epochs=2, row_times=60, most_batches=900, every_position=False
 )

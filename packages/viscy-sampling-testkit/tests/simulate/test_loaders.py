@@ -138,6 +138,7 @@ def test_closed_loader_opens_again():
         loader.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_worker_is_left")
 def test_worker_that_hangs_times_out():
     with pytest.raises(RuntimeError, match=r"timed out after 0\.5 seconds"):

@@ -55,6 +55,7 @@ def move_to_corner(table):
 BY = pytest.mark.parametrize("by_zarr", [False, True], ids=["tensorstore", "zarr"])
 
 
+@pytest.mark.slow
 @BY
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int16", "int32", "float32", "float64"])

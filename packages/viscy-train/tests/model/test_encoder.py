@@ -39,6 +39,7 @@ def test_an_embedding_depends_on_every_slice_of_every_channel(name):
             assert not torch.equal(encoder(other), before)
 
 
+@pytest.mark.slow
 def test_the_error_for_an_unknown_network_suggests_similar_names():
     with pytest.raises(UserError, match=r"did you mean .*convnext_tiny"):
         Encoder(1, 1, 32, EncoderConfig(name="convnxt_tiny"))
