@@ -140,7 +140,7 @@ def describe(package: str, source: Path) -> tuple[str, bool]:
     violations, groups = upward(graph, LEVELS[package]), cycles(graph)
     lines = [
         f"{package}: {len(graph)} modules, {sum(map(len, graph.values()))} imports, longest import path {depth(graph)} "
-        f"modules, {len(violations)} imports against the levels, {len(groups)} cycles",
+        f"modules; imports against the levels: {len(violations)}; cycles: {len(groups)}",
         *(f"  {line}" for line in violations),
         *(f"  cycle: {', '.join(group)}" for group in groups),
     ]

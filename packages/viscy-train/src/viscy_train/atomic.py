@@ -28,12 +28,12 @@ def atomic_write(path: Path) -> Generator[Path]:
     Parameters
     ----------
     path : pathlib.Path
-        File to create or to replace. Its folder is created if necessary.
+        File to create or to replace. Its directory is created if necessary.
 
     Yields
     ------
     pathlib.Path
-        Temporary file in the same folder to write to. It is renamed to `path` after the block, or deleted after an
+        Temporary file in the same directory to write to. It is renamed to `path` after the block, or deleted after an
         error. If the process is killed, it remains and the next write replaces it.
 
     Raises
@@ -57,18 +57,18 @@ def atomic_write(path: Path) -> Generator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Generator[None]:
-    """Fill an empty folder completely, or leave it empty after an error.
+def atomic_directory(path: Path) -> Generator[None]:
+    """Fill an empty directory completely, or leave it empty after an error.
 
     Parameters
     ----------
     path : pathlib.Path
-        An empty folder, to be filled in the block.
+        An empty directory, to be filled in the block.
 
     Raises
     ------
     UserError
-        If the folder cannot be written to, for example because the disk is full.
+        If the directory cannot be written to, for example because the disk is full.
     """
     try:
         yield

@@ -494,14 +494,14 @@ def test_all_mismatches_are_reported_at_once(monday, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"crop": 8}, "data.crop was 16, is 8; rebuild it with `viscy-train index --config FILE`"),
-        ({"z_slices": 3}, "data.z_slices was 1, is 3"),
-        ({"positive": PositiveConfig(min_frames=1, max_frames=3)}, "data.positive.max_frames was 2, is 3"),
-        ({"experiments": []}, r"list of experiments was \['monday'\], is \[\]"),
+        ({"crop": 8}, "data.crop was 16, is now 8; rebuild it with `viscy-train index --config FILE`"),
+        ({"z_slices": 3}, "data.z_slices was 1, is now 3"),
+        ({"positive": PositiveConfig(min_frames=1, max_frames=3)}, "data.positive.max_frames was 2, is now 3"),
+        ({"experiments": []}, r"list of experiments was \['monday'\], is now \[\]"),
         ({"channels": ["Virus"]}, "channels of 'monday' was"),
         ({"conditions": {"A/1": "mock"}}, "conditions of 'monday' was"),
-        ({"minutes_per_frame": 15}, "minutes_per_frame of 'monday' was 30, is 15"),
-        ({"hour_of_infection": 0}, "hour_of_infection of 'monday' was 1, is 0"),
+        ({"minutes_per_frame": 15}, "minutes_per_frame of 'monday' was 30, is now 15"),
+        ({"hour_of_infection": 0}, "hour_of_infection of 'monday' was 1, is now 0"),
     ],
 )
 def test_a_table_built_with_other_settings_is_refused(experiment, change, message):

@@ -167,7 +167,7 @@ def test_a_source_of_tracks_must_be_a_folder_or_a_parquet_file(tmp_path):
     with pytest.raises(UserError, match=r"tracks not found: .*nowhere"):
         Tracks(tmp_path / "nowhere")
     (tmp_path / "tracks.txt").touch()
-    with pytest.raises(UserError, match=r"must be a folder of CSV files or a \*\.parquet file, got .*tracks\.txt"):
+    with pytest.raises(UserError, match=r"must be a directory of CSV files or a \*\.parquet file, got .*tracks\.txt"):
         Tracks(tmp_path / "tracks.txt")
 
 

@@ -70,8 +70,8 @@ def test_a_misspelled_key_is_reported_with_its_line(error_line, make_project, tm
         ("data.sampler.leaky", 1.5, "leaky must be in [0, 1), got 1.5"),
         ("data.sampler.experiment_weights", {"monday": 1, "tusday": 1}, "tusday"),
         ("data.crop", 4, "data.crop must be at least 8, got 4"),
-        ("data.crop", 24, "data.crop was 16, is 24; rebuild it with `viscy-train index --config FILE`"),
-        ("data.positive.max_frames", 5, "data.positive.max_frames was 3, is 5"),
+        ("data.crop", 24, "data.crop was 16, is now 24; rebuild it with `viscy-train index --config FILE`"),
+        ("data.positive.max_frames", 5, "data.positive.max_frames was 3, is now 5"),
         ("data.positive.max_frames", 0, "data.positive.max_frames must be at least min_frames, got 0"),
         (
             "data.split",
@@ -145,7 +145,7 @@ def test_a_run_into_a_directory_that_is_not_empty_is_refused(error_line, project
 def test_a_demo_into_a_folder_that_is_not_empty_is_refused(error_line, tmp_path):
     (tmp_path / "precious").touch()
     assert main(["demo", "--out", str(tmp_path)]) == EXIT_USER_ERROR
-    assert "runs are not mixed" in error_line()
+    assert "every run needs its own directory" in error_line()
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 

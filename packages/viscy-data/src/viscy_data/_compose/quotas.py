@@ -182,8 +182,8 @@ def check_groups_can_be_drawn(index: AnchorIndex, share: NDArray[np.float64], ra
 def suggest_label(key: Any, labels: Collection[Any]) -> str:
     """Return the remedy for a key that is not a label: the most similar label, if any, and the labels of the table."""
     near = difflib.get_close_matches(repr(key), list(map(repr, labels)), n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{hint}The labels are {list_labels(labels)}"
+    start = f"did you mean {near[0]}? The" if near else "the"
+    return f"{start} labels are {list_labels(labels)}"
 
 
 def list_labels(labels: Collection[Any]) -> str:

@@ -81,7 +81,7 @@ class _StoredChunks:
     """
 
     def __init__(self, array: Any) -> None:
-        self._folder = str(Path(array.store.root) / array.path)
+        self._directory = str(Path(array.store.root) / array.path)
         self._key = array.metadata.encode_chunk_key
         # Number of chunks in a shard, along each axis.
         shard_shape = tuple(n // m for n, m in zip(array.shards or array.chunks, array.chunks, strict=True))
@@ -103,7 +103,7 @@ class _StoredChunks:
         return index is not None and bool(index[within])
 
     def _path(self, chunk: tuple[int, ...]) -> str:
-        return os.path.join(self._folder, self._key(chunk))
+        return os.path.join(self._directory, self._key(chunk))
 
     def _read_index(self, path: str, shard_shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
         """Return which chunks a shard contains, or None if the shard does not exist."""

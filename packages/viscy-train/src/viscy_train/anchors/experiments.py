@@ -24,7 +24,7 @@ class Experiment:
     plate : path
         HCS OME-Zarr plate (OME-NGFF 0.4 or 0.5).
     tracks : path
-        Folder with a CSV for each position: for ``A/1/0``, the file ``A/1/0.csv`` or the only CSV in the folder
+        Directory with a CSV for each position: for ``A/1/0``, the file ``A/1/0.csv`` or the only CSV in the directory
         ``A/1/0``. Or one Parquet file of all positions.
     channels : list of str
         Channels of the plate that the encoder sees, in this order. Experiments may have different channel names, but
@@ -72,7 +72,7 @@ def load_experiments(path: Path) -> list[Experiment]:
     Parameters
     ----------
     path : pathlib.Path
-        YAML file with the key ``experiments``, a list. Relative paths in it are relative to its folder.
+        YAML file with the key ``experiments``, a list. Relative paths in it are relative to its directory.
 
     Returns
     -------

@@ -72,7 +72,7 @@ def open_plate(path: Path, implementation: str | None = None) -> Plate:
         raise UserError(f"plate not found: {path}{remote}; correct `plate` of its experiment")
     try:
         return open_ome_zarr(path, layout="hcs", mode="r", implementation=implementation)
-    except Exception as error:  # iohub and zarr raise many types for a folder that is not a store
+    except Exception as error:  # iohub and zarr raise many types for a directory that is not a store
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is not an HCS OME-Zarr plate: {reason}") from error
 

@@ -43,14 +43,14 @@ def check_settings(
     ):
         if before != now:
             raise UserError(
-                f"the anchor table was built with other settings: {name} was {before}, is {now}; {_REBUILD}"
+                f"the anchor table was built with other settings: {name} was {before}, is now {now}; {_REBUILD}"
             )
     for before, now in zip(table.experiments, experiments, strict=True):
         for name in ("channels", "conditions", "minutes_per_frame", "hour_of_infection"):
             if getattr(before, name) != getattr(now, name):
                 raise UserError(
                     f"the anchor table was built with other experiments: {name} of {now.name!r} was "
-                    f"{getattr(before, name)}, is {getattr(now, name)}; {_REBUILD}"
+                    f"{getattr(before, name)}, is now {getattr(now, name)}; {_REBUILD}"
                 )
 
 

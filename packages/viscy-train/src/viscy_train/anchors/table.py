@@ -94,7 +94,7 @@ class AnchorTable:
         Parameters
         ----------
         path : pathlib.Path
-            File to create or replace. Missing parent folders are created.
+            File to create or replace. Missing parent directories are created.
 
         Raises
         ------

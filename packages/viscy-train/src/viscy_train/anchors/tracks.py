@@ -35,7 +35,7 @@ def write_tracks(path: Path, tracks: pd.DataFrame) -> None:
     Parameters
     ----------
     path : pathlib.Path
-        CSV to write. Missing parent folders are created.
+        CSV to write. Missing parent directories are created.
     tracks : pandas.DataFrame
         The columns `COLUMNS`, shape (n_observations, 7).
     """
@@ -49,26 +49,26 @@ class Tracks:
     Parameters
     ----------
     source : pathlib.Path
-        Folder with a CSV for each position: for ``A/1/0``, the file ``A/1/0.csv`` or the only CSV in the folder
+        Directory with a CSV for each position: for ``A/1/0``, the file ``A/1/0.csv`` or the only CSV in the directory
         ``A/1/0``. Or a Parquet file of all positions, with their names in the column ``position`` or ``fov_name``; it
         is read once, here.
 
     Raises
     ------
     UserError
-        If the folder or file does not exist, or the file is damaged or lacks a column.
+        If the directory or file does not exist, or the file is damaged or lacks a column.
     """
 
     def __init__(self, source: Path) -> None:
         self._source = source
         if not source.exists():
             raise UserError(f"tracks not found: {source}; correct `tracks` of its experiment")
-        if self._is_folder and not source.is_dir():
-            raise UserError(f"tracks must be a folder of CSV files or a *.parquet file, got {source}")
-        self._by_position = {} if self._is_folder else _read_parquet(source)
+        if self._is_directory and not source.is_dir():
+            raise UserError(f"tracks must be a directory of CSV files or a *.parquet file, got {source}")
+        self._by_position = {} if self._is_directory else _read_parquet(source)
 
     @property
-    def _is_folder(self) -> bool:
+    def _is_directory(self) -> bool:
         return self._source.suffix.lower() not in (".parquet", ".pq")
 
     def of(self, position: str) -> pd.DataFrame:
@@ -106,7 +106,7 @@ class Tracks:
 
     def _read(self, position: str) -> tuple[str, pd.DataFrame]:
         """Return the source of a position's tracks, for messages, and the tracks as read."""
-        if self._is_folder:
+        if self._is_directory:
             path = _csv_path(self._source, position)
             return str(path), _read_csv(path)
         if position not in self._by_position:
@@ -124,7 +124,7 @@ def checksums(source: Path, positions: Iterable[str]) -> dict[str, int]:
     Parameters
     ----------
     source : pathlib.Path
-        Folder or Parquet file, as for `Tracks`.
+        Directory or Parquet file, as for `Tracks`.
     positions : iterable of str
         Names of positions, such as ``A/1/0``.
 
@@ -139,13 +139,13 @@ def checksums(source: Path, positions: Iterable[str]) -> dict[str, int]:
     return {str(path.relative_to(source)): zlib.crc32(path.read_bytes()) for path in files if path.is_file()}
 
 
-def _csv_path(folder: Path, position: str) -> Path:
-    path = folder / f"{position}.csv"
+def _csv_path(directory: Path, position: str) -> Path:
+    path = directory / f"{position}.csv"
     # File managers and network drives leave hidden files behind.
-    inside = sorted(file for file in (folder / position).glob("*.csv") if not file.name.startswith("."))
+    inside = sorted(file for file in (directory / position).glob("*.csv") if not file.name.startswith("."))
     if path.is_file() + len(inside) > 1:
-        names = ", ".join(str(file.relative_to(folder)) for file in [path, *inside] if file.is_file())
-        raise UserError(f"a position must have one CSV of tracks, {folder} has {names}; keep one of them")
+        names = ", ".join(str(file.relative_to(directory)) for file in [path, *inside] if file.is_file())
+        raise UserError(f"a position must have one CSV of tracks, {directory} has {names}; keep one of them")
     return inside[0] if inside else path
 
 

@@ -21,12 +21,12 @@ _SECONDS_TO_STOP = 10.0
 
 
 def run_demo(out: Path) -> int:
-    """Write the demo project to a new folder, build its anchor table, train on it and write the report.
+    """Write the demo project to a new directory, build its anchor table, train on it and write the report.
 
     Parameters
     ----------
     out : pathlib.Path
-        New or empty folder. Receives ``plates``, ``tracks``, ``experiments.yaml``, ``config.yaml``,
+        New or empty directory. Receives ``plates``, ``tracks``, ``experiments.yaml``, ``config.yaml``,
         ``anchors.parquet`` and the results in ``run``.
 
     Returns
@@ -37,7 +37,7 @@ def run_demo(out: Path) -> int:
     Raises
     ------
     UserError
-        If the folder is not empty.
+        If the directory is not empty.
     """
     say(f"Writing three simulated experiments to {out}")
     config = write_demo(out)
@@ -47,7 +47,7 @@ def run_demo(out: Path) -> int:
         if code:
             # A negative code is the number of the signal that ended the process.
             return explain_exit(f"`viscy-train {command}` ended with exit code {code}", max(code, EXIT_FAILED))
-    say(f"To try other settings, edit {config} and run: viscy-train fit --config {config} --output ANOTHER_FOLDER")
+    say(f"To try other settings, edit {config} and run: viscy-train fit --config {config} --output ANOTHER_DIRECTORY")
     say(f"Done. Open {out / 'run' / 'report.html'}")
     return 0
 

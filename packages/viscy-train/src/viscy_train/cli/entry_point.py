@@ -112,8 +112,8 @@ def _make_project(command: str, options: list[str]) -> int:
     parser = ArgumentParser(
         prog=f"viscy-train {command}", exit_on_error=False, description=_sentence(_PROJECT_COMMANDS[command])
     )
-    folder = Path("viscy-demo" if command == "demo" else command)
-    parser.add_argument("--out", type=Path, default=folder, help="new or empty folder for the project")
+    directory = Path("viscy-demo" if command == "demo" else command)
+    parser.add_argument("--out", type=Path, default=directory, help="new or empty directory for the project")
     out = parser.parse_args(options).out
     if command == "demo":
         from viscy_train.cli.demo import run_demo
@@ -135,7 +135,7 @@ def _help() -> str:
         [
             _TITLE,
             "",
-            "Create a sample project: viscy-train COMMAND [--out FOLDER]",
+            "Create a sample project: viscy-train COMMAND [--out DIRECTORY]",
             "",
             *list_commands(_PROJECT_COMMANDS),
             "",

@@ -11,7 +11,7 @@ from viscy_train.config.checks import require, require_above_0, require_at_least
 if TYPE_CHECKING:
     type FilePath = Path
 else:
-    # Relative paths in a config file start at the folder of the file, on the command line at the working directory.
+    # Relative paths in a config file start at the directory of the file, on the command line at the working directory.
     # Whether the file exists is checked where it is used, because the error can then say how to create it.
     FilePath = path_type("", docstring="A path that need not exist.")
 
@@ -63,7 +63,7 @@ class SamplerConfig:
     temporal_window_hours : float
         Half-width of the temporal window around the focal time, in hours.
     temporal_global_fraction : float
-        Fraction of the slots that are not leaked that is drawn from all times.
+        Fraction of the slots from the batch's own experiment that is drawn from all times.
     """
 
     batch_size: int = 128

@@ -70,7 +70,7 @@ class PairDataModule(LightningDataModule):
     cache_mb : int
         Memory for decoded chunks, for each worker, in MB.
     seed : int
-        Seed of everything random.
+        Seed of all random numbers.
 
     Notes
     -----

@@ -129,4 +129,4 @@ def require_new(path: Path, remedy: str) -> None:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot create the directory {str(path)!r}: {reason}; {remedy}") from error
     if is_filled:
-        raise UserError(f"{path} is not empty, and runs are not mixed; {remedy}")
+        raise UserError(f"{path} is not empty, but every run needs its own directory; {remedy}")

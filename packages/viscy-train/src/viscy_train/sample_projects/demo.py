@@ -9,7 +9,7 @@ import numpy as np
 
 from viscy_train.anchors.plates import write_plate
 from viscy_train.anchors.tracks import write_tracks
-from viscy_train.atomic import atomic_folder
+from viscy_train.atomic import atomic_directory
 from viscy_train.console import track
 from viscy_train.run.directory import require_new
 from viscy_train.sample_projects.simulation import (
@@ -83,7 +83,7 @@ def write_demo(out: Path) -> Path:
     Parameters
     ----------
     out : pathlib.Path
-        New or empty folder. Receives ``plates``, ``tracks``, ``experiments.yaml`` and ``config.yaml``.
+        New or empty directory. Receives ``plates``, ``tracks``, ``experiments.yaml`` and ``config.yaml``.
 
     Returns
     -------
@@ -93,12 +93,12 @@ def write_demo(out: Path) -> Path:
     Raises
     ------
     UserError
-        If the folder is not empty or cannot be written, for example because the disk is full. An incomplete project is
-        removed.
+        If the directory is not empty or cannot be written, for example because the disk is full. An incomplete project
+        is removed.
     """
-    require_new(out, "delete it, or choose another folder with --out")
+    require_new(out, "delete it, or choose another directory with --out")
     config = out / "config.yaml"
-    with atomic_folder(out):
+    with atomic_directory(out):
         for number, experiment in enumerate(track(_SIMULATED, "simulating experiments")):
             _write_experiment(out, experiment, np.random.default_rng((_SEED, number)))
         (out / "experiments.yaml").write_text(_experiments_yaml(), encoding="utf-8")
@@ -132,8 +132,8 @@ def _experiments_yaml() -> str:
 
 _EXPERIMENTS = """\
 # The plates and tracks of each experiment, and the condition and the time of infection of its wells.
-# Relative paths start at the folder of this file. hour_of_infection is counted from the first frame; -3 means that the
-# cells were infected three hours before it.
+# Relative paths start at the directory of this file. hour_of_infection is counted from the first frame; -3 means that
+# the cells were infected three hours before it.
 experiments:
 {experiments}"""
 
@@ -148,13 +148,13 @@ _EXPERIMENT = """\
 """
 
 _CONFIG = f"""\
-# To train again: viscy-train fit --config THIS_FILE --output A_NEW_FOLDER
+# To train again: viscy-train fit --config THIS_FILE --output A_NEW_DIRECTORY
 # To see the composition of the batches without training: viscy-train inspect --config THIS_FILE
-# Relative paths start at the folder of this file.
+# Relative paths start at the directory of this file.
 
 seed_everything: {_SEED}
 
-# A new or empty folder for the results.
+# A new or empty directory for the results.
 output: run
 
 trainer:

