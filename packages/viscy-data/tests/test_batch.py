@@ -86,6 +86,7 @@ def test_nearly_all_of_a_batch_can_leak(draw_batches):
         assert sorted(count_labels(table, batch, "experiment").values()) == [1, 19]
 
 
+@pytest.mark.slow
 def test_leak_slots_are_drawn_uniformly_from_the_rows_of_the_other_groups():
     """Every row of the other groups is equally likely, whatever the size of its group (chi-square over rows)."""
     table = make_strata(("home", "x", 300), ("near", "x", 20), ("far", "x", 60))
@@ -99,6 +100,7 @@ def test_leak_slots_are_drawn_uniformly_from_the_rows_of_the_other_groups():
     assert_uniform(drawn[300:])
 
 
+@pytest.mark.slow
 def test_leak_slots_are_uniform_within_each_condition_when_balanced():
     table = make_strata(("home", "x", 300), ("home", "y", 300), ("near", "x", 10), ("far", "x", 30), ("far", "y", 20))
     sampler = FlexibleBatchSampler(
@@ -323,6 +325,7 @@ def test_every_pair_of_conditions_shares_a_batch_in_some_epoch():
     assert (together + together.T + 1200 * np.eye(6, dtype=int)).min() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leaky", [0.1, 0.3])
 def test_primary_and_leak_slots_of_each_condition_are_rounded(draw_batches, leaky):
     table = make_anchors(8000, n_experiments=2, conditions=["a", "b", "c"], seed=0)

@@ -173,6 +173,7 @@ def test_strata_are_shuffled_again_in_every_epoch():
     assert_unrelated(list(sampler), list(sampler), 640)
 
 
+@pytest.mark.slow
 def test_with_enrichment_draws_are_independent_between_batches():
     """With 200 rows and 20 slots the overlap of two batches is hypergeometric, mean 2; bound: 5 standard errors."""
     table = make_anchors(200, n_experiments=1, conditions=["x"])

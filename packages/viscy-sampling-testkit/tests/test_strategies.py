@@ -63,6 +63,7 @@ def test_drawn_table_respects_the_arguments(table):
     assert table["condition"].value_counts().max() <= 3
 
 
+@pytest.mark.slow
 def test_smallest_table_has_one_plain_row():
     table = find_smallest(anchor_tables(), lambda table: True)
     pd.testing.assert_frame_equal(
@@ -70,6 +71,7 @@ def test_smallest_table_has_one_plain_row():
     )
 
 
+@pytest.mark.slow
 def test_smallest_table_with_two_groups_has_two_rows_and_the_first_two_labels():
     table = find_smallest(anchor_tables(), lambda table: table["experiment"].nunique() == 2)
     assert table["experiment"].tolist() == ["a", "b"]

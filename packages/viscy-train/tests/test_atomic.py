@@ -77,6 +77,7 @@ def test_the_last_checkpoint_exists_until_the_next_one_is_complete(tmp_path, mon
     assert os.replace is replace
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_checkpoints_atomically(make_project, tmp_path):
     trainer, _, _ = TrainingCLI("fit", ["--config", str(make_project(tmp_path))], "").make_all()
     assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)

@@ -178,6 +178,7 @@ def test_the_intensity_of_a_bright_channel_with_little_contrast_is_exact(tmp_pat
         assert std == pytest.approx(1, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_intensity_of_many_positions_covers_the_time_course(tmp_path):
     """One frame of each of forty positions is sampled, and the images get brighter over time."""
     names = [f"A/1/{number}" for number in range(40)]

@@ -62,6 +62,7 @@ def test_options_that_do_not_fit_the_table_are_a_user_error(dry_run_of):
         dry_run_of(batch_size=10_000)
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_a_million_anchors_takes_seconds(anchors_of, dry_run_of):
     anchors = anchors_of({(e, c): 125_000 for e in "abcd" for c in ("mock", "virus")})
     start = time.process_time()

@@ -45,6 +45,7 @@ def test_the_error_for_an_unknown_network_suggests_similar_names():
         Encoder(1, 1, 32, EncoderConfig(name="convnxt_tiny"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "vit_tiny_patch16_224"])
 def test_the_length_of_an_embedding_is_taken_from_the_network(name):
     encoder = Encoder(1, 1, 64, EncoderConfig(name=name)).eval()
