@@ -22,7 +22,7 @@ LEVELS = {
         ["_table"],
         ["index"],
         ["_compose", "distributed"],
-        ["_checks", "_iterator", "_state"],
+        ["_checks", "_iterator", "_sharding", "_state"],
         ["sampler"],
     ],
     "viscy_sampling_testkit": [

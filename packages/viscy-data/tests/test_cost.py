@@ -171,7 +171,7 @@ class MaskingSampler(FlexibleBatchSampler):
         numbers = np.zeros(len(self._index))
         for batch in super().__iter__():
             np.flatnonzero(numbers)
-            for _ in range(self._given_ranks[1] if self._given_ranks else 0):
+            for _ in range(self._sharding.given_ranks[1] if self._sharding.given_ranks else 0):
                 len(batch)
             yield batch
 

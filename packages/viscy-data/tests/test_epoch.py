@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -259,12 +260,42 @@ def test_an_epoch_chosen_during_another_is_the_next():
 
 def test_an_older_iterator_does_not_move_the_sampler_from_a_chosen_epoch():
     sampler = FlexibleBatchSampler(TABLE, 100)
-    older, unused = iter(sampler), iter(sampler)
+    older = iter(sampler)
     next(older)
     sampler.set_epoch(5)
-    assert [next(older), next(unused)] == [sampler.batch(1, 0), sampler.batch(0, 0)]
+    assert next(older) == sampler.batch(1, 0)
     assert (sampler.state_dict()["epoch"], sampler.state_dict()["position"]) == (5, 0)
     assert next(iter(sampler)) == sampler.batch(0, 5)
+
+
+def test_the_epoch_is_the_one_that_is_set_when_the_first_batch_is_drawn():
+    """Lightning calls ``iter()`` first, then ``set_epoch``."""
+    sampler = FlexibleBatchSampler(TABLE, 100)
+    iterator = iter(sampler)
+    sampler.set_epoch(3)
+    assert list(iterator) == [sampler.batch(k, 3) for k in range(50)]
+    assert sampler.epoch == 3
+
+
+def test_a_state_loaded_before_the_first_batch_is_drawn_counts():
+    sampler = FlexibleBatchSampler(TABLE, 100)
+    iterator = iter(sampler)
+    sampler.load_state_dict({**sampler.state_dict(), "epoch": 2, "position": 30})
+    assert next(iterator) == sampler.batch(30, 2)
+
+
+def test_of_two_iterators_the_second_to_draw_is_of_the_next_epoch():
+    sampler = FlexibleBatchSampler(TABLE, 100)
+    one, other = iter(sampler), iter(sampler)
+    assert [next(other), next(one), next(other)] == [sampler.batch(0, 0), sampler.batch(0, 1), sampler.batch(1, 0)]
+
+
+def test_the_state_of_an_iterator_before_its_first_batch_is_where_it_would_start():
+    sampler = FlexibleBatchSampler(TABLE, 100)
+    iterator: Any = iter(sampler)
+    assert iterator.state_dict() == {"epoch": 0, "position": 0}
+    sampler.set_epoch(4)
+    assert iterator.state_dict() == {"epoch": 4, "position": 0}
 
 
 def test_an_older_iterator_does_not_move_the_sampler_from_a_loaded_state():

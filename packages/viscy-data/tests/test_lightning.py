@@ -1,5 +1,6 @@
 """Lightning: training on the sampler's batches, in one process or two, and resuming with the batches not yet used."""
 
+import contextlib
 import os
 from typing import Any
 
@@ -7,6 +8,7 @@ import lightning
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from viscy_data import FlexibleBatchSampler
 from viscy_sampling_testkit import make_anchors
@@ -18,6 +20,8 @@ pytestmark = [
     # Lightning suggests more workers than a test needs, and does not know that the data module keeps the state
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*your dataloader is not resumable"),
+    # torchdata 0.11 uses a function that newer releases of torch deprecate
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated"),
     # Lightning 2.6 uses a function that newer releases of torch deprecate
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated"),
 ]
@@ -129,6 +133,40 @@ def test_lightning_resumes_with_the_batches_not_yet_trained_on(tmp_path, num_wor
         batches += train(num_workers, last_step, checkpoint, save_to)
         checkpoint = save_to
     assert batches == epoch_batches(*range(N_EPOCHS))
+
+
+# a loader without a data module
+
+
+def train_with_loader(make_loader, checkpoint, last_step=None, resume_from=None):
+    """Train with the sampler in a loader, for which Lightning chooses the epochs; return the batches trained on."""
+    model = Recorder(last_step, checkpoint)
+    trainer = lightning.Trainer(
+        max_epochs=N_EPOCHS,
+        use_distributed_sampler=False,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    loader = make_loader(torch.arange(len(TABLE)), batch_sampler=make_sampler())
+    with contextlib.suppress(StopTrainingError):
+        trainer.fit(model, loader, ckpt_path=resume_from, weights_only=False)
+    return model.batches
+
+
+def test_a_plain_loader_resumes_in_the_epoch_in_which_it_stopped(tmp_path):
+    """It has no state, so Lightning draws as many batches as are left from the beginning of that epoch."""
+    checkpoint = tmp_path / "stopped.ckpt"
+    assert train_with_loader(DataLoader, checkpoint, last_step=27) == epoch_batches(0, 1)[:27]
+    assert train_with_loader(DataLoader, None, resume_from=checkpoint) == [*epoch_batches(1)[:13], *epoch_batches(2)]
+
+
+def test_a_stateful_loader_resumes_with_the_next_batch(tmp_path):
+    checkpoint = tmp_path / "stopped.ckpt"
+    assert train_with_loader(StatefulDataLoader, checkpoint, last_step=27) == epoch_batches(0, 1)[:27]
+    assert train_with_loader(StatefulDataLoader, None, resume_from=checkpoint) == epoch_batches(0, 1, 2)[27:]
 
 
 # two processes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sized
 from typing import Any
 
@@ -19,23 +18,6 @@ def rank_and_world_size() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
-
-
-def accelerate_world_size() -> int | None:
-    """Return the number of ranks for which accelerate is drawing batches, None if another caller draws them.
-
-    A loader that accelerate prepared wraps its batch sampler in a ``BatchSamplerShard``, which draws every batch and
-    passes on each R-th one. A sampler that split its batches over the ranks as well would lose all but every R-th batch
-    without an error.
-
-    This is a last resort: ``BatchSamplerShard`` gives the sampler no sign except the call itself, so this function
-    looks at who calls the method that calls it. It must be called directly by ``__iter__`` and ``__len__``.
-    """
-    caller: Any = sys._getframe(2).f_locals.get("self")
-    kind = type(caller)
-    if kind.__name__ == "BatchSamplerShard" and kind.__module__.partition(".")[0] == "accelerate":
-        return caller.num_processes
-    return None
 
 
 class ShardedDistributedSampler(DistributedSampler):

@@ -19,10 +19,9 @@ that could differ between ranks, be lost in a crash, or have to be replayed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from itertools import chain
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -34,7 +33,7 @@ from viscy_data._compose.planned import PlannedComposition
 from viscy_data._compose.quotas import Quotas
 from viscy_data._iterator import Cursor, EpochIterator
 from viscy_data._options import SamplerOptions, columns, flag, integer
-from viscy_data.distributed import accelerate_world_size, check_ranks, rank_and_world_size
+from viscy_data._sharding import RankStride, ShardedBy, Sharding
 from viscy_data.index import AnchorIndex
 
 if TYPE_CHECKING:
@@ -42,17 +41,6 @@ if TYPE_CHECKING:
 
 # A block is composed at once: large enough to spread the cost of array calls, small enough to take milliseconds.
 _SLOTS_PER_BLOCK = 2**18
-
-
-class RankStride(NamedTuple):
-    """Which batches of the global sequence a rank yields, relative to the first batch of a step."""
-
-    first: int
-    """The first batch that the rank yields."""
-    stride: int
-    """From one such batch to the next."""
-    step: int
-    """Number of batches in a step, on all ranks together."""
 
 
 class FlexibleBatchSampler(Sampler[list[int]]):
@@ -117,6 +105,11 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     as_arrays : bool, default False
         Whether batches are arrays of positions, shape (batch_size,), dtype int64, instead of lists, for a dataset whose
         ``__getitems__`` accepts arrays: the list takes a third of the time of a batch. The batches are the same.
+    sharded_by : {"sampler", "loader"}, optional
+        Who splits the batches over ranks. "sampler": this sampler yields the batches of its own rank, as plain loops,
+        torchrun, Lightning, Fabric and Ray Train need it. "loader": this sampler yields all batches on every rank, and
+        a loader keeps each R-th one, as loaders do that accelerate prepared. By default, the sampler splits them unless
+        one of accelerate's loaders is among its callers when the first batch is drawn.
 
     Raises
     ------
@@ -130,6 +123,8 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         and the remedy.
     FileNotFoundError
         If the path does not exist.
+    RuntimeError
+        When batches are drawn or counted: if a caller splits the batches over ranks that this sampler splits as well.
     ModuleNotFoundError
         If pyarrow, which polars DataFrames and Parquet files need, is not installed; `viscy-data[arrow]` includes it.
 
@@ -159,13 +154,16 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     With enrichment, and for leak slots, draws are independent between batches.
 
     **Epochs.** Each new ``iter()`` starts the epoch after the last one a batch was drawn from, so a plain loop never
-    repeats an epoch; `set_epoch` chooses an epoch instead. An iterator from which no batch was drawn does not count
-    (data loaders with workers create and discard one).
+    repeats an epoch; `set_epoch` chooses an epoch instead. The epoch is the one that is set when the first batch is
+    drawn, since Lightning calls ``iter()`` before ``set_epoch``; a data loader with workers draws its first batches in
+    ``iter()``. An iterator from which no batch was drawn does not count.
 
     **Ranks.** The batches of an epoch are one global, endless sequence that does not depend on the number of ranks R.
     Rank r yields its batches r, r + R, r + 2R, ...; all ranks yield equally many, and a rank composes only its own. In
-    Lightning, pass ``use_distributed_sampler=False``. A loader that accelerate prepared draws every batch on every rank
-    and passes on each R-th one; the sampler detects this and does not split the batches a second time.
+    Lightning, pass ``use_distributed_sampler=False``. The batches must be split over ranks once: by this sampler, or by
+    a loader that draws every batch on every rank (`sharded_by`). Without a statement, one of accelerate's loaders among
+    the callers is recognized, and a warning is logged if accelerate runs on several processes and none is. A
+    ``DistributedSampler`` that draws from this sampler is an error.
 
     **A folder of Parquet files** is one table: the files whose names end in ``.parquet``, at any depth, in the order of
     their paths (compared as text, part by part), each with its rows in order. Names that start with ``.`` or ``_`` are
@@ -276,6 +274,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         time_by: str = "hours_post_infection",
         even_batches: bool = True,
         as_arrays: bool = False,
+        sharded_by: ShardedBy | None = None,
     ) -> None:
         self._options = SamplerOptions(
             batch_size=batch_size,
@@ -295,7 +294,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         )
         self._even_batches = flag("even_batches", even_batches)
         self._as_arrays = flag("as_arrays", as_arrays)
-        self._given_ranks = check_ranks(rank, num_replicas)
+        self._sharding = Sharding.from_options(sharded_by, rank, num_replicas)
         self._index = AnchorIndex.for_options(valid_anchors, self._options)
         _checks.check_fit(self._index, self._options)
         self._quotas = Quotas.from_options(self._index, self._options)
@@ -306,16 +305,20 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         self._cursor = Cursor()
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield this rank's batches of the chosen epoch, or of the epoch after the last one drawn from."""
-        cursor, rank_stride = self._cursor, self._rank_stride(accelerate_world_size())
-        epoch, batch_index = (cursor.epoch, cursor.batch_index) if cursor.is_chosen else (cursor.epoch + 1, 0)
-        return EpochIterator(
-            partial(self._batches, rank_stride), rank_stride.stride, self._total, cursor, epoch, batch_index
-        )
+        """Yield this rank's batches of the chosen epoch, or of the epoch after the last one drawn from.
+
+        The epoch, the rank and the number of ranks are those at the time when the first batch is drawn.
+
+        Raises
+        ------
+        RuntimeError
+            If the caller would split the batches over the ranks a second time, see `sharded_by`.
+        """
+        return EpochIterator(lambda: self._cursor, self._batches, self._total)
 
     def __len__(self) -> int:
-        """Return the number of batches this rank yields in a full epoch."""
-        return len(self._own_batches(0, self._rank_stride(accelerate_world_size())))
+        """Return the number of batches this rank yields in a full epoch; raise as ``iter()`` does."""
+        return len(self._own_batches(0, self._sharding.rank_stride()))
 
     def batch(self, k: int, epoch: int | None = None) -> list[int]:
         """Return batch `k` of the global sequence of an epoch, without composing the batches before it.
@@ -342,7 +345,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         return next(self._composed(epoch, range(k, k + 1)))
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next ``iter()``; after a state was loaded, its epoch keeps the batch index.
+        """Choose the epoch of the next iterator to draw its first batch; a loaded epoch keeps its batch index.
 
         Parameters
         ----------
@@ -430,13 +433,6 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         """Number of batches in an epoch, on all ranks together."""
         return self._options.n_batches(len(self._index))
 
-    def _rank_stride(self, accelerate_ranks: int | None) -> RankStride:
-        """Return which batches this rank yields, according to the current state of `torch.distributed`."""
-        if accelerate_ranks is not None:
-            return RankStride(first=0, stride=1, step=accelerate_ranks)
-        rank, num_replicas = self._given_ranks or rank_and_world_size()
-        return RankStride(first=rank, stride=num_replicas, step=num_replicas)
-
     def _own_batches(self, batch_index: int, rank_stride: RankStride) -> range:
         """Return the numbers of the batches this rank yields, from an index in the global sequence to the end."""
         end = self._total
@@ -444,10 +440,11 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             end = batch_index + -(-(self._total - batch_index) // rank_stride.step) * rank_stride.step
         return range(batch_index + rank_stride.first, end, rank_stride.stride)
 
-    def _batches(self, rank_stride: RankStride, epoch: int, batch_index: int) -> Iterator[Any]:
-        """Yield this rank's batches from an index in the global sequence to the end of the epoch."""
+    def _batches(self, epoch: int, batch_index: int) -> tuple[int, Iterator[Any]]:
+        """Return this rank's stride, and its batches from an index in the global sequence to the end of the epoch."""
+        rank_stride = self._sharding.rank_stride()
         blocks = self._blocks(self._own_batches(batch_index, rank_stride))
-        return chain.from_iterable(self._composed(epoch, block) for block in blocks)
+        return rank_stride.stride, chain.from_iterable(self._composed(epoch, block) for block in blocks)
 
     def _composed(self, epoch: int, block: range) -> Iterator[Any]:
         """Yield the batches of a block as lists or arrays."""
