@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
 _MAX_POSITIONS = 3
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class UserError(ValueError):
@@ -96,6 +106,31 @@ class Problems:
         """
         if self._positions_by_problem:
             raise ProjectError(self.lines())
+
+
+def require_regular_file(path: Path | str, what: str) -> None:
+    """Refuse a path that opening would block on, or that is not a file; accept one that does not exist.
+
+    Parameters
+    ----------
+    path : path
+        File that is about to be read. A symbolic link stands for its target.
+    what : str
+        What the file is, for the error message.
+
+    Raises
+    ------
+    UserError
+        If the path is a directory, named pipe, socket or device, or cannot be accessed.
+    """
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot access {what} {str(path)!r}: {error}") from error
+    if kind != stat.S_IFREG:
+        raise UserError(f"{what} must be a regular file, got {_KINDS.get(kind, 'something else')}: {path}")
 
 
 def _format_line(subject: str, message: str, other_positions: list[str]) -> str:
