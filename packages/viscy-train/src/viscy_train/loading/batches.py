@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,13 +67,10 @@ class IndexedBatches:
     def __iter__(self) -> Iterator[Batch]:
         """Yield this rank's batches of the next epoch, or the remaining ones of a resumed epoch."""
         batches: Any = iter(self.sampler)
-        start = batches.state_dict()
-        indices = count(start["position"] + self._rank, self._num_replicas)
-        return (
-            Batch(self._rows[np.asarray(anchors)], start["epoch"], index)
-            # The batches end, the indices do not.
-            for anchors, index in zip(batches, indices, strict=False)
-        )
+        for anchors in batches:
+            after = batches.state_dict()  # the epoch is known only when a batch was drawn
+            index = after["position"] - self._num_replicas + self._rank
+            yield Batch(self._rows[np.asarray(anchors)], after["epoch"], index)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next ``iter()``."""
