@@ -137,6 +137,11 @@ INVALID_OPTIONS = [
     ({"condition_ratio": {**RATIO, 7: 1}}, ValueError, "condition_ratio must name labels of the table, got 7"),
     ({"condition_ratio": {"mock": 1}}, ValueError, "'infected' left out"),
     ({"condition_ratio": {"mock": 0, "infected": 0}}, ValueError, "at least one key"),
+    ({"condition_ratio": {"mock": 0, "infected": 0, "...": 1}}, ValueError, "at least one label of the table"),
+    ({"condition_ratio": {"...": 0}}, ValueError, "at least one key"),
+    ({"condition_ratio": {"...": -1}}, ValueError, r"condition_ratio\['...'\] must be"),
+    ({"experiment_weights": {"dya2": 1, "...": 1}}, ValueError, "got 'dya2'; did you mean 'day2'"),
+    ({"experiment_weights": {"day1": 1}}, ValueError, r"or one to all others with the key '\.\.\.'"),
     ({"num_replicas": 2}, ValueError, "together or not at all, got num_replicas=2, rank=None"),
     ({"rank": 0}, ValueError, "together or not at all"),
     ({"num_replicas": 0, "rank": 0}, ValueError, "num_replicas must be at least 1, got 0"),
@@ -176,6 +181,23 @@ def test_batch_accepts_only_non_negative_integers(k, epoch):
 def test_a_weight_of_zero_excludes_on_purpose():
     sampler = FlexibleBatchSampler(make_table(), 6, leaky=0.5, experiment_weights={"day1": 0, "day2": 1})
     assert {make_table()["experiment"][p] for batch in sampler for p in batch} == {"day2"}
+
+
+def test_three_dots_stand_for_all_labels_that_are_not_named():
+    table = make_table(condition=np.repeat(["mock", "infected", "dead"], 20))
+    for named in ({"mock": 2, "infected": 1, "dead": 1}, {"mock": 2, "...": 1}, {"dead": 1, "...": 1, "mock": 2}):
+        sampler = FlexibleBatchSampler(table, 8, condition_ratio=named, experiment_weights={"day2": 1, "...": 0})
+        rows = table.iloc[[position for batch in sampler for position in batch]]
+        assert set(rows["experiment"]) == {"day2"}
+        assert rows["condition"].value_counts(normalize=True).to_dict() == {"mock": 0.5, "infected": 0.25, "dead": 0.25}
+
+
+def test_three_dots_that_are_a_label_of_the_table_are_no_more_than_that():
+    table = make_table(condition=["mock", "..."] * 30)
+    sampler = FlexibleBatchSampler(table, 8, condition_ratio={"mock": 3, "...": 1})
+    assert table["condition"][next(iter(sampler))].value_counts().to_dict() == {"mock": 6, "...": 2}
+    with pytest.raises(ValueError, match="'mock' left out"):
+        FlexibleBatchSampler(table, 8, condition_ratio={"...": 1})
 
 
 def test_a_ratio_that_empties_a_group_raises_an_error():

@@ -72,12 +72,13 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     experiment_weights : {"proportional", "sqrt", "uniform"} or mapping, optional
         How an epoch's batches are shared among the groups: in proportion to their rows (the default, None), to the
         square root of their rows, equally, or by the given weights, one for each group. A group of weight 0 is
-        excluded: it has no batches, and nothing leaks from it.
+        excluded: it has no batches, and nothing leaks from it. The key ``"..."`` stands for all groups not named.
     condition_balanced : bool, default True
         Whether the whole batch, leak included, is split over the values of `condition_by`.
     condition_ratio : mapping, optional
-        Relative share of each condition, on any positive scale; equal shares by default. 0 excludes a condition. The
-        share of a condition that a group lacks goes to the conditions it has, in proportion.
+        Relative share of each condition, on any positive scale; equal shares by default. 0 excludes a condition, and
+        the key ``"..."`` stands for all conditions not named. The share of a condition that a group lacks goes to the
+        conditions it has, in proportion.
     temporal_enrichment : bool, default False
         Whether primary slots are concentrated around a *focal time*, one of the distinct times of the group.
     temporal_window_hours : float, default 2.0

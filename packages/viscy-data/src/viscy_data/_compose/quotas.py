@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from viscy_data._options import SamplerOptions
     from viscy_data.index import AnchorIndex
 
+ALL_OTHERS = "..."
+"""Key of a mapping that gives a weight to all labels that the mapping does not name."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Quotas:
@@ -154,18 +157,29 @@ def _split(ratio: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.fl
 
 
 def weight_of_each(name: str, given: Mapping[Any, float], labels: Collection[Any]) -> NDArray[np.float64]:
-    """Return the weight of each label, shape (n_labels,); ValueError if the keys are not the labels."""
-    known = set(labels)
+    """Return the weight of each label, shape (n_labels,); ValueError if the keys do not match the labels.
+
+    The key `ALL_OTHERS` gives a weight to all labels that are not keys.
+    """
+    known, for_others = set(labels), {}
+    if ALL_OTHERS in given and ALL_OTHERS not in known:
+        for_others = dict.fromkeys(labels, given[ALL_OTHERS])
     for key in given:
-        if key not in known:
+        if key not in known and not (for_others and key == ALL_OTHERS):
             raise ValueError(f"{name} must name labels of the table, got {key!r}; {suggest_label(key, labels)}")
-    left_out = [label for label in labels if label not in given]
+    weights = for_others | {key: weight for key, weight in given.items() if key in known}
+    left_out = [label for label in labels if label not in weights]
     if left_out:
         raise ValueError(
             f"{name} must name every label of the table, {list_labels(left_out)} left out; give a weight of 0 to "
-            "exclude one on purpose"
+            f"exclude one on purpose, or one to all others with the key {ALL_OTHERS!r}"
         )
-    return np.array([given[label] for label in labels], np.float64)
+    if not any(weights.values()):
+        raise ValueError(
+            f"{name} must give at least one label of the table a weight above 0, got {dict(given)!r} for "
+            f"{list_labels(labels)}"
+        )
+    return np.array([weights[label] for label in labels], np.float64)
 
 
 def check_groups_can_be_drawn(index: AnchorIndex, share: NDArray[np.float64], ratio: NDArray[np.float64]) -> None:
