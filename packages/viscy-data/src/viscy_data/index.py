@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAX_STRATA = 2**24
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class AnchorIndex:
     """Where the anchors of each group, condition and time are.
 
@@ -154,7 +154,8 @@ class AnchorIndex:
         FileNotFoundError
             If the folder contains no index.
         ValueError
-            If a file is missing, incomplete or damaged.
+            If a file is missing, incomplete or damaged, or the files do not belong together. A file of positions that
+            is damaged without a change of its length, or cut later, is an error when its positions are drawn.
         """
         return cls(**storage.load(Path(folder), verify))
 
@@ -206,6 +207,30 @@ class AnchorIndex:
     def __len__(self) -> int:
         """Return the number of anchors."""
         return len(self.order)
+
+    def __repr__(self) -> str:
+        """Return a short description, without the arrays."""
+        return (
+            f"AnchorIndex({len(self)} anchors, {len(self.groups)} groups by {self.experiment_by!r}, "
+            f"{len(self.conditions)} conditions by {self.condition_by!r}, {len(self.times)} times by {self.time_by!r})"
+        )
+
+    def positions(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """Return the positions of rows of the sorted order, with the shape of `rows`.
+
+        Raises
+        ------
+        ValueError
+            If the index is a saved one whose file of positions was cut or damaged after it was opened.
+        """
+        storage.check_mapped_file(storage.mapped_file(self.order))
+        positions = self.order.take(rows, mode="clip")
+        if positions.max(initial=0) >= len(self):
+            raise ValueError(
+                f"positions of an index must be below its number of anchors, {len(self)}, got {positions.max()}: the "
+                "saved index is damaged; build and save it again"
+            )
+        return positions
 
     def times_of_groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the distinct times of every group, one group after the other, and where each group's times start.

@@ -1,7 +1,10 @@
 """An index on disk: built once, saved in an atomic write, and opened memory-mapped by every process."""
 
 import datetime
+import hashlib
 import json
+import os
+import pickle
 import shutil
 
 import numpy as np
@@ -165,6 +168,133 @@ def test_verify_detects_a_changed_byte_of_the_positions(folder):
     AnchorIndex.open(folder)
     with pytest.raises(ValueError, match=r"order\.npy of the index .* is damaged"):
         AnchorIndex.open(folder, verify=True)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 128, 4096, -4])
+def test_positions_that_are_cut_while_they_are_mapped_raise_an_error(folder, n_bytes):
+    """Reading beyond the end of a mapped file ends the process with SIGBUS."""
+    sampler = FlexibleBatchSampler(AnchorIndex.open(folder), **ON)
+    batches = iter(sampler)
+    next(batches)
+    path = folder / "order.npy"
+    os.truncate(path, n_bytes % path.stat().st_size)
+    for draw in (lambda: sampler.batch(40), lambda: list(batches)):
+        with pytest.raises(ValueError, match=r"must stay on disk, but their file was cut .* build and save"):
+            draw()
+
+
+def test_a_sampler_in_a_process_of_its_own_survives_that_its_index_is_cut(folder, run_python):
+    program = """
+import os, sys
+from viscy_data import AnchorIndex, FlexibleBatchSampler
+sampler = FlexibleBatchSampler(AnchorIndex.open(sys.argv[1]), batch_size=100, temporal_enrichment=True)
+os.truncate(sys.argv[1] + "/order.npy", 128)
+try:
+    sampler.batch(0)
+except ValueError as error:
+    print(error)
+"""
+    assert "was cut from 8128 to 128 bytes" in run_python("-c", program, folder)
+
+
+def test_an_index_whose_folder_is_deleted_or_replaced_stays_open(folder):
+    expected = list(FlexibleBatchSampler(TABLE, **ON))
+    index = AnchorIndex.open(folder)
+    shutil.rmtree(folder)
+    AnchorIndex.build(TABLE.iloc[:100]).save(folder)
+    assert list(FlexibleBatchSampler(index, **ON)) == expected
+
+
+def test_positions_beyond_the_table_raise_an_error_when_they_are_drawn(folder):
+    path = folder / "order.npy"
+    content = bytearray(path.read_bytes())
+    content[-8000:] = (2000).to_bytes(4, "little") * 2000
+    path.write_bytes(content)
+    sampler = FlexibleBatchSampler(AnchorIndex.open(folder), **ON)
+    with pytest.raises(ValueError, match="below its number of anchors, 2000, got 2000: the saved index is damaged"):
+        sampler.batch(0)
+
+
+def test_an_open_index_can_be_pickled(folder):
+    index = pickle.loads(pickle.dumps(AnchorIndex.open(folder)))
+    assert list(FlexibleBatchSampler(index, **ON)) == list(FlexibleBatchSampler(TABLE, **ON))
+
+
+def rewrite_description(folder, change):
+    """Change the description of an index as someone would by hand, with a valid checksum."""
+    description = json.loads((folder / "index.json").read_text())
+    del description["checksum"]
+    change(description)
+    text = json.dumps(description, sort_keys=True)
+    checksum = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    (folder / "index.json").write_text(json.dumps(description | {"checksum": checksum}))
+
+
+DESCRIBED = (
+    *("experiment_by", "condition_by", "time_by", "groups", "conditions"),
+    *("time_tolerance", "digest", "files", "version"),
+)
+WRONG_VALUES = (None, 7, -1.5, "x", [], {}, [[]], {"a": {}}, [{"a": 1}], [{"tuple": 3}], [1, 1], [{"timestamp": "x"}])
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_a_description_that_lacks_a_name_raises_an_error(folder, name):
+    rewrite_description(folder, lambda description: description.pop(name))
+    with pytest.raises(ValueError, match="build and save"):
+        AnchorIndex.open(folder)
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_a_description_with_any_value_opens_or_raises_a_value_error(folder, name):
+    """Another text for a column or the digest is not an error."""
+    errors = []
+    for value in WRONG_VALUES:
+        rewrite_description(folder, lambda description, value=value: description.update({name: value}))
+        try:
+            AnchorIndex.open(folder)
+        except ValueError as error:
+            errors.append(str(error))
+    assert all("build and save" in error for error in errors)
+    assert len(errors) >= len(WRONG_VALUES) - 3
+
+
+@pytest.mark.parametrize("file", ["order", "times", "stratum_size"])
+@pytest.mark.parametrize(
+    "value", [None, 7, {}, {"bytes": 1}, {"bytes": "1", "checksum": "x"}, {"bytes": 1, "checksum": 2}]
+)
+def test_a_description_of_a_file_must_be_complete(folder, file, value):
+    rewrite_description(folder, lambda description: description["files"].update({file: value}))
+    with pytest.raises(ValueError, match="must give the length and the checksum"):
+        AnchorIndex.open(folder)
+
+
+def replace_array(folder, name, array):
+    """Replace an array of an index, with the right length and checksum in the description."""
+    path = folder / f"{name}.npy"
+    np.save(path, array)
+    entry = {"bytes": path.stat().st_size, "checksum": hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()}
+    rewrite_description(folder, lambda description: description["files"].update({name: entry}))
+
+
+@pytest.mark.parametrize("name", ["order", "stratum_start", "stratum_size", "run_key", "run_start", "times"])
+def test_an_array_of_another_index_raises_an_error(folder, name):
+    array = getattr(AnchorIndex.open(folder), name).copy()
+    others = [array[:-1], array[:0], array[None], array.astype("f4"), array.astype(object), np.float64(3)]
+    if name not in ("order", "times"):
+        others += [array + 1, array[::-1], -array, array * 2, np.zeros_like(array), np.full_like(array, 2**62)]
+    for other in others:
+        replace_array(folder, name, other)
+        with pytest.raises(ValueError, match="build and save it again"):
+            AnchorIndex.open(folder)
+
+
+@pytest.mark.parametrize("times", [[0.0, 0.0], [1.0, 0.0], [0.0, np.nan], [0.0, np.inf]])
+def test_times_must_ascend(folder, times):
+    array = AnchorIndex.open(folder).times.copy()
+    array[-2:] = times
+    replace_array(folder, "times", array)
+    with pytest.raises(ValueError, match="times must be finite and ascending"):
+        AnchorIndex.open(folder)
 
 
 def test_an_intact_index_passes_verification(folder):

@@ -79,7 +79,7 @@ class BlockComposer:
         for first in range(0, len(batch), step):
             some = slice(first, first + step)
             rows = self._rows(epoch, scheduled.take(some), parts.take(some), streams[some])
-            yield _in_random_order(self._index.order.take(rows, mode="clip"), streams[some])
+            yield _in_random_order(self._index.positions(rows), streams[some])
 
     def _parts(self, epoch: Epoch, scheduled: Scheduled, streams: NDArray[np.uint64], n_slots: int) -> Parts:
         """Return the parts of batches."""

@@ -3,7 +3,7 @@
 The folder is written under a temporary name and renamed once all of it is on disk, so an interrupted write leaves
 nothing that could be mistaken for an index. The description contains the length and a checksum of every array, and a
 checksum of itself. Positions, the only array as long as the table, are memory-mapped; the other arrays are small and
-are read.
+are read. What was read is checked for consistency (`consistency`), as a description can be written by hand.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import mmap
 import os
 import shutil
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from viscy_data._table.consistency import ARRAYS, InconsistentIndexError, check_description, check_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +46,7 @@ def save(folder: Path, fields: Mapping[str, Any]) -> None:
     unfinished = folder.with_name(f"{folder.name}.unfinished-{os.getpid()}")
     try:
         unfinished.mkdir()
-        arrays = {name: value for name, value in fields.items() if name not in plain}
+        arrays = {name: fields[name] for name in ARRAYS}
         files = {name: _write_array(unfinished / f"{name}.npy", array) for name, array in arrays.items()}
         _write_description(unfinished / _DESCRIPTION, {"version": _VERSION, **plain, "files": files})
         os.replace(unfinished, folder)
@@ -53,23 +56,54 @@ def save(folder: Path, fields: Mapping[str, Any]) -> None:
 
 def load(folder: Path, verify: bool) -> dict[str, Any]:
     """Return the fields that `save` wrote; raise as `AnchorIndex.open` documents."""
-    fields = _read_description(folder)
-    files = fields.pop("files")
-    for name, expected in files.items():
-        path = folder / f"{name}.npy"
-        _check_length(path, expected["bytes"])
-        if (name != _MAPPED or verify) and _checksum(path) != expected["checksum"]:
-            raise _damage_error(path)
-    del fields["version"], fields["checksum"]
-    for name in _LABELS:
-        fields[name] = tuple(map(_label_from_json, fields[name]))
-    for name in ("experiment_by", "condition_by"):
-        if isinstance(fields[name], list):
-            fields[name] = tuple(fields[name])
-    for name in files:
-        array = np.load(folder / f"{name}.npy", mmap_mode="r" if name == _MAPPED else None)
-        fields[_RENAMED_SINCE_1.get(name, name)] = np.asarray(array)
+    description = _read_description(folder)
+    try:
+        check_description(description)
+        fields = {name: value for name, value in description.items() if name not in ("version", "checksum", "files")}
+        for name in _LABELS:
+            fields[name] = tuple(map(_label_from_json, fields[name]))
+        for name in ("experiment_by", "condition_by"):
+            if isinstance(fields[name], list):
+                fields[name] = tuple(fields[name])
+        saved_as = {new: old for old, new in _RENAMED_SINCE_1.items()} if description["version"] == 1 else {}
+        for name, expected in description["files"].items():
+            path = folder / f"{saved_as.get(name, name)}.npy"
+            fields[name] = _read_array(path, expected, verify, is_mapped=name == _MAPPED)
+        check_index(fields)
+    except InconsistentIndexError as error:
+        raise ValueError(f"the index in {folder} is invalid: {error}; build and save it again") from error
     return fields
+
+
+def check_mapped_file(mapped: mmap.mmap | None) -> None:
+    """Raise ValueError if a memory-mapped file was cut: reading beyond its end kills the process.
+
+    The operating system answers the access with the signal SIGBUS, which no handler in Python can turn into an error.
+    """
+    if mapped is not None and mapped.size() < len(mapped):
+        raise ValueError(
+            f"the positions of an open index must stay on disk, but their file was cut from {len(mapped)} to "
+            f"{mapped.size()} bytes; build and save the index again"
+        )
+
+
+def mapped_file(array: np.ndarray) -> mmap.mmap | None:
+    """Return the file that an array is mapped from, None if it is in memory."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base if isinstance(base, mmap.mmap) else None
+
+
+def _read_array(path: Path, expected: Mapping[str, Any], verify: bool, *, is_mapped: bool) -> np.ndarray:
+    """Return an array of a saved index, memory-mapped or read and verified."""
+    _check_length(path, expected["bytes"])
+    if (verify or not is_mapped) and _checksum(path) != expected["checksum"]:
+        raise _damage_error(path)
+    try:
+        return np.asarray(np.load(path, mmap_mode="r" if is_mapped else None, allow_pickle=False))
+    except (ValueError, EOFError, OSError) as error:
+        raise _damage_error(path) from error
 
 
 def _write_array(path: Path, array: np.ndarray) -> dict[str, Any]:
@@ -95,7 +129,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         )
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         description = None
     if not isinstance(description, dict) or description.get("version") not in range(1, _VERSION + 1):
         raise ValueError(
@@ -105,7 +139,15 @@ def _read_description(folder: Path) -> dict[str, Any]:
     rest = {name: value for name, value in description.items() if name != "checksum"}
     if description.get("checksum") != _checksum_of(rest):
         raise _damage_error(path)
-    return description
+    return _in_current_version(description)
+
+
+def _in_current_version(description: dict[str, Any]) -> dict[str, Any]:
+    """Return a description with the names of the current version."""
+    files = description.get("files")
+    if isinstance(files, dict):
+        files = {_RENAMED_SINCE_1.get(name, name): value for name, value in files.items()}
+    return description | {"files": files}
 
 
 def _check_length(path: Path, n_bytes: int) -> None:
@@ -149,10 +191,13 @@ def _label_to_json(label: Any) -> Any:
 
 
 def _label_from_json(item: Any) -> Any:
-    if not isinstance(item, dict):
+    if not isinstance(item, dict | list):
         return item
-    ((name, value),) = item.items()
-    return _label_types()[name][2](value)
+    try:
+        ((name, value),) = item.items()
+        return _label_types()[name][2](value)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InconsistentIndexError(f"a label is {str(item)[:60]!r}") from error
 
 
 @cache
