@@ -115,7 +115,7 @@ class Lineages:
         slots, found = self._candidates(rows)
         order = np.lexsort((found, self.frame[found], slots))
         slots, found = slots[order], found[order]
-        frame_starts = np.flatnonzero(_starts_run(slots) | _starts_run(self.frame[found]))
+        frame_starts = np.flatnonzero(starts_run(slots) | starts_run(self.frame[found]))
         n_in_frame = np.diff(frame_starts, append=len(found))
         first_frame = np.searchsorted(slots[frame_starts], np.arange(len(rows)))
         n_frames = np.diff(first_frame, append=len(frame_starts))
@@ -176,7 +176,7 @@ def number_tracks(observations: pd.DataFrame) -> tuple[NDArray[np.int64], NDArra
     """
     position = observations.groupby(_POSITION, observed=True, sort=False).ngroup().to_numpy()
     track_id = observations["track_id"].to_numpy(np.int64)
-    is_first = _starts_run(position) | _starts_run(track_id)
+    is_first = starts_run(position) | starts_run(track_id)
     track = np.cumsum(is_first) - 1
     first = np.flatnonzero(is_first)
     mother_id = observations["parent_track_id"].to_numpy(np.int64)[first]
@@ -216,7 +216,7 @@ def _is_near(
     return (ancestor >= 0) & (ends[ancestor] >= starts - positive.max_frames)
 
 
-def _starts_run(values: NDArray) -> NDArray[np.bool_]:
+def starts_run(values: NDArray) -> NDArray[np.bool_]:
     """Return where a value differs from the one before; True for the first."""
     starts = np.ones(len(values), dtype=bool)
     np.not_equal(values[1:], values[:-1], out=starts[1:])

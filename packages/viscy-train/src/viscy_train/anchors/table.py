@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,37 +13,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from viscy_train.anchors.experiments import Experiment
+from viscy_train.anchors.fingerprint import fingerprint_of
+from viscy_train.anchors.header import Exclusion, format_header, parse_header
+from viscy_train.anchors.observations import COLUMNS, check_observations
 from viscy_train.atomic import atomic_write
 from viscy_train.config.schema import PositiveConfig
 from viscy_train.errors import UserError
 
-_NAMES = ["experiment", "condition", "well", "position"]
-_INTEGERS = ["track_id", "parent_track_id", "lineage_id", "t"]
-_FLOATS = ["hours_post_infection", "y", "x"]
-COLUMNS = [*_NAMES, *_INTEGERS, *_FLOATS, "has_positive"]
+__all__ = ["COLUMNS", "AnchorTable", "Exclusion"]
+
 _METADATA_KEY = b"viscy_train"
-_VERSION = 1
 _BUILD = "build it with `viscy-train index --config FILE`"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exclusion:
-    """Observations of a stratum that cannot be anchors.
-
-    Parameters
-    ----------
-    experiment, condition : str
-        The stratum.
-    reason : str
-        Why they cannot be anchors.
-    n_observations : int
-        How many they are.
-    """
-
-    experiment: str
-    condition: str
-    reason: str
-    n_observations: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +81,16 @@ class AnchorTable:
             If the file cannot be written, for example because the disk is full.
         """
         table = pa.Table.from_pandas(self.observations[COLUMNS], preserve_index=False)
-        metadata = {**(table.schema.metadata or {}), _METADATA_KEY: json.dumps(self._header())}
+        header = format_header(
+            experiments=self.experiments,
+            positive=self.positive,
+            crop=self.crop,
+            z_slices=self.z_slices,
+            intensity=self.intensity,
+            excluded=self.excluded,
+            tracks=self.tracks,
+        )
+        metadata = {**(table.schema.metadata or {}), _METADATA_KEY: header}
         table = table.replace_schema_metadata(metadata)
         with atomic_write(path) as unfinished:
             pq.write_table(table, unfinished)
@@ -124,56 +112,38 @@ class AnchorTable:
         Raises
         ------
         UserError
-            If the file does not exist, is damaged, or is not an anchor table of this version.
+            If the file does not exist, is damaged, or contains a value that ``viscy-train index`` does not write.
         """
         if not path.is_file():
             raise UserError(f"anchor table not found: {path}; {_BUILD}")
         try:
             table = pq.read_table(path)
-            header = json.loads((table.schema.metadata or {})[_METADATA_KEY])
-            version = header["version"]
-            observations = table.to_pandas()[COLUMNS]
+            header = (table.schema.metadata or {})[_METADATA_KEY]
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{path} is not an anchor table, or is damaged; {_BUILD}") from error
-        if version != _VERSION:
-            raise UserError(f"{path} has format version {version}, expected {_VERSION}; re{_BUILD}")
-        return cls(
-            observations=observations,
-            experiments=[Experiment(**experiment) for experiment in header["experiments"]],
-            positive=PositiveConfig(**header["positive"]),
-            crop=header["crop"],
-            z_slices=header["z_slices"],
-            intensity=header["brightness"],
-            excluded=[_read_exclusion(**entry) for entry in header["dropped"]],
-            tracks=header.get("tracks", {}),
+        try:
+            settings = parse_header(header)
+            observations = _observations_of(table)
+            check_observations(observations, settings["experiments"], settings["positive"])
+        except UserError as error:
+            raise UserError(f"{path} is not as `viscy-train index` writes it: {error}; re{_BUILD}") from error
+        return cls(observations=observations, **settings)
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """Checksums of what decides a pixel, a positive or a label, see `viscy_train.anchors.fingerprint`."""
+        return fingerprint_of(
+            self.observations, self.experiments, self.positive, self.crop, self.z_slices, self.intensity
         )
 
-    def _header(self) -> dict[str, Any]:
-        """Return everything but the observations; the keys are part of the file format."""
-        experiments = [
-            asdict(experiment) | {"plate": str(experiment.plate), "tracks": str(experiment.tracks)}
-            for experiment in self.experiments
-        ]
-        return {
-            "version": _VERSION,
-            "experiments": experiments,
-            "positive": asdict(self.positive),
-            "crop": self.crop,
-            "z_slices": self.z_slices,
-            "brightness": self.intensity,
-            "dropped": [
-                {
-                    "experiment": one.experiment,
-                    "condition": one.condition,
-                    "reason": one.reason,
-                    "cells": one.n_observations,
-                }
-                for one in self.excluded
-            ],
-            "tracks": self.tracks,
-        }
 
-
-def _read_exclusion(experiment: str, condition: str, reason: str, cells: int) -> Exclusion:
-    """Return an entry of the header as an `Exclusion`."""
-    return Exclusion(experiment=experiment, condition=condition, reason=reason, n_observations=cells)
+def _observations_of(table: pa.Table) -> pd.DataFrame:
+    names = table.schema.names
+    for column in COLUMNS:
+        if names.count(column) != 1:
+            raise UserError(f"it must have the column {column!r} once, got {', '.join(names)}")
+    try:
+        # Without the metadata of pandas, which other programs may have damaged.
+        return table.select(COLUMNS).replace_schema_metadata(None).to_pandas()
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        raise UserError(f"its columns must be readable, got {' '.join(str(error).split())}") from error

@@ -25,6 +25,12 @@ def require_at_least(name: str, value: Any, minimum: int) -> None:
     require(value >= minimum, f"{name} must be at least {minimum}", value)
 
 
+def require_integer(name: str, value: Any, minimum: int) -> None:
+    """Require an integer that is not below a minimum."""
+    rule = f"{name} must be an integer of at least {minimum}"
+    require(isinstance(value, int) and not isinstance(value, bool) and value >= minimum, rule, value)
+
+
 def require_above_0(name: str, value: Any) -> None:
     """Require a finite number above 0."""
     require_number(name, value)

@@ -1,0 +1,215 @@
+"""Observations: the columns of an anchor table, and the rules that the values of ``viscy-train index`` obey."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from viscy_train.anchors.geometry import coordinate_bounds
+from viscy_train.anchors.lineages import Lineages, number_tracks, starts_run
+from viscy_train.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from viscy_train.anchors.experiments import Experiment
+    from viscy_train.config.schema import PositiveConfig
+
+_NAMES = ["experiment", "condition", "well", "position"]
+_INTEGERS = ["track_id", "parent_track_id", "lineage_id", "t"]
+_FLOATS = ["hours_post_infection", "y", "x"]
+COLUMNS = [*_NAMES, *_INTEGERS, *_FLOATS, "has_positive"]
+_MAX_INTEGER = {"track_id": 2**53, "lineage_id": 2**53, "t": 2**31 - 1}
+_ORDER = ["experiment", "position", "track_id", "t"]
+# Hours are computed from frames; the rounding error is far below this fraction of them.
+_TOLERANCE = 1e-6
+# A positive further away along the track is found by the complete search.
+_MAX_SHIFT = 8
+
+
+def check_observations(observations: pd.DataFrame, experiments: list[Experiment], positive: PositiveConfig) -> None:
+    """Check that the observations are some that ``viscy-train index`` can have written. No pixels are read.
+
+    Parameters
+    ----------
+    observations : pandas.DataFrame
+        Columns `COLUMNS`, with a RangeIndex.
+    experiments : list of Experiment
+        Experiments of the table.
+    positive : PositiveConfig
+        Which frames may be positives.
+
+    Raises
+    ------
+    UserError
+        If a rule is broken. The message gives the rule, the first row that breaks it, and how many rows do.
+    """
+    _check_types(observations)
+    _check_values(observations)
+    codes = _check_experiments(observations, experiments)
+    _check_order(observations, codes)
+    _check_wells(observations, experiments, codes)
+    _check_hours(observations, experiments, codes)
+    _check_lineages(observations)
+    _check_has_positive(observations, positive)
+
+
+def _refuse(rule: str, values: Any, invalid: NDArray[np.bool_]) -> None:
+    """Raise an error with a rule and the first value that breaks it, if there is one."""
+    if invalid.any():
+        row, n = int(np.argmax(invalid)), int(invalid.sum())
+        value = values.iloc[row] if isinstance(values, pd.Series) else values[row]
+        value = value.item() if isinstance(value, np.generic) else value
+        rows = f"{n} {'row' if n == 1 else 'rows'} affected"
+        raise UserError(f"{rule}, got {value!r} in row {row} ({rows})")
+
+
+def _check_types(observations: pd.DataFrame) -> None:
+    expected = dict.fromkeys(_INTEGERS, "int64") | dict.fromkeys(_FLOATS, "float64") | {"has_positive": "bool"}
+    for column in _NAMES:
+        values: Any = observations[column]
+        if not isinstance(values.dtype, pd.CategoricalDtype):
+            raise UserError(f"column {column!r} must be a dictionary of text, got {values.dtype}")
+        categories = list(values.cat.categories)
+        if not all(isinstance(name, str) for name in categories):
+            raise UserError(f"column {column!r} must be a dictionary of text, got {categories[:3]}")
+        _refuse(f"column {column!r} must have no missing values", values, values.cat.codes.to_numpy() < 0)
+    for column, dtype in expected.items():
+        if observations[column].dtype != dtype:
+            raise UserError(
+                f"column {column!r} must be {dtype} without missing values, got {observations[column].dtype}"
+            )
+
+
+def _check_values(observations: pd.DataFrame) -> None:
+    if not observations["has_positive"].any():
+        raise UserError(f"at least one observation must have a positive, got none of {len(observations)}")
+    for column in ("track_id", "lineage_id", "t"):
+        values, largest = observations[column].to_numpy(), _MAX_INTEGER[column]
+        _refuse(f"column {column!r} must be in [0, {largest}]", values, (values < 0) | (values > largest))
+    for column in _FLOATS:
+        values = observations[column].to_numpy()
+        _refuse(f"column {column!r} must be finite", values, ~np.isfinite(values))
+    for column in ("y", "x"):
+        values, (smallest, _) = observations[column].to_numpy(), coordinate_bounds((0,) * 5)[column]
+        _refuse(f"column {column!r} must be at least {smallest}", values, values < smallest)
+
+
+def _codes(column: Any, names: list[str]) -> NDArray[np.int64]:
+    """Return the index of each value of a categorical column in a list of names, -1 for other values."""
+    return pd.Index(names).get_indexer(column.cat.categories).astype(np.int64)[column.cat.codes.to_numpy()]
+
+
+def _check_experiments(observations: pd.DataFrame, experiments: list[Experiment]) -> NDArray[np.int64]:
+    """Return the index of each observation's experiment."""
+    names = [experiment.name for experiment in experiments]
+    codes = _codes(observations["experiment"], names)
+    _refuse(f"experiments must be those of the table ({', '.join(names)})", observations["experiment"], codes < 0)
+    return codes
+
+
+def _check_order(observations: pd.DataFrame, experiment: NDArray[np.int64]) -> None:
+    """Check that rows ascend by `_ORDER`, which implies that no track has two rows in a frame."""
+    position: Any = observations["position"]
+    keys = [experiment, _codes(position, sorted(position.cat.categories))]
+    keys += [observations[column].to_numpy() for column in ("track_id", "t")]
+    ascends = np.zeros(len(observations) - 1, dtype=bool)
+    for key in keys[::-1]:  # the last key decides only where all others are equal
+        ascends = (key[1:] > key[:-1]) | ((key[1:] == key[:-1]) & ascends)
+    invalid = np.concatenate([[False], ~ascends])
+    first = observations[_ORDER].iloc[[int(np.argmax(invalid))]].astype(object).to_dict("records")[0]
+    rule = f"rows must be sorted by {', '.join(_ORDER)}, without repeats"
+    if invalid.any():
+        raise UserError(f"{rule}, got {tuple(first.values())} out of order in row {int(np.argmax(invalid))}")
+
+
+def _check_wells(observations: pd.DataFrame, experiments: list[Experiment], codes: NDArray[np.int64]) -> None:
+    """Check that positions, wells and conditions match."""
+    starts = starts_run(codes)
+    for column in ("condition", "well", "position"):
+        values: Any = observations[column]
+        starts |= starts_run(values.cat.codes.to_numpy())
+    rows = np.flatnonzero(starts)
+    parts = observations[["condition", "well", "position"]].iloc[rows].astype(str).assign(code=codes[rows], row=rows)
+    for condition, well, position, code, row in parts.drop_duplicates(list(parts.columns[:4])).itertuples(index=False):
+        experiment = experiments[code]
+        where = f"in row {row}"
+        if well not in experiment.conditions:
+            raise UserError(f"wells must be those of experiment {experiment.name!r}, got {well!r} {where}")
+        if condition != experiment.conditions[well]:
+            raise UserError(
+                f"the condition of well {well} of experiment {experiment.name!r} must be "
+                f"{experiment.conditions[well]!r}, got {condition!r} {where}"
+            )
+        if position.rpartition("/")[0] != well:
+            raise UserError(f"positions must be in their well, {well}, got {position!r} {where}")
+
+
+def _check_hours(observations: pd.DataFrame, experiments: list[Experiment], codes: NDArray[np.int64]) -> None:
+    frames, hours = observations["t"].to_numpy(), observations["hours_post_infection"].to_numpy()
+    for code, experiment in enumerate(experiments):
+        rows = np.flatnonzero(codes == code)
+        expected = experiment.hours_post_infection(frames[rows].astype(float))
+        invalid = np.zeros(len(hours), dtype=bool)
+        invalid[rows] = np.abs(hours[rows] - expected) > _TOLERANCE * np.maximum(1, np.abs(expected))
+        _refuse(f"hours_post_infection must follow from the frame in experiment {experiment.name!r}", hours, invalid)
+
+
+def _check_lineages(observations: pd.DataFrame) -> None:
+    """Check that a track has one mother and one lineage, that a lineage has one root, and that mothers come first."""
+    position: Any = observations["position"]
+    experiment: Any = observations["experiment"]
+    starts = starts_run(experiment.cat.codes.to_numpy()) | starts_run(position.cat.codes.to_numpy())
+    position_of_row = np.cumsum(starts)
+    starts |= starts_run(observations["track_id"].to_numpy())
+    for column in ("parent_track_id", "lineage_id"):
+        values = observations[column].to_numpy()
+        _refuse(f"column {column!r} must be the same in all rows of a track", values, starts_run(values) & ~starts)
+    first = np.flatnonzero(starts)
+    last = np.append(first[1:], len(starts)) - 1
+    tracks = observations.iloc[first]
+    _, mother = number_tracks(tracks)
+    lineage, frame = tracks["lineage_id"].to_numpy(), observations["t"].to_numpy()
+    known = np.flatnonzero(mother >= 0)
+    early, foreign = np.zeros((2, len(starts)), dtype=bool)
+    early[first[known]] = frame[first[known]] <= frame[last[mother[known]]]
+    _refuse("a mother must end before her daughter begins", observations["parent_track_id"], early)
+    foreign[first[known]] = lineage[known] != lineage[mother[known]]
+    _refuse("a daughter must be in the lineage of her mother", observations["lineage_id"], foreign)
+    of_track = pd.Series(position_of_row[first])
+    elsewhere = np.zeros(len(starts), dtype=bool)
+    elsewhere[first] = (of_track != of_track.groupby(lineage).transform("first")).to_numpy()
+    _refuse("a lineage must be in a single position", observations["lineage_id"], elsewhere)
+    second = np.zeros(len(starts), dtype=bool)
+    roots = first[tracks["parent_track_id"].to_numpy() < 0]
+    second[roots] = observations["lineage_id"].iloc[roots].duplicated().to_numpy()
+    _refuse("a lineage must have a single track without a mother", observations["lineage_id"], second)
+
+
+def _check_has_positive(observations: pd.DataFrame, positive: PositiveConfig) -> None:
+    """Check which observations have a positive; a lineage is searched only if the tracks alone do not decide."""
+    claimed = observations["has_positive"].to_numpy()
+    decided = _have_positive_in_track(observations, positive)
+    lineage = observations["lineage_id"].to_numpy()
+    rows = np.flatnonzero(np.isin(lineage, np.unique(lineage[~decided | ~claimed])))
+    invalid = np.zeros(len(claimed), dtype=bool)
+    if len(rows):
+        part = observations.iloc[rows]
+        invalid[rows] = Lineages.of(part, positive).has_positive() != claimed[rows]
+    where = f"where the lineage has an observation {positive.min_frames} to {positive.max_frames} frames away"
+    _refuse(f"has_positive must be true {where}, and only there", claimed, invalid)
+
+
+def _have_positive_in_track(observations: pd.DataFrame, positive: PositiveConfig) -> NDArray[np.bool_]:
+    """Return observations that have a positive in their own track, at most `_MAX_SHIFT` rows away."""
+    frame, lineage, track = (observations[column].to_numpy() for column in ("t", "lineage_id", "track_id"))
+    found = np.zeros(len(frame), dtype=bool)
+    for shift in range(1, min(_MAX_SHIFT, positive.max_frames, len(frame) - 1) + 1):
+        gap = frame[shift:] - frame[:-shift]
+        is_pair = (gap >= positive.min_frames) & (gap <= positive.max_frames)
+        is_pair &= (track[shift:] == track[:-shift]) & (lineage[shift:] == lineage[:-shift])
+        found[shift:] |= is_pair
+        found[:-shift] |= is_pair
+    return found
