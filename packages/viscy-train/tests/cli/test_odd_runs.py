@@ -1,5 +1,6 @@
 """Runs with unusual settings, and commands with a configuration or a checkpoint that does not match the run."""
 
+import shutil
 import zipfile
 from dataclasses import replace
 
@@ -211,15 +212,57 @@ def test_a_run_is_reported_with_its_own_configuration_only(trained, tmp_path, er
     assert RunDirectory(trained.parent / "run").report.read_bytes() == before
 
 
-@pytest.mark.parametrize("command", [["report"], ["replay", "--step", "1"]])
-def test_a_run_is_reported_with_its_own_anchor_table_only(trained, table, tmp_path, error_line, command):
+def write_other_table(table, path):
+    """Write the table with coordinates of other rows, which a sampler does not look at."""
     observations = table.observations.copy()
-    observations["hours_post_infection"] += 1
-    replace(table, observations=observations).write(tmp_path / "other.parquet")
-    config = copy_config(trained, tmp_path)
-    options = ["--data.anchors", str(tmp_path / "other.parquet")]
+    observations["y"] = observations["y"].array[::-1]
+    replace(table, observations=observations).write(path)
+    return ["--data.anchors", str(path)]
+
+
+@pytest.mark.parametrize("command", [["report"], ["replay", "--step", "1"], ["fit", "--ckpt_path", "last"]])
+def test_a_run_accepts_its_own_anchor_table_only(trained, table, tmp_path, error_line, command):
+    folder = RunDirectory(trained.parent / "run")
+    before = {path: path.read_bytes() for path in folder.path.glob("**/*") if path.is_file()}
+    config, options = copy_config(trained, tmp_path), write_other_table(table, tmp_path / "other.parquet")
     assert main([command[0], "--config", str(config), *command[1:], *options]) == EXIT_USER_ERROR
-    assert "belongs to other data" in error_line()
+    assert "belongs to another anchor table (different column 'y'); restore the anchor table, or " in error_line()
+    assert {path: path.read_bytes() for path in folder.path.glob("**/*") if path.is_file()} == before
+
+
+def test_a_run_without_a_checkpoint_knows_its_anchor_table(trained, table, tmp_path, error_line):
+    run = tmp_path / "run"
+    shutil.copytree(trained.parent / "run", run, ignore=shutil.ignore_patterns("*.ckpt"))
+    config, options = copy_config(trained, tmp_path), write_other_table(table, tmp_path / "other.parquet")
+    replay = ["replay", "--config", str(config), "--step", "1", "--output", str(run)]
+    assert main([*replay, *options]) == EXIT_USER_ERROR
+    assert "belongs to another anchor table (different column 'y')" in error_line()
+    assert main(replay) == 0
+    RunDirectory(run).table_fingerprint.write_text("{")
+    assert main(replay) == EXIT_USER_ERROR
+    assert "anchors.json is damaged; restore it, or delete it" in error_line()
+
+
+@pytest.mark.parametrize("command", ["predict", "validate"])
+def test_a_checkpoint_can_be_applied_to_another_anchor_table(trained, table, tmp_path, capsys, command):
+    config, options = copy_config(trained, tmp_path), write_other_table(table, tmp_path / "other.parquet")
+    if command == "predict":
+        options += ["--embeddings", str(tmp_path / "other.h5ad")]
+    assert main([command, "--config", str(config), *options]) == 0
+    note = "Note: the anchor table is not the one that the checkpoint was trained on (different column 'y')"
+    assert note in capsys.readouterr().out
+    assert main([command, "--config", str(config), *options[2:]]) == 0
+    assert "Note" not in capsys.readouterr().out
+
+
+def test_a_checkpoint_without_a_fingerprint_of_its_table_can_be_resumed(trained, tmp_path, capsys):
+    """Earlier versions did not store it."""
+    state = torch.load(RunDirectory(trained.parent / "run").last_checkpoint, weights_only=True)
+    del state["PairDataModule"]["anchors"]
+    torch.save(state, tmp_path / "earlier.ckpt")
+    options = ["--ckpt_path", str(tmp_path / "earlier.ckpt"), "--output", str(tmp_path / "new")]
+    assert fit(trained, *options, "--trainer.max_epochs", "2") == 0
+    assert "Resuming from" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "predict", "report"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse.typing import PositiveInt
 
@@ -14,6 +14,12 @@ from viscy_train.exit_codes import EXIT_STOPPED, explain_exit
 from viscy_train.training.lightning_cli import TrainingCLI
 from viscy_train.training.lightning_warnings import quiet_lightning
 from viscy_train.training.stopping import StoppedError
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from viscy_train.loading.data_module import PairDataModule
+    from viscy_train.run.checkpoint import Checkpoint
 
 _CHECKPOINT = {
     "type": str,
@@ -107,9 +113,10 @@ def validate(options: list[str], description: str) -> int:
     trainer, model, data = cli.make_all(training=False)
     if not len(data.validation_rows):
         raise UserError("data.split must keep anchors for validation, got none; set data.split.by to `position`")
-    checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model).path
+    checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
+    _note_another_table(data, checkpoint, trainer)
     with quiet_lightning():
-        results = trainer.validate(model, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+        results = trainer.validate(model, datamodule=data, ckpt_path=checkpoint.path, weights_only=True, verbose=False)
     if trainer.is_global_zero:
         for name, value in results[0].items():
             say(f"{name}  {value:.4f}")
@@ -123,19 +130,21 @@ def predict(options: list[str], description: str) -> int:
 
     cli = TrainingCLI("predict", options, description, {"ckpt_path": _EVALUATED, "embeddings": _EMBEDDINGS})
     trainer, model, data = cli.make_all(training=False)
-    checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model).path
+    checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
+    _note_another_table(data, checkpoint, trainer)
     with quiet_lightning():
-        outputs: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        outputs: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint.path, weights_only=True)
         predictions = gather_predictions(outputs or [], trainer, cli.run_directory.path)
     if predictions is not None:
         path = Path(cli.config.embeddings or cli.run_directory.embeddings)
-        write_embeddings(path, predictions, data.table, {"checkpoint": str(checkpoint), "config": cli.dump()})
+        write_embeddings(path, predictions, data.table, {"checkpoint": str(checkpoint.path), "config": cli.dump()})
         say(f"Done. Wrote {path}")
     return 0
 
 
 def replay(options: list[str], description: str) -> int:
     """Plot the crops of one step of a run."""
+    from viscy_train.anchors.fingerprint import FINGERPRINT, check_fingerprint
     from viscy_train.loading.batches import Batch
     from viscy_train.report.replay_plot import plot_replay
     from viscy_train.run.checkpoint import Checkpoint
@@ -145,6 +154,9 @@ def replay(options: list[str], description: str) -> int:
     cli.require_config_of_run()
     data = cli.make_data()
     recorded = batch_of_step(cli.run_directory, cli.config.step, cli.config.rank)
+    if (fingerprint := cli.run_directory.read_table_fingerprint()) is not None:
+        where = f"the run in {cli.run_directory.path}"
+        check_fingerprint({FINGERPRINT: fingerprint}, data.table.fingerprint, where)
     data.setup("fit")
     if cli.run_directory.last_checkpoint.exists():
         data.load_state_dict(Checkpoint.read(cli.run_directory.last_checkpoint).data)  # refuses another anchor table
@@ -178,3 +190,12 @@ def report(options: list[str], description: str) -> int:
     model.load_state_dict(checkpoint.weights)
     evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, trainer.strategy.root_device)
     return 0
+
+
+def _note_another_table(data: PairDataModule, checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """Say that the table is not the one that a checkpoint was trained on, as when a model is applied to a new plate."""
+    from viscy_train.anchors.fingerprint import difference_from_state
+
+    difference = difference_from_state(checkpoint.data, data.table.fingerprint)
+    if difference and trainer.is_global_zero:
+        say(f"Note: the anchor table is not the one that the checkpoint was trained on ({difference})")

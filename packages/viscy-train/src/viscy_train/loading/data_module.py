@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from viscy_train.anchors.experiments import load_experiments
+from viscy_train.anchors.fingerprint import FINGERPRINT, check_fingerprint
 from viscy_train.anchors.lineages import Lineages
 from viscy_train.anchors.staleness import check_settings
 from viscy_train.anchors.table import AnchorTable
@@ -18,9 +19,10 @@ from viscy_train.config.checks import require, require_at_least
 from viscy_train.config.schema import FilePath, PositiveConfig, SamplerConfig, SplitConfig
 from viscy_train.errors import UserError
 from viscy_train.loading.augmentation import Augment, AugmentationConfig
-from viscy_train.loading.batches import Batch, IndexedBatches, RepeatedBatches, SequentialBatches
+from viscy_train.loading.batches import Batch, RepeatedBatches, SequentialBatches, TrainingBatches
 from viscy_train.loading.datasets import CropDataset, PairDataset
 from viscy_train.loading.loader import make_loader
+from viscy_train.loading.progress import Progress
 from viscy_train.loading.rng import Purpose, torch_seed
 from viscy_train.loading.sampler import (
     collect_sampler_warnings,
@@ -111,8 +113,7 @@ class PairDataModule(LightningDataModule):
         # With few observations, a process may have none to embed.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self._sampler: FlexibleBatchSampler | None = None
-        # The next batch to train on. The keys are those of the sampler's state.
-        self._cursor = {"epoch": 0, "position": 0}
+        self._progress: Progress | None = None
 
     @property
     def n_channels(self) -> int:
@@ -167,16 +168,6 @@ class PairDataModule(LightningDataModule):
         assert self._sampler is not None
         return self._sampler
 
-    @cached_property
-    def n_batches(self) -> int:
-        """Number of batches in an epoch, over all processes; known after `setup`."""
-        return self.sampler.planned().n_batches
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Number of batches in an epoch for each training process; known after `setup`."""
-        return len(self.sampler)
-
     def setup(self, stage: str) -> None:
         """Create the training dataset and its sampler.
 
@@ -198,11 +189,20 @@ class PairDataModule(LightningDataModule):
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         with collect_sampler_warnings():  # already shown before the run
             self._sampler = make_sampler(self.train_anchors(), self.options, self.seed, rank, world_size)
+        if trainer is not None and stage == "fit":
+            self._keep_progress(trainer)
 
     def train_dataloader(self) -> DataLoader:
         """Return the loader of the training pairs."""
         trainer: Any = self.trainer
-        batches = IndexedBatches(self.sampler, self.train_rows, trainer.global_rank, trainer.world_size)
+        batches = TrainingBatches(
+            self.sampler,
+            self.train_rows,
+            trainer.global_rank,
+            trainer.world_size,
+            self.progress.first_batch,
+            is_repeated=trainer.overfit_batches > 0,
+        )
         return make_loader(self._pairs, batches, self._num_workers, self._start_method)
 
     def val_dataloader(self) -> DataLoader | list:
@@ -236,12 +236,10 @@ class PairDataModule(LightningDataModule):
         return batch | {name: batch[name].numpy() for name in ("row", "positive_row") if name in batch}
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """In training, augment the crops on the device and advance the cursor."""
+        """In training, augment the crops on the device."""
         trainer: Any = self.trainer
         if not trainer.training:
             return batch
-        position = batch["batch"] - trainer.global_rank + trainer.world_size
-        self._cursor = {"epoch": batch["epoch"], "position": min(position, self.n_batches)}
         # For the model's own randomness, such as dropout.
         torch.manual_seed(torch_seed(self.seed, batch["epoch"], batch["batch"], Purpose.MODEL_NOISE))
         return self.augment(batch)
@@ -254,15 +252,9 @@ class PairDataModule(LightningDataModule):
             "positive": self._augment(batch["positive"], torch_seed(*key, Purpose.AUGMENTED_POSITIVE)),
         }
 
-    def count_completed_steps(self, state_dict: Mapping[str, Any]) -> int:
-        """Return how many steps of its epoch a state has completed, in steps of the current number of processes."""
-        trainer: Any = self.trainer
-        remaining = -(-(self.n_batches - state_dict["position"]) // trainer.world_size)
-        return self.steps_per_epoch - remaining
-
     def state_dict(self) -> dict[str, Any]:
-        """Return the cursor after the last batch used for training, and the fingerprint of the sampler."""
-        return self.sampler.state_dict() | self._cursor
+        """Return the cursor after the last batch used for training, and the fingerprints of sampler and table."""
+        return self.sampler.state_dict() | self.progress.state | {FINGERPRINT: self.table.fingerprint}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue after the last batch used for training.
@@ -275,5 +267,20 @@ class PairDataModule(LightningDataModule):
         trainer: Any = self.trainer
         if trainer is not None and not trainer.training:
             return  # validation and prediction may use other data than the training run
-        self._cursor = {"epoch": state_dict["epoch"], "position": state_dict["position"]}
+        check_fingerprint(state_dict, self.table.fingerprint, "the checkpoint")
         restore_sampler(self.sampler, state_dict)
+        if self._progress is not None:
+            self._progress.load(state_dict)
+
+    @property
+    def progress(self) -> Progress:
+        """The next batch to train on; exists after `setup` in a trainer."""
+        assert self._progress is not None
+        return self._progress
+
+    def _keep_progress(self, trainer: Any) -> None:
+        """Add the callback that keeps the progress to a trainer; in a later call of ``fit`` it is still there."""
+        if self._progress is None or self._progress not in trainer.callbacks:
+            self._progress = Progress(self.sampler.planned().n_batches, trainer)
+            others = [callback for callback in trainer.callbacks if not isinstance(callback, Progress)]
+            trainer.callbacks[:] = [self._progress, *others]

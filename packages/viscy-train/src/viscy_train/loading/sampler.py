@@ -83,7 +83,8 @@ def restore_sampler(sampler: FlexibleBatchSampler, state_dict: Mapping[str, Any]
         If the checkpoint belongs to other anchors or another composition.
     """
     try:
-        sampler.load_state_dict(state_dict)
+        own = sampler.state_dict()
+        sampler.load_state_dict({name: value for name, value in state_dict.items() if name in own})
     except ValueError as error:
         # The rest of the message is advice for programmers.
         reason = str(error).partition("; ")[0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from viscy_train.atomic import atomic_write
 from viscy_train.errors import UserError
@@ -71,6 +72,31 @@ class RunDirectory:
     def report(self) -> Path:
         """The report."""
         return self.path / "report.html"
+
+    @property
+    def table_fingerprint(self) -> Path:
+        """The fingerprint of the anchor table that the run was trained on."""
+        return self.path / "anchors.json"
+
+    def write_table_fingerprint(self, fingerprint: dict[str, str]) -> None:
+        """Write the fingerprint of the anchor table."""
+        with atomic_write(self.table_fingerprint) as unfinished:
+            unfinished.write_text(json.dumps(fingerprint, indent=1), encoding="utf-8")
+
+    def read_table_fingerprint(self) -> Any:
+        """Return the fingerprint of the anchor table, or None for a run of an earlier version.
+
+        Raises
+        ------
+        UserError
+            If the file is damaged.
+        """
+        if not self.table_fingerprint.is_file():
+            return None
+        try:
+            return json.loads(self.table_fingerprint.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{self.table_fingerprint} is damaged; restore it, or delete it") from error
 
     def write_config(self, text: str) -> None:
         """Write the configuration."""

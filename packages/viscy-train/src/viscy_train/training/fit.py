@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
+from viscy_train.anchors.fingerprint import check_fingerprint
 from viscy_train.anchors.staleness import check_sources
 from viscy_train.composition.targets import target_composition
 from viscy_train.console import get_console, make_table, say
@@ -70,6 +71,7 @@ def _prepare(cli: TrainingCLI, trainer: Trainer, data: PairDataModule, checkpoin
     with collect_sampler_warnings() as warnings:
         sampler = make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
     if checkpoint is not None:
+        check_fingerprint(checkpoint.data, data.table.fingerprint, "the checkpoint")
         restore_sampler(sampler, checkpoint.data)
     check_sources(data.table)
     if cli.config.ckpt_path is None or not run_directory.config.exists():
@@ -78,6 +80,7 @@ def _prepare(cli: TrainingCLI, trainer: Trainer, data: PairDataModule, checkpoin
         )
     show_targets(data, sampler.planned(), trainer.world_size, warnings)
     run_directory.write_config(cli.dump())
+    run_directory.write_table_fingerprint(data.table.fingerprint)
     if checkpoint is not None:
         say(f"Resuming from {checkpoint.path}")
 
