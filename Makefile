@@ -8,6 +8,7 @@ SHELL := /bin/bash
 # of mehta-lab/VisCy, for instance by `uv pip install --no-deps --target FOLDER viscy-data==0.1.0` outside this workspace.
 ARGS ?=
 OUT ?=
+DIST ?= dist
 
 # Many tests start processes that import torch and Lightning; with compiled bytecode, that takes a third of the time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -19,13 +20,16 @@ LOWEST := .venvs/lowest
 BENCH := .venvs/bench
 BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 
-.PHONY: help setup lint format types test test-fast $(PACKAGES:%=test-%) test-lowest coverage demo bench bench-full bench-reading bench-env profile lock lock-check plan-check check clean
+.PHONY: help setup wheels lint format types test test-fast $(PACKAGES:%=test-%) test-lowest coverage demo bench bench-full bench-reading bench-env profile lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install all packages and tools into .venv
 	uv sync
+
+wheels: ## build the wheels of all packages into dist
+	uv build --quiet --all-packages --wheel --out-dir $(DIST)
 
 lint: plan-check ## run ruff and check formatting and plans
 	uv run ruff check
@@ -94,5 +98,5 @@ plan-check: ## fail if a plan or requirement names something that does not exist
 check: lint lock-check types coverage test-lowest demo ## run everything that must pass
 
 clean: ## remove environments, caches and the output of runs
-	rm -rf .venv .venvs .coverage .coverage.* htmlcov .pytest_cache .ruff_cache .hypothesis viscy-demo lightning_logs
+	rm -rf .venv .venvs dist .coverage .coverage.* htmlcov .pytest_cache .ruff_cache .hypothesis viscy-demo lightning_logs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

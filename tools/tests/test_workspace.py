@@ -1,7 +1,9 @@
 """The workspace: its commands, its recorded dependencies and its README."""
 
 import re
+import subprocess
 import tomllib
+import zipfile
 from datetime import datetime
 from pathlib import Path
 
@@ -53,6 +55,35 @@ def test_ci_on_a_fresh_machine_runs_the_stages_of_make_check():
 def test_the_fast_tests_are_those_not_marked_slow_and_run_in_parallel():
     assert words_of_line("Makefile", r'^test-fast:.*\n\t.*-m "(not slow)"') == ["not", "slow"]
     assert words_of_line("Makefile", r"^test-fast:.*\n\t.*-n (\w+)") == ["auto"]
+
+
+def test_no_text_says_to_install_our_packages_by_name():
+    """On the public index, viscy-data is the package of another project."""
+    files = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *ROOT.glob("packages/*/*.md"),
+        *ROOT.glob("packages/*/src/**/*"),
+    ]
+    texts = {path: path.read_text() for path in files if path.suffix in (".md", ".py", ".j2")}
+    by_name = re.compile(r"pip install (?:\S+ )*['\"]?viscy[-_]")
+    assert [path.name for path, text in texts.items() if by_name.search(text)] == []
+    assert by_name.search("pip install 'viscy-train[hela]'")
+    assert not by_name.search("pip install dist/viscy_data-*.whl ./packages/viscy-train")
+
+
+@pytest.mark.slow
+def test_the_wheels_contain_the_typed_packages_and_their_templates(tmp_path):
+    subprocess.run(["make", "wheels", f"DIST={tmp_path}"], cwd=ROOT, check=True)
+    names = {wheel.name.split("-")[0]: set(zipfile.ZipFile(wheel).namelist()) for wheel in tmp_path.glob("*.whl")}
+    assert set(names) == {"viscy_data", "viscy_sampling_testkit", "viscy_train"}
+    for package, files in names.items():
+        source = ROOT / "packages" / package.replace("_", "-") / "src"
+        expected = {
+            str(path.relative_to(source)) for path in source.rglob("*") if path.suffix in (".py", ".typed", ".j2")
+        }
+        assert expected <= files
+        assert f"{package}/py.typed" in files
 
 
 def test_the_example_in_the_readme_runs():

@@ -192,7 +192,7 @@ def test_three_dots_stand_for_all_labels_that_are_not_named():
         assert rows["condition"].value_counts(normalize=True).to_dict() == {"mock": 0.5, "infected": 0.25, "dead": 0.25}
 
 
-def test_three_dots_that_are_a_label_of_the_table_are_no_more_than_that():
+def test_three_dots_that_are_a_label_of_the_table_stand_for_that_label_only():
     table = make_table(condition=["mock", "..."] * 30)
     sampler = FlexibleBatchSampler(table, 8, condition_ratio={"mock": 3, "...": 1})
     assert table["condition"][next(iter(sampler))].value_counts().to_dict() == {"mock": 6, "...": 2}

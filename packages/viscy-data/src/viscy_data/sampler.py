@@ -127,7 +127,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     RuntimeError
         When batches are drawn or counted: if a caller splits the batches over ranks that this sampler splits as well.
     ModuleNotFoundError
-        If pyarrow, which polars DataFrames and Parquet files need, is not installed; `viscy-data[arrow]` includes it.
+        If pyarrow, which polars DataFrames and Parquet files need, is not installed; the extra `arrow` includes it.
 
     Notes
     -----

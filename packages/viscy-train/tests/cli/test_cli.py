@@ -1,6 +1,8 @@
 import json
 import logging
 import os
+import sys
+import types
 
 import pytest
 import yaml
@@ -28,6 +30,12 @@ def line_of(path, key):
 def test_an_invalid_command_line_is_a_one_line_error(error_line, arguments, message):
     assert main(arguments) == EXIT_USER_ERROR
     assert message in error_line()
+
+
+def test_the_package_of_another_project_with_the_same_name_is_refused(error_line, make_project, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "viscy_data", types.ModuleType("viscy_data"))
+    assert main(["index", "--config", str(make_project(tmp_path))]) == EXIT_USER_ERROR
+    assert "viscy-data is not the one that viscy-train needs" in error_line()
 
 
 def test_a_command_restores_the_log_level_of_iohub():

