@@ -289,9 +289,7 @@ for number, path in enumerate({outputs!r}, start=1):
 sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))
 import torch
 from viscy_train.cli import main
-from viscy_train.loading import images
 torch.set_num_threads(1)
-images._fork.happened = False  # the server has not read images
 {before}
 sys.exit(main({arguments!r}))
 """

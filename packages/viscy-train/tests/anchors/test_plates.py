@@ -4,7 +4,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from viscy_train.anchors.plates import channel_indices, list_positions, open_plate, position_image, write_plate
+from viscy_train.anchors.plates import open_plate, write_plate
 from viscy_train.errors import UserError
 
 CHANNELS = ["Phase3D", "Virus"]
@@ -22,24 +22,23 @@ def path(tmp_path, image):
 
 
 def test_a_plate_read_from_disk_equals_the_one_written(path, image):
-    with open_plate(path) as plate:
-        assert plate.channel_names == CHANNELS
-        assert sorted(name for name, _ in plate.positions()) == ["A/1/0", "A/1/1", "B/2/0"]
-        np.testing.assert_array_equal(plate["A/1/1"]["0"][:], image + 1)
+    plate = open_plate(path)
+    assert [plate.list_positions(well) for well in ("A/1", "B/2")] == [["A/1/0", "A/1/1"], ["B/2/0"]]
+    read = plate.image("A/1/1")
+    assert read.channels == CHANNELS
+    np.testing.assert_array_equal(read.array[:], image + 1)
 
 
-def test_the_positions_of_a_well_are_listed(path):
-    with open_plate(path) as plate:
-        assert list_positions(plate, "A/1", path) == ["A/1/0", "A/1/1"]
-        with pytest.raises(UserError, match="no well 'C/1'; it has A/1, B/2"):
-            list_positions(plate, "C/1", path)
+def test_an_unknown_well_is_refused(path):
+    with pytest.raises(UserError, match="no well 'C/1'; it has A/1, B/2"):
+        open_plate(path).list_positions("C/1")
 
 
 def test_channel_indices_are_in_the_requested_order(path):
-    with open_plate(path) as plate:
-        assert channel_indices(plate, ["Virus", "Phase3D"], path) == [1, 0]
-        with pytest.raises(UserError, match="no channel 'GFP'; it has Phase3D, Virus"):
-            channel_indices(plate, ["GFP"], path)
+    image = open_plate(path).image("A/1/0")
+    assert image.channel_indices(["Virus", "Phase3D"]) == [1, 0]
+    with pytest.raises(UserError, match="position A/1/0 of plate .* has no channel 'GFP'; it has Phase3D, Virus"):
+        image.channel_indices(["GFP"])
 
 
 def test_a_folder_that_is_not_a_plate_is_refused(tmp_path):
@@ -59,9 +58,8 @@ def damage(path, how):
 
 
 def read_well(path):
-    with open_plate(path) as plate:
-        channel_indices(plate, CHANNELS, path)
-        return [position_image(plate, position, path) for position in list_positions(plate, "A/1", path)]
+    plate = open_plate(path)
+    return [plate.image(position).channel_indices(CHANNELS) for position in plate.list_positions("A/1")]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorstore
 
+from viscy_train.anchors import pixels as pixels_module
 from viscy_train.anchors.geometry import middle_slices
 from viscy_train.errors import UserError
-from viscy_train.loading import images as images_module
 from viscy_train.loading.crops import CropReader
 
 
@@ -33,7 +33,7 @@ def expected_crops(table, images, rows):
 
 def use_zarr(monkeypatch):
     """Make readers use zarr-python, as in a child forked from a process that has used tensorstore."""
-    monkeypatch.setattr(images_module, "_may_use_tensorstore", lambda: False)
+    monkeypatch.setattr(pixels_module, "may_use_tensorstore", lambda: False)
 
 
 def chunk_path(table, row, name="0"):

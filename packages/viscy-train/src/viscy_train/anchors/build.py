@@ -11,8 +11,10 @@ import pandas as pd
 from viscy_train.anchors.geometry import coordinate_bounds, crop_corners, middle_slices
 from viscy_train.anchors.intensity import IntensityStatistics
 from viscy_train.anchors.lineages import Lineages, lineage_ids
-from viscy_train.anchors.plates import channel_indices, image_for_crops, list_positions, open_plate
+from viscy_train.anchors.pixels import PixelReader
+from viscy_train.anchors.plates import open_plate
 from viscy_train.anchors.position_crops import PositionCrops
+from viscy_train.anchors.stored_chunks import StoredChunks
 from viscy_train.anchors.table import COLUMNS, AnchorTable, Exclusion
 from viscy_train.anchors.tracks import Tracks, checksums
 from viscy_train.anchors.unreadable import READABLE, REASONS, find_unreadable
@@ -21,10 +23,13 @@ from viscy_train.errors import Problems, UserError
 
 if TYPE_CHECKING:
     from viscy_train.anchors.experiments import Experiment
+    from viscy_train.anchors.plates import PositionImage
     from viscy_train.config.schema import PositiveConfig
 
 # Frames sampled for the intensity statistics of an experiment; at least one for each position.
 _SAMPLED_FRAMES = 64
+# Chunks are hardly ever read twice.
+_CACHE_MB = 64
 _STRATUM = ["experiment", "condition"]
 _NO_POSITIVE = "without another frame of their lineage"
 
@@ -73,12 +78,13 @@ def build_anchor_table(
         problem.
     """
     settings = _Settings(crop=crop, z_slices=z_slices, pixels=pixels)
+    reader = PixelReader(_CACHE_MB)
     problems = Problems()
     parts: list[pd.DataFrame] = []
     intensity = {}
     for experiment in experiments:
         statistics = IntensityStatistics(len(experiment.channels))
-        parts += _observations_by_position(experiment, settings, statistics, problems)
+        parts += _observations_by_position(experiment, settings, reader, statistics, problems)
         intensity[experiment.name] = statistics.mean_and_std()
     problems.raise_any()
     observations = _sort(pd.concat(parts, ignore_index=True), experiments)
@@ -106,7 +112,11 @@ def build_anchor_table(
 
 
 def _observations_by_position(
-    experiment: Experiment, settings: _Settings, statistics: IntensityStatistics, problems: Problems
+    experiment: Experiment,
+    settings: _Settings,
+    reader: PixelReader,
+    statistics: IntensityStatistics,
+    problems: Problems,
 ) -> list[pd.DataFrame]:
     """Return the observations of each valid position; collect problems and intensity statistics on the way."""
     subject = f"experiment {experiment.name!r}"
@@ -114,25 +124,26 @@ def _observations_by_position(
     tracks: Tracks | None = None
     with problems.collected(subject):
         tracks = Tracks(experiment.tracks)
-    with problems.collected(subject), open_plate(experiment.plate) as plate:
-        channel_indices(plate, [], experiment.plate)  # iohub cannot open a position without channel names
-        channels: list[int] = []
-        with problems.collected(subject):
-            channels = channel_indices(plate, experiment.channels, experiment.plate)
+    with problems.collected(subject):
+        plate = open_plate(experiment.plate)
         wells = {}
         for well in experiment.conditions:
             with problems.collected(subject):
-                wells |= dict.fromkeys(list_positions(plate, well, experiment.plate), well)
+                wells |= dict.fromkeys(plate.list_positions(well), well)
         n_sampled = max(1, _SAMPLED_FRAMES // max(1, len(wells)))
         for index, (position, well) in enumerate(track(wells.items(), experiment.name)):
             with problems.collected(subject, position):
-                image = image_for_crops(plate, position, experiment.plate, settings.crop, settings.z_slices)
+                image = plate.image(position)
+                image.check_fits(settings.crop, settings.z_slices)
+                channels: list[int] = []
+                with problems.collected(subject, position):
+                    channels = image.channel_indices(experiment.channels)
                 if tracks is None:
                     continue
                 observations = _observations_at(tracks, well, position, experiment)
                 _check_inside(observations, image.shape, position, experiment)
                 if channels:
-                    crops = _position_crops(observations, image, channels, settings)
+                    crops = _position_crops(observations, image, reader, channels, settings)
                     read_all, where = settings.pixels == "all", f"position {position}"
                     defects = find_unreadable(crops, statistics, n_sampled, index, read_all=read_all, where=where)
                     parts.append(observations.assign(defect=defects))
@@ -162,12 +173,17 @@ def _check_inside(observations: pd.DataFrame, shape: tuple[int, ...], position: 
             )
 
 
-def _position_crops(observations: pd.DataFrame, image: Any, channels: list[int], settings: _Settings) -> PositionCrops:
+def _position_crops(
+    observations: pd.DataFrame, image: PositionImage, reader: PixelReader, channels: list[int], settings: _Settings
+) -> PositionCrops:
     _, _, n_slices, height, width = image.shape
     centers = np.rint(observations[["y", "x"]].to_numpy()).astype(np.int64)
     corners = crop_corners(centers, settings.crop, (height, width))
+    stored = StoredChunks(image.array)
     return PositionCrops(
         image=image,
+        stored=stored,
+        source=reader.open(image.array, fill_missing=stored.are_known),
         channels=channels,
         z=middle_slices(n_slices, settings.z_slices),
         frame=observations["t"].to_numpy(),

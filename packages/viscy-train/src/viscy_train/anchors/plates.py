@@ -1,17 +1,25 @@
-"""Plates: the images of an experiment, in an HCS OME-Zarr store that iohub opens."""
+"""Plates: the images of an experiment, in an HCS OME-Zarr store on a local file system.
+
+Metadata are read with zarr-python, never from consolidated copies, which may be outdated. Pixels are read as described
+in `viscy_train.anchors.pixels`.
+"""
 
 from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import zarr.errors
-from iohub.ngff import Plate, open_ome_zarr
+import zarr
+from iohub.ngff import open_ome_zarr
 from iohub.ngff.models import ChannelAxisMeta, SpaceAxisMeta, TimeAxisMeta
+from zarr.storage import LocalStore
 
-from viscy_train.errors import UserError
+from viscy_train.anchors.ngff import channel_names, check_plate, full_resolution, list_images, list_wells, ome_metadata
+from viscy_train.anchors.pixels import ZARR_CODECS
+from viscy_train.errors import UserError, require_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _AXES = [TimeAxisMeta(name="T"), ChannelAxisMeta(name="C"), *(SpaceAxisMeta(name=name) for name in "ZYX")]
+_METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
 def write_plate(path: Path, channels: list[str], images: Mapping[str, NDArray[np.uint16]]) -> None:
@@ -43,209 +52,225 @@ def write_plate(path: Path, channels: list[str], images: Mapping[str, NDArray[np
             plate.create_position(*name.split("/")).create_image("0", image, chunks=chunks)
 
 
-def open_plate(path: Path, implementation: str | None = None) -> Plate:
+@dataclass(frozen=True, kw_only=True)
+class PositionImage:
+    """The image of a position.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        Array of shape (n_frames, n_channels, n_slices, height, width), which returns the fill value for missing chunks.
+    channels : list of str
+        Names of the channels.
+    where : str
+        The position and its plate, for error messages.
+    """
+
+    array: zarr.Array
+    channels: list[str]
+    where: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+        return self.array.shape
+
+    def channel_indices(self, names: list[str]) -> list[int]:
+        """Return the index of each channel.
+
+        Raises
+        ------
+        UserError
+            If the image does not have exactly one channel of a name.
+        """
+        for name in names:
+            if name not in self.channels:
+                raise UserError(f"{self.where} has no channel {name!r}; it has {', '.join(self.channels)}")
+            if self.channels.count(name) > 1:
+                n = self.channels.count(name)
+                raise UserError(f"{self.where} has {n} channels {name!r}; give them different names")
+        return [self.channels.index(name) for name in names]
+
+    def check_fits(self, crop: int, z_slices: int) -> None:
+        """Refuse pixels that are not real numbers, and an image that is smaller than a crop.
+
+        Parameters
+        ----------
+        crop : int
+            Side of a crop, in pixels.
+        z_slices : int
+            Number of slices in a crop.
+
+        Raises
+        ------
+        UserError
+            If crops cannot be cut from the image.
+        """
+        if self.array.dtype.kind not in "uif":
+            raise UserError(f"pixels must be integers or floats, got {self.array.dtype} in {self.where}")
+        _, _, n_slices, height, width = self.shape
+        if crop > min(height, width):
+            raise UserError(f"data.crop must fit into the image, {height} x {width} pixels in {self.where}, got {crop}")
+        if z_slices > n_slices:
+            raise UserError(f"data.z_slices must fit into the stack, {n_slices} slices in {self.where}, got {z_slices}")
+
+
+class Plate:
+    """A plate, open for reading; it holds no open files.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The store.
+    root : zarr.Group
+        The root group of the store.
+
+    Notes
+    -----
+    Wells and positions are read when they are needed, so those that no condition names may be damaged or missing.
+    """
+
+    def __init__(self, path: Path, root: zarr.Group) -> None:
+        self.path = path
+        self._root = root
+
+    def list_positions(self, well: str) -> list[str]:
+        """Return the names of the positions in a well.
+
+        Parameters
+        ----------
+        well : str
+            Name of the well, such as ``A/1``.
+
+        Returns
+        -------
+        list of str
+            Names of positions, such as ``A/1/0``.
+
+        Raises
+        ------
+        UserError
+            If the plate has no such well, or its metadata is damaged.
+        """
+        with _report_damage(self.path, "its metadata"):
+            wells = list_wells(ome_metadata(self._root.attrs))
+        if well not in wells:
+            raise UserError(f"plate {self.path} has no well {well!r}; it has {', '.join(wells)}")
+        with _report_damage(self.path, f"well {well}"):
+            return [f"{well}/{image}" for image in list_images(ome_metadata(self._group(well).attrs))]
+
+    def image(self, position: str) -> PositionImage:
+        """Return the image of a position.
+
+        Parameters
+        ----------
+        position : str
+            Name of the position, such as ``A/1/0``.
+
+        Returns
+        -------
+        PositionImage
+            The image with the full resolution.
+
+        Raises
+        ------
+        UserError
+            If the position does not exist or cannot be read, or has unexpected axes or channels.
+        """
+        where = f"position {position} of plate {self.path}"
+        with _report_damage(self.path, f"position {position}"):
+            ome = ome_metadata(self._group(position).attrs)
+            array = self._array(f"{position}/{full_resolution(ome, where)}")
+            if len(array.shape) != 5:
+                raise UserError(f"images must have five axes, got shape {array.shape} in {where}")
+            channels = channel_names(ome, array.shape[1])
+        if len(channels) != array.shape[1]:
+            raise UserError(
+                f"images must have the channels that their metadata name, {', '.join(channels)}, got {array.shape[1]} "
+                f"in {where}"
+            )
+        return PositionImage(array=array, channels=channels, where=where)
+
+    def _group(self, name: str) -> zarr.Group:
+        node = self._node(name)
+        if not isinstance(node, zarr.Group):
+            raise TypeError(f"{name} is an array")
+        return node
+
+    def _array(self, name: str) -> zarr.Array:
+        node = self._node(name)
+        if not isinstance(node, zarr.Array):
+            raise TypeError(f"{name} is not an array")
+        return node
+
+    def _node(self, name: str) -> zarr.Group | zarr.Array:
+        _check_metadata_files(self.path / name)
+        with zarr.config.set(ZARR_CODECS):
+            return self._root[name]
+
+
+def open_plate(path: Path) -> Plate:
     """Open a plate for reading.
 
     Parameters
     ----------
     path : pathlib.Path
         The store.
-    implementation : {"tensorstore", "zarr-python", "zarrs-python"}, optional
-        The library that iohub reads arrays with; by default, iohub's choice.
 
     Returns
     -------
-    iohub.ngff.Plate
-        The plate; the caller closes it.
+    Plate
+        The plate.
 
     Raises
     ------
     UserError
-        If the store does not exist, or is not a plate.
+        If the store does not exist, or is not a plate of OME-NGFF 0.4 or 0.5.
     """
+    _check_directory(path)
+    _check_metadata_files(path)
     try:
-        exists = path.exists()
+        root = zarr.open_group(LocalStore(path, read_only=True), mode="r", use_consolidated=False)
+        ome = ome_metadata(root.attrs)
+    except Exception as error:  # zarr raises many types for a directory that is not a store
+        raise UserError(f"{path} is not an HCS OME-Zarr plate: {_one_line(error)}") from error
+    with _report_damage(path, "its metadata"):
+        check_plate(ome, str(path))
+    return Plate(path, root)
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse a path that is not a directory."""
+    try:
+        exists, is_directory = path.exists(), path.is_dir()
     except (OSError, ValueError) as error:
         raise UserError(f"cannot access plate {str(path)!r}: {error}") from error
     if not exists:
         remote = " (plates must be on a local file system)" if re.match(r"\w+:/", path.as_posix()) else ""
         raise UserError(f"plate not found: {path}{remote}; correct `plate` of its experiment")
-    try:
-        return open_ome_zarr(path, layout="hcs", mode="r", implementation=implementation)
-    except Exception as error:  # iohub and zarr raise many types for a directory that is not a store
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is not an HCS OME-Zarr plate: {reason}") from error
+    if not is_directory:
+        archive = " (unpack an archive first)" if path.suffix in (".ozx", ".zip", ".tar", ".gz") else ""
+        raise UserError(f"plate must be a directory, got a file: {path}{archive}")
 
 
-def list_positions(plate: Plate, well: str, path: Path) -> list[str]:
-    """Return the names of the positions in a well.
-
-    Parameters
-    ----------
-    plate : iohub.ngff.Plate
-        The open plate.
-    well : str
-        Name of the well, such as ``A/1``.
-    path : pathlib.Path
-        Path of the plate, for error messages.
-
-    Returns
-    -------
-    list of str
-        Names of positions, such as ``A/1/0``.
-
-    Raises
-    ------
-    UserError
-        If the plate has no such well, or its metadata is damaged.
-    """
-    with _report_damage(path, "its metadata"):
-        wells = [entry.path for entry in plate.metadata.wells]
-    if well not in wells:
-        raise UserError(f"plate {path} has no well {well!r}; it has {', '.join(wells)}")
-    with _report_damage(path, f"well {well}"):
-        return [f"{well}/{image.path}" for image in plate[well].metadata.images]
-
-
-def position_image(plate: Plate, position: str, path: Path) -> Any:
-    """Return the images of a position.
-
-    Parameters
-    ----------
-    plate : iohub.ngff.Plate
-        The open plate.
-    position : str
-        Name of the position, such as ``A/1/0``.
-    path : pathlib.Path
-        Path of the plate, for error messages.
-
-    Returns
-    -------
-    iohub.ngff.nodes.ImageArray
-        Array of shape (n_frames, n_channels, n_slices, height, width).
-
-    Raises
-    ------
-    UserError
-        If the position does not exist or cannot be read, or has unexpected axes or channels.
-    """
-    with _report_damage(path, f"position {position}"):
-        node = plate[position]
-        image = node["0"]
-        shape, axes, channels = image.shape, ", ".join(node.axis_names).upper(), _channel_names(node)
-        expected_channels = _channel_names(plate)
-    where = f"position {position} of plate {path}"
-    if axes != "T, C, Z, Y, X" or len(shape) != 5:
-        raise UserError(f"images must have the axes T, C, Z, Y, X, got {axes} and shape {shape} in {where}")
-    if channels != expected_channels or shape[1] != len(channels):
-        raise UserError(
-            f"all positions must have the same channels, {', '.join(expected_channels)}; {where} has {shape[1]}: "
-            f"{', '.join(channels)}"
-        )
-    return image
-
-
-def image_for_crops(plate: Plate, position: str, path: Path, crop: int, z_slices: int) -> Any:
-    """Return the images of a position, after checking that crops can be cut from them.
-
-    Parameters
-    ----------
-    plate, position, path
-        As for `position_image`.
-    crop : int
-        Side of a crop, in pixels.
-    z_slices : int
-        Number of slices in a crop.
-
-    Returns
-    -------
-    iohub.ngff.nodes.ImageArray
-        Array of shape (n_frames, n_channels, n_slices, height, width).
-
-    Raises
-    ------
-    UserError
-        As for `position_image`, or if the pixels are not real numbers or the image is smaller than a crop.
-    """
-    image = position_image(plate, position, path)
-    where = f"position {position} of plate {path}"
-    if np.dtype(image.dtype).kind not in "uif":
-        raise UserError(f"pixels must be integers or floats, got {image.dtype} in {where}")
-    check_crop_fits(image.shape, crop, z_slices, where)
-    return image
-
-
-def check_crop_fits(shape: tuple[int, ...], crop: int, z_slices: int, where: str) -> None:
-    """Refuse an image that is smaller than a crop.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the image, (n_frames, n_channels, n_slices, height, width).
-    crop : int
-        Side of a crop, in pixels.
-    z_slices : int
-        Number of slices in a crop.
-    where : str
-        The image, for error messages.
-
-    Raises
-    ------
-    UserError
-        If the image has too few pixels or slices.
-    """
-    _, _, n_slices, height, width = shape
-    if crop > min(height, width):
-        raise UserError(f"data.crop must fit into the image, {height} x {width} pixels in {where}, got {crop}")
-    if z_slices > n_slices:
-        raise UserError(f"data.z_slices must fit into the stack, {n_slices} slices in {where}, got {z_slices}")
-
-
-def channel_indices(plate: Plate, channels: list[str], path: Path) -> list[int]:
-    """Return the indices of channels in a plate's images.
-
-    Parameters
-    ----------
-    plate : iohub.ngff.Plate
-        The open plate.
-    channels : list of str
-        Channel names.
-    path : pathlib.Path
-        Path of the plate, for error messages.
-
-    Returns
-    -------
-    list of int
-        Index of each channel.
-
-    Raises
-    ------
-    UserError
-        If the plate does not have exactly one channel of a name.
-    """
-    with _report_damage(path, "its first position (for the channel names)"):
-        names = _channel_names(plate)
-    for channel in channels:
-        if channel not in names:
-            raise UserError(f"plate {path} has no channel {channel!r}; it has {', '.join(names)}")
-        if names.count(channel) > 1:
-            raise UserError(f"plate {path} has {names.count(channel)} channels {channel!r}; give them different names")
-    return [names.index(channel) for channel in channels]
-
-
-def _channel_names(node: Any) -> list[str]:
-    """Return the channel names; if the metadata has none, iohub uses the channels' indices."""
-    return [str(name) for name in node.channel_names]
+def _check_metadata_files(directory: Path) -> None:
+    for name in _METADATA_FILES:
+        require_regular_file(directory / name, "metadata of a plate")
 
 
 @contextmanager
 def _report_damage(path: Path, what: str) -> Generator[None]:
-    """Turn the errors that iohub and zarr raise for a damaged or incomplete plate into a one-line `UserError`."""
+    """Turn the errors that a damaged or incomplete plate causes into a one-line `UserError`."""
     try:
         yield
-    # A JSONDecodeError is a ValueError, as is the validation error of iohub's models.
-    except (AttributeError, IndexError, KeyError, OSError, TypeError, ValueError, zarr.errors.BaseZarrError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+    except UserError:
+        raise
+    except Exception as error:  # many types: KeyError for metadata, zarr's, and those of JSON and of each codec
         raise UserError(
-            f"plate {path} is damaged or incomplete: cannot read {what} ({reason}); restore it, or leave its well out"
+            f"plate {path} is damaged or incomplete: cannot read {what} ({_one_line(error)}); restore it, or leave its "
+            "well out"
         ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from viscy_train.anchors.pixels import Pixels
+    from viscy_train.anchors.plates import PositionImage
+    from viscy_train.anchors.stored_chunks import StoredChunks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +21,12 @@ class PositionCrops:
 
     Parameters
     ----------
-    image : iohub.ngff.nodes.ImageArray
-        Images of the position, shape (n_frames, n_channels, n_slices, height, width).
+    image : PositionImage
+        Image of the position.
+    stored : StoredChunks
+        Chunks of the image.
+    source : Pixels
+        Pixels of the image, shape (n_frames, n_channels, n_slices, height, width).
     channels : list of int
         Indices of the channels in a crop.
     z : slice
@@ -29,7 +37,9 @@ class PositionCrops:
         Side of a crop, in pixels.
     """
 
-    image: Any
+    image: PositionImage
+    stored: StoredChunks
+    source: Pixels
     channels: list[int]
     z: slice
     frame: NDArray[np.int64]
@@ -39,9 +49,9 @@ class PositionCrops:
 
     def pixels(self, frame: int, window: tuple[slice, slice] = (slice(None), slice(None))) -> NDArray[np.float32]:
         """Read a frame, or a window of it, shape (n_channels, n_slices, height, width)."""
-        planes = [np.asarray(self.image[frame, channel, self.z, *window]) for channel in self.channels]
+        pixels = self.source.request((frame, np.array(self.channels), self.z, *window)).result()
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which the caller reports
-            return np.stack(planes).astype(np.float32)
+            return np.asarray(pixels).astype(np.float32)
 
     def window(self, observation: int) -> tuple[slice, slice]:
         """Return the rows and columns of one observation's crop."""

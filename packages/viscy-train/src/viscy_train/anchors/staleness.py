@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from viscy_train.anchors.geometry import coordinate_bounds
-from viscy_train.anchors.plates import channel_indices, image_for_crops, open_plate
+from viscy_train.anchors.plates import open_plate
 from viscy_train.anchors.tracks import checksums
 from viscy_train.errors import Problems, UserError
 
@@ -75,13 +75,14 @@ def check_sources(table: AnchorTable) -> None:
         subject = f"experiment {experiment.name!r}"
         with problems.collected(subject):
             _check_tracks(table, experiment)
-        with problems.collected(subject), open_plate(experiment.plate) as plate:
-            with problems.collected(subject):
-                channel_indices(plate, experiment.channels, experiment.plate)
+        with problems.collected(subject):
+            plate = open_plate(experiment.plate)
             in_experiment = largest.index.get_level_values(0) == experiment.name
             for (_, position), coordinates in largest[in_experiment].iterrows():
                 with problems.collected(subject, str(position)):
-                    image = image_for_crops(plate, str(position), experiment.plate, table.crop, table.z_slices)
+                    image = plate.image(str(position))
+                    image.channel_indices(experiment.channels)
+                    image.check_fits(table.crop, table.z_slices)
                     bounds = coordinate_bounds(image.shape)
                     if any(coordinates[column] > bound for column, (_, bound) in bounds.items()):
                         n_frames, _, _, height, width = image.shape

@@ -1,4 +1,4 @@
-"""Unreadable observations: their crops need chunks that the plate lacks, or contain invalid pixels."""
+"""Unreadable observations: those in frames without content, or whose crops lack chunks or contain invalid pixels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viscy_train.anchors.chunks import need_missing_chunks
+from viscy_train.anchors.constant_frames import find_constant_frames, screened_array
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from viscy_train.anchors.intensity import IntensityStatistics
     from viscy_train.anchors.position_crops import PositionCrops
 
-READABLE, MISSING_CHUNK, INVALID_PIXELS = range(3)
+READABLE, MISSING_CHUNK, INVALID_PIXELS, CONSTANT_FRAME = range(4)
 REASONS = {
     MISSING_CHUNK: "excluded: a chunk of the frame is missing from the plate (blank or lost)",
     INVALID_PIXELS: "excluded: pixels cannot be read, or are NaN or infinite",
+    CONSTANT_FRAME: "excluded: a channel of the frame has one value in all pixels (blank or saturated)",
 }
 # The fractional parts of its multiples are evenly spread over [0, 1), however many there are (Weyl 1916).
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
@@ -47,29 +49,37 @@ def find_unreadable(
         Index of the position in its experiment. Each position samples other frames, so that together they cover the
         time course.
     read_all : bool
-        Whether to read all frames, not just the sampled ones.
+        Whether to read all frames, not just the sampled ones. Frames that are constant are found in both cases.
     where : str
         The position, for error messages.
 
     Returns
     -------
     numpy.ndarray
-        `READABLE`, `MISSING_CHUNK` or `INVALID_PIXELS` for each observation, shape (n_observations,).
+        `READABLE` or the reason why not, a key of `REASONS`, for each observation, shape (n_observations,).
 
     Raises
     ------
     UserError
         If pixels are invalid and `read_all` is False: frames that were not read may have more of them.
     """
-    missing = need_missing_chunks(crops.image, crops.frame, crops.channels, crops.z, crops.top, crops.left, crops.side)
-    frames = np.unique(crops.frame[~missing])
+    array, stored = crops.image.array, crops.stored
+    read_all = read_all or not stored.are_known
+    missing = need_missing_chunks(
+        stored, array.chunks, crops.frame, crops.channels, crops.z, crops.top, crops.left, crops.side
+    )
+    screened = screened_array(array, crops.source, stored, thorough=read_all)
+    constant_frames, damaged = find_constant_frames(screened, np.unique(crops.frame[~missing]), crops.channels, crops.z)
+    constant = ~missing & np.isin(crops.frame, constant_frames)
+    unusable = missing | constant
+    frames = np.unique(crops.frame[~unusable])
     # A missing chunk would count as black pixels.
     complete = np.setdiff1d(frames, crops.frame[missing])
     candidates = complete if len(complete) else frames
     sampled = set(candidates[_spread_evenly(len(candidates), n_sampled, position_index)].tolist())
     invalid = np.zeros(len(missing), dtype=bool)
-    for frame in frames.tolist() if read_all else sorted(sampled):
-        in_frame = np.flatnonzero((crops.frame == frame) & ~missing)
+    for frame in frames.tolist() if read_all else sorted(sampled | damaged & set(frames.tolist())):
+        in_frame = np.flatnonzero((crops.frame == frame) & ~unusable)
         pixels, invalid[in_frame], problem = _check_frame(crops, frame, in_frame)
         if invalid[in_frame].any() and not read_all:
             raise UserError(
@@ -78,7 +88,8 @@ def find_unreadable(
             )
         if pixels is not None and frame in sampled:
             statistics.add(pixels)
-    return np.where(missing, MISSING_CHUNK, np.where(invalid, INVALID_PIXELS, READABLE)).astype(np.int8)
+    defects = np.select([missing, constant, invalid], [MISSING_CHUNK, CONSTANT_FRAME, INVALID_PIXELS], READABLE)
+    return defects.astype(np.int8)
 
 
 def _spread_evenly(n: int, n_selected: int, offset: int) -> NDArray[np.int64]:

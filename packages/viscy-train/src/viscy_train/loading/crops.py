@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from viscy_train.anchors.geometry import crop_corners, middle_slices
-from viscy_train.anchors.plates import check_crop_fits
 from viscy_train.errors import UserError
-from viscy_train.loading.images import Images, Region
+from viscy_train.loading.images import Images
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from numpy.typing import NDArray
 
+    from viscy_train.anchors.pixels import Pixels, Region
     from viscy_train.anchors.table import AnchorTable
 
 # A constant channel has a standard deviation of 0, by which crops cannot be divided.
@@ -25,9 +25,9 @@ _MIN_STD = 1e-6
 
 
 class OpenPosition(NamedTuple):
-    """The image of a position, opened by this process, and the parts of it that crops contain."""
+    """The pixels of a position, opened by this process, and the parts of them that crops contain."""
 
-    image: Any
+    pixels: Pixels
     channels: NDArray[np.int64] | slice
     slices: slice
     height: int
@@ -48,7 +48,7 @@ class CropReader:
     Notes
     -----
     Each process opens plates and positions when it first reads from them. Open images are not pickled, and a forked
-    child does not use those of its parent (see `viscy_train.loading.images`).
+    child does not use those of its parent (see `viscy_train.anchors.fork`).
     """
 
     def __init__(self, table: AnchorTable, *, cache_mb: int = 256) -> None:
@@ -103,14 +103,14 @@ class CropReader:
         """
         rows = np.asarray(rows, dtype=np.int64)
         position = self._position[rows]
-        images, opened = self._open_positions(np.unique(position))
+        opened = self._open_positions(np.unique(position))
         # In the order of the images, so that crops that share a chunk are read while it is in the cache.
         order = np.lexsort((self._frame[rows], position))
         pending = []
         for slot in order.tolist():
             with self._report_damage(rows[slot]):
                 at = opened[position[slot]]
-                pending.append(images.request(at.image, self._region(rows[slot], at)))
+                pending.append(at.pixels.request(self._region(rows[slot], at)))
         crops = np.empty((len(rows), self._mean.shape[1], self._z_slices, self._side, self._side), dtype=np.float32)
         # A float64 beyond float32 becomes infinite, which is reported below.
         with np.errstate(over="ignore"):
@@ -124,8 +124,8 @@ class CropReader:
             self._check_finite(rows, crops)
         return crops
 
-    def _open_positions(self, positions: NDArray[np.int64]) -> tuple[Images, dict[int, OpenPosition]]:
-        """Return the images and the open positions of this process, after opening the given positions.
+    def _open_positions(self, positions: NDArray[np.int64]) -> dict[int, OpenPosition]:
+        """Return the open positions of this process, after opening the given positions.
 
         They are stored by process id: a forked child must neither use nor free what its parent has opened.
         """
@@ -136,18 +136,17 @@ class CropReader:
         for position in positions.tolist():
             if position not in opened:
                 opened[position] = self._open_position(images, position)
-        return images, opened
+        return opened
 
     def _open_position(self, images: Images, position: int) -> OpenPosition:
         experiment = self._experiments[self._experiment_of_position[position]]
         name = self._name_of_position[position]
-        image = images.open(experiment.plate, name)
-        channels = np.array(images.channels(experiment.plate, experiment.channels))
-        check_crop_fits(image.shape, self._side, self._z_slices, f"position {name} of plate {experiment.plate}")
+        image, pixels = images.open(experiment.plate, name)
+        image.check_fits(self._side, self._z_slices)
+        channels = np.array(image.channel_indices(experiment.channels))
         _, _, n_slices, height, width = image.shape
-        dtype = np.dtype(getattr(image.dtype, "numpy_dtype", image.dtype))
         slices = middle_slices(n_slices, self._z_slices)
-        return OpenPosition(image, _as_slice(channels), slices, height, width, dtype.kind == "f")
+        return OpenPosition(pixels, _as_slice(channels), slices, height, width, image.array.dtype.kind == "f")
 
     def _region(self, row: int, at: OpenPosition) -> Region:
         top, left = crop_corners(self._center[row], self._side, (at.height, at.width)).tolist()
