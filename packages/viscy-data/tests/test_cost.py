@@ -106,6 +106,9 @@ class CountingOrder:
         self._order = order
         self.n_looked_up = 0
 
+    def __len__(self):
+        return len(self._order)
+
     def take(self, rows, mode):
         self.n_looked_up += rows.size
         return self._order.take(rows, mode=mode)
