@@ -55,6 +55,13 @@ def test_shards_are_contiguous_and_differ_in_length_by_at_most_one(n, num_replic
         assert max(map(len, ranks)) - min(map(len, ranks)) <= 1
 
 
+def test_the_epoch_is_the_one_that_is_set_when_the_first_index_is_drawn():
+    sampler = ShardedDistributedSampler(range(100))
+    indices = iter(sampler)
+    sampler.set_epoch(3)
+    assert [list(indices)] == draw_shards(100, 1, epoch=3)
+
+
 def test_a_rank_has_the_same_shard_in_every_epoch_in_another_order():
     epochs = [draw_shards(1000, 3, epoch) for epoch in range(4)]
     for rank in range(3):

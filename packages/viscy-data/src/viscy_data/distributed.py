@@ -82,14 +82,17 @@ class ShardedDistributedSampler(DistributedSampler):
         )
 
     def __iter__(self) -> Iterator[int]:
-        """Yield the indices of this rank's shard, with one dropped or repeated where ranks would be unequal."""
+        """Yield the indices of this rank's shard, with one dropped or repeated where ranks would be unequal.
+
+        The epoch is the one that is set when the first index is drawn.
+        """
         n = len(self.dataset)  # ty: ignore[invalid-argument-type]
         start, stop = self.rank * n // self.num_replicas, (self.rank + 1) * n // self.num_replicas
         shard = np.arange(start, max(stop, start + 1))
         if self.shuffle:
             bits = derive(epoch_key(self.seed, self.epoch), self.rank, np.arange(len(shard)))
             shard = shard[np.argsort(bits, kind="stable")]
-        return iter(np.resize(shard, self.num_samples).tolist())
+        yield from np.resize(shard, self.num_samples).tolist()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, non-negative, of the next ``iter()``."""
