@@ -27,13 +27,14 @@ LEVELS = {
     ],
     "viscy_sampling_testkit": [
         ["tables"],
-        ["simulate", "strategies"],
+        ["faults", "simulate", "strategies"],
         ["assertions"],
         ["conformance"],
         ["mutants", "pytest_class"],
     ],
     "viscy_train": [
         ["errors"],
+        ["output"],
         ["atomic", "console", "exit_codes"],
         ["config"],
         ["anchors", "model", "run"],

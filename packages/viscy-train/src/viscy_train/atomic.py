@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from viscy_train.errors import UserError
+from viscy_train.output import LOCK, follow_links
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,7 +29,8 @@ def atomic_write(path: Path) -> Generator[Path]:
     Parameters
     ----------
     path : pathlib.Path
-        File to create or to replace. Its directory is created if necessary.
+        File to create or to replace. Its directory is created if necessary. A symbolic link stays, and its target is
+        replaced.
 
     Yields
     ------
@@ -41,6 +43,7 @@ def atomic_write(path: Path) -> Generator[Path]:
     UserError
         If the file cannot be written, for example because the disk is full.
     """
+    path = follow_links(path)
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +77,8 @@ def atomic_directory(path: Path) -> Generator[None]:
         yield
     except BaseException as error:
         for entry in path.iterdir():
+            if entry.name == LOCK:
+                continue
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         if isinstance(error, OSError) or is_disk_full(error):
             raise UserError(f"cannot write to {path}: {_reason(error)}; {_REMEDY}") from error

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from viscy_train.report.replay_plot import plot_replay
+from viscy_train.errors import UserError
+from viscy_train.report.replay_plot import plot_replay, write_picture
 from viscy_train.report.style import png_of
 
 AWKWARD = {("$a$ & <b>", "mo[red]ck"): 300, ("$a$ & <b>", "_virus"): 300, ("[/] b", "mo[red]ck"): 100}
@@ -28,3 +30,19 @@ def test_each_experiment_has_its_own_contrast(anchors_of):
     canvas = np.asarray(plot_replay(pairs, None, anchors, ["x"], "").axes[0].images[0].get_array())
     first, second = canvas[:8, :8], canvas[:8, canvas.shape[1] // 2 :][:, :8]
     assert abs(float(first.mean()) - float(second.mean())) < 0.2
+
+
+@pytest.mark.parametrize("name", ["a.png", "a", "a.svg", "a.svgz", "a.PDF", "a.eps", "a.jpg", "a.tif", "a.webp"])
+def test_a_picture_is_replaced_by_another_one_only(tmp_path, name):
+    path, figure = tmp_path / name, Figure()
+    for _ in range(2):
+        write_picture(path, figure)
+    figure.savefig(path, format=path.suffix.removeprefix(".").lower() or "png")
+    with pytest.raises(UserError, match="is not a picture of `viscy-train replay`"):
+        write_picture(path, figure)
+
+
+def test_a_picture_needs_the_extension_of_an_image_format(tmp_path):
+    with pytest.raises(UserError, match=r"--picture must have the extension of an image format, got .*a\.txt"):
+        write_picture(tmp_path / "a.txt", Figure())
+    assert list(tmp_path.iterdir()) == []

@@ -19,11 +19,22 @@ from viscy_train.anchors.observations import COLUMNS, check_observations
 from viscy_train.atomic import atomic_write
 from viscy_train.config.schema import PositiveConfig
 from viscy_train.errors import UserError
+from viscy_train.output import OutputKind, require_replaceable
 
-__all__ = ["COLUMNS", "AnchorTable", "Exclusion"]
+__all__ = ["ANCHOR_TABLE", "COLUMNS", "AnchorTable", "Exclusion"]
 
 _METADATA_KEY = b"viscy_train"
 _BUILD = "build it with `viscy-train index --config FILE`"
+
+
+def _is_anchor_table(path: Path) -> bool:
+    try:
+        return _METADATA_KEY in (pq.read_schema(path).metadata or {})
+    except (OSError, pa.ArrowException):
+        return False
+
+
+ANCHOR_TABLE = OutputKind("an anchor table of viscy-train", _is_anchor_table)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +89,10 @@ class AnchorTable:
         Raises
         ------
         UserError
-            If the file cannot be written, for example because the disk is full.
+            If the file cannot be written, for example because the disk is full, or if it exists and is not an anchor
+            table.
         """
+        require_replaceable(path, ANCHOR_TABLE)
         table = pa.Table.from_pandas(self.observations[COLUMNS], preserve_index=False)
         header = format_header(
             experiments=self.experiments,

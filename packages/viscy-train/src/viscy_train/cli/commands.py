@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse.typing import PositiveInt
 
-from viscy_train.atomic import atomic_write
 from viscy_train.console import say
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_STOPPED, explain_exit
+from viscy_train.output import claimed, in_use
 from viscy_train.training.lightning_cli import TrainingCLI
 from viscy_train.training.lightning_warnings import quiet_lightning
 from viscy_train.training.stopping import StoppedError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from lightning.pytorch import Trainer
 
     from viscy_train.loading.data_module import PairDataModule
@@ -54,11 +57,13 @@ def index(options: list[str], description: str) -> int:
     """Build the anchor table."""
     from viscy_train.anchors.build import build_anchor_table
     from viscy_train.anchors.summary import print_summary
+    from viscy_train.anchors.table import ANCHOR_TABLE
 
     cli = TrainingCLI("index", options, description, {"pixels": _PIXELS})
     data = cli.make_data()
-    table = build_anchor_table(data.experiments, data.positive, data.crop, data.z_slices, pixels=cli.config.pixels)
-    table.write(data.path)
+    with claimed(data.path, ANCHOR_TABLE, "index"):
+        table = build_anchor_table(data.experiments, data.positive, data.crop, data.z_slices, pixels=cli.config.pixels)
+        table.write(data.path)
     print_summary(table)
     say(f"Done. Wrote {data.path}")
     return 0
@@ -66,18 +71,21 @@ def index(options: list[str], description: str) -> int:
 
 def fit(options: list[str], description: str) -> int:
     """Train, then write the report."""
+    from viscy_train.report.html import PAGE
     from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.training.fit import fit as train
 
     cli = TrainingCLI("fit", options, description, {"ckpt_path": _CHECKPOINT})
     trainer, model, data = cli.make_all()
-    try:
-        encoders = train(cli, trainer, model, data)
-    except StoppedError as error:
-        # Only rank 0 reports the stop, because a launcher takes a non-zero exit code of another rank for a failure.
-        return explain_exit(str(error), EXIT_STOPPED) if trainer.is_global_zero else 0
-    if encoders is not None:
-        evaluate_and_write_page(cli.run_directory, *encoders, data, trainer.strategy.root_device)
+    with _on_rank_0(trainer, in_use(cli.run_directory.path, "fit")):
+        try:
+            encoders = train(cli, trainer, model, data)
+        except StoppedError as error:
+            # Only rank 0 reports the stop, because a launcher takes a non-zero exit code of another rank for a failure.
+            return explain_exit(str(error), EXIT_STOPPED) if trainer.is_global_zero else 0
+        if encoders is not None:
+            with claimed(cli.run_directory.report, PAGE, "fit", on_wait=say):
+                evaluate_and_write_page(cli.run_directory, *encoders, data, trainer.strategy.root_device)
     return 0
 
 
@@ -87,20 +95,21 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.composition.dry_run import dry_run
     from viscy_train.report.dry_run_page import write_dry_run_page
     from viscy_train.report.dry_run_summary import print_dry_run
+    from viscy_train.report.html import PAGE
 
     cli = TrainingCLI("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
-    data = cli.make_data()
-    check_sources(data.table)
-    result = dry_run(
-        data.train_anchors(),
-        data.options,
-        seed=data.seed,
-        world_size=cli.config.processes,
-        epochs=cli.config.epochs,
-    )
-    print_dry_run(result)
-    page = Path(cli.config.page)
-    write_dry_run_page(page, result)
+    data, page = cli.make_data(), Path(cli.config.page)
+    with claimed(page, PAGE, "inspect"):
+        check_sources(data.table)
+        result = dry_run(
+            data.train_anchors(),
+            data.options,
+            seed=data.seed,
+            world_size=cli.config.processes,
+            epochs=cli.config.epochs,
+        )
+        print_dry_run(result)
+        write_dry_run_page(page, result)
     say(f"Done. Open {page}")
     return 0
 
@@ -125,20 +134,22 @@ def validate(options: list[str], description: str) -> int:
 
 def predict(options: list[str], description: str) -> int:
     """Write the embedding of every cell."""
-    from viscy_train.evaluation.predict import gather_predictions, write_embeddings
+    from viscy_train.evaluation.predict import EMBEDDINGS, gather_predictions, write_embeddings
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
 
     cli = TrainingCLI("predict", options, description, {"ckpt_path": _EVALUATED, "embeddings": _EMBEDDINGS})
     trainer, model, data = cli.make_all(training=False)
+    path = Path(cli.config.embeddings or cli.run_directory.embeddings)
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
-    _note_another_table(data, checkpoint, trainer)
-    with quiet_lightning():
-        outputs: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint.path, weights_only=True)
-        predictions = gather_predictions(outputs or [], trainer, cli.run_directory.path)
-    if predictions is not None:
-        path = Path(cli.config.embeddings or cli.run_directory.embeddings)
-        write_embeddings(path, predictions, data.table, {"checkpoint": str(checkpoint.path), "config": cli.dump()})
-        say(f"Done. Wrote {path}")
+    with _on_rank_0(trainer, claimed(path, EMBEDDINGS, "predict")):
+        _note_another_table(data, checkpoint, trainer)
+        with quiet_lightning():
+            outputs: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint.path, weights_only=True)
+            predictions = gather_predictions(outputs or [], trainer, path)
+        if predictions is not None:
+            metadata = {"checkpoint": str(checkpoint.path), "config": cli.dump()}
+            write_embeddings(path, predictions, data.table, metadata)
+            say(f"Done. Wrote {path}")
     return 0
 
 
@@ -146,29 +157,27 @@ def replay(options: list[str], description: str) -> int:
     """Plot the crops of one step of a run."""
     from viscy_train.anchors.fingerprint import FINGERPRINT, check_fingerprint
     from viscy_train.loading.batches import Batch
-    from viscy_train.report.replay_plot import plot_replay
+    from viscy_train.report.replay_plot import PICTURE, plot_replay, write_picture
     from viscy_train.run.checkpoint import Checkpoint
     from viscy_train.run.recorded_batch import batch_of_step
 
     cli = TrainingCLI("replay", options, description, {"step": _STEP, "rank": _RANK, "picture": _PICTURE})
     cli.require_config_of_run()
     data = cli.make_data()
-    recorded = batch_of_step(cli.run_directory, cli.config.step, cli.config.rank)
-    if (fingerprint := cli.run_directory.read_table_fingerprint()) is not None:
-        where = f"the run in {cli.run_directory.path}"
-        check_fingerprint({FINGERPRINT: fingerprint}, data.table.fingerprint, where)
-    data.setup("fit")
-    if cli.run_directory.last_checkpoint.exists():
-        data.load_state_dict(Checkpoint.read(cli.run_directory.last_checkpoint).data)  # refuses another anchor table
-    pairs = data.load_pairs(Batch(rows=recorded.rows, epoch=recorded.epoch, index=recorded.number))
-    title = f"Step {recorded.step} of process {recorded.rank}: batch {recorded.number} of epoch {recorded.epoch + 1}"
-    figure = plot_replay(pairs, data.augment(pairs), data.table.observations, data.channels, title)
-    path = Path(cli.config.picture or cli.run_directory.path / f"step-{recorded.step}.png")
-    with atomic_write(path) as unfinished:
-        try:
-            figure.savefig(unfinished, format=path.suffix.removeprefix(".") or "png")
-        except ValueError as error:
-            raise UserError(f"--picture must have the extension of an image format, got {path}: {error}") from error
+    path = Path(cli.config.picture or cli.run_directory.path / f"step-{cli.config.step}.png")
+    with claimed(path, PICTURE, "replay"):
+        recorded = batch_of_step(cli.run_directory, cli.config.step, cli.config.rank)
+        if (fingerprint := cli.run_directory.read_table_fingerprint()) is not None:
+            where = f"the run in {cli.run_directory.path}"
+            check_fingerprint({FINGERPRINT: fingerprint}, data.table.fingerprint, where)
+        data.setup("fit")
+        if cli.run_directory.last_checkpoint.exists():
+            data.load_state_dict(Checkpoint.read(cli.run_directory.last_checkpoint).data)  # refuses another table
+        pairs = data.load_pairs(Batch(rows=recorded.rows, epoch=recorded.epoch, index=recorded.number))
+        where = f"batch {recorded.number} of epoch {recorded.epoch + 1}"
+        title = f"Step {recorded.step} of process {recorded.rank}: {where}"
+        figure = plot_replay(pairs, data.augment(pairs), data.table.observations, data.channels, title)
+        write_picture(path, figure)
     say(f"Done. Open {path}")
     return 0
 
@@ -177,19 +186,28 @@ def report(options: list[str], description: str) -> int:
     """Write the report of a run again, from its last checkpoint."""
     from copy import deepcopy
 
+    from viscy_train.report.html import PAGE
     from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
 
     cli = TrainingCLI("report", options, description)
     cli.require_config_of_run()
     trainer, model, data = cli.make_all(training=False)
+    if not trainer.is_global_zero:
+        return 0
     untrained = deepcopy(model.encoder)
     checkpoint = checkpoint_to_evaluate(cli.run_directory, "last", model)
-    data.setup("fit")
-    data.load_state_dict(checkpoint.data)  # refuses another anchor table
-    model.load_state_dict(checkpoint.weights)
-    evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, trainer.strategy.root_device)
+    with claimed(cli.run_directory.report, PAGE, "report"):
+        data.setup("fit")
+        data.load_state_dict(checkpoint.data)  # refuses another anchor table
+        model.load_state_dict(checkpoint.weights)
+        evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, trainer.strategy.root_device)
     return 0
+
+
+def _on_rank_0(trainer: Trainer, context: AbstractContextManager[None]) -> AbstractContextManager[None]:
+    """Return a context on rank 0, and one that does nothing on the others, which write what rank 0 has claimed."""
+    return context if trainer.is_global_zero else nullcontext()
 
 
 def _note_another_table(data: PairDataModule, checkpoint: Checkpoint, trainer: Trainer) -> None:

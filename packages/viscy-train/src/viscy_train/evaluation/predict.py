@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from viscy_train.atomic import atomic_write
+from viscy_train.output import OutputKind, require_replaceable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,10 +18,24 @@ if TYPE_CHECKING:
 
     from viscy_train.anchors.table import AnchorTable
 
+# By which a file of embeddings is recognized.
+_METADATA = ("checkpoint", "config")
 
-def gather_predictions(
-    predictions: list[dict[str, Any]], trainer: Trainer, directory: Path
-) -> dict[str, NDArray] | None:
+
+def _is_embeddings(path: Path) -> bool:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return all(f"uns/{name}" in file for name in _METADATA)
+    except (OSError, RuntimeError, KeyError, ValueError):  # h5py raises many types for a damaged file
+        return False
+
+
+EMBEDDINGS = OutputKind("a file of embeddings of viscy-train", _is_embeddings)
+
+
+def gather_predictions(predictions: list[dict[str, Any]], trainer: Trainer, path: Path) -> dict[str, NDArray] | None:
     """Gather the predictions of all processes through files in a shared directory.
 
     Parameters
@@ -29,8 +44,8 @@ def gather_predictions(
         Predictions of this process, one dict for each batch: `row` and other arrays with one entry for each row.
     trainer : lightning.pytorch.Trainer
         The trainer, which provides rank, world size and barrier.
-    directory : pathlib.Path
-        Directory for temporary files, which are deleted.
+    path : pathlib.Path
+        File that the predictions will be written to. The temporary files beside it are deleted.
 
     Returns
     -------
@@ -44,20 +59,25 @@ def gather_predictions(
     )
     if trainer.world_size > 1:
         arrays: Any = gathered
-        np.savez(directory / f".predicted-{trainer.global_rank}.npz", **arrays)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(_part(path, trainer.global_rank), **arrays)
         trainer.strategy.barrier("predicted")
         if not trainer.is_global_zero:
             return None
         parts = []
         for rank in range(trainer.world_size):
-            path = directory / f".predicted-{rank}.npz"
-            with np.load(path) as saved:
+            part = _part(path, rank)
+            with np.load(part) as saved:
                 if saved.files:
                     parts.append({name: saved[name] for name in saved.files})
-            path.unlink()
+            part.unlink()
         gathered = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.argsort(gathered["row"])
     return {name: values[order] for name, values in gathered.items()}
+
+
+def _part(path: Path, rank: int) -> Path:
+    return path.with_name(f".{path.name}.{rank}.npz")
 
 
 def write_embeddings(path: Path, predictions: dict[str, NDArray], table: AnchorTable, metadata: dict[str, str]) -> None:
@@ -73,13 +93,14 @@ def write_embeddings(path: Path, predictions: dict[str, NDArray], table: AnchorT
     table : AnchorTable
         The anchor table, whose observations become `obs`.
     metadata : dict of str to str
-        Stored in `uns`.
+        `checkpoint` and `config`, stored in `uns`.
 
     Raises
     ------
     UserError
-        If the file cannot be written.
+        If the file cannot be written, or if it exists and does not contain embeddings of viscy-train.
     """
+    require_replaceable(path, EMBEDDINGS)
     import anndata  # takes seconds to import
 
     content = anndata.AnnData(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
 
+from viscy_train.atomic import atomic_write
+from viscy_train.errors import UserError
+from viscy_train.output import OutputKind, require_replaceable
 from viscy_train.report.style import label_of, new_figure, style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import pandas as pd
     from matplotlib.axes import Axes
@@ -19,6 +26,15 @@ if TYPE_CHECKING:
 
 
 MAX_PAIRS = 64
+_SIGN = "viscy-train replay"
+# Where each image format says which program has written the file.
+_SIGNED: dict[str, dict[str, Any]] = {
+    "png": {"metadata": {"Software": _SIGN}},
+    **{name: {"metadata": {"Creator": _SIGN}} for name in ("pdf", "svg", "svgz", "ps", "eps")},
+    **{name: {"pil_kwargs": {"comment": _SIGN.encode()}} for name in ("jpg", "jpeg", "gif")},
+    **{name: {"pil_kwargs": {"description": _SIGN}} for name in ("tif", "tiff")},
+    "webp": {"pil_kwargs": {"exif": _SIGN.encode()}},
+}
 _WIDTH = 13.0
 # In inches: side of a crop, height of the label below a pair.
 _CROP_INCHES = 0.72
@@ -29,6 +45,41 @@ _GAP = 0.04
 _GRAY, _BLUE = "#52606d", "#0072B2"
 # Intensity between the crops.
 _BACKGROUND = 1.0
+
+
+def _is_picture(path: Path) -> bool:
+    content = path.read_bytes()
+    with suppress(OSError, EOFError, zlib.error):
+        content = gzip.decompress(content) if path.suffix == ".svgz" else content
+    return _SIGN.encode() in content
+
+
+PICTURE = OutputKind("a picture of `viscy-train replay`", _is_picture)
+
+
+def write_picture(path: Path, figure: Figure) -> None:
+    """Write a figure to an image file in one atomic step.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        File to write; its extension determines the format, PNG if there is none.
+    figure : matplotlib.figure.Figure
+        The figure.
+
+    Raises
+    ------
+    UserError
+        If the extension is not that of an image format, the file cannot be written, or it exists and is not a picture
+        of `replay`.
+    """
+    require_replaceable(path, PICTURE)
+    image_format = path.suffix.removeprefix(".").lower() or "png"
+    with atomic_write(path) as unfinished:
+        try:
+            figure.savefig(unfinished, format=image_format, **_SIGNED.get(image_format, {}))
+        except ValueError as error:
+            raise UserError(f"--picture must have the extension of an image format, got {path}: {error}") from error
 
 
 def plot_replay(

@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 
-from viscy_train.atomic import atomic_write
 from viscy_train.composition.check import observed_composition
 from viscy_train.composition.targets import target_composition
 from viscy_train.composition.temporal import check_all_targets
 from viscy_train.report.batch_plots import plot_composition
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.formatting import percent, plural, thousands
-from viscy_train.report.html import data_uri, render
+from viscy_train.report.html import data_uri, render, write_page
 from viscy_train.report.run_plots import plot_data_wait, plot_embeddings, plot_example_tracks, plot_loss
 from viscy_train.report.summary import diagnose_run, summarize_run
 from viscy_train.run.attempts import read_attempts
@@ -98,8 +97,7 @@ def write_run_page(run_directory: RunDirectory, results: RunResults) -> None:
         | {"options": results.planned.options, "files": _list_files(run_directory)}
     )
     page = render("run.html.j2", **context)
-    with atomic_write(run_directory.report) as unfinished:
-        unfinished.write_text(page, encoding="utf-8")
+    write_page(run_directory.report, page)
 
 
 def _batch_context(

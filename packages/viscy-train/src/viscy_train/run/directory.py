@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from viscy_train.atomic import atomic_write
 from viscy_train.errors import UserError
+from viscy_train.output import LOCK
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_SIGN = "# The configuration of the run in this directory, written by `viscy-train fit`."
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,20 @@ class RunDirectory:
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{self.table_fingerprint} is damaged; restore it, or delete it") from error
 
+    @property
+    def has_run(self) -> bool:
+        """Whether the directory is that of a run, and not one that contains another configuration."""
+        try:
+            text = self.config.read_bytes() if self.config.is_file() else b""
+        except OSError as error:
+            raise UserError(f"cannot read {self.config}: {error.strerror or error}") from error
+        # Earlier versions did not sign the file.
+        return text.startswith(_SIGN.encode()) or (bool(text) and self.attempts.exists())
+
     def write_config(self, text: str) -> None:
         """Write the configuration."""
         with atomic_write(self.config) as unfinished:
-            unfinished.write_text(text, encoding="utf-8")
+            unfinished.write_text(f"{_SIGN}\n{text}", encoding="utf-8")
 
     def rename_attempts(self) -> Path:
         """Give the attempts of a run of an earlier version their present file name, and return the path."""
@@ -148,7 +161,7 @@ def require_new(path: Path, remedy: str) -> None:
         if path.is_file():
             raise UserError(f"{path} is a file; {remedy}")
         path.mkdir(parents=True, exist_ok=True)
-        is_filled = any(path.iterdir())
+        is_filled = any(entry.name != LOCK for entry in path.iterdir())
     except UserError:
         raise
     except (OSError, ValueError) as error:

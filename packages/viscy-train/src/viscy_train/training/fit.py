@@ -74,7 +74,7 @@ def _prepare(cli: TrainingCLI, trainer: Trainer, data: PairDataModule, checkpoin
         check_fingerprint(checkpoint.data, data.table.fingerprint, "the checkpoint")
         restore_sampler(sampler, checkpoint.data)
     check_sources(data.table)
-    if cli.config.ckpt_path is None or not run_directory.config.exists():
+    if cli.config.ckpt_path is None or not run_directory.has_run:
         require_new(
             run_directory.path, "name another directory as `output`, or resume the run in it with --ckpt_path last"
         )
