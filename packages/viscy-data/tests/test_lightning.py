@@ -138,7 +138,7 @@ def test_lightning_resumes_with_the_batches_not_yet_trained_on(tmp_path, num_wor
 # a loader without a data module
 
 
-def train_with_loader(make_loader, checkpoint, last_step=None, resume_from=None):
+def train_with_loader(make_loader, checkpoint, last_step=None, resume_from=None, **options):
     """Train with the sampler in a loader, for which Lightning chooses the epochs; return the batches trained on."""
     model = Recorder(last_step, checkpoint)
     trainer = lightning.Trainer(
@@ -149,11 +149,17 @@ def train_with_loader(make_loader, checkpoint, last_step=None, resume_from=None)
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        **options,
     )
     loader = make_loader(torch.arange(len(TABLE)), batch_sampler=make_sampler())
     with contextlib.suppress(StopTrainingError):
         trainer.fit(model, loader, ckpt_path=resume_from, weights_only=False)
     return model.batches
+
+
+def test_a_plain_loader_draws_the_beginning_of_each_epoch_if_epochs_are_limited(tmp_path):
+    batches = train_with_loader(DataLoader, None, limit_train_batches=5)
+    assert batches == [batch for epoch in range(N_EPOCHS) for batch in epoch_batches(epoch)[:5]]
 
 
 def test_a_plain_loader_resumes_in_the_epoch_in_which_it_stopped(tmp_path):

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.data_loader import BatchSamplerShard, DataLoaderDispatcher
+from accelerate.data_loader import BatchSamplerShard, DataLoaderDispatcher, SkipBatchSampler
 from lightning.fabric import Fabric
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -71,6 +71,18 @@ def test_a_wrapped_sampler_loses_no_batch_under_accelerate(wrap, n_ranks, sharde
         assert len(shard) == n_steps
         assert list(shard) == epoch_batches(0, n_steps * n_ranks)[rank::n_ranks]
         assert list(shard) == epoch_batches(1, n_steps * n_ranks)[rank::n_ranks]
+
+
+class OwnShard(BatchSamplerShard):
+    """A user's variant of accelerate's class."""
+
+
+def test_variants_of_accelerates_sampler_are_recognized():
+    for rank in (0, 1):
+        own = epoch_batches()[rank::2]
+        assert list(OwnShard(make_sampler(rank=rank, num_replicas=2), 2, rank)) == own
+        skipped = SkipBatchSampler(BatchSamplerShard(Wrapper(make_sampler(rank=rank, num_replicas=2)), 2, rank), 3)
+        assert list(skipped) == own[3:]
 
 
 def test_accelerate_may_split_each_batch_over_the_ranks():

@@ -103,20 +103,24 @@ def _callers() -> Iterator[Any]:
 
 
 def _as_loader_shard(caller: Any) -> LoaderShard | None:
-    kind = type(caller)
+    """Return an object as a splitter of batches, if it is one of torch's or accelerate's, or of a subclass."""
+    name = type(caller).__name__
     if isinstance(caller, DistributedSampler):
-        shard = LoaderShard(kind.__name__, caller.num_replicas, is_known=False)
-    elif kind.__module__ != "accelerate.data_loader":
-        return None
-    elif kind.__name__ == "BatchSamplerShard":
-        shard = LoaderShard(kind.__name__, caller.num_processes, is_known=True)
-    elif kind.__name__ == "DataLoaderDispatcher":
-        shard = LoaderShard(kind.__name__, caller.state.num_processes, is_known=True)
+        shard = LoaderShard(name, caller.num_replicas, is_known=False)
+    elif _is_of(caller, "BatchSamplerShard"):
+        shard = LoaderShard(name, caller.num_processes, is_known=True)
+    elif _is_of(caller, "DataLoaderDispatcher"):
+        shard = LoaderShard(name, caller.state.num_processes, is_known=True)
     else:
         return None
     if shard.step == 1:
         return None
     return shard._replace(step=1) if getattr(caller, "split_batches", False) else shard
+
+
+def _is_of(caller: Any, name: str) -> bool:
+    """Return whether an object is of a class of accelerate, without an import of accelerate."""
+    return any((kind.__module__, kind.__name__) == ("accelerate.data_loader", name) for kind in type(caller).__mro__)
 
 
 def _warn_if_accelerate_may_split() -> None:
