@@ -17,10 +17,13 @@ PACKAGES := viscy-data viscy-sampling-testkit viscy-train
 EXPORT := uv export --quiet --upgrade --all-packages --all-groups --no-emit-workspace --no-annotate --no-header \
 	--format requirements-txt
 LOWEST := .venvs/lowest
+ANNDATA := .venvs/anndata
+# The first still reads its files with NumPy 1 and pandas 2; the last is whatever is newest.
+ANNDATA_VERSIONS := anndata==0.10.9,numpy==1.26.4,pandas==2.2.3 anndata==0.12.3,pandas==2.3.3 anndata
 BENCH := .venvs/bench
 BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 
-.PHONY: help setup wheels lint format types test test-fast $(PACKAGES:%=test-%) test-lowest coverage demo bench bench-full bench-reading bench-env profile lock lock-check plan-check check clean
+.PHONY: help setup wheels lint format types test test-fast $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-env profile lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +66,14 @@ test-lowest: ## test golden sequences, ranks, resume and tables with the lowest 
 	$(LOWEST)/bin/python -c 'import numpy, pandas, torch; print(numpy.__version__, pandas.__version__, torch.__version__)'
 	$(LOWEST)/bin/python -m pytest $(addprefix packages/viscy-data/tests/,test_golden.py test_resume.py test_ranks.py test_errors.py table/test_tables.py) $(ARGS)
 
+test-anndata: ## read and rewrite a file of embeddings with the oldest supported and the newest anndata
+	uv run python tools/embeddings_file.py write $(ANNDATA)/embeddings.h5ad
+	for packages in $(ANNDATA_VERSIONS); do \
+		uv venv --quiet --clear --python 3.12 $(ANNDATA)/venv; \
+		uv pip install --quiet --python $(ANNDATA)/venv $${packages//,/ }; \
+		$(ANNDATA)/venv/bin/python tools/embeddings_file.py read $(ANNDATA)/embeddings.h5ad; \
+	done
+
 coverage: ## run all tests; fail if a line or branch of viscy_data is not covered
 	uv run pytest --cov --cov-report= $(ARGS)
 	uv run coverage report --include='packages/viscy-data/src/*' --fail-under=100
@@ -95,7 +106,7 @@ lock-check: ## fail if requirements.txt differs from what the dependencies resol
 plan-check: ## fail if a plan or requirement names something that does not exist
 	uv run python tools/plan_check.py
 
-check: lint lock-check types coverage test-lowest demo ## run everything that must pass
+check: lint lock-check types coverage test-lowest test-anndata demo ## run everything that must pass
 
 clean: ## remove environments, caches and the output of runs
 	rm -rf .venv .venvs dist .coverage .coverage.* htmlcov .pytest_cache .ruff_cache .hypothesis viscy-demo lightning_logs

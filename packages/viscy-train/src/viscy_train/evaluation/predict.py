@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from viscy_train.atomic import atomic_write
 from viscy_train.output import OutputKind, require_replaceable
@@ -12,7 +13,6 @@ from viscy_train.output import OutputKind, require_replaceable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pandas as pd
     from lightning.pytorch import Trainer
     from numpy.typing import NDArray
 
@@ -45,7 +45,7 @@ def gather_predictions(predictions: list[dict[str, Any]], trainer: Trainer, path
     trainer : lightning.pytorch.Trainer
         The trainer, which provides rank, world size and barrier.
     path : pathlib.Path
-        File that the predictions will be written to. The temporary files beside it are deleted.
+        File that the predictions will be written to. The temporary files are in its directory, and are deleted.
 
     Returns
     -------
@@ -103,9 +103,11 @@ def write_embeddings(path: Path, predictions: dict[str, NDArray], table: AnchorT
     require_replaceable(path, EMBEDDINGS)
     import anndata  # takes seconds to import
 
+    embeddings = predictions["embeddings"].astype(np.float32)
     content = anndata.AnnData(
-        X=predictions["embeddings"].astype(np.float32),
-        obs=_with_string_index(table.observations.iloc[predictions["row"]]),
+        X=embeddings,
+        obs=_with_plain_strings(table.observations.iloc[predictions["row"]]),
+        var=_with_plain_strings(pd.DataFrame(index=range(embeddings.shape[1]))),
         uns=metadata,
     )
     content.obsm["projections"] = predictions["projections"].astype(np.float32)
@@ -113,6 +115,15 @@ def write_embeddings(path: Path, predictions: dict[str, NDArray], table: AnchorT
         content.write_h5ad(unfinished)
 
 
-def _with_string_index(observations: pd.DataFrame) -> pd.DataFrame:
-    """Return observations whose index is the row number as a string, as AnnData requires."""
-    return observations.set_axis(observations.index.astype(str), axis=0)
+def _with_plain_strings(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose index and categories are Python strings.
+
+    AnnData writes the string types of pandas 3 and of Arrow as nullable arrays, which its earlier versions cannot read.
+    """
+    frame = frame.set_axis(pd.Index([str(row) for row in frame.index], dtype=object), axis=0)
+    for column in frame:
+        if frame[column].dtype.kind not in "iufb":
+            values: Any = frame[column].astype("category")
+            names = pd.Index([str(name) for name in values.cat.categories], dtype=object)
+            frame[column] = pd.Categorical.from_codes(values.cat.codes, names)
+    return frame
