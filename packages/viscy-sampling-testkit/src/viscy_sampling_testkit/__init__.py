@@ -42,6 +42,10 @@ from viscy_sampling_testkit.conformance.check import check_batch_sampler
 from viscy_sampling_testkit.conformance.promises import Promises
 from viscy_sampling_testkit.conformance.report import Report, Verdict
 from viscy_sampling_testkit.conformance.trial import Setting
+from viscy_sampling_testkit.faults.command import Launch, TrainedBatch, TrainingCommand
+from viscy_sampling_testkit.faults.plan import FAULTS, FaultPlan, plan_faults
+from viscy_sampling_testkit.faults.report import FaultReport, FaultVerdict
+from viscy_sampling_testkit.faults.run import run_faults
 from viscy_sampling_testkit.simulate.loaders import PositionLoader
 from viscy_sampling_testkit.simulate.protocol import ResumableBatchSampler
 from viscy_sampling_testkit.simulate.ranks import interleave, simulate_ranks, spawn_ranks
@@ -75,12 +79,19 @@ detectable_place = detectable_position
 
 __all__ = [
     "AWKWARD_TABLES",
+    "FAULTS",
     "Attempt",
+    "FaultPlan",
+    "FaultReport",
+    "FaultVerdict",
+    "Launch",
     "PositionLoader",
     "Promises",
     "Report",
     "ResumableBatchSampler",
     "Setting",
+    "TrainedBatch",
+    "TrainingCommand",
     "Verdict",
     "assert_batch_sizes",
     "assert_chooses_epochs",
@@ -132,6 +143,8 @@ __all__ = [
     "make_skewed",
     "make_tiny_groups",
     "make_unused_levels",
+    "plan_faults",
+    "run_faults",
     "simulate_ranks",
     "simulate_training",
     "spawn_ranks",
