@@ -89,7 +89,7 @@ def test_hours_are_counted_from_the_infection(path):
         (to_yaml(ONE, TWO | {"minutes_per_frame": "fast"}), "line 21: .*fast"),
         (to_yaml(ONE, TWO | {"channels": "Phase3D"}), "line 15: .*list.*Phase3D"),
         (to_yaml(ONE, TWO | {"conditions": ["A/1"]}), "line 18: .*dict"),
-        (to_yaml(ONE, TWO | {"conditions": {"A/1": 3}}), "line 19: condition of well 'A/1' must be text, got 3"),
+        (to_yaml(ONE, TWO | {"conditions": {"A/1": {3: 4}}}), "line 19: condition of well 'A/1' must be text, got "),
         (to_yaml(ONE | {"minutes_per_frame": -1}), "minutes_per_frame of experiment 'monday' must be above 0, got -1"),
         (to_yaml(ONE | {"minutes_per_frame": float("nan")}), "minutes_per_frame of experiment 'monday' must be finite"),
         (to_yaml(ONE | {"channels": []}), "channels of experiment 'monday' must name at least one"),
@@ -130,5 +130,28 @@ def test_experiments_may_use_different_wells_of_one_plate(path):
 
 def test_a_folder_instead_of_the_file_is_refused(path):
     path.mkdir()
-    with pytest.raises(UserError, match=r"cannot read .*Is a directory"):
+    with pytest.raises(UserError, match=r"must be a regular file, got a directory"):
         load_experiments(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["2024_10_09", "2024-10-09", "20241009", "0123", "1e3", "1.50", "0x1F", "+5", "12:30", "on", "No", "true"]
+)
+def test_names_that_yaml_takes_for_other_values_are_spelled_as_in_the_file(path, name):
+    path.write_text(
+        f"experiments:\n- name: {name}\n  plate: {name}\n  tracks: {name}/tracks\n  channels: [{name}, a]\n"
+        f"  conditions: {{{name}: mock, A/1: {name}}}\n  minutes_per_frame: 1_0\n"
+    )
+    (experiment,) = load_experiments(path)
+    assert experiment.name == name
+    assert experiment.plate == path.parent / name
+    assert experiment.channels == [name, "a"]
+    assert experiment.conditions == {name: "mock", "A/1": name}
+    assert experiment.minutes_per_frame == 10
+
+
+def test_names_in_a_merged_mapping_are_read(path):
+    text = to_yaml(ONE).replace("- name", "- &one\n  name")
+    path.write_text(f"{text}- <<: *one\n  name: 2024_10_09\n  plate: other.zarr\n  tracks: other\n")
+    assert [one.name for one in load_experiments(path)] == ["monday", "2024_10_09"]
+    assert load_experiments(path)[1].channels == ONE["channels"]

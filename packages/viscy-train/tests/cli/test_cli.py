@@ -109,6 +109,52 @@ def test_an_invalid_configuration_is_a_one_line_error(error_line, make_project, 
 
 
 @pytest.mark.parametrize(
+    ("key", "written", "name"),
+    [
+        ("output", "output: 2024_10_09", "2024_10_09"),
+        ("data.split.experiments", "data: {split: {by: experiment, experiments: [monday, 0123]}}", "0123"),
+        ("data.sampler.experiment_weights", "data: {sampler: {experiment_weights: {2024_10_09: 1}}}", "2024_10_09"),
+        ("data.sampler.condition_ratio", "data: {sampler: {condition_ratio: {on: 1, off: 2}}}", "on"),
+        ("data.anchors", "data: {anchors: 12:30}", "12:30"),
+    ],
+)
+def test_a_name_that_yaml_takes_for_another_value_must_be_in_quotes(error_line, tmp_path, key, written, name):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"# a comment\n{written}\n")
+    assert main(["fit", "--config", str(path)]) == EXIT_USER_ERROR
+    assert f"{path}, line 2: {key} must be text, got {name}; put it in quotes: '{name}'" in error_line()
+
+
+def test_a_key_that_is_not_text_is_refused_on_the_command_line(error_line, make_project, tmp_path):
+    options = ["--data.sampler.condition_ratio", "{1_0: 1}"]
+    assert main(["fit", "--config", str(make_project(tmp_path)), *options]) == EXIT_USER_ERROR
+    assert "data.sampler.condition_ratio must have names in quotes as keys, got 10" in error_line()
+
+
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    "file", ["config.yaml", "experiments.yaml", "data.yaml", "sampler.yml", "callbacks.yaml", "run/config.yaml"]
+)
+@pytest.mark.parametrize(
+    ("content", "message"), [(LAUGHS, "must have at most 100,000 values"), ("a: " + "[" * 99, "at most 50 levels")]
+)
+def test_a_file_that_means_too_much_is_refused(error_line, make_project, tmp_path, file, content, message):
+    """Also one that another file or an option names."""
+    changes = {"data.yaml": {"data": "data.yaml"}, "sampler.yml": {"data.sampler": "sampler.yml"}}
+    path = make_project(tmp_path, **changes.get(file, {}))
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(content)
+    options = ["--trainer.callbacks", str(tmp_path / file)] if file == "callbacks.yaml" else []
+    command = ["replay", "--step", "0"] if file == "run/config.yaml" else ["fit"]
+    assert main([command[0], "--config", str(path), *command[1:], *options]) == EXIT_USER_ERROR
+    line = error_line()
+    assert f"{tmp_path / file}, line " in line
+    assert message in line
+
+
+@pytest.mark.parametrize(
     ("content", "message"), [(b"output: 16 # \xff\xfe", "must be a YAML file in UTF-8"), (b" \n", "is empty")]
 )
 def test_an_unreadable_file_is_named(error_line, tmp_path, content, message):

@@ -1,6 +1,9 @@
+import os
+
 import pytest
 from jsonargparse import ArgumentParser
 
+from viscy_train.config.yaml_bounds import MAX_BYTES, MAX_DEPTH
 from viscy_train.config.yaml_source import line_of, read_yaml, refuse_clock_time, with_line
 from viscy_train.errors import UserError
 
@@ -55,6 +58,8 @@ def test_a_mapping_of_nulls_is_a_mapping(write, text, content):
         (b"output: \xff\xfe", "config.yaml must be a YAML file in UTF-8"),
         ("output: [16\n", "config.yaml, line 2: invalid YAML: "),
         ("output: a\ndata:\n\tcrop: 16\n", r"config.yaml, line 3: invalid YAML: found character '\\t'"),
+        ("a: !!bool maybe\n", "config.yaml is not valid YAML: "),
+        ("a: 1\n---\nb: 2\n", "config.yaml, line 2: invalid YAML: "),
         ("output: *other\n", "config.yaml, line 1: invalid YAML: found undefined alias"),
         ("output: !path a\n", "config.yaml, line 1: invalid YAML: could not determine a constructor"),
         ("output: a\x07", "config.yaml is not valid YAML: "),
@@ -72,12 +77,12 @@ def test_an_invalid_file_is_refused_with_its_line(write, text, message):
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"file not found: .*config\.yaml"):
         read_yaml(tmp_path / "config.yaml")
-    with pytest.raises(UserError, match=r"cannot read .*Is a directory"):
+    with pytest.raises(UserError, match=r"must be a regular file, got a directory"):
         read_yaml(tmp_path)
 
 
 def test_an_alias_and_a_merged_mapping_are_not_repeated_keys(write):
-    content = read_yaml(write("one: &a {x: 1}\ntwo: *a\nthree:\n  <<: *a\n  x: 2\nfour: &b [*b]\n"))
+    content = read_yaml(write("one: &a {x: 1}\ntwo: *a\nthree:\n  <<: *a\n  x: 2\n"))
     assert content["two"] == {"x": 1}
     assert content["three"] == {"x": 2}
 
@@ -178,3 +183,54 @@ def test_a_clock_time_is_not_a_number(write, value):
 def test_other_values_are_left_to_the_parser(write, value):
     refuse_clock_time(write(f"items:\n- hour: {value}\n"), "items.0.hour")
     refuse_clock_time(write("items: []\n"), "items.0.hour")
+
+
+def nested(n):
+    """Return a list in lists, n levels deep."""
+    return "a: " + "[" * (n - 1) + "1" + "]" * (n - 1)
+
+
+ALIASES = "".join(f"b{n}: &b{n} {{x: *b{n - 1}, y: *b{n - 1}}}\n" for n in range(1, 40))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("b0: &b0 {x: 1}\n" + ALIASES, r"line \d+: a file must have at most 100,000 values"),
+        ("b0: &b0 {x: 1}\n" + ALIASES.replace("x:", "<<:"), "must have at most 100,000 values"),
+        ("- 1\n" * 100_001, "must have at most 100,000 values"),
+        (nested(MAX_DEPTH), r"line 1: values must be nested at most 50 levels deep"),
+        ("[" * 100_000, "values must be nested at most 50 levels deep"),
+        ("? " * 100, "values must be nested at most 50 levels deep"),
+        ("a: 1\nb: &b [*b]\n", r"line 2: alias \*b must not be inside the value that it stands for"),
+        ("a: &a {b: {c: *a}}\n", r"alias \*a must not be inside"),
+        ("#" * (MAX_BYTES + 1), "must be a YAML file of at most 4,000,000 bytes, got 4,000,001"),
+    ],
+)
+def test_a_file_that_means_too_much_is_refused(write, text, message):
+    path = write(text)
+    with pytest.raises(UserError, match=message) as error:
+        read_yaml(path)
+    assert "\n" not in str(error.value)
+    assert line_of(path, "a") is None
+
+
+def test_a_large_file_with_aliases_is_read(write):
+    items = "".join(f"- {{name: {n}, wells: *wells}}\n" for n in range(1000))
+    content = read_yaml(write(f"- &wells {{A/1: mock, B/1: virus}}\n{items}"))
+    assert len(content) == 1001
+    assert content[1000] == {"name": 999, "wells": {"A/1": "mock", "B/1": "virus"}}
+
+
+def test_nesting_up_to_the_limit_is_read(write):
+    assert read_yaml(write(nested(MAX_DEPTH - 1)))
+
+
+def test_a_byte_order_mark_is_ignored(write):
+    assert read_yaml(write("\ufeffoutput: a\n")) == {"output": "a"}
+
+
+def test_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(UserError, match="a YAML file must be a regular file, got a named pipe"):
+        read_yaml(tmp_path / "pipe.yaml")

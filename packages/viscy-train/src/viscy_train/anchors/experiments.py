@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 
 from viscy_train.config.checks import require, require_above_0, require_name, require_number
 from viscy_train.config.schema import FilePath
-from viscy_train.config.yaml_source import line_of, read_yaml, refuse_clock_time, with_line
+from viscy_train.config.yaml_source import line_of, read_as_text, read_yaml, refuse_clock_time, with_line
 from viscy_train.errors import UserError
 
 
@@ -86,9 +86,33 @@ def load_experiments(path: Path) -> list[Experiment]:
     """
     content = read_yaml(path)
     _check_outline(path, content)
-    experiments = [_parse_experiment(path, number, values) for number, values in enumerate(content["experiments"])]
+    texts = read_as_text(path)["experiments"]
+    experiments = [
+        _parse_experiment(path, number, _with_names_as_text(values, text))
+        for number, (values, text) in enumerate(zip(content["experiments"], texts, strict=True))
+    ]
     _check_together(path, experiments)
     return experiments
+
+
+def _with_names_as_text(values: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
+    """Return an experiment whose names are spelled as in the file, although YAML takes some for numbers or booleans."""
+    changed = dict(values)
+    for key in ("name", "plate", "tracks"):
+        changed[key] = _spelled(values.get(key), text.get(key))
+    channels, spelled = values.get("channels"), text.get("channels")
+    if isinstance(channels, list) and isinstance(spelled, list):
+        changed["channels"] = [_spelled(*pair) for pair in zip(channels, spelled, strict=True)]
+    wells, spelled = values.get("conditions"), text.get("conditions")
+    if isinstance(wells, dict) and isinstance(spelled, dict) and len(wells) == len(spelled):
+        pairs = zip(wells.items(), spelled.items(), strict=True)
+        changed["conditions"] = {str(well): _spelled(value, name) for (_, value), (well, name) in pairs}
+    return {key: value for key, value in changed.items() if key in values}
+
+
+def _spelled(value: Any, text: Any) -> Any:
+    """Return the text of a number or boolean; other values are as they should be, or are reported as they are."""
+    return text if isinstance(value, (bool, int, float)) and isinstance(text, str) else value
 
 
 def _parse_experiment(path: Path, number: int, values: dict[str, Any]) -> Experiment:

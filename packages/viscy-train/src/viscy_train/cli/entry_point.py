@@ -8,7 +8,7 @@ import sys
 from argparse import ArgumentError
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from viscy_train.atomic import is_disk_full
 from viscy_train.errors import UserError
@@ -16,7 +16,7 @@ from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR, explain_ex
 from viscy_train.output import in_use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 _SECTIONS = [
@@ -27,6 +27,17 @@ _SECTIONS = [
     *(f"data.{name}" for name in ("positive", "sampler", "split", "augmentation")),
     "checkpoint",
 ]
+# Values that are names, or have names as items or keys.
+_NAMES = [
+    "output",
+    "data.experiments",
+    "data.anchors",
+    "data.split.experiments",
+    "data.sampler.experiment_weights",
+    "data.sampler.condition_ratio",
+    "model.encoder.name",
+]
+_YAML = (".yaml", ".yml")
 _NAMES_A_FILE = re.compile(r"\S+\.ya?ml(, line \d+)?:? ")
 _TITLE = "Contrastive training on OME-Zarr time-lapse data, with batches of a configured composition."
 _PROJECT_COMMANDS = {
@@ -100,6 +111,8 @@ def _run(arguments: list[str]) -> int:
         raise UserError(f"{command} needs --config FILE; `viscy-train demo` writes an example")
     for path in _config_files(options):
         _check_config_file(path)
+    for path in _named_files(options):
+        _check_bounds_of(path)
     # Importing Lightning takes seconds, so the mistakes above are reported first.
     _check_that_viscy_data_is_ours()
     from viscy_train.cli import commands
@@ -180,7 +193,7 @@ def _check_config_file(path: Path) -> None:
             return  # The parser reports a missing file, and a pipe can be read only once.
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read the config file {str(path)!r}: {error}") from error
-    from viscy_train.config.yaml_source import line_of, read_yaml
+    from viscy_train.config.yaml_source import line_of, read_as_text, read_yaml
 
     content = read_yaml(path)
     if not isinstance(content, dict):
@@ -196,6 +209,48 @@ def _check_config_file(path: Path) -> None:
         if not isinstance(value, dict) and not (isinstance(value, str) and (path.parent / value).is_file()):
             got = "null" if value is None else repr(value)
             raise UserError(f"{path}, line {line_of(path, section)}: {section} must be a mapping of keys, got {got}")
+    _check_names(path, content, read_as_text(path))
+    for name in _strings_in(content):
+        if name.endswith(_YAML):
+            _check_bounds_of(path.parent / name)
+
+
+def _check_names(path: Path, content: Any, text: Any) -> None:
+    """Refuse a name that YAML takes for a number or boolean, which the parser would report with another spelling."""
+    from viscy_train.config.yaml_source import line_of
+
+    for key in _NAMES:
+        values, spelled = content, text
+        for level in key.split("."):
+            values, spelled = (part.get(level) if isinstance(part, dict) else None for part in (values, spelled))
+        is_one = not isinstance(values, (dict, list)) or not isinstance(spelled, (dict, list))
+        pairs = [(values, spelled)] if is_one else zip(values, spelled, strict=False)
+        for value, name in pairs:
+            if isinstance(value, (bool, int, float)) and isinstance(name, str):
+                line = line_of(path, key)
+                raise UserError(f"{path}, line {line}: {key} must be text, got {name}; put it in quotes: '{name}'")
+
+
+def _strings_in(value: Any) -> Iterator[str]:
+    """Yield the strings among the values of nested lists and mappings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings_in(item)
+
+
+def _named_files(options: list[str]) -> list[Path]:
+    """Return the YAML files that options name."""
+    return [Path(name) for option in options if (name := option.rpartition("=")[2]).endswith(_YAML)]
+
+
+def _check_bounds_of(path: Path) -> None:
+    """Refuse a file that the parser would need too much time or memory for; the parser reports all other mistakes."""
+    from viscy_train.config.yaml_source import read_yaml
+
+    if path.is_file():
+        read_yaml(path)
 
 
 def _explain(error: Exception, arguments: list[str]) -> str:

@@ -76,6 +76,11 @@ class SamplerConfig:
     temporal_window_hours: float = 2.0
     temporal_global_fraction: float = 0.3
 
+    def __post_init__(self) -> None:
+        for name in ("experiment_weights", "condition_ratio"):
+            for key in getattr(self, name) if isinstance(getattr(self, name), dict) else ():
+                require(isinstance(key, str), f"data.sampler.{name} must have names in quotes as keys", key)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:

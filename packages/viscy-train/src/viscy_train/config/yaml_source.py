@@ -17,7 +17,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError, RoundTripConstructor
 from ruamel.yaml.error import YAMLError
 
-from viscy_train.errors import UserError
+from viscy_train.config.yaml_bounds import MAX_BYTES, check_bounds
+from viscy_train.errors import UserError, require_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,26 +53,40 @@ def read_yaml(path: Path) -> Any:
     Raises
     ------
     UserError
-        If the file is missing, empty, not UTF-8 or not valid YAML, or if a key occurs twice in a mapping. The message
-        gives the line where possible.
+        If the file is missing, empty, not UTF-8, not valid YAML or beyond the limits of `check_bounds`, or if a key
+        occurs twice in a mapping. The message gives the line where possible.
     """
+    text = _read_text(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        check_bounds(path, text)
         document = _load(text)
         content = get_loader("yaml")(text)
-    except FileNotFoundError:
-        raise UserError(f"file not found: {path}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} must be a YAML file in UTF-8, got other bytes; save it as UTF-8") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (YAMLError, yaml.YAMLError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # many types, also KeyError for a tag such as `!!bool`
         raise UserError(_explain(path, error)) from error
     if document is None:
         raise UserError(f"{path} is empty")
     # jsonargparse returns a mapping of nulls as text, because `--key name:` on the command line is text.
     is_mapping_of_nulls = isinstance(document, CommentedMap) and not isinstance(content, dict)
     return dict.fromkeys(document) if is_mapping_of_nulls else content
+
+
+def read_as_text(path: Path) -> Any:
+    """Read a YAML file without interpreting its values.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A file that `read_yaml` accepts.
+
+    Returns
+    -------
+    object
+        Content as `read_yaml` returns it, but each value is the text that the file contains: ``2024_10_09`` rather than
+        the integer 20241009. A merged mapping stays a value of the key ``<<``.
+    """
+    return yaml.load(_read_text(path), Loader=yaml.BaseLoader)
 
 
 def line_of(path: Path, key: str) -> int | None:
@@ -152,6 +167,21 @@ class _Constructor(RoundTripConstructor):
         return True
 
 
+def _read_text(path: Path) -> str:
+    require_regular_file(path, "a YAML file")
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise UserError(f"{path} must be a YAML file of at most {MAX_BYTES:,} bytes, got {size:,}")
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"file not found: {path}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} must be a YAML file in UTF-8, got other bytes; save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
 @lru_cache(maxsize=4)  # A file is searched once for each key whose line is needed.
 def _load(text: str) -> Any:
     loader = YAML(typ="rt", pure=True)
@@ -177,8 +207,10 @@ def _keys_in(message: str) -> list[str]:
 
 def _entry(path: Path, key: str) -> Entry | None:
     try:
-        found = [Entry(1, _load(path.read_text(encoding="utf-8")))]
-    except (OSError, ValueError, YAMLError):
+        text = _read_text(path)
+        check_bounds(path, text)
+        found = [Entry(1, _load(text))]
+    except (ValueError, YAMLError, yaml.YAMLError):
         return None  # Reading the file reports what is wrong with it.
     for level in key.split("."):
         found = [below for entry in found for below in _entries_below(entry.value, level)]
