@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,7 +90,20 @@ def test_gaps_and_divisions_into_three_are_accepted(tmp_path):
             make_csv("1,0,2", header="track_id,t,y"),
             "tracks need the columns track_id, t, y, x, .*0.csv lacks x, its header is 'track_id, t, y'",
         ),
-        (make_csv("1;-1;0;2;3", header="track_id;parent_track_id;t;y;x"), "lacks track_id, t, y, x"),
+        (
+            make_csv("1|0|2|3", header="track_id|t|y|x"),
+            "separated by commas, semicolons or tabs; .* lacks track_id, t, y",
+        ),
+        (
+            make_csv('1,-1,0,"10,5",5'),
+            r"'y' of tracks must be a finite number, got '10,5' \(write decimals with a point",
+        ),
+        (make_csv("1,-1,0,10,5,5"), "is not a CSV of tracks: .* loss of data"),
+        (make_csv("1;0;1.234,5;2", header="track_id;t;y;x"), "'y' of tracks must be a finite number, got '1.234,5'"),
+        (make_csv("1;0;2;3;4", header="track_id;t;y;x"), "is not a CSV of tracks: .* loss of data"),
+        (make_csv("1;0;2;3;4", header="track_id;t;y;y;x"), "a column of tracks must occur once, .* has 2 columns 'y'"),
+        (make_csv("1,0,2,3", header="ID,t,y,x"), "lacks track_id, its header is 'ID, t, y, x'"),
+        ("\0\0\0\0", "tracks need the columns"),
         (
             make_csv("1,-1,0,5,5", "1,-1,1,,5"),
             r"'y' of tracks has no value in data row 2 of .*0.csv \(1 row affected\)",
@@ -108,7 +123,8 @@ def test_gaps_and_divisions_into_three_are_accepted(tmp_path):
         (make_csv("1,-1,3,5,5", "2,1,2,5,5"), "track 2 of .* begins in frame 2, its mother 1 ends in frame 3"),
         (make_csv("1,-1,0,5,5", "1,-1,4,5,5", "2,1,3,5,5"), "begins in frame 3, its mother 1 ends in frame 4"),
         (make_csv("1,-1,2,5,5", "2,1,2,5,5"), "begins in frame 2, its mother 1 ends in frame 2"),
-        (make_csv("1,1,0,5,5"), "a track must not descend from itself, track 1 of .* does, through its mother 1"),
+        (make_csv("1,2,0,5,5", "2,1,1,5,5"), "a track must not descend from itself, track [12] of .* does"),
+        (make_csv("0,-1,4,5,5", "2,0,1,5,5"), "begins in frame 1, its mother 0 ends in frame 4"),
         (make_csv("9,1,7,5,5", "1,2,0,5,5", "2,3,1,5,5", "3,1,2,5,5"), r"descend from itself, track [123] of"),
     ],
 )
@@ -148,7 +164,7 @@ def write_parquet(path, columns=("position", "track_id", "t", "y", "x")):
         ),
         (lambda path: write_parquet(path, ["position", "t", "y"]), r"all\.parquet lacks track_id, x"),
         (lambda path: None, "tracks not found: .*; correct `tracks` of its experiment"),
-        (lambda path: path.mkdir(), "is not a Parquet file of tracks, or is damaged"),
+        (lambda path: path.mkdir(), "a Parquet file of tracks must be a regular file, got a directory"),
     ],
 )
 def test_an_invalid_parquet_file_is_refused_in_one_line(tmp_path, make, message):
@@ -196,3 +212,89 @@ def test_a_division_gives_two_daughters_after_the_mother_ends(tracks):
 
 def test_the_columns_match_the_track_format():
     assert COLUMNS == ["track_id", "t", "y", "x", "id", "parent_track_id", "parent_id"]
+
+
+@pytest.mark.parametrize("decimal", [".", ","])
+@pytest.mark.parametrize(
+    ("separator", "first"),
+    [(";", ""), ("\t", ""), (";", "sep=;\r\n"), (";", '"sep=;"\n'), (";", "\ufeff"), ("\t", "\ufeff")],
+)
+def test_other_separators_and_decimal_commas_are_read(tmp_path, tracks, separator, first, decimal):
+    """As spreadsheet programs write them, with a byte order mark or the separator before the header."""
+    table = tracks.assign(**{"a, b": "1,5; none", "y": tracks["y"] + 1e-7})
+    text = table.to_csv(index=False, sep=separator, decimal=decimal)
+    (tmp_path / "0.csv").write_text(first + text, encoding="utf-8")
+    expected = table.sort_values(["track_id", "t"], ignore_index=True)[OUTPUT_COLUMNS]
+    pd.testing.assert_frame_equal(Tracks(tmp_path).of("0"), expected)
+
+
+@pytest.mark.parametrize("first", ["", "sep=,\n", "\ufeff"])
+def test_quoted_fields_and_spaces_around_names_are_read(tmp_path, first):
+    (tmp_path / "0.csv").write_text(f'{first}"track_id", "t" ,y , x,"note; with, signs"\n"1","0", 1.5,2,"a;b,c"\n')
+    assert Tracks(tmp_path).of("0").to_numpy().tolist() == [[1, 0, 1.5, 2, -1]]
+
+
+@pytest.mark.parametrize(
+    ("column", "none"),
+    [
+        ("parent_track_id", "-1"),
+        ("parent_track_id", ""),
+        ("parent_track_id", "0"),
+        ("parent_track_id", "own"),
+        ("parent", "own"),
+    ],
+)
+def test_a_track_without_a_mother_is_written_as_the_trackers_do(tmp_path, column, none):
+    rows = [f"{track},{t},5,5,{track if none == 'own' else none}" for track, t in ((1, 0), (1, 1), (4, 0))]
+    (tmp_path / "0.csv").write_text(make_csv(*rows, "2,2,5,5,1", header=f"track_id,t,y,x,{column}"))
+    assert Tracks(tmp_path).of("0")["parent_track_id"].tolist() == [-1, -1, 1, -1]
+
+
+def test_track_0_can_be_a_mother(tmp_path):
+    (tmp_path / "0.csv").write_text(make_csv("0,-1,0,5,5", "2,0,1,5,5", "3,3,0,5,5"))
+    assert Tracks(tmp_path).of("0")["parent_track_id"].tolist() == [-1, 0, -1]
+
+
+@pytest.mark.parametrize(
+    "index",
+    [["track_id"], ["track_id", "t"], ["position"], ["position", "track_id", "t"], ["y"], [None], ["row"], "range"],
+)
+def test_a_parquet_file_may_have_been_written_with_an_index(tmp_path, tracks, index):
+    table = tracks.assign(position="A/1/0")
+    if index == "range":
+        table = table.sort_values(["track_id", "t"]).drop_duplicates("track_id").assign(t=0, parent_track_id=-1)
+        expected = table.assign(track_id=range(3, 3 + len(table)))
+        table = table.set_index(pd.RangeIndex(3, 3 + len(table), name="track_id")).drop(columns="track_id")
+        assert "track_id" not in table
+    elif index in ([None], ["row"]):
+        expected, table = table, table.set_index(pd.Index(range(len(table))[::-1], name=index[0]))
+    else:
+        expected, table = table, table.set_index(index)
+    table.to_parquet(tmp_path / "all.parquet")
+    expected = expected.sort_values(["track_id", "t"], ignore_index=True)[OUTPUT_COLUMNS]
+    pd.testing.assert_frame_equal(Tracks(tmp_path / "all.parquet").of("A/1/0"), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"t": pd.Timestamp(2024, 1, 1)}, "'t' of tracks must be a finite number, got "),
+        ({"y": [[1.0, 2.0]] * 3}, "'y' of tracks must be a finite number, got"),
+        ({"x": ["1,5"] * 3}, r"'x' of tracks must be a finite number, got '1,5' \(write decimals with a point\)"),
+    ],
+)
+def test_values_of_other_types_are_refused(tmp_path, change, message):
+    table = pd.DataFrame({"position": "A/1/0", "track_id": [1, 2, 3], "t": 0, "y": 1.0, "x": 2.0}).assign(**change)
+    table.to_parquet(tmp_path / "all.parquet")
+    with pytest.raises(UserError, match=message) as error:
+        Tracks(tmp_path / "all.parquet").of("A/1/0")
+    assert "\n" not in str(error.value)
+
+
+def test_a_pipe_is_not_opened(tmp_path):
+    for name in ("0.csv", "all.parquet"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="a CSV of tracks must be a regular file, got a named pipe"):
+        Tracks(tmp_path).of("0")
+    with pytest.raises(UserError, match="a Parquet file of tracks must be a regular file, got a named pipe"):
+        Tracks(tmp_path / "all.parquet")

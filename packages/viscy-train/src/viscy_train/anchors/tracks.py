@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import json
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from viscy_train.errors import UserError
+from viscy_train.anchors.tracks_csv import read_tracks_csv
+from viscy_train.errors import UserError, require_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 COLUMNS = ["track_id", "t", "y", "x", "id", "parent_track_id", "parent_id"]
 _REQUIRED = ["track_id", "t", "y", "x"]
 _READ = [*_REQUIRED, "parent_track_id"]
+# The name of `parent_track_id` in the files of btrack.
+_PARENT = "parent"
 _INTEGERS = ["track_id", "t", "parent_track_id"]
 _POSITION_COLUMNS = ["position", "fov_name"]
 # Larger integers are not exact as floats, and a column with a decimal point is read as floats.
@@ -83,7 +88,8 @@ class Tracks:
         -------
         pandas.DataFrame
             Sorted by track and frame, shape (n_observations, 5): `track_id`; `t`, the frame, from 0; `y` and `x` in
-            pixels; `parent_track_id`, -1 without a mother.
+            pixels; `parent_track_id`, -1 without a mother. In the file, the column may be called `parent`, and a track
+            without a mother may have itself as mother, or 0 if there is no such track.
 
         Raises
         ------
@@ -93,6 +99,8 @@ class Tracks:
             herself.
         """
         where, tracks = self._read(position)
+        if "parent_track_id" not in tracks:
+            tracks = tracks.rename(columns={_PARENT: "parent_track_id"})
         _check_columns(where, tracks.columns)
         if tracks.empty:
             raise UserError(
@@ -101,6 +109,7 @@ class Tracks:
         if "parent_track_id" not in tracks:
             tracks = tracks.assign(parent_track_id=-1)
         checked = _checked_values(where, tracks[_READ]).sort_values(["track_id", "t"], ignore_index=True)
+        checked["parent_track_id"] = _without_roots(checked)
         _check_mothers(where, checked)
         return checked
 
@@ -108,7 +117,7 @@ class Tracks:
         """Return the source of a position's tracks, for messages, and the tracks as read."""
         if self._is_directory:
             path = _csv_path(self._source, position)
-            return str(path), _read_csv(path)
+            return str(path), read_tracks_csv(path, [*_READ, _PARENT], _REMEDY)
         if position not in self._by_position:
             names = ", ".join(list(self._by_position)[:_MAX_POSITIONS_SHOWN])
             more = ", ..." if len(self._by_position) > _MAX_POSITIONS_SHOWN else ""
@@ -149,33 +158,28 @@ def _csv_path(directory: Path, position: str) -> Path:
     return inside[0] if inside else path
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        with warnings.catch_warnings():
-            # pandas only warns of rows that are longer than the header.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(path, index_col=False, skipinitialspace=True, low_memory=False)
-    except FileNotFoundError:
-        raise UserError(f"tracks file not found: {path}; {_REMEDY}") from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a CSV of tracks: {' '.join(str(error).split())}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-
-
 def _read_parquet(path: Path) -> dict[str, pd.DataFrame]:
     """Return the tracks of each position; their index is the row number in the file."""
+    require_regular_file(path, "a Parquet file of tracks")
     try:
-        names = pq.read_schema(path).names
+        schema = pq.read_schema(path)
+        names = [*schema.names, *_range_columns(schema)]
         position_column = next((name for name in _POSITION_COLUMNS if name in names), None)
         if position_column is None:
             raise UserError(f"tracks of several positions need the column `position` or `fov_name`, {path} has neither")
         _check_columns(str(path), names)
-        tracks = pq.read_table(path, columns=[position_column, *(name for name in _READ if name in names)]).to_pandas()
-    except (OSError, pa.ArrowException) as error:
+        used = [name for name in (position_column, *_READ, _PARENT) if name in schema.names]
+        # Without the metadata of pandas, columns that were its index stay columns.
+        tracks = pq.read_table(path, columns=used).replace_schema_metadata(None).to_pandas()
+    except UserError:
+        raise
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not a Parquet file of tracks, or is damaged: {reason}") from None
-    tracks = tracks.reset_index(drop=True)
+    for name in tracks.columns:
+        if (tracks.columns == name).sum() > 1:
+            raise UserError(f"a column of tracks must occur once, {path} has several columns {name!r}")
+    tracks = tracks.assign(**{name: values for name, values in _range_columns(schema).items() if name in _READ})
     position = tracks.pop(position_column)
     if position.isna().any():
         row, n = int(np.argmax(position.isna())) + 1, int(position.isna().sum())
@@ -185,12 +189,22 @@ def _read_parquet(path: Path) -> dict[str, pd.DataFrame]:
     return {str(name): group for name, group in tracks.groupby(position, sort=False)}
 
 
+def _range_columns(schema: pa.Schema) -> dict[str, NDArray[np.int64]]:
+    """Return the columns that pandas stored as the start, stop and step of an index."""
+    try:
+        indexes = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
+        ranges = [one for one in indexes if isinstance(one, dict) and one["name"]]
+        return {one["name"]: np.arange(one["start"], one["stop"], one["step"]) for one in ranges}
+    except (KeyError, ValueError, TypeError):
+        return {}
+
+
 def _check_columns(where: str, columns: Iterable[str]) -> None:
     missing = [column for column in _REQUIRED if column not in columns]
     if missing:
         header = _shorten(", ".join(map(str, columns)))
         raise UserError(
-            f"tracks need the columns {', '.join(_REQUIRED)}, separated by commas; {where} lacks "
+            f"tracks need the columns {', '.join(_REQUIRED)}, separated by commas, semicolons or tabs; {where} lacks "
             f"{', '.join(missing)}, its header is {header!r}"
         )
 
@@ -200,13 +214,15 @@ def _checked_values(where: str, tracks: pd.DataFrame) -> pd.DataFrame:
     tracks = tracks.assign(
         parent_track_id=tracks["parent_track_id"].astype(object).where(tracks["parent_track_id"].notna(), -1)
     )
-    numbers = tracks.apply(pd.to_numeric, errors="coerce")
+    numbers = tracks.apply(_to_numbers)
     for column in _READ:
         bad = np.flatnonzero(~np.isfinite(numbers[column].to_numpy(dtype=float, na_value=np.nan)))
         if len(bad):
             value = tracks[column].iloc[bad[0]]
             row = tracks.index[bad[0]] + 1
-            what = "has no value" if pd.isna(value) else f"must be a finite number, got {_shorten(repr(_plain(value)))}"
+            is_missing = pd.api.types.is_scalar(value) and pd.isna(value)
+            what = "has no value" if is_missing else f"must be a finite number, got {_shorten(repr(_plain(value)))}"
+            what += " (write decimals with a point)" * (isinstance(value, str) and "," in value)
             raise UserError(f"column {column!r} of tracks {what} in data row {row} of {where} ({_rows(len(bad))})")
     for column in _INTEGERS:
         values = numbers[column].to_numpy(dtype=float)
@@ -235,6 +251,16 @@ def _checked_values(where: str, tracks: pd.DataFrame) -> pd.DataFrame:
     return numbers.astype(dict.fromkeys(_INTEGERS, "int64") | {"y": "float64", "x": "float64"})
 
 
+def _to_numbers(values: Any) -> pd.Series:
+    """Return a column as numbers; what is not a number is missing."""
+    if values.dtype.kind in "mM":  # otherwise a time would become its nanoseconds
+        values = values.astype(str)
+    try:
+        return pd.to_numeric(values, errors="coerce")
+    except TypeError:  # lists, for example
+        return pd.Series(np.nan, index=values.index)
+
+
 def _shorten(text: str) -> str:
     return text if len(text) <= _MAX_LENGTH_SHOWN else f"{text[:_MAX_LENGTH_SHOWN]}..."
 
@@ -245,6 +271,19 @@ def _rows(n: int) -> str:
 
 def _tracks(n: int) -> str:
     return f"{n} {'track' if n == 1 else 'tracks'} affected"
+
+
+def _without_roots(tracks: pd.DataFrame) -> pd.Series:
+    """Return the mother of each row's track, -1 for all the ways in which trackers write that there is none.
+
+    In the files of btrack, the parent of such a track is the track itself. In those of the Cell Tracking Challenge, it
+    is 0, which is the background of a label image and therefore no track.
+    """
+    mother, track = tracks["parent_track_id"], tracks["track_id"]
+    is_root = (mother < 0) | (mother == track)
+    if not (track == 0).any():
+        is_root |= mother == 0
+    return mother.where(~is_root, -1)
 
 
 def _check_mothers(where: str, tracks: pd.DataFrame) -> None:
