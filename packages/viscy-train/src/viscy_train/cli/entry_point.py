@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from viscy_train.atomic import is_disk_full
+from viscy_train.cli.failures import explain_failure, quiet_threads
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR, explain_exit
 from viscy_train.output import in_use
@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 on success, 2 for a user error, 75 if a run was stopped on request and can be resumed, 130 after
-        Ctrl-C. The demo returns the exit code of a command that failed.
+        Exit code: 0 on success, 1 if a process of the run was lost, 2 for a user error, 75 if a run was stopped on
+        request and can be resumed, 130 after Ctrl-C. The demo returns the exit code of a command that failed.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Our own errors cover what iohub warns about.
@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     level = iohub.level
     iohub.setLevel(logging.ERROR)
     try:
-        return _run(words)
+        with quiet_threads():
+            return _run(words)
     except (ArgumentError, UserError) as error:
         return explain_exit(f"error: {_explain(error, words)}", EXIT_USER_ERROR)
     except KeyboardInterrupt:
@@ -85,13 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return explain_exit("interrupted", EXIT_INTERRUPTED)
         raise
     except (OSError, RuntimeError) as error:
-        if not is_disk_full(error):
+        failure = explain_failure(error)
+        if failure is None:
             raise
-        text = " ".join(str(error).split())
-        return explain_exit(
-            f"error: the disk is full ({text}); free some space, and rerun `fit` with --ckpt_path last to resume",
-            EXIT_USER_ERROR,
-        )
+        message, code = failure
+        return explain_exit(f"error: {message}", code)
     finally:
         iohub.setLevel(level)
 
