@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _MAX_POSITIONS = 3
 _KINDS = {
+    stat.S_IFREG: "a file",
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -123,14 +124,33 @@ def require_regular_file(path: Path | str, what: str) -> None:
     UserError
         If the path is a directory, named pipe, socket or device, or cannot be accessed.
     """
+    kind = kind_of_file(path, what)
+    if kind not in (None, "a file"):
+        raise UserError(f"{what} must be a regular file, got {kind}: {path}")
+
+
+def kind_of_file(path: Path | str, what: str) -> str | None:
+    """Return what a path is, such as ``a file`` or ``a directory``, without opening it; None if it does not exist.
+
+    Parameters
+    ----------
+    path : path
+        The path. A symbolic link stands for its target.
+    what : str
+        What the file is, for the error message.
+
+    Raises
+    ------
+    UserError
+        If the path cannot be accessed.
+    """
     try:
-        kind = stat.S_IFMT(os.stat(path).st_mode)
+        mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot access {what} {str(path)!r}: {error}") from error
-    if kind != stat.S_IFREG:
-        raise UserError(f"{what} must be a regular file, got {_KINDS.get(kind, 'something else')}: {path}")
+    return _KINDS.get(stat.S_IFMT(mode), "a special file")
 
 
 def _format_line(subject: str, message: str, other_positions: list[str]) -> str:

@@ -1,8 +1,8 @@
 """Constant frames: those with a channel that has one value in all pixels, such as dropped and saturated frames.
 
 A plane is one slice of one channel in one frame. It is constant if all its stored pixels have the same value, whatever
-the value; missing chunks do not count. Only as many chunks are read as are needed to find two different values, which
-is one chunk of most planes, and none where the size of a chunk shows that its pixels differ.
+the value; missing and damaged chunks do not count. Only as many chunks are read as are needed to find two different
+values: one chunk of most planes, and none where the size of a chunk shows that its pixels differ.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from viscy_train.anchors.pixels import Pending, Pixels, Region
     from viscy_train.anchors.stored_chunks import StoredChunks
 
+    # Constant frames, and damaged ones.
+    type _Frames = tuple[NDArray[np.int64], NDArray[np.int64]]
     # Receives the pixels of each region that it yields, or an error.
-    type _Search = Generator[Region, Any, tuple[NDArray[np.int64], bool]]
+    type _Search = Generator[Region, Any, _Frames]
 
 # A chunk that takes more than this many times the bytes of a constant one is not constant. The sizes of constant chunks
 # differ between values and between versions of a codec, but far less; images rarely compress to a fiftieth.
@@ -118,15 +120,15 @@ def find_constant_frames(
     constant : list of int
         The frames in which at least one slice of one of the channels is constant.
     damaged : set of int
-        Frames of which a chunk could not be read; they are not constant as far as is known.
+        Frames of which a chunk was found that cannot be read.
     """
     size = array.chunk
     blocks = product(
         _split(frames, size[0]), _split(sorted(channels), size[1]), _split(range(z.start, z.stop), size[2])
     )
     results = list(_run([_search(array, block) for block in blocks], array))
-    damaged = {frame for part, is_readable in results if not is_readable for frame in part.tolist()}
-    return [frame for part, is_readable in results if is_readable for frame in part.tolist()], damaged
+    constant, damaged = ({frame for result in results for frame in result[part].tolist()} for part in (0, 1))
+    return sorted(constant), damaged
 
 
 def _split(indices: Any, size: int) -> list[NDArray[np.int64]]:
@@ -135,7 +137,7 @@ def _split(indices: Any, size: int) -> list[NDArray[np.int64]]:
     return np.split(values, np.flatnonzero(np.diff(values // size)) + 1) if len(values) else []
 
 
-def _run(searches: Iterable[_Search], array: ScreenedArray) -> Generator[tuple[NDArray[np.int64], bool]]:
+def _run(searches: Iterable[_Search], array: ScreenedArray) -> Generator[_Frames]:
     """Run searches, with several reads at the same time, and yield their results."""
     waiting = deque((search, None) for search in searches)
     reading: deque[tuple[_Search, Pending]] = deque()
@@ -158,11 +160,9 @@ def _finish(search: _Search, pending: Pending) -> tuple[_Search, Any]:
 
 
 def _search(array: ScreenedArray, block: tuple[NDArray[np.int64], ...]) -> _Search:
-    """Search the planes that share chunks: yield regions to read.
-
-    Return frames, and whether they were read: the constant frames, or all if one of their chunks cannot be read.
-    """
+    """Search the planes that share chunks: yield regions to read; return the constant and the damaged frames."""
     frames, channels, _ = block
+    none = damaged = frames[:0]
     selected = np.ix_(frames - frames[0], channels - channels[0])
     values: NDArray | None = None
     constant = np.ones([len(indices) for indices in block], dtype=bool)
@@ -172,16 +172,17 @@ def _search(array: ScreenedArray, block: tuple[NDArray[np.int64], ...]) -> _Sear
         if n_stored == 0:
             continue
         if array.largest_constant is not None and n_stored > array.largest_constant and _is_full(array, chunk):
-            return frames[:0], True
+            return none, damaged
         pixels = yield _region(array, block, row, column)
         if isinstance(pixels, Exception):
-            return frames, False
+            damaged = frames
+            continue
         pixels = pixels[selected]
         values = pixels[..., :1, :1] if values is None else values
         constant &= _equal(pixels, values).all(axis=(3, 4))
         if not constant.any():
-            break
-    return frames[constant.any(axis=(1, 2)) & (values is not None)], True
+            return none, damaged
+    return none if values is None else frames[constant.any(axis=(1, 2))], damaged
 
 
 def _equal(pixels: NDArray, value: NDArray) -> NDArray[np.bool_]:

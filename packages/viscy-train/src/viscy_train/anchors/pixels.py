@@ -10,15 +10,20 @@ from __future__ import annotations
 import functools
 import logging
 import multiprocessing
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import tensorstore
 import zarr
+import zarr.errors
 
 from viscy_train.anchors.fork import may_use_tensorstore
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from numpy.typing import NDArray
 
 _logger = logging.getLogger(__name__)
@@ -26,8 +31,7 @@ _logger = logging.getLogger(__name__)
 # Selection along each axis: frames, channels, slices, rows, columns.
 type Region = tuple[int | slice, NDArray[Any] | slice, slice, slice, slice]
 
-# iohub makes another codec pipeline the default of this process, which does not have all codecs.
-ZARR_CODECS = {"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}
+_ZARR_CODECS = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 _COPYING_THREADS = 4
 
 
@@ -128,6 +132,17 @@ def _warn_once(plate: str) -> None:
     )
 
 
+@contextmanager
+def zarr_codecs() -> Generator[None]:
+    """Open arrays with all codecs of zarr-python, without its advice on codecs that are not in the specification.
+
+    iohub makes another codec pipeline the default of its process, which does not have all codecs.
+    """
+    with warnings.catch_warnings(), zarr.config.set({"codec_pipeline.path": _ZARR_CODECS}):
+        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+        yield
+
+
 def path_of(array: zarr.Array) -> Path:
     """Return the directory of an array on a local file system."""
     return _root_of(array) / array.path
@@ -152,7 +167,7 @@ class _ZarrPixels:
     """The pixels of an array that zarr-python reads."""
 
     def __init__(self, array: zarr.Array, fill_missing: bool) -> None:
-        with zarr.config.set(ZARR_CODECS):
+        with zarr_codecs():
             self._array = array.with_config({"read_missing_chunks": fill_missing})
 
     def request(self, region: Region) -> Pending:

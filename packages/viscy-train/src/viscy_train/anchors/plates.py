@@ -18,8 +18,8 @@ from iohub.ngff.models import ChannelAxisMeta, SpaceAxisMeta, TimeAxisMeta
 from zarr.storage import LocalStore
 
 from viscy_train.anchors.ngff import channel_names, check_plate, full_resolution, list_images, list_wells, ome_metadata
-from viscy_train.anchors.pixels import ZARR_CODECS
-from viscy_train.errors import UserError, require_regular_file
+from viscy_train.anchors.pixels import zarr_codecs
+from viscy_train.errors import UserError, kind_of_file, require_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -205,7 +205,7 @@ class Plate:
 
     def _node(self, name: str) -> zarr.Group | zarr.Array:
         _check_metadata_files(self.path / name)
-        with zarr.config.set(ZARR_CODECS):
+        with zarr_codecs():
             return self._root[name]
 
 
@@ -241,16 +241,13 @@ def open_plate(path: Path) -> Plate:
 
 def _check_directory(path: Path) -> None:
     """Refuse a path that is not a directory."""
-    try:
-        exists, is_directory = path.exists(), path.is_dir()
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot access plate {str(path)!r}: {error}") from error
-    if not exists:
+    kind = kind_of_file(path, "plate")
+    if kind is None:
         remote = " (plates must be on a local file system)" if re.match(r"\w+:/", path.as_posix()) else ""
         raise UserError(f"plate not found: {path}{remote}; correct `plate` of its experiment")
-    if not is_directory:
+    if kind != "a directory":
         archive = " (unpack an archive first)" if path.suffix in (".ozx", ".zip", ".tar", ".gz") else ""
-        raise UserError(f"plate must be a directory, got a file: {path}{archive}")
+        raise UserError(f"plate must be a directory, got {kind}: {path}{archive}")
 
 
 def _check_metadata_files(directory: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from viscy_train.anchors.pixels import ZARR_CODECS, path_of
+from viscy_train.anchors.pixels import path_of, zarr_codecs
 from viscy_train.errors import require_regular_file
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def constant_chunk_size(array: zarr.Array) -> int:
     store: dict[str, Any] = {}
     version = array.metadata.zarr_format
     codecs: dict[str, Any] = {"serializer": array.serializer} if version == 3 else {"order": array.order}
-    with zarr.config.set({**ZARR_CODECS, "array.write_empty_chunks": True}):
+    with zarr_codecs(), zarr.config.set({"array.write_empty_chunks": True}):
         try:
             chunk = zarr.create_array(
                 store,
