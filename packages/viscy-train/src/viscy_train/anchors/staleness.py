@@ -70,11 +70,35 @@ def check_sources(table: AnchorTable) -> None:
         If a plate or track file does not match; one line per problem.
     """
     problems = Problems()
+    for experiment in table.experiments:
+        with problems.collected(f"experiment {experiment.name!r}"):
+            _check_tracks(table, experiment)
+    _collect_plate_problems(table, problems)
+    problems.raise_any()
+
+
+def check_plates(table: AnchorTable) -> None:
+    """Check that the plates of a table can be opened and are large enough. No pixels are read.
+
+    Parameters
+    ----------
+    table : AnchorTable
+        The anchor table.
+
+    Raises
+    ------
+    ProjectError
+        If a plate does not match; one line per problem.
+    """
+    problems = Problems()
+    _collect_plate_problems(table, problems)
+    problems.raise_any()
+
+
+def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
     largest = table.observations.groupby(["experiment", "position"], observed=True, sort=False)[["t", "y", "x"]].max()
     for experiment in table.experiments:
         subject = f"experiment {experiment.name!r}"
-        with problems.collected(subject):
-            _check_tracks(table, experiment)
         with problems.collected(subject):
             plate = open_plate(experiment.plate)
             in_experiment = largest.index.get_level_values(0) == experiment.name
@@ -90,7 +114,6 @@ def check_sources(table: AnchorTable) -> None:
                             f"position {position} of plate {experiment.plate} has {n_frames} frames of {height} x "
                             f"{width} pixels, but the anchor table has observations outside; {_REBUILD}"
                         )
-    problems.raise_any()
 
 
 def _check_tracks(table: AnchorTable, experiment: Experiment) -> None:

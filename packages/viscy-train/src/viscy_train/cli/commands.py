@@ -116,6 +116,7 @@ def inspect(options: list[str], description: str) -> int:
 
 def validate(options: list[str], description: str) -> int:
     """Evaluate a checkpoint on the validation anchors."""
+    from viscy_train.anchors.staleness import check_plates
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
 
     cli = TrainingCLI("validate", options, description, {"ckpt_path": _EVALUATED})
@@ -123,6 +124,7 @@ def validate(options: list[str], description: str) -> int:
     if not len(data.validation_rows):
         raise UserError("data.split must keep anchors for validation, got none; set data.split.by to `position`")
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
+    check_plates(data.table)
     _note_another_table(data, checkpoint, trainer)
     with quiet_lightning():
         results = trainer.validate(model, datamodule=data, ckpt_path=checkpoint.path, weights_only=True, verbose=False)
@@ -134,6 +136,7 @@ def validate(options: list[str], description: str) -> int:
 
 def predict(options: list[str], description: str) -> int:
     """Write the embedding of every cell."""
+    from viscy_train.anchors.staleness import check_plates
     from viscy_train.evaluation.predict import EMBEDDINGS, gather_predictions, write_embeddings
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
 
@@ -142,6 +145,7 @@ def predict(options: list[str], description: str) -> int:
     path = Path(cli.config.embeddings or cli.run_directory.embeddings)
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
     with _on_rank_0(trainer, claimed(path, EMBEDDINGS, "predict")):
+        check_plates(data.table)
         _note_another_table(data, checkpoint, trainer)
         with quiet_lightning():
             outputs: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint.path, weights_only=True)
@@ -156,6 +160,7 @@ def predict(options: list[str], description: str) -> int:
 def replay(options: list[str], description: str) -> int:
     """Plot the crops of one step of a run."""
     from viscy_train.anchors.fingerprint import FINGERPRINT, check_fingerprint
+    from viscy_train.anchors.staleness import check_plates
     from viscy_train.loading.batches import Batch
     from viscy_train.report.replay_plot import PICTURE, plot_replay, write_picture
     from viscy_train.run.checkpoint import Checkpoint
@@ -170,6 +175,7 @@ def replay(options: list[str], description: str) -> int:
         if (fingerprint := cli.run_directory.read_table_fingerprint()) is not None:
             where = f"the run in {cli.run_directory.path}"
             check_fingerprint({FINGERPRINT: fingerprint}, data.table.fingerprint, where)
+        check_plates(data.table)
         data.setup("fit")
         if cli.run_directory.last_checkpoint.exists():
             data.load_state_dict(Checkpoint.read(cli.run_directory.last_checkpoint).data)  # refuses another table
@@ -186,6 +192,7 @@ def report(options: list[str], description: str) -> int:
     """Write the report of a run again, from its last checkpoint."""
     from copy import deepcopy
 
+    from viscy_train.anchors.staleness import check_plates
     from viscy_train.report.html import PAGE
     from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
@@ -198,6 +205,7 @@ def report(options: list[str], description: str) -> int:
     untrained = deepcopy(model.encoder)
     checkpoint = checkpoint_to_evaluate(cli.run_directory, "last", model)
     with claimed(cli.run_directory.report, PAGE, "report"):
+        check_plates(data.table)
         data.setup("fit")
         data.load_state_dict(checkpoint.data)  # refuses another anchor table
         model.load_state_dict(checkpoint.weights)
