@@ -37,7 +37,7 @@ def test_an_unknown_well_is_refused(path):
 def test_channel_indices_are_in_the_requested_order(path):
     image = open_plate(path).image("A/1/0")
     assert image.channel_indices(["Virus", "Phase3D"]) == [1, 0]
-    with pytest.raises(UserError, match="position A/1/0 of plate .* has no channel 'GFP'; it has Phase3D, Virus"):
+    with pytest.raises(UserError, match=r"position A/1/0 of plate .* has no channel 'GFP'; it has Phase3D, Virus"):
         image.channel_indices(["GFP"])
 
 

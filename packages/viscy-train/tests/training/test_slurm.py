@@ -34,13 +34,11 @@ import os, signal, sys, time
 assert sys.argv[1:4] == ["--kill-on-bad-exit=0", "--wait=60", "viscy-train"], sys.argv
 import viscy_train.cli.commands, viscy_train.training.fit, viscy_train.report.write
 from viscy_train.cli import main
-from viscy_train.loading import images
 n_tasks, per_node = int(os.environ["SLURM_NTASKS"]), int(os.environ["SLURM_NTASKS_PER_NODE"])
 tasks = {{}}
 for task in range(n_tasks):
     pid = os.fork()
     if not pid:
-        images._fork.happened = False  # srun has not read images
         own = {{"SLURM_PROCID": task, "SLURM_LOCALID": task % per_node, "SLURM_NODEID": task // per_node}}
         os.environ.update({{name: str(number) for name, number in own.items()}})
         sys.exit(main(sys.argv[4:]))
