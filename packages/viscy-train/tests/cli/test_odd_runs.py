@@ -136,6 +136,18 @@ def test_a_condition_without_a_share_is_not_validated(make_project, tmp_path):
     assert read_metrics(tmp_path)["val/loss"].notna().any()
 
 
+@pytest.mark.parametrize(
+    "weights", [{"monday": 1.0, "tuesday": 3.0}, {"tuesday": 1.0}, {"...": 2.0}, {"monday": 0.0, "...": 2.0}]
+)
+def test_weights_may_name_experiments_that_are_not_trained_on(make_project, tmp_path, capsys, weights):
+    changes = {"data.split": {"by": "experiment", "experiments": ["monday"]}, "data.sampler.leaky": 0.0}
+    config = make_project(tmp_path, **SHORT | changes | {"data.sampler.experiment_weights": weights})
+    assert fit(config) == 0
+    log = read_metrics(tmp_path)
+    assert ("val/loss" in log and log["val/loss"].notna().any()) == (weights.get("monday") != 0)
+    assert main(["inspect", "--config", str(config), "--page", str(tmp_path / "page.html")]) == 0
+
+
 def test_a_single_callback_need_not_be_a_list(make_project, tmp_path):
     callback = {"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}
     assert fit(make_project(tmp_path, **SHORT | {"trainer.callbacks": callback})) == 0
@@ -253,6 +265,26 @@ def test_a_checkpoint_can_be_applied_to_another_anchor_table(trained, table, tmp
     assert note in capsys.readouterr().out
     assert main([command, "--config", str(config), *options[2:]]) == 0
     assert "Note" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["fit"], ["inspect"], ["validate"], ["predict"], ["replay", "--step", "1"]])
+@pytest.mark.parametrize(("column", "value"), [("y", 1e6), ("position", "A/1/7")])
+def test_observations_outside_the_plates_are_refused(trained, table, tmp_path, capsys, command, column, value):
+    observations = table.observations.copy()
+    if column == "position":
+        observations[column] = observations[column].cat.rename_categories({"A/1/1": value})
+    else:
+        observations[column] = value
+    replace(table, observations=observations).write(tmp_path / "other.parquet")
+    options = ["--data.anchors", str(tmp_path / "other.parquet"), "--output", str(tmp_path / "run")]
+    shutil.copytree(trained.parent / "run" / "batches", tmp_path / "run" / "batches")
+    if command == ["fit"]:
+        shutil.rmtree(tmp_path / "run")
+    if command[0] in ("validate", "predict"):
+        options += ["--ckpt_path", str(RunDirectory(trained.parent / "run").last_checkpoint)]
+    assert main([command[0], "--config", str(trained), *command[1:], *options]) == EXIT_USER_ERROR
+    problems = capsys.readouterr().err
+    assert "observations outside; rebuild it" in problems or "cannot read position A/1/7" in problems
 
 
 def test_a_checkpoint_without_a_fingerprint_of_its_table_can_be_resumed(trained, tmp_path, capsys):

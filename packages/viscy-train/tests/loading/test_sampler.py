@@ -10,7 +10,13 @@ from viscy_data import FlexibleBatchSampler
 from viscy_sampling_testkit import make_anchors
 from viscy_train.config.schema import SamplerConfig
 from viscy_train.errors import UserError
-from viscy_train.loading.sampler import drop_excluded, make_sampler, restore_sampler, validation_options
+from viscy_train.loading.sampler import (
+    drop_excluded,
+    make_sampler,
+    restore_sampler,
+    training_options,
+    validation_options,
+)
 
 ANCHORS = make_anchors(1200, experiments={"monday": 2, "tuesday": 1}, n_timepoints=24, seed=3)
 
@@ -38,6 +44,9 @@ def test_the_state_of_another_composition_is_refused():
     [
         SamplerConfig(experiment_weights={"monday": 1.0, "tuesday": 0.0}),
         SamplerConfig(condition_ratio={"uninfected": 0.0, "infected": 1.0}),
+        SamplerConfig(experiment_weights={"monday": 1.0, "...": 0.0}),
+        SamplerConfig(condition_ratio={"infected": 1.0, "...": 0.0}),
+        SamplerConfig(condition_ratio={"uninfected": 0.0, "...": 1.0}),
     ],
 )
 def test_observations_with_weight_0_are_dropped(options):
@@ -59,3 +68,45 @@ def test_validation_options_suit_a_small_table_of_one_experiment_and_condition()
     adapted = validation_options(options, anchors)
     (batch,) = make_sampler(anchors, adapted, seed=0)
     assert sorted(batch) == list(range(20))
+
+
+TABLE = {"experiment": {"monday", "tuesday", "friday"}, "condition": {"infected", "uninfected"}}
+TRAINED = {"experiment": {"monday", "tuesday"}, "condition": {"infected", "uninfected"}}
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ({"monday": 1.0, "tuesday": 2.0, "friday": 3.0}, {"monday": 1.0, "tuesday": 2.0}),
+        ({"monday": 1.0, "friday": 0.0, "...": 3.0}, {"monday": 1.0, "...": 3.0}),
+        ({"monday": 1.0, "sunday": 2.0}, {"monday": 1.0, "sunday": 2.0}),
+        ("uniform", "uniform"),
+        (None, None),
+    ],
+)
+def test_a_weight_of_an_experiment_that_is_not_trained_on_is_dropped(weights, expected):
+    assert training_options(SamplerConfig(experiment_weights=weights), TABLE, TRAINED).experiment_weights == expected
+
+
+def test_a_ratio_of_a_condition_that_is_not_trained_on_is_dropped():
+    options = training_options(
+        SamplerConfig(condition_ratio={"infected": 1.0, "uninfected": 2.0}),
+        TABLE,
+        TRAINED | {"condition": {"infected"}},
+    )
+    assert options.condition_ratio == {"infected": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"),
+    [
+        ({"infected": 3.0, "...": 1.0}, {"infected": 3.0, "uninfected": 1.0}),
+        ({"infected": 3.0, "uninfected": 2.0, "mock": 1.0}, {"infected": 3.0, "uninfected": 2.0}),
+        ({"infected": 3.0}, None),
+        ({"mock": 3.0}, None),
+    ],
+)
+def test_validation_gives_each_condition_its_weight_or_the_default(ratio, expected):
+    adapted = validation_options(SamplerConfig(batch_size=16, condition_ratio=ratio), ANCHORS)
+    assert adapted.condition_ratio == expected
+    assert len(next(iter(make_sampler(ANCHORS, adapted, seed=0)))) == 16

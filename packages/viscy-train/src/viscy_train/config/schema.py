@@ -53,11 +53,11 @@ class SamplerConfig:
         Fraction of a batch that comes from the other experiments, in [0, 1).
     experiment_weights : str or dict of str to float, optional
         How often each experiment is chosen: ``proportional`` to its number of anchors, ``sqrt`` (proportional to the
-        square root), ``uniform``, or a weight for each experiment.
+        square root), ``uniform``, or a weight for each experiment. The key ``"..."`` stands for all that are not named.
     condition_balanced : bool
         Whether to balance the conditions in each batch, equally or according to `condition_ratio`.
     condition_ratio : dict of str to float, optional
-        Relative share of each condition.
+        Relative share of each condition. The key ``"..."`` stands for all that are not named.
     temporal_enrichment : bool
         Whether the slots that are not leaked concentrate around a focal time.
     temporal_window_hours : float

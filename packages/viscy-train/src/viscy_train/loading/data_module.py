@@ -29,6 +29,7 @@ from viscy_train.loading.sampler import (
     drop_excluded,
     make_sampler,
     restore_sampler,
+    training_options,
     validation_options,
 )
 from viscy_train.loading.split import split_anchors, split_warnings
@@ -107,7 +108,7 @@ class PairDataModule(LightningDataModule):
         self.experiments = load_experiments(Path(experiments))
         self.path = Path(anchors)
         self.crop, self.z_slices, self.positive = crop, z_slices, positive
-        self.options, self.seed = sampler, seed
+        self._options, self.seed = sampler, seed
         self._split, self._augment = split, Augment(augmentation)
         self._num_workers, self._start_method, self._cache_mb = num_workers, start_method, cache_mb
         # With few observations, a process may have none to embed.
@@ -158,6 +159,14 @@ class PairDataModule(LightningDataModule):
     def _split_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return split_anchors(self.table, self._split, self.seed)
 
+    @cached_property
+    def options(self) -> SamplerConfig:
+        """Composition of the training batches."""
+        columns = self.table.observations[["experiment", "condition"]]
+        trained = columns.iloc[self.train_rows]
+        labels, table_labels = ({name: set(part[name].unique()) for name in part} for part in (trained, columns))
+        return training_options(self._options, table_labels, labels)
+
     def train_anchors(self) -> pd.DataFrame:
         """Return the anchors used for training; the sampler yields row numbers of this table."""
         return self.table.observations.iloc[self.train_rows].reset_index(drop=True)
@@ -207,12 +216,12 @@ class PairDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader | list:
         """Return the loader of the validation pairs, the same batches in every epoch; an empty list without pairs."""
-        rows = drop_excluded(self.options, self.table.observations, self.validation_rows)
+        rows = drop_excluded(self._options, self.table.observations, self.validation_rows)
         if not len(rows):
             return []
         trainer: Any = self.trainer
         anchors = self.table.observations.iloc[rows].reset_index(drop=True)
-        options = validation_options(self.options, anchors)
+        options = validation_options(self._options, anchors)
         with collect_sampler_warnings():
             sampler = make_sampler(anchors, options, self.seed, trainer.global_rank, trainer.world_size)
         batches = RepeatedBatches(sampler, rows, trainer.global_rank, trainer.world_size)

@@ -12,11 +12,16 @@ from viscy_train.config.schema import SamplerConfig
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping
 
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+ALL_OTHERS = "..."
+"""Key of the weights that stands for all names that are not keys."""
+# The option with the weights of the values of each column.
+_WEIGHTS = {"experiment": "experiment_weights", "condition": "condition_ratio"}
 
 
 def make_sampler(
@@ -114,23 +119,63 @@ def collect_sampler_warnings() -> Generator[list[str]]:
         logger.propagate = propagates
 
 
+def training_options(
+    options: SamplerConfig, table_labels: Mapping[str, Collection[str]], labels: Mapping[str, Collection[str]]
+) -> SamplerConfig:
+    """Return the options for training: without the weights of names that the table has, but not the training anchors.
+
+    Parameters
+    ----------
+    options : SamplerConfig
+        Composition of the batches.
+    table_labels, labels : mapping of str to collection of str
+        The names of the table and those of the anchors used for training, by column: ``experiment`` and ``condition``.
+
+    Returns
+    -------
+    SamplerConfig
+        The options. A name that is not in the table keeps its weight, which the sampler then refuses.
+    """
+    return _replace_weights(
+        options,
+        lambda weights, column: {
+            name: weight
+            for name, weight in weights.items()
+            if name in labels[column] or name not in table_labels[column]
+        },
+    )
+
+
 def drop_excluded(options: SamplerConfig, observations: pd.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows that batches may contain, without experiments and conditions whose weight is 0."""
-    for column, weights in (("experiment", options.experiment_weights), ("condition", options.condition_ratio)):
+    for column, name in _WEIGHTS.items():
+        weights = getattr(options, name)
         if isinstance(weights, dict):
-            excluded = [name for name, weight in weights.items() if not weight]
-            rows = rows[~observations[column].iloc[rows].isin(excluded).to_numpy()]
+            labels = observations[column].iloc[rows]
+            excluded = [label for label in labels.unique() if not weights.get(label, weights.get(ALL_OTHERS, 1))]
+            rows = rows[~labels.isin(excluded).to_numpy()]
     return rows
 
 
 def validation_options(options: SamplerConfig, anchors: pd.DataFrame) -> SamplerConfig:
-    """Return the options for validation: without the weights of absent names, in batches no larger than the table."""
-    experiments, conditions = (set(anchors[column].unique()) for column in ("experiment", "condition"))
-    weights, ratio = options.experiment_weights, options.condition_ratio
-    if isinstance(weights, dict):
-        weights = {name: weight for name, weight in weights.items() if name in experiments}
-    if ratio is not None:
-        ratio = {name: weight for name, weight in ratio.items() if name in conditions}
-    return replace(
-        options, batch_size=min(options.batch_size, len(anchors)), experiment_weights=weights, condition_ratio=ratio
-    )
+    """Return the options for validation: in batches no larger than the table, without the weights of absent names.
+
+    If a name is left out of the weights, as one that is not trained on may be, all have the default weight.
+    """
+
+    def adapt(weights: dict[str, float], column: str) -> dict[str, float] | None:
+        labels = list(anchors[column].unique())
+        of_each = {label: weights.get(label, weights.get(ALL_OTHERS)) for label in labels}
+        return None if None in of_each.values() else {label: weight or 0.0 for label, weight in of_each.items()}
+
+    adapted = _replace_weights(options, adapt)
+    return replace(adapted, batch_size=min(options.batch_size, len(anchors)))
+
+
+def _replace_weights(
+    options: SamplerConfig, change: Callable[[dict[str, float], str], dict[str, float] | None]
+) -> SamplerConfig:
+    """Return options with other weights of experiments and conditions, given a function of the weights and column."""
+    given = {name: (getattr(options, name), column) for column, name in _WEIGHTS.items()}
+    changed: Any = {name: change(*pair) for name, pair in given.items() if isinstance(pair[0], dict)}
+    return replace(options, **changed)
