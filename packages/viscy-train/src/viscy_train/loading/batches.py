@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -48,42 +48,93 @@ class IndexedBatches:
     rank, num_replicas : int
         Rank and number of processes of the sampler.
 
-    Attributes
-    ----------
-    sampler : FlexibleBatchSampler
-        The sampler. Lightning calls its ``set_epoch``.
     """
 
     def __init__(
         self, sampler: FlexibleBatchSampler, rows: NDArray[np.int64], rank: int = 0, num_replicas: int = 1
     ) -> None:
-        self.sampler = sampler
+        self._sampler = sampler
         self._rows = np.asarray(rows, dtype=np.int64)
         self._rank, self._num_replicas = rank, num_replicas
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self._sampler)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield this rank's batches of the next epoch, or the remaining ones of a resumed epoch."""
-        batches: Any = iter(self.sampler)
+        batches: Any = iter(self._sampler)
         for anchors in batches:
             after = batches.state_dict()  # the epoch is known only when a batch was drawn
             index = after["position"] - self._num_replicas + self._rank
             yield Batch(self._rows[np.asarray(anchors)], after["epoch"], index)
 
+    @property
+    def sampler(self) -> Any:
+        """What chooses the epoch: Lightning calls its ``set_epoch``."""
+        return self._sampler
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next ``iter()``."""
-        self.sampler.set_epoch(epoch)
+        self._sampler.set_epoch(epoch)
+
+
+class TrainingBatches(IndexedBatches):
+    """Batch sampler that yields the batches of an epoch from the next one to train on.
+
+    Parameters
+    ----------
+    sampler, rows, rank, num_replicas
+        As for `IndexedBatches`.
+    first_batch : callable
+        Returns the index of the first batch to load for an epoch of the trainer, in the epoch's global sequence.
+    is_repeated : bool, default False
+        Whether each epoch of the trainer has the batches of epoch 0, as for ``trainer.overfit_batches``.
+    """
+
+    def __init__(
+        self,
+        sampler: FlexibleBatchSampler,
+        rows: NDArray[np.int64],
+        rank: int,
+        num_replicas: int,
+        first_batch: Callable[[int], int],
+        *,
+        is_repeated: bool = False,
+    ) -> None:
+        super().__init__(sampler, rows, rank, num_replicas)
+        self._first_batch, self._is_repeated = first_batch, is_repeated
+        self._epoch = 0
+
+    @property
+    def sampler(self) -> Any:
+        """The object itself, because the sampler alone does not know where an epoch resumes."""
+        return self
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield this rank's remaining batches of the epoch, looked up when the first one is requested."""
+        first, total = self._first_batch(self._epoch), self._sampler.planned().n_batches
+        if first < total:
+            cursor = {"epoch": 0 if self._is_repeated else self._epoch, "position": first}
+            self._sampler.load_state_dict(self._sampler.state_dict() | cursor)
+            yield from super().__iter__()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the trainer."""
+        self._epoch = epoch
 
 
 class RepeatedBatches(IndexedBatches):
     """Batch sampler that yields the same batches in every epoch, so that validation metrics can be compared."""
 
+    @property
+    def sampler(self) -> Any:
+        """The object itself, which ignores the epoch that Lightning sets."""
+        return self
+
     def __iter__(self) -> Iterator[Batch]:
         """Yield this rank's batches of the first epoch."""
-        self.sampler.set_epoch(0)
-        return super().__iter__()
+        self._sampler.set_epoch(0)
+        yield from super().__iter__()
 
     def set_epoch(self, epoch: int) -> None:
         """Ignore the epoch that Lightning sets."""

@@ -11,7 +11,26 @@ from viscy_train.loading.datasets import no_collation
 from viscy_train.loading.worker_exit import exit_with_trainer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch.utils.data import Dataset
+
+
+class DeferredLoader(DataLoader):
+    """A data loader that starts an epoch when its first batch is requested.
+
+    Notes
+    -----
+    The workers of torch's loader read ahead from ``iter()`` on. Lightning calls ``iter()`` before it has restored the
+    epoch, and for some epochs a second time.
+    """
+
+    def __iter__(self) -> Any:
+        """Yield the batches of an epoch."""
+        return self._batches()
+
+    def _batches(self) -> Iterator[Any]:
+        yield from super().__iter__()
 
 
 def make_loader(dataset: Dataset, batches: Any, num_workers: int, start_method: str | None) -> DataLoader:
@@ -34,7 +53,7 @@ def make_loader(dataset: Dataset, batches: Any, num_workers: int, start_method: 
         A loader whose workers persist between epochs and exit with this process.
     """
     collate: Any = no_collation
-    return DataLoader(
+    return DeferredLoader(
         dataset,
         batch_sampler=batches,
         collate_fn=collate,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
+from torch.optim.lr_scheduler import LambdaLR
 
 from viscy_train.config.schema import EncoderConfig, LossConfig, OptimizerConfig
 from viscy_train.errors import UserError
@@ -94,8 +95,20 @@ class ContrastiveModule(LightningModule):
                 return (step + 1) / (warmup + 1)
             return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, n_steps - warmup))))
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        schedule = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Use the configured settings of the optimizer, which a checkpoint has replaced by its own."""
+        options = self._options
+        factors = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        factor = math.prod(one.lr_lambdas[0](one.last_epoch) for one in factors if isinstance(one, LambdaLR))
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group |= {"initial_lr": options.learning_rate, "weight_decay": options.weight_decay}
+                group["lr"] = options.learning_rate * factor
+        for schedule in factors:
+            schedule.base_lrs = [options.learning_rate] * len(schedule.base_lrs)
 
     def _project(self, batch: Mapping[str, Tensor]) -> Tensor:
         return self.encoder.project(self.encoder(torch.cat([batch["anchor"], batch["positive"]])))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback
 
 from viscy_train.run.batch_record import find_records
+from viscy_train.run.loops import validation_is_pending
 from viscy_train.run.step_csv import StepCsv, format_line
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ class AttemptRecorder(Callback):
 
     Notes
     -----
-    Loggers with a method `cut`, such as `viscy_train.run.metrics_csv.MetricsCsv`, are called with the step. Others,
-    such as those of TensorBoard and Weights & Biases, show steps that were trained again twice.
+    Loggers with a method `cut`, such as `viscy_train.run.metrics_csv.MetricsCsv`, are called with the step, and with
+    whether the validation after the step before it is repeated. Others, such as those of TensorBoard and Weights &
+    Biases, show steps that were trained again twice.
     """
 
     def __init__(self, run_directory: RunDirectory) -> None:
@@ -56,7 +58,7 @@ class AttemptRecorder(Callback):
         for logger in trainer.loggers:
             cut: Any = getattr(logger, "cut", None)
             if callable(cut):
-                cut(trainer.global_step)
+                cut(trainer.global_step, repeats_validation=validation_is_pending(trainer))
         self._csv = StepCsv(self._run_directory.rename_attempts(), COLUMNS)
         self._earlier = list(self._csv.lines())
         started = datetime.now(UTC).isoformat(timespec="seconds")

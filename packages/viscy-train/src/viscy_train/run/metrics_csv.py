@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 LOSS = "train/loss"
 LEARNING_RATE = "lr"
 DATA_WAIT = "time/data_wait"
+VALIDATION = "val/"
+"""Prefix of the metrics of a validation."""
 
 # Names in runs of earlier versions.
 _RENAMED = {
@@ -89,15 +91,17 @@ class MetricsCsv(Logger):
         """Do nothing: the run's directory holds the complete configuration."""
 
     @rank_zero_only
-    def cut(self, step: int) -> None:
+    def cut(self, step: int, *, repeats_validation: bool = False) -> None:
         """Remove the rows from a step on.
 
         Parameters
         ----------
         step : int
             The step at which the run resumes.
+        repeats_validation : bool, default False
+            Whether the run resumes with the validation after the step before, whose metrics are removed, too.
         """
-        self._csv.cut(step)
+        self._csv.cut(step, VALIDATION if repeats_validation else None)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -104,20 +104,23 @@ class StepCsv:
         file.write(format_line(row.get(name, "") for name in self._columns))
         file.flush()
 
-    def cut(self, step: int) -> None:
+    def cut(self, step: int, repeated: str | None = None) -> None:
         """Remove all rows from a step on and an incomplete last line; remove the file if its header is incomplete.
 
         Parameters
         ----------
         step : int
             First step to remove.
+        repeated : str, optional
+            Prefix of columns. Rows of the step before with a value in one of these columns are removed as well.
         """
         columns = self.columns()
         if columns is None:
             self.close()
             self.path.unlink(missing_ok=True)
             return
-        self._replace(columns, (line for line in self.lines() if int(line.split(",", 1)[0]) < step))
+        again = [number for number, name in enumerate(columns) if repeated and name.startswith(repeated)]
+        self._replace(columns, (line for line in self.lines() if not _is_cut(line, step, again)))
 
     def rewrite(self, lines: Iterable[str]) -> None:
         """Replace all rows.
@@ -175,3 +178,8 @@ def _step_of(line: bytes) -> int | None:
     """Return the step at the start of a line, or None if the line is incomplete."""
     step, comma, _ = line.partition(b",")
     return int(step) if comma and line.endswith(b"\n") and step.isdigit() else None
+
+
+def _is_cut(line: str, step: int, again: list[int]) -> bool:
+    fields = next(csv.reader([line]))
+    return int(fields[0]) >= step or (int(fields[0]) == step - 1 and any(fields[number] for number in again))

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from viscy_train.composition.targets import encode
 from viscy_train.console import on_each_of
+from viscy_train.loading.progress import step_is_complete
 from viscy_train.run.metrics_csv import LEARNING_RATE, LOSS, is_logged, share_names
-from viscy_train.training.checkpointing import step_is_complete
 from viscy_train.training.data_wait import data_wait_of
 
 if TYPE_CHECKING:

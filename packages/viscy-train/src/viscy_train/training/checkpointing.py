@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Checkpoint
 
 from viscy_train.atomic import atomic_write
 from viscy_train.errors import UserError
-from viscy_train.run.checkpoint import DATA
+from viscy_train.loading.progress import step_is_complete
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
     from viscy_train.config.schema import CheckpointConfig
-
-_BATCH_PROGRESS = "epoch_loop.batch_progress"
-_COUNTS = ("ready", "started", "processed", "completed")
 
 
 class LastCheckpoint(Checkpoint):
@@ -112,49 +109,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             unfinished.write_bytes(content.getbuffer())
 
 
-class StepCounter(Callback):
-    """Correct Lightning's step counts when a run resumes on another number of processes.
-
-    Lightning ends an epoch after as many steps as its loader has batches, and a learning rate schedule after as many
-    steps as it estimates for all epochs. Both counts include the steps of all attempts of the run. On another number of
-    processes a step trains on another number of batches, so the steps of earlier attempts do not add up with those of
-    this one. The data module knows how many batches were trained on, which determines the right counts.
-    """
-
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Set the counts so that the remaining steps train on the remaining batches."""
-        resumed: Any = trainer
-        data = resumed.datamodule
-        cursor = checkpoint[DATA]
-        done = data.count_completed_steps(cursor)
-        current = checkpoint["loops"]["fit_loop"][_BATCH_PROGRESS]["current"]
-        shift = done - current["processed"]
-        current.update({name: current[name] + shift for name in _COUNTS})
-        if trainer.max_steps < 0:  # otherwise a schedule lasts for max_steps, however many batches they train on
-            steps_of_epoch = _updates(trainer, _limited(trainer, data.steps_per_epoch))
-            steps = cursor["epoch"] * steps_of_epoch + _updates(trainer, done)
-            for schedule in checkpoint["lr_schedulers"]:
-                schedule["last_epoch"] = steps
-
-
-def _limited(trainer: Trainer, n_batches: int) -> int:
-    """Return how many of a loader's batches Lightning uses in an epoch."""
-    limit = trainer.limit_train_batches
-    return min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
-
-
-def _updates(trainer: Trainer, n_batches: int) -> int:
-    """Return in how many optimizer steps a process trains on its first batches of an epoch."""
-    return -(-n_batches // trainer.accumulate_grad_batches)
-
-
 def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
     every = trainer.val_check_batch
     # Like Lightning, count across epochs if validation does not depend on epochs.
     number = trainer.fit_loop.epoch_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
     return trainer.is_last_batch or (isinstance(every, int) and (number + 1) % every == 0)
-
-
-def step_is_complete(trainer: Trainer, batch_idx: int) -> bool:
-    """Return whether a batch completes an optimizer step, so that no accumulated gradients are pending."""
-    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch

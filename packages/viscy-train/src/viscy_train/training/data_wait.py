@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback
 from lightning.pytorch.profilers import Profiler
 
+from viscy_train.loading.progress import step_is_complete
 from viscy_train.run.metrics_csv import DATA_WAIT, is_logged
-from viscy_train.training.checkpointing import step_is_complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable

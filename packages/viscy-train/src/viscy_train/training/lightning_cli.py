@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from viscy_train.config.checks import require
 from viscy_train.config.schema import CheckpointConfig, FilePath
+from viscy_train.config.yaml_source import read_yaml
 from viscy_train.console import get_console
 from viscy_train.errors import UserError
 from viscy_train.loading.data_module import PairDataModule
@@ -25,7 +26,7 @@ from viscy_train.run.batch_record import BatchRecorder
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.metrics_csv import MetricsCsv
 from viscy_train.training.callbacks import CompositionLogger, LossLogger, LossProgress
-from viscy_train.training.checkpointing import AtomicCheckpointIO, LastCheckpoint, StepCounter
+from viscy_train.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 from viscy_train.training.data_wait import DataWait
 from viscy_train.training.lightning_warnings import quiet_lightning
 from viscy_train.training.stopping import GracefulStop
@@ -124,8 +125,9 @@ class TrainingCLI(LightningCLI):
         """
         if not self.run_directory.config.is_file():
             return
-        text = self.run_directory.config.read_text(encoding="utf-8")
-        recorded, given = yaml.safe_load(text), yaml.safe_load(self.dump())
+        recorded, given = read_yaml(self.run_directory.config), yaml.safe_load(self.dump())
+        if not isinstance(recorded, dict) or not isinstance(recorded.get("data", {}), dict):
+            raise UserError(f"{self.run_directory.config} must be the configuration of a run; restore it")
         pairs = {"seed_everything": (recorded.get("seed_everything"), given["seed_everything"])}
         pairs |= {f"data.{name}": (recorded.get("data", {}).get(name), given["data"][name]) for name in _BATCH_OPTIONS}
         for name, (expected, got) in pairs.items():
@@ -210,7 +212,6 @@ class TrainingCLI(LightningCLI):
             CompositionLogger(made.data.table.observations),
             LossLogger(),
             LossProgress(get_console()),
-            StepCounter(),
             GracefulStop(last),
             last,
         ]

@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 
-from viscy_train.training.checkpointing import LastCheckpoint, step_is_complete
+from viscy_train.loading.progress import step_is_complete
+from viscy_train.training.checkpointing import LastCheckpoint
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
