@@ -145,14 +145,14 @@ class RaisesAtTheEnd(ReferenceSampler):
 class RestartsAfterResume(ReferenceSampler):
     """A resumed epoch starts from its first batch."""
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict({**state, "position": 0})
 
 
 class SkipsBatchAfterResume(ReferenceSampler):
     """A resumed epoch skips a batch."""
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         position = state["position"]
         super().load_state_dict({**state, "position": position + self.num_replicas if position else 0})
 
@@ -171,7 +171,7 @@ class RepeatsEpochAfterResume(ReferenceSampler):
 class StaysAtTheEnd(ReferenceSampler):
     """A state saved at the end of an epoch resumes as an epoch without batches."""
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         epoch, position = self.cursor
         return {"epoch": epoch - 1, "position": self.total} if epoch and not position else super().state_dict()
 
@@ -183,7 +183,7 @@ class StateAliases(ReferenceSampler):
         super().__init__(*args, **options)
         self.state: dict[str, int] = {}
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         self.state.update(super().state_dict())
         return self.state
 
@@ -196,10 +196,10 @@ class StateAliases(ReferenceSampler):
 class StateCountsItsOwnSteps(ReferenceSampler):
     """A state holds the number of steps, which means another batch on another number of ranks."""
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.cursor[0], "position": self.cursor[1] // self.num_replicas}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict({**state, "position": state["position"] * self.num_replicas})
 
 

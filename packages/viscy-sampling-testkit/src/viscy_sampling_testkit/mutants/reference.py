@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -116,10 +117,13 @@ class ReferenceSampler:
         return -(-self.total // self.num_replicas)
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Return this rank's batches of the next epoch, starting from the cursor of a loaded state."""
+        """Yield this rank's batches of the next epoch, starting from the cursor of a loaded state.
+
+        The epoch is the one that is set when the first batch is drawn, because frameworks call ``iter()`` first.
+        """
         epoch, start = self.cursor = self.next
         self.next = (epoch + 1, 0)
-        return self.steps(epoch, start)
+        yield from self.steps(epoch, start)
 
     def steps(self, epoch: int, start: int) -> Iterator[list[int]]:
         """Yield this rank's batches of an epoch; the cursor is already after the batch that is yielded."""
@@ -136,14 +140,28 @@ class ReferenceSampler:
         """Choose the next epoch; choosing the epoch of a loaded state keeps its cursor."""
         if epoch != self.next[0]:
             self.next = (epoch, 0)
+        self.cursor = self.next
 
-    def state_dict(self) -> dict[str, int]:
-        """Return the cursor in the global sequence."""
-        return {"epoch": self.cursor[0], "position": self.cursor[1]}
+    def state_dict(self) -> dict[str, Any]:
+        """Return the cursor in the global sequence, and the fingerprint."""
+        return {"epoch": self.cursor[0], "position": self.cursor[1], "fingerprint": self.fingerprint()}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Move to the cursor of a state."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Move to the cursor of a state; ValueError if it has the fingerprint of another sampler."""
+        own = self.fingerprint()
+        if state.get("fingerprint", own) != own:
+            raise ValueError(
+                f"the state must be of the same table and options, got {state['fingerprint']!r}, not {own!r}"
+            )
         self.cursor = self.next = (state["epoch"], state["position"])
+
+    def fingerprint(self) -> str:
+        """Return a text that is equal for samplers with the same sequence: a digest of the labels, and the options."""
+        hours = [] if self.hours is None else self.hours.tolist()
+        labels = repr((self.groups.tolist(), self.conditions.tolist(), hours)).encode()
+        options = self.batch_size, self.leaky, self.drop_last, self.window_hours, self.global_fraction, self.seed
+        shares = self.group_shares.tolist(), self.condition_shares.tolist()
+        return f"{zlib.crc32(labels):08x} {(*options, *shares)!r}"
 
     def batch(self, k: int, epoch: int | None = None) -> list[int]:
         """Return batch k of an epoch, by default the next one, as a function of seed, epoch and k only."""
@@ -241,8 +259,28 @@ class ReferenceSampler:
         return [rng.permutation(rows) for rows in self.strata]
 
     def take(self, rng: np.random.Generator, permutation: np.ndarray, elements: np.ndarray) -> np.ndarray:
-        """Return elements of a permutation, which repeats; this step uses no randomness."""
-        return permutation[elements % len(permutation)]
+        """Return elements of a permutation, and of its later rounds; this step uses no randomness of the batch."""
+        rounds, indexes = np.divmod(elements, len(permutation))
+        orders = self.order_rounds(permutation, int(rounds.max(initial=0)) + 1)
+        return np.array([orders[r][i] for r, i in zip(rounds, indexes, strict=True)], np.int64)
+
+    def order_rounds(self, permutation: np.ndarray, n: int) -> list[np.ndarray]:
+        """Return the order of the rows in each of n rounds.
+
+        The last rows of a round are not among the first ones of the next, because a batch can hold both. A stratum that
+        is too small for that has the same order in each round.
+        """
+        reach = int(np.ceil(self.batch_size * self.condition_shares.max()))
+        orders = [permutation]
+        for number in range(1, n if len(permutation) >= 3 * reach else 1):
+            rng = np.random.default_rng([number, *permutation[:8].tolist()])
+            last = orders[-1][-reach:]
+            order = rng.permutation(permutation)
+            early = np.flatnonzero(np.isin(order[:reach], last))
+            late = reach + rng.permutation(np.flatnonzero(~np.isin(order[reach:], last)))[: len(early)]
+            order[early], order[late] = order[late], order[early]
+            orders.append(order)
+        return orders + [permutation] * (n - len(orders))
 
     def leak_pool(self, home: int, condition: int) -> np.ndarray:
         """Return the rows from which the leak is drawn: those of all other groups with the same condition."""
