@@ -17,6 +17,23 @@ def relative_entropy(observed: float, expected: float) -> float:
     return float(special.rel_entr(x, p) + special.rel_entr(1 - x, 1 - p))
 
 
+def hoeffding_p_value(total: float, expected: float, n: int) -> float:
+    """Return Hoeffding's bound on the probability that a sum of `n` values in [0, 1] is as far from its mean.
+
+    The bound is ``2 exp(-n KL(total / n, expected / n))``. The values may have different means, and may be negatively
+    associated (W. Hoeffding, J. Am. Stat. Assoc. 58, 1963; D. Dubhashi and D. Ranjan, Random Struct. Algor. 13, 1998).
+    """
+    return min(1.0, 2 * math.exp(-n * relative_entropy(total / n, expected / n))) if n else 1.0
+
+
+def poisson_p_value(total: float, expected: float, dispersion: float = 1.0) -> float:
+    """Return Chernoff's bound on the probability that a sum of rare events exceeds its mean as far as `total` does.
+
+    The bound is that of a Poisson variable times `dispersion`, the variance in units of the mean.
+    """
+    return math.exp(-float(special.kl_div(total, expected)) / dispersion) if total > expected else 1.0
+
+
 def chatterjee_p_value(excess: float, mean: float, unit: float) -> float:
     """Return Chatterjee's bound on the probability that a sum over a random pairing exceeds its mean by `excess`.
 
