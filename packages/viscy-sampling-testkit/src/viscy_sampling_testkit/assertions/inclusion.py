@@ -10,6 +10,8 @@ from scipy import special
 from viscy_sampling_testkit.assertions._failure import check_false_alarm, judge
 from viscy_sampling_testkit.assertions._slots import Batches, Labels, Slots, factorize
 
+_LEAST_EXPECTED = 20.0
+
 
 def assert_row_inclusion(
     batches: Batches,
@@ -76,3 +78,72 @@ def assert_row_inclusion(
         n=f"{len(slots.sizes)} batches, {len(slots.positions)} slots",
         seed=seed,
     )
+
+
+def assert_block_inclusion(
+    batches: Batches,
+    strata: Labels,
+    *,
+    n_blocks: int = 8,
+    false_alarm: float = 1e-6,
+    seed: int | None = None,
+) -> None:
+    """Assert that rows are drawn equally often whatever their number: blocks of rows, and rows modulo small numbers.
+
+    Each row is expected as often as the others of its stratum, as in `assert_row_inclusion`. The counts of blocks of
+    rows, and of rows with the same remainder modulo 2 and 3, are compared with their expectations (chi-square, for
+    draws that are as even as independent draws, or more). It has power against deviations that are too small to show in
+    a single row, such as a first half that is drawn a little more often; `detectable_categories` quantifies it.
+
+    Parameters
+    ----------
+    batches : sequence of sequence of int
+        Shape (n_batches, batch_size).
+    strata : sequence, array, Series or DataFrame
+        The stratum of each row, shape (n_anchors,).
+    n_blocks : int, default 8
+        Number of blocks, in the order of the table.
+    false_alarm : float, default 1e-6
+        Largest probability, up to the approximation, that a correct sampler fails.
+    seed : int, optional
+        Seed of the sampler, for the failure message.
+
+    Raises
+    ------
+    AssertionError
+        If rows of a block are drawn too often or too rarely.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> assert_block_inclusion([rng.choice(40, 4, replace=False) for _ in range(100)], ["all"] * 40)
+    """
+    check_false_alarm(false_alarm)
+    slots = Slots.of(batches)
+    codes, names = factorize(strata)
+    slots.check_bounds(len(codes))
+    n_rows = np.bincount(codes, minlength=len(names))
+    due = (np.bincount(codes[slots.positions], minlength=len(names)) / n_rows)[codes]
+    times, number = np.bincount(slots.positions, minlength=len(codes)), np.arange(len(codes))
+    partitions = {
+        "block": number * n_blocks // len(codes),
+        "number modulo 2": number % 2,
+        "number modulo 3": number % 3,
+    }
+    for name, part in partitions.items():
+        expected, observed = np.bincount(part, due), np.bincount(part, times)
+        tested = expected >= _LEAST_EXPECTED
+        if tested.sum() < 2:
+            continue
+        statistic = float(((observed - expected)[tested] ** 2 / expected[tested]).sum())
+        worst = int(np.argmax(np.abs(observed - expected) / np.sqrt(np.maximum(expected, 1))))
+        judge(
+            "rows must be drawn equally often, whatever their number",
+            float(special.chdtrc(int(tested.sum()) - 1, statistic)),
+            false_alarm / len(partitions),
+            observed=f"rows of {name} {worst} {observed[worst]:g} times",
+            expected=f"{expected[worst]:.5g} times",
+            statistic=f"chi-square = {statistic:.4g}",
+            n=f"{len(slots.sizes)} batches, {len(slots.positions)} slots",
+            seed=seed,
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from viscy_sampling_testkit.assertions._failure import fail, fail_where
@@ -122,6 +124,53 @@ def assert_drawn_evenly(batches: Batches, strata: Labels) -> None:
             n=f"{len(batches)} batches, {len(names)} strata, {uneven.size} of them uneven",
             first_offending_batch=_first_early_repeat(slots, codes == stratum),
         )
+
+
+def assert_drawn_in_rounds(batches: Batches, strata: Labels) -> None:
+    """Assert that no anchor is drawn a second time before every anchor of its stratum was drawn once, and so on.
+
+    After every batch, the anchors of a stratum must have been drawn equally often, to within one. That is stricter than
+    `assert_drawn_evenly`, which looks at all batches together. The assertion is exact. The order of slots within a
+    batch does not matter.
+
+    Parameters
+    ----------
+    batches : sequence of sequence of int
+        Shape (n_batches, batch_size).
+    strata : sequence, array, Series or DataFrame
+        The stratum of each row, shape (n_anchors,).
+
+    Raises
+    ------
+    AssertionError
+        If after a batch two anchors of a stratum differ by more than one in how often they were drawn.
+
+    Examples
+    --------
+    >>> assert_drawn_in_rounds([[0, 1], [2, 1], [0, 2]], ["all"] * 3)
+    """
+    slots = Slots.of(batches)
+    codes, names = factorize(strata)
+    slots.check_bounds(len(codes))
+    times_drawn = [0] * len(codes)
+    # For each stratum, how many of its rows were drawn how often.
+    rows_by_times = [Counter({0: int(n)}) for n in np.bincount(codes, minlength=len(names))]
+    strata_of_rows = codes.tolist()
+    for k, batch in enumerate(batches):
+        for row in batch:
+            rows_by_times[strata_of_rows[row]][times_drawn[row]] -= 1
+            times_drawn[row] += 1
+            rows_by_times[strata_of_rows[row]][times_drawn[row]] += 1
+        for stratum in {strata_of_rows[row] for row in batch}:
+            times = [often for often, n in rows_by_times[stratum].items() if n]
+            if max(times) - min(times) > 1:
+                fail(
+                    "no anchor must be drawn again before all anchors of its stratum were",
+                    observed=f"an anchor {max(times)} times, another {min(times)} times",
+                    expected=f"a difference of at most 1 in stratum {names[stratum]!r}",
+                    n=f"{len(batches)} batches",
+                    first_offending_batch=k,
+                )
 
 
 def _first_early_repeat(slots: Slots, in_stratum: np.ndarray) -> int:

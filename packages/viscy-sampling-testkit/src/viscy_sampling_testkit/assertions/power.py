@@ -224,6 +224,111 @@ def detectable_share(
     return _root(margin, 0.0, 1.0) if margin(1.0) > 0 else math.inf
 
 
+def detectable_leak(n_slots: float, n_groups: int, *, false_alarm: float = 1e-6, miss: float = 0.01) -> float:
+    """Return the ratio of observed to expected frequency of a leaking group that `assert_uniform_leak` detects.
+
+    Valid for groups of equal size, with equal shares of the batches.
+
+    Parameters
+    ----------
+    n_slots : int
+        Number of leak slots.
+    n_groups : int
+        Number of groups.
+    false_alarm : float, default 1e-6
+        False-alarm rate of the assertion.
+    miss : float, default 0.01
+        Largest probability of missing the deviation.
+
+    Returns
+    -------
+    float
+        A ratio above 1 of one group into all others; infinite if there are only two groups, of which always the other
+        one leaks, or if even a group that fills the leak is not detected.
+
+    Examples
+    --------
+    >>> round(detectable_leak(1440, 3), 2)
+    1.26
+    """
+    _check(n_slots, false_alarm, miss)
+    sources = n_groups - 1
+    if sources < 2:
+        return math.inf
+    # The group does not leak into its own batches, and the test has a sixth of the false-alarm rate.
+    needed = _noncentrality(n_groups * (sources - 1), false_alarm / 6, miss) / (n_slots * sources / n_groups)
+    # A ratio of 1 + d changes one probability by d / sources; the others share the opposite change.
+    excess = math.sqrt(needed * (sources - 1))
+    return 1 + excess if 1 + excess <= sources else math.inf
+
+
+def detectable_coincidences(
+    n_pairs: int, expected: float, dispersion: float = 1.0, *, false_alarm: float = 1e-6, miss: float = 0.01
+) -> float:
+    """Return how many coincidences in each pair, beyond chance, `assert_independent_batches` detects.
+
+    Parameters
+    ----------
+    n_pairs : int
+        Number of pairs of batches.
+    expected : float
+        Coincidences expected by chance in all pairs together.
+    dispersion : float, default 1.0
+        Variance of their number, in units of the mean.
+    false_alarm : float, default 1e-6
+        False-alarm rate of the test of one feature and one kind of pairs.
+    miss : float, default 0.01
+        Largest probability of missing the deviation.
+
+    Returns
+    -------
+    float
+        Additional coincidences in each pair, on average.
+
+    Examples
+    --------
+    >>> round(detectable_coincidences(1000, 600), 3)
+    0.219
+    """
+    _check(n_pairs, false_alarm, miss)
+    alarm, safe = (dispersion * math.log(1 / rate) for rate in (false_alarm, miss))
+    bound = _root(lambda x: float(special.kl_div(x, expected)) - alarm, expected, 2 * expected + 4 * alarm)
+    mean = _root(lambda m: float(special.kl_div(bound, m)) - safe, bound, 2 * bound + 4 * safe)
+    return (mean - expected) / n_pairs
+
+
+def detectable_window_shift(
+    n_batches: int, deviation: float, *, false_alarm: float = 1e-6, miss: float = 0.01
+) -> float:
+    """Return by how much the mean number of slots in an interval must be off for `assert_window_shares` to detect it.
+
+    Parameters
+    ----------
+    n_batches : int
+        Number of batches; twice as many are simulated.
+    deviation : float
+        Standard deviation of the number of slots in a batch.
+    false_alarm : float, default 1e-6
+        False-alarm rate of the assertion, which tests up to five intervals.
+    miss : float, default 0.01
+        Largest probability of missing the deviation.
+
+    Returns
+    -------
+    float
+        Slots, more or fewer on average than the rule of the temporal window gives.
+
+    Examples
+    --------
+    >>> round(detectable_window_shift(900, 1.2), 2)
+    0.37
+    """
+    _check(n_batches, false_alarm, miss)
+    # Half of the rate is shared by five intervals with two sides each.
+    error = deviation * math.sqrt(1.5 / n_batches)
+    return -float(special.ndtri(false_alarm / 20) + special.ndtri(miss)) * error
+
+
 def _detectable_rate(p: float, needed: tuple[float, float], upwards: bool) -> float:
     """Return the rate, above or below the expected rate `p`, that the bound detects.
 
