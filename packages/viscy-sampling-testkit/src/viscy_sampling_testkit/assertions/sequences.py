@@ -173,17 +173,17 @@ def assert_deterministic(make_sampler: Callable[[], Iterable[Sequence[int]]], n_
     AssertionError
         If a batch differs.
     """
-    with _preserved_global_states():
-        _seed_global_generators(1)
+    with preserved_global_states():
+        seed_global_generators(1)
         first = _draw_epochs(make_sampler(), n_epochs)
-        _seed_global_generators(2)
+        seed_global_generators(2)
         second = _draw_epochs(make_sampler(), n_epochs)
         fail_where_different("samplers with the same arguments must yield the same batches", second, first)
         third, fourth = make_sampler(), make_sampler()
         pairs = []
         for _ in range(n_epochs):
             for pair in zip(third, fourth, strict=False):
-                _seed_global_generators(3)
+                seed_global_generators(3)
                 pairs.append(pair)
     rule = "samplers with the same arguments must yield the same batches when iterated alternately"
     fail_where_different(rule, [list(a) for a, _ in pairs], first)
@@ -294,7 +294,8 @@ def _draw_epochs(sampler: Iterable[Sequence[int]], n_epochs: int) -> list[list[i
     return [list(batch) for _ in range(n_epochs) for batch in sampler]
 
 
-def _seed_global_generators(seed: int) -> None:
+def seed_global_generators(seed: int) -> None:
+    """Seed the generators of `random`, NumPy and torch."""
     random.seed(seed)
     # The assertion tests whether samplers depend on NumPy's global state.
     np.random.seed(seed)  # noqa: NPY002
@@ -302,7 +303,7 @@ def _seed_global_generators(seed: int) -> None:
 
 
 @contextmanager
-def _preserved_global_states() -> Generator[None]:
+def preserved_global_states() -> Generator[None]:
     """Restore the states of all global generators at the end of the context."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
