@@ -1,6 +1,12 @@
 """Tests for batch samplers: synthetic tables, simulated ranks, assertions, and one call that runs all of them."""
 
+from viscy_sampling_testkit.assertions.beyond import assert_fresh_padding, assert_replays_beyond, assert_replays_epochs
 from viscy_sampling_testkit.assertions.cost import assert_rank_cost
+from viscy_sampling_testkit.assertions.epochs import (
+    assert_epoch_of_first_draw,
+    assert_epochs_advance,
+    assert_set_epoch_keeps_state,
+)
 from viscy_sampling_testkit.assertions.exact import (
     assert_batch_sizes,
     assert_in_window,
@@ -10,14 +16,35 @@ from viscy_sampling_testkit.assertions.exact import (
     assert_rounded,
     assert_shares,
 )
-from viscy_sampling_testkit.assertions.inclusion import assert_row_inclusion
-from viscy_sampling_testkit.assertions.pools import assert_distinct, assert_drawn_evenly, assert_repeats_evenly
+from viscy_sampling_testkit.assertions.identity import assert_batches_stay, assert_copies, assert_leaves_no_trace
+from viscy_sampling_testkit.assertions.inclusion import assert_block_inclusion, assert_row_inclusion
+from viscy_sampling_testkit.assertions.independence import assert_independent_batches
+from viscy_sampling_testkit.assertions.keys import assert_distinct_keys
+from viscy_sampling_testkit.assertions.leaks import assert_uniform_leak
+from viscy_sampling_testkit.assertions.order import assert_random_order, assert_unbiased_rounding
+from viscy_sampling_testkit.assertions.pools import (
+    assert_distinct,
+    assert_drawn_evenly,
+    assert_drawn_in_rounds,
+    assert_repeats_evenly,
+)
 from viscy_sampling_testkit.assertions.power import (
     detectable_categories,
+    detectable_coincidences,
+    detectable_leak,
     detectable_means,
     detectable_position,
     detectable_row_ratios,
     detectable_share,
+    detectable_window_shift,
+)
+from viscy_sampling_testkit.assertions.processes import assert_same_in_other_processes
+from viscy_sampling_testkit.assertions.reload import (
+    assert_direct_access,
+    assert_plain_state,
+    assert_refuses_state,
+    assert_reloads,
+    assert_resumes_repeatedly,
 )
 from viscy_sampling_testkit.assertions.sequences import (
     assert_chooses_epochs,
@@ -38,6 +65,7 @@ from viscy_sampling_testkit.assertions.statistical import (
     assert_uniform,
     assert_unrelated,
 )
+from viscy_sampling_testkit.assertions.windows import assert_focal_turns, assert_window_shares, make_window
 from viscy_sampling_testkit.conformance.check import check_batch_sampler
 from viscy_sampling_testkit.conformance.promises import Promises
 from viscy_sampling_testkit.conformance.report import Report, Verdict
@@ -94,39 +122,66 @@ __all__ = [
     "TrainingCommand",
     "Verdict",
     "assert_batch_sizes",
+    "assert_batches_stay",
+    "assert_block_inclusion",
     "assert_chooses_epochs",
     "assert_complete_ranks",
+    "assert_copies",
     "assert_deterministic",
     "assert_digest",
+    "assert_direct_access",
     "assert_disjoint_ranks",
     "assert_distinct",
+    "assert_distinct_keys",
     "assert_drawn_evenly",
+    "assert_drawn_in_rounds",
+    "assert_epoch_of_first_draw",
+    "assert_epochs_advance",
     "assert_equal_steps",
     "assert_exchangeable_slots",
+    "assert_focal_turns",
+    "assert_fresh_padding",
     "assert_in_window",
+    "assert_independent_batches",
     "assert_leak",
+    "assert_leaves_no_trace",
     "assert_length",
     "assert_mean_counts",
     "assert_one_group",
+    "assert_plain_state",
     "assert_positions",
+    "assert_random_order",
     "assert_rank_cost",
     "assert_ranks_interleave",
+    "assert_refuses_state",
+    "assert_reloads",
     "assert_repeats_evenly",
     "assert_replays",
+    "assert_replays_beyond",
+    "assert_replays_epochs",
     "assert_resumes",
     "assert_resumes_elastically",
+    "assert_resumes_repeatedly",
     "assert_rounded",
     "assert_row_inclusion",
     "assert_same_batches",
+    "assert_same_in_other_processes",
+    "assert_set_epoch_keeps_state",
     "assert_shares",
+    "assert_unbiased_rounding",
     "assert_uniform",
+    "assert_uniform_leak",
     "assert_unrelated",
+    "assert_window_shares",
     "check_batch_sampler",
     "detectable_categories",
+    "detectable_coincidences",
+    "detectable_leak",
     "detectable_means",
     "detectable_position",
     "detectable_row_ratios",
     "detectable_share",
+    "detectable_window_shift",
     "digest_of",
     "interleave",
     "make_anchors",
@@ -143,6 +198,7 @@ __all__ = [
     "make_skewed",
     "make_tiny_groups",
     "make_unused_levels",
+    "make_window",
     "plan_faults",
     "run_faults",
     "simulate_ranks",

@@ -19,7 +19,12 @@ from viscy_sampling_testkit.assertions.exact import (
     assert_shares,
 )
 from viscy_sampling_testkit.assertions.inclusion import assert_row_inclusion
-from viscy_sampling_testkit.assertions.pools import assert_distinct, assert_drawn_evenly, assert_repeats_evenly
+from viscy_sampling_testkit.assertions.pools import (
+    assert_distinct,
+    assert_drawn_evenly,
+    assert_drawn_in_rounds,
+    assert_repeats_evenly,
+)
 from viscy_sampling_testkit.assertions.power import detectable_means, detectable_position, detectable_row_ratios
 from viscy_sampling_testkit.assertions.statistical import assert_exchangeable_slots, assert_mean_counts
 from viscy_sampling_testkit.conformance.trial import Sequences, Trial
@@ -150,16 +155,12 @@ def exchangeable_slots(trial: Trial) -> None:
 
 def coverage(trial: Trial) -> None:
     """Check that each epoch draws the rows of a stratum equally often, in slots of the batch's home group."""
-    strata = trial.promises.labels("group_by", "condition_by")
-    codes, _ = factorize(trial.promises.labels("group_by"))
+    _check_home_slots(trial, assert_drawn_evenly)
 
-    def assertion(batches: Sequences) -> None:
-        own = [[row for row, home in zip(batch, _is_home(batch, codes), strict=True) if home == 1] for batch in batches]
-        assert_drawn_evenly(own if trial.promises.leaky else batches, strata)
 
-    for epoch in range(trial.n_epochs):
-        for seed in trial.seeds:
-            trial.check(assertion, trial.epoch(epoch, seed=seed), ranks=1, epoch=epoch or None, seed=seed)
+def rounds(trial: Trial) -> None:
+    """Check that no row is drawn again before its stratum was drawn, in slots of the batch's home group."""
+    _check_home_slots(trial, assert_drawn_in_rounds)
 
 
 def row_inclusion(trial: Trial) -> None:
@@ -189,6 +190,19 @@ def _check_each(trial: Trial, assertion: Callable[[Sequences], None]) -> None:
 def _check_samples(trial: Trial, assertion: Callable[[Sequences], None]) -> None:
     for seed in trial.seeds:
         trial.check(assertion, trial.sample(seed), ranks=1, seed=seed)
+
+
+def _check_home_slots(trial: Trial, check: Callable[[Sequences, Any], None]) -> None:
+    strata = trial.promises.labels("group_by", "condition_by")
+    codes, _ = factorize(trial.promises.labels("group_by"))
+
+    def assertion(batches: Sequences) -> None:
+        own = [[row for row, home in zip(batch, _is_home(batch, codes), strict=True) if home == 1] for batch in batches]
+        check(own if trial.promises.leaky else batches, strata)
+
+    for epoch in range(trial.n_epochs):
+        for seed in trial.seeds:
+            trial.check(assertion, trial.epoch(epoch, seed=seed), ranks=1, epoch=epoch or None, seed=seed)
 
 
 def _full(trial: Trial, batches: Sequences) -> Sequences:

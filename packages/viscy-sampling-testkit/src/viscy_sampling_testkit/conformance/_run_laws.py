@@ -177,13 +177,13 @@ def _assert_unrelated(
 ) -> None:
     """Assert that epochs of a seed are unrelated to epochs of another seed, and note what the assertion detects."""
     a, b = ([batch for epoch in epochs for batch in trial.epoch(epoch, seed=seed)] for seed, epochs in (first, second))
-    assert_unrelated(a, b, _pool(trial, a + b), false_alarm=false_alarm, seed=first[0])
+    assert_unrelated(a, b, smallest_pool(trial, a + b), false_alarm=false_alarm, seed=first[0])
     n_batches, size, n_anchors = min(len(a), len(b)), trial.promises.batch_size, len(trial.promises.table)
     share = detectable_share(n_batches, size, n_anchors, false_alarm=false_alarm)
     trial.note = f"detects sequences with {share:.0%} common slots" if share <= 1 else "detects equal batches only"
 
 
-def _pool(trial: Trial, batches: Sequences) -> int:
+def smallest_pool(trial: Trial, batches: Sequences) -> int:
     """Return the size of an unrestricted pool that has at most as many possible batches as the restricted sampler.
 
     A batch that fills ``n`` slots from a stratum of ``m`` rows is one of ``comb(m, n)`` possible ones, and these

@@ -3,150 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from viscy_sampling_testkit.conformance import _batch_laws, _run_laws
+from viscy_sampling_testkit.conformance.laws import LAWS, Law
 from viscy_sampling_testkit.conformance.promises import Promises
 from viscy_sampling_testkit.conformance.report import Report, Verdict
 from viscy_sampling_testkit.conformance.trial import FAST, FULL, Factory, LawFailedError, Setting, Trial
 
-
-class Law(NamedTuple):
-    """A law: its name, what it says, whether a sampler claims it, and how it is checked."""
-
-    name: str
-    statement: str
-    claimed: Callable[[Promises], bool]
-    check: Callable[[Trial], None]
-
-
-LAWS = (
-    Law("positions", "positions are Python ints within the table", lambda p: p.python_ints, _batch_laws.positions),
-    Law(
-        "batch sizes",
-        "all batches are full, except a short last one if claimed",
-        lambda p: p.last_batch is not None,
-        _batch_laws.batch_sizes,
-    ),
-    Law("distinct", "no anchor is repeated within a batch", lambda p: p.distinct, _batch_laws.distinct),
-    Law(
-        "even repeats",
-        "rows of a stratum occur equally often in a batch, to within one",
-        lambda p: p.even_repeats,
-        _batch_laws.even_repeats,
-    ),
-    Law("one group", "a batch holds one group", lambda p: p.leaky == 0, _batch_laws.one_group),
-    Law("leak", "the leak is the floor or the ceiling of its quota", lambda p: bool(p.leaky), _batch_laws.leak),
-    Law("leak on average", "the leak matches its quota on average", lambda p: bool(p.leaky), _batch_laws.mean_leak),
-    Law(
-        "group shares",
-        "each group has its share of an epoch's batches, to within one",
-        lambda p: p.group_shares is not None,
-        _batch_laws.group_shares,
-    ),
-    Law(
-        "condition shares",
-        "each condition has the floor or the ceiling of its quota",
-        lambda p: p.condition_shares is not None,
-        _batch_laws.condition_shares,
-    ),
-    Law(
-        "condition shares on average",
-        "each condition matches its quota on average",
-        lambda p: p.condition_shares is not None,
-        _batch_laws.mean_condition_shares,
-    ),
-    Law(
-        "temporal window",
-        "enough slots are in the temporal window around one time",
-        lambda p: p.window_hours is not None,
-        _batch_laws.temporal_window,
-    ),
-    Law(
-        "exchangeable slots",
-        "the row of a slot does not depend on its position in the batch",
-        lambda p: p.exchangeable,
-        _batch_laws.exchangeable_slots,
-    ),
-    Law(
-        "coverage",
-        "an epoch draws the rows of a stratum equally often, to within one",
-        lambda p: p.coverage,
-        _batch_laws.coverage,
-    ),
-    Law(
-        "row inclusion",
-        "rows of a stratum are drawn equally often on average",
-        lambda p: p.row_inclusion,
-        _batch_laws.row_inclusion,
-    ),
-    Law("length", "the length is the number of batches", lambda p: p.length, _run_laws.length),
-    Law(
-        "determinism",
-        "the same arguments give the same batches",
-        lambda p: p.deterministic,
-        _run_laws.deterministic,
-    ),
-    Law(
-        "bit stability",
-        "the first epoch matches the recorded one bit for bit",
-        lambda p: p.digest is not None,
-        _run_laws.bit_stability,
-    ),
-    Law(
-        "epoch choice",
-        "set_epoch gives the same epoch each time",
-        lambda p: p.epochs == "set_epoch",
-        _run_laws.epoch_choice,
-    ),
-    Law(
-        "epochs unrelated",
-        "epochs have no more in common than expected by chance",
-        lambda p: p.epochs is not None,
-        _run_laws.unrelated_epochs,
-    ),
-    Law(
-        "seeds unrelated",
-        "seeds have no more in common than expected by chance",
-        lambda p: p.seeded,
-        _run_laws.unrelated_seeds,
-    ),
-    Law("equal steps", "all ranks have the same number of batches", lambda p: p.equal_steps, _run_laws.equal_steps),
-    Law(
-        "ranks interleave",
-        "ranks interleave the batches of a single process",
-        lambda p: p.ranks == "interleave",
-        _run_laws.ranks_interleave,
-    ),
-    Law(
-        "ranks disjoint",
-        "no anchor occurs on two ranks",
-        lambda p: p.ranks == "disjoint",
-        _run_laws.ranks_disjoint,
-    ),
-    Law(
-        "ranks complete",
-        "all ranks together contain every anchor",
-        lambda p: p.complete_ranks,
-        _run_laws.ranks_complete,
-    ),
-    Law("rank cost", "a rank builds its own batches only", lambda p: p.rank_cost, _run_laws.rank_cost),
-    Law("resume", "a stopped epoch resumes with the next batch", lambda p: p.resume, _run_laws.resume),
-    Law(
-        "elastic resume",
-        "a stopped epoch resumes on another number of ranks",
-        lambda p: p.elastic_resume,
-        _run_laws.elastic_resume,
-    ),
-    Law(
-        "replay",
-        "a batch requested by index is that of the sequence",
-        lambda p: p.random_access,
-        _run_laws.replay,
-    ),
-)
 _SETTINGS = {"fast": FAST, "full": FULL}
 
 

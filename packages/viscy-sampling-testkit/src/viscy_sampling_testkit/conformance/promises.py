@@ -27,8 +27,14 @@ class Promises:
     epochs : {"set_epoch", "iter"}, optional
         Epochs differ and are unrelated. ``"set_epoch"``: the method of that name, of the batch sampler or of its
         attribute ``sampler``, chooses the epoch. ``"iter"``: each new iteration is the next epoch.
+    large_seeds : bool
+        The factory takes any non-negative ``seed``, such as ``2**63``.
+    epochs_advance : bool
+        With ``epochs="set_epoch"``: without ``set_epoch``, each iteration is the epoch after the last one.
+    epoch_of_first_draw : bool
+        An iterator draws the epoch that is set when its first batch is drawn, not when the iterator is made.
     python_ints : bool
-        Batches hold Python ints.
+        Batches hold Python ints, and do not change once they were yielded.
     last_batch : {"full", "short"}, optional
         ``"full"``: all batches are full. ``"short"``: the last batch of an epoch holds the remaining anchors.
     length : bool
@@ -44,8 +50,16 @@ class Promises:
         Columns that define the groups to which batches are restricted, except for the leak.
     leaky : float, optional
         Fraction of the slots from other groups, in [0, 1): its floor or ceiling in a batch, the exact value on average.
+    uniform_leak : bool
+        Leak slots are drawn uniformly from the rows of the other groups, independently for each batch. With
+        `condition_by`, from the rows of the same condition; with `condition_shares`, each condition has its share.
     group_shares : mapping of group to float, optional
         Fraction of an epoch's batches for each group, to within one batch.
+    random_order : bool
+        The batches of an epoch are in random order: their index does not say anything about their group, their counts,
+        or their focal time. Quotas are rounded up equally often at each index and in each group.
+    independent_batches : bool
+        Two batches, and two epochs, have no more in common than expected by chance: rows, leak, order of slots.
     condition_by : str or sequence of str, optional
         Columns whose labels have the shares in `condition_shares`.
     condition_shares : mapping of label to float, optional
@@ -57,13 +71,22 @@ class Promises:
         Column of times in hours.
     window_hours, window_fraction : float, optional
         At least `window_fraction` of the slots, rounded down, are within `window_hours` of one time of the table.
+    global_fraction : float, optional
+        Of each condition's slots in the home group, exactly this fraction is drawn from all times, the window included,
+        and the others from the window: the floor or the ceiling in a batch. A condition without rows in the window is
+        drawn from all times.
+    focal_turns : bool
+        Each time of a group is the focal time of equally many batches of an epoch, to within one.
     coverage : bool
         In one epoch of a single process, rows of a stratum are drawn equally often, to within one. For a leaky sampler,
         only the slots of a batch's home group count.
+    rounds : bool
+        No row is drawn a second time before every row of its stratum was drawn once, and so on.
     row_inclusion : bool
         Every row of a stratum (and time, if it is named) is drawn equally often on average.
     deterministic : bool
-        The same arguments give the same batches, whatever the state of the global generators.
+        The same arguments give the same batches, whatever the state of the global generators, and in any process.
+        Drawing does not change the global generators or the table.
     digest : str, optional
         Result of `digest_of` for the first epoch of a single process, with seed 0 if the sampler is seeded.
     ranks : {"interleave", "disjoint"}, optional
@@ -71,6 +94,9 @@ class Promises:
         no anchor occurs on two ranks.
     equal_steps : bool
         All ranks have the same number of batches.
+    fresh_padding : bool
+        Ranks complete their last step with batches that did not occur before, which continue the sequence of a single
+        process and are composed like the others.
     complete_ranks : bool
         All ranks together contain every anchor in an epoch, except for `left_out`.
     left_out : int
@@ -78,11 +104,24 @@ class Promises:
     rank_cost : bool
         A rank builds its own batches only.
     resume : bool
-        ``state_dict`` and ``load_state_dict`` resume a stopped epoch.
+        ``state_dict`` and ``load_state_dict`` resume a stopped epoch, at any time and as often as needed.
     elastic_resume : bool
         They do so on another number of ranks.
+    set_epoch_keeps_state : bool
+        ``set_epoch`` with the epoch of a loaded state resumes in it, and with another epoch starts that.
+    plain_state : bool
+        A state is a small dict that survives JSON.
+    refuses_state : sequence of mapping, optional
+        Options of the factory that make other samplers, whose states a sampler refuses by a ValueError. If the sampler
+        is seeded, the state of another seed is refused, too.
     random_access : bool
-        ``batch(k)`` is batch k of a single process.
+        ``batch(k)`` is batch k of a single process, also beyond the end of the epoch.
+    random_epochs : bool
+        ``batch(k, epoch=e)`` is batch k of epoch e, also while the sampler is iterated.
+    direct_access : bool
+        A batch that is requested by index or resumed from a state costs the same anywhere in an epoch.
+    copies : bool
+        A copy by `copy.deepcopy` or `pickle` is where the original is.
 
     Raises
     ------
@@ -94,6 +133,9 @@ class Promises:
     batch_size: int
     seeded: bool = False
     epochs: Literal["set_epoch", "iter"] | None = None
+    large_seeds: bool = False
+    epochs_advance: bool = False
+    epoch_of_first_draw: bool = False
     python_ints: bool = False
     last_batch: Literal["full", "short"] | None = None
     length: bool = False
@@ -102,25 +144,38 @@ class Promises:
     exchangeable: bool = False
     group_by: Columns | None = None
     leaky: float | None = None
+    uniform_leak: bool = False
     group_shares: Mapping[Any, float] | None = None
+    random_order: bool = False
+    independent_batches: bool = False
     condition_by: Columns | None = None
     condition_shares: Mapping[Any, float] | None = None
     condition_slack: int = 0
     time_by: str | None = None
     window_hours: float | None = None
     window_fraction: float | None = None
+    global_fraction: float | None = None
+    focal_turns: bool = False
     coverage: bool = False
+    rounds: bool = False
     row_inclusion: bool = False
     deterministic: bool = False
     digest: str | None = None
     ranks: Literal["interleave", "disjoint"] | None = None
     equal_steps: bool = False
+    fresh_padding: bool = False
     complete_ranks: bool = False
     left_out: int = 0
     rank_cost: bool = False
     resume: bool = False
     elastic_resume: bool = False
+    set_epoch_keeps_state: bool = False
+    plain_state: bool = False
+    refuses_state: Sequence[Mapping[str, Any]] | None = None
     random_access: bool = False
+    random_epochs: bool = False
+    direct_access: bool = False
+    copies: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -131,14 +186,22 @@ class Promises:
             if getattr(self, name) not in (None, *allowed):
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, or None, got {getattr(self, name)!r}")
         for name, needed in _NEEDS.items():
-            if getattr(self, name) is not None and getattr(self, needed) is None:
-                raise ValueError(f"{name} needs {needed}, got None; give {needed} or leave out {name}")
+            if _is_claimed(getattr(self, name)) and not _is_claimed(got := getattr(self, needed)):
+                raise ValueError(f"{name} needs {needed}, got {got}; give {needed} or leave out {name}")
+        for name in _NEED_SET_EPOCH:
+            if getattr(self, name) and self.epochs != "set_epoch":
+                raise ValueError(f"{name} needs epochs='set_epoch', got {self.epochs!r}; give it or leave out {name}")
+        if self.global_fraction is not None and not 0 <= self.global_fraction <= 1:
+            raise ValueError(f"global_fraction must be in [0, 1], got {self.global_fraction!r}")
         missing = [name for by in ("group_by", "condition_by", "time_by") for name in self._names(by)]
         missing = [name for name in missing if name not in self.table.columns]
         if missing:
             raise ValueError(f"columns {missing} must be in the table, which has {list(self.table.columns)}")
-        if self.coverage and self.window_hours is not None:
-            raise ValueError("coverage cannot be checked with window_hours, which breaks it by design; leave one out")
+        for name in ("coverage", "rounds"):
+            if getattr(self, name) and self.window_hours is not None:
+                raise ValueError(
+                    f"{name} cannot be checked with window_hours, which breaks it by design; leave one out"
+                )
 
     @property
     def of_ranks(self) -> bool:
@@ -158,6 +221,11 @@ class Promises:
         return [] if by is None else [by] if isinstance(by, str) else list(by)
 
 
+def _is_claimed(value: Any) -> bool:
+    """Return whether the value of a field is a claim; 0 is one."""
+    return value is not None and value is not False
+
+
 _CHOICES = {"epochs": ("set_epoch", "iter"), "last_batch": ("full", "short"), "ranks": ("interleave", "disjoint")}
 _NEEDS = {
     "leaky": "group_by",
@@ -165,4 +233,14 @@ _NEEDS = {
     "condition_shares": "condition_by",
     "window_hours": "time_by",
     "window_fraction": "window_hours",
+    "global_fraction": "window_hours",
+    "focal_turns": "global_fraction",
+    "uniform_leak": "leaky",
+    "large_seeds": "seeded",
+    "fresh_padding": "equal_steps",
+    "refuses_state": "resume",
+    "plain_state": "resume",
+    "set_epoch_keeps_state": "resume",
+    "random_epochs": "random_access",
 }
+_NEED_SET_EPOCH = ("epochs_advance", "epoch_of_first_draw", "set_epoch_keeps_state", "random_epochs")

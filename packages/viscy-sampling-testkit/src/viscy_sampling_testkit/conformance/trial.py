@@ -107,6 +107,7 @@ class Trial:
         self.tried, self.note = 0, ""
         self._samplers: dict[tuple[Any, ...], GuardedSampler] = {}
         self._epochs: dict[tuple[Any, ...], Sequences] = {}
+        self.table_before = promises.table.copy()
 
     @property
     def seeds(self) -> list[int | None]:
@@ -161,12 +162,18 @@ class Trial:
 
     def sample(self, seed: int | None) -> Sequences:
         """Return the sample for statistical laws: batches of a single process, from as many epochs as needed."""
+        return [batch for epoch in self.sample_epochs(seed) for batch in epoch]
+
+    def sample_epochs(self, seed: int | None) -> list[Sequences]:
+        """Return the epochs of the sample."""
         rows = len(self.promises.table) * self.setting.row_times
         n_needed = min(self.setting.most_batches, max(200, -(-rows // self.promises.batch_size)))
-        batches, epoch = list(self.epoch(seed=seed)), 1
-        while self.promises.epochs and len(batches) < n_needed and (more := self.epoch(epoch, seed=seed)):
-            batches, epoch = batches + more, epoch + 1
-        return batches
+        epochs = [self.epoch(seed=seed)]
+        n_drawn = len(epochs[0])
+        while self.promises.epochs and n_drawn < n_needed and (more := self.epoch(len(epochs), seed=seed)):
+            epochs.append(more)
+            n_drawn += len(more)
+        return epochs
 
     @contextmanager
     def example(self, **example: Any) -> Generator[None]:
@@ -250,10 +257,11 @@ class GuardedSampler:
         with exceptions_as_failures("load_state_dict()"):
             self._sampler.load_state_dict(state)
 
-    def batch(self, k: int) -> list[int]:
+    def batch(self, k: int, epoch: int | None = None) -> list[int]:
         """Return a batch by its index."""
-        with exceptions_as_failures(f"batch({k})"):
-            return list(self._sampler.batch(k))
+        call = f"batch({k})" if epoch is None else f"batch({k}, epoch={epoch})"
+        with exceptions_as_failures(call):
+            return list(self._sampler.batch(k) if epoch is None else self._sampler.batch(k, epoch=epoch))
 
 
 @contextmanager
