@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from viscy_train.errors import UserError
 from viscy_train.run.attempts import AttemptRecorder, read_attempts
 from viscy_train.run.batch_record import batch_fields, record_of_rank
 from viscy_train.run.directory import RunDirectory
@@ -53,3 +54,18 @@ def test_attempts_of_an_earlier_version_are_read_and_continued_under_the_present
     start_attempt(run, 4, processes=1)
     assert read_attempts(run)["step"].tolist() == [0, 4]
     assert [path.name for path in run.path.iterdir()] == ["attempts.csv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("step,epoch\n0,0\n", "it must have the columns step, epoch, processes"),
+        ("step,epoch,processes,started,reached,seconds\n0,0,,now,,1\n", "it must have the columns .* without missing"),
+        ("step,epoch,processes,started,reached,seconds\n0,0,0,now,,1\n", "column 'processes' must be at least 1"),
+        ("step,epoch,processes,started,reached,seconds\n0,0,two,now,,1\n", "column 'processes' must be numbers"),
+    ],
+)
+def test_damaged_attempts_are_a_user_error(tmp_path, content, message):
+    (tmp_path / "attempts.csv").write_text(content)
+    with pytest.raises(UserError, match=rf"attempts\.csv is damaged: {message}"):
+        read_attempts(RunDirectory(tmp_path))

@@ -1,9 +1,20 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from viscy_train.run.batch_record import BatchRecorder, batch_fields, count_batches, find_records, record_of_rank
+from viscy_train.errors import UserError
+from viscy_train.run.batch_record import (
+    BatchRecorder,
+    batch_fields,
+    check_rows,
+    count_batches,
+    find_records,
+    parse_slots,
+    read_slots,
+    record_of_rank,
+)
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.step_csv import format_line
 
@@ -84,3 +95,24 @@ def test_a_sample_of_a_long_record_covers_all_steps_and_ranks(run):
 
 def test_an_empty_record_is_an_empty_table(run):
     assert run.read_batches().empty
+
+
+@pytest.mark.parametrize(
+    "line", ["0,0,0,0", "0,0,0,0,", "0,0,0,0,1 -5", "0,0,0,0,1 x", "0,0,0,0,1,2", "0,zero,0,0,1", f"0,0,0,0,{2**70}"]
+)
+def test_a_damaged_line_is_a_user_error(line):
+    with pytest.raises(UserError, match=r"the batch record has a damaged line, '0,.*; restore the file") as error:
+        parse_slots([f"{line}\n"])
+    assert "\n" not in str(error.value)
+
+
+def test_rows_that_are_not_trained_on_are_a_user_error(tmp_path):
+    check_rows(np.array([3, 5, 3]), np.array([3, 4, 5]), tmp_path)
+    with pytest.raises(UserError, match=r"must contain rows that are used for training, got 9 \(2 rows affected\)"):
+        check_rows(np.array([3, 9, 0]), np.array([3, 4, 5]), tmp_path)
+
+
+def test_a_record_with_other_columns_is_a_user_error(tmp_path):
+    (tmp_path / "rank0.csv").write_text("step,rows\n0,1\n")
+    with pytest.raises(UserError, match=r"rank0\.csv is damaged: its columns must be step, epoch, batch, rank, rows"):
+        read_slots(tmp_path)

@@ -101,3 +101,42 @@ def test_the_last_step_is_found_however_long_its_line_is(tmp_path):
 
 def test_a_line_has_no_line_break_within():
     assert format_line([1, "a\nb", "c,d"]) == '1,a b,"c,d"\n'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfe\x00step\n", b"\x89PNG\r\n\x1a\n\x00", b"a,step\n1,2\n", b"step,a,a\n", b"\n", b"\0" * 2**19, b"{}\n"],
+)
+def test_a_file_without_a_header_is_damaged(tmp_path, content):
+    path = tmp_path / "damaged.csv"
+    path.write_bytes(content)
+    for use in (lambda file: file.read(), lambda file: file.cut(1), lambda file: file.append({"step": 1})):
+        with pytest.raises(UserError, match=r"damaged\.csv is damaged: its first line .*; restore it, or") as error:
+            use(StepCsv(path))
+        assert "\n" not in str(error.value)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (b"1,2,3\n", "a line must have 2 values, got '1,2,3"),
+        (b"1,\xff\n", "line 2 must be text in UTF-8"),
+        (b'1,"2\n2,3\n', "a line must have 2 values, got '1,\"2"),
+        (b"1,fast\n", "column 'a' must be numbers"),
+        (b"1,\0\n", "column 'a' must be numbers"),
+    ],
+)
+def test_a_line_that_is_not_of_the_file_is_damaged(tmp_path, lines, message):
+    path = tmp_path / "damaged.csv"
+    path.write_bytes(b"step,a\n" + lines)
+    with pytest.raises(UserError, match=rf"damaged\.csv is damaged: {message}") as error:
+        StepCsv(path).read_numbers()
+    assert "\n" not in str(error.value)
+
+
+def test_a_step_with_too_many_digits_is_not_a_line(tmp_path):
+    path = tmp_path / "damaged.csv"
+    path.write_bytes(b"step,a\n" + b"9" * 5000 + b",1\n7,1\n")
+    assert StepCsv(path).last_step() == 7
+    assert StepCsv(path).read()["step"].tolist() == [7]

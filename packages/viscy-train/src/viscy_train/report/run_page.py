@@ -19,7 +19,7 @@ from viscy_train.report.html import data_uri, render, write_page
 from viscy_train.report.run_plots import plot_data_wait, plot_embeddings, plot_example_tracks, plot_loss
 from viscy_train.report.summary import diagnose_run, summarize_run
 from viscy_train.run.attempts import read_attempts
-from viscy_train.run.batch_record import count_batches
+from viscy_train.run.batch_record import check_rows, count_batches
 from viscy_train.run.metrics_csv import DATA_WAIT, LOSS, read_log
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def _batch_context(
     anchors, planned = results.observations.iloc[results.train_rows].reset_index(drop=True), results.planned
     n_batches = count_batches(run_directory.batches)
     batches = run_directory.read_batches(_MAX_BATCHES)
+    check_rows(batches["row"].to_numpy(), results.train_rows, run_directory.batches)
     batches["row"] = np.searchsorted(results.train_rows, batches["row"])
     checks = check_all_targets(batches, anchors, planned)
     targets, observed = target_composition(anchors, planned), observed_composition(batches, anchors)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from viscy_train.console import say
+from viscy_train.errors import UserError
 from viscy_train.evaluation.embeddings import evaluate_encoders
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 from viscy_train.report.example_tracks import choose_example_tracks
 from viscy_train.report.run_page import RunResults, write_run_page
 from viscy_train.run.attempts import read_attempts
+from viscy_train.run.batch_record import count_batches, find_records
+from viscy_train.run.metrics_csv import read_log
 
 if TYPE_CHECKING:
     import torch
@@ -36,20 +39,23 @@ def evaluate_and_write_page(
     device : torch.device
         Device to compute embeddings on.
     """
+    n_batches, attempts = count_batches(run_directory.batches), read_attempts(run_directory)
+    read_log(run_directory.metrics)  # damage is reported before the work begins
+    if not n_batches:
+        raise UserError(f"{run_directory.batches} has no record of batches; name the directory of a trained run")
     say("Embedding anchors and writing the report")
     table = data.table
     evaluation = evaluate_encoders(untrained.to(device), trained.to(device), table, data.validation_rows, data.seed)
     examples = choose_example_tracks(table.observations, evaluation.rows)
     crops = CropReader(table).read(examples.rows.ravel())
     middle = crops[:, :, crops.shape[2] // 2]
-    attempts = read_attempts(run_directory)
     with collect_sampler_warnings():  # training has shown them
         planned = make_sampler(data.train_anchors(), data.options, data.seed, 0, 1).planned()
     results = RunResults(
         observations=table.observations,
         train_rows=data.train_rows,
         planned=planned,
-        n_processes=int(attempts["processes"].iloc[-1]),
+        n_processes=int(attempts["processes"].iloc[-1]) if len(attempts) else len(find_records(run_directory.batches)),
         seed=data.seed,
         seconds=float(attempts["seconds"].sum()),
         channels=data.channels,

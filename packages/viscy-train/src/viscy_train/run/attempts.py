@@ -95,6 +95,19 @@ def read_attempts(run_directory: RunDirectory) -> pd.DataFrame:
     pandas.DataFrame
         A row for each attempt: `step`, `epoch`, `processes` (int), `started` (text), `reached` (float, missing if the
         run had no batch record yet), `seconds` (float). Empty if no attempt was recorded.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
     """
+    file = StepCsv(run_directory.attempts, COLUMNS)
+    attempts = file.read_numbers(text=["started"])
     types = dict.fromkeys(("step", "epoch", "processes"), "int64") | dict.fromkeys(("reached", "seconds"), "float64")
-    return StepCsv(run_directory.attempts, COLUMNS).read().astype(types)
+    try:
+        attempts = attempts.astype(types)
+    except (KeyError, ValueError) as error:
+        raise file.damaged(f"it must have the columns {', '.join(COLUMNS)} without missing values ({error})") from error
+    if (attempts["processes"] < 1).any():
+        raise file.damaged(f"column 'processes' must be at least 1, got {attempts['processes'].min()}")
+    return attempts

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from lightning.pytorch import Callback
 
+from viscy_train.errors import UserError
 from viscy_train.run.step_csv import StepCsv
 
 if TYPE_CHECKING:
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lightning.pytorch import LightningModule, Trainer
+    from numpy.typing import NDArray
 
 
 COLUMNS = ["step", "epoch", "batch", "rank", "rows"]
+_NUMBER = r"\d{1,18}"
+_LINE = re.compile(rf"(?:{_NUMBER},){{4}}(?:{_NUMBER} )*{_NUMBER}\r?\n")
 SLOT_COLUMNS = ["step", "epoch", "batch", "rank", "row"]
 
 
@@ -65,7 +69,16 @@ def read_slots(directory: Path, most_batches: int | None = None) -> pd.DataFrame
 
 
 def parse_slots(lines: list[str]) -> pd.DataFrame:
-    """Return lines as slots, columns `SLOT_COLUMNS`."""
+    """Return lines as slots, columns `SLOT_COLUMNS`.
+
+    Raises
+    ------
+    UserError
+        If a line is not four numbers and a list of rows.
+    """
+    for line in lines:
+        if not _LINE.fullmatch(line):
+            raise UserError(f"the batch record has a damaged line, {line[:40]!r}; restore the file, or start a new run")
     fields = [line.rstrip("\r\n").split(",") for line in lines]
     rows = [np.array(field[4].split(), dtype=np.int64) for field in fields]
     sizes = np.array([len(part) for part in rows], dtype=np.int64)
@@ -75,8 +88,35 @@ def parse_slots(lines: list[str]) -> pd.DataFrame:
     return frame
 
 
+def check_rows(rows: NDArray[np.int64], trained_on: NDArray[np.int64], directory: Path) -> None:
+    """Refuse rows of a record that the run cannot have trained on.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        Rows of the anchor table, from the record.
+    trained_on : numpy.ndarray
+        Rows that are used for training, ascending.
+    directory : pathlib.Path
+        Contains the record, for the error message.
+
+    Raises
+    ------
+    UserError
+        If a row is not used for training.
+    """
+    unknown = rows[~np.isin(rows, trained_on)]
+    if len(unknown):
+        raise UserError(
+            f"the batch record in {directory} must contain rows that are used for training, got {unknown[0]} "
+            f"({len(unknown)} rows affected); restore the files, or start a new run"
+        )
+
+
 def _lines(directory: Path) -> Iterator[str]:
     for record in find_records(directory).values():
+        if (columns := record.columns()) not in (None, COLUMNS):
+            raise record.damaged(f"its columns must be {', '.join(COLUMNS)}, got {', '.join(columns or [])}")
         yield from record.lines()
 
 

@@ -154,8 +154,13 @@ def read_log(path: Path) -> pd.DataFrame:
     pandas.DataFrame
         A row for each call: `step`, and a column for each metric, missing where the call did not log it. The column
         `LOSS` always exists. Metrics of runs of earlier versions have their present names.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
     """
-    log = StepCsv(path, rename=_present_names).read()
+    log = StepCsv(path, rename=_present_names).read_numbers()
     return log if LOSS in log else log.assign(**{LOSS: float("nan")})
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import pandas as pd
 
 from viscy_train.atomic import atomic_write
+from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Longer than most lines: the last one is found without reading a file of gigabytes.
 _TAIL = 2**18
+# Of a step; more digits do not fit into 64 bits.
+_MAX_DIGITS = 18
 
 
 class StepCsv:
@@ -49,9 +52,27 @@ class StepCsv:
         self._file: TextIO | None = None
 
     def columns(self) -> list[str] | None:
-        """Return the columns of the file under their present names, or None if it has no complete header."""
+        """Return the columns of the file under their present names, or None if it has no complete header.
+
+        Raises
+        ------
+        UserError
+            If the first line is not a header.
+        """
         header = self._header()
-        return None if header is None else self._rename(next(csv.reader([header])))
+        if header is None:
+            return None
+        try:
+            names = next(csv.reader([header.decode("utf-8")]), [])
+        except (UnicodeDecodeError, csv.Error):
+            names = []
+        if names[:1] != ["step"] or len(set(names)) < len(names):
+            raise self.damaged(f"its first line must name different columns, `step` first, got {header[:40]!r}")
+        return self._rename(names)
+
+    def damaged(self, reason: str) -> UserError:
+        """Return an error that says why the file cannot be used."""
+        return UserError(f"{self.path} is damaged: {reason}; restore it, or delete it")
 
     def lines(self) -> Iterator[str]:
         """Yield the complete lines after the header, each with its line ending."""
@@ -60,7 +81,10 @@ class StepCsv:
         with self.path.open("rb") as file:
             for number, line in enumerate(file):
                 if number and _step_of(line) is not None:
-                    yield line.decode("utf-8")
+                    try:
+                        yield line.decode("utf-8")
+                    except UnicodeDecodeError:
+                        raise self.damaged(f"line {number + 1} must be text in UTF-8") from None
 
     def read(self) -> pd.DataFrame:
         """Read the complete rows.
@@ -69,9 +93,30 @@ class StepCsv:
         -------
         pandas.DataFrame
             A row for each line, with the columns of the file; empty, with the columns of a new file, if there is none.
+
+        Raises
+        ------
+        UserError
+            If the file is damaged.
         """
         columns = self.columns() or self._new_columns
-        return pd.read_csv(io.StringIO("".join(self.lines())), names=columns, header=None, index_col=False)
+        lines = list(self.lines())
+        for line in lines:
+            # Only a damaged line has a quote without its counterpart; it would swallow the lines that follow.
+            fields = next(csv.reader([line]))
+            if len(fields) != len(columns) or line.count('"') % 2:
+                raise self.damaged(f"a line must have {len(columns)} values, got {line[:40]!r}")
+        return pd.read_csv(io.StringIO("".join(lines)), names=columns, header=None, index_col=False)
+
+    def read_numbers(self, text: Sequence[str] = ()) -> pd.DataFrame:
+        """Read the complete rows as `read` does, and check that all columns are numbers, except those given by name."""
+        table = self.read()
+        for column in table.columns.difference(list(text)):
+            try:
+                table[column] = pd.to_numeric(table[column])
+            except (ValueError, TypeError) as error:
+                raise self.damaged(f"column {column!r} must be numbers ({error})") from error
+        return table
 
     def last_step(self) -> int | None:
         """Return the step of the last complete line, or None if there is none."""
@@ -141,7 +186,7 @@ class StepCsv:
     def _open(self) -> TextIO:
         if self._file is None:
             columns = self.columns()
-            if columns is None or format_line(columns) != self._header() or not self._ends_with_newline():
+            if columns is None or format_line(columns).encode() != self._header() or not self._ends_with_newline():
                 self._replace(columns or self._new_columns, self.lines())
             self._columns = columns or self._new_columns
             self._file = self.path.open("a", newline="", encoding="utf-8")
@@ -153,13 +198,13 @@ class StepCsv:
             file.write(format_line(columns))
             file.writelines(lines)
 
-    def _header(self) -> str | None:
+    def _header(self) -> bytes | None:
         """Return the first line, or None if it is missing or incomplete."""
         if not self.path.is_file():
             return None
         with self.path.open("rb") as file:
-            line = file.readline()
-        return line.decode("utf-8") if line.endswith(b"\n") else None
+            line = file.readline(_TAIL)
+        return line if line.endswith(b"\n") or len(line) == _TAIL else None
 
     def _ends_with_newline(self) -> bool:
         with self.path.open("rb") as file:
@@ -177,7 +222,8 @@ def format_line(fields: Iterable[Any]) -> str:
 def _step_of(line: bytes) -> int | None:
     """Return the step at the start of a line, or None if the line is incomplete."""
     step, comma, _ = line.partition(b",")
-    return int(step) if comma and line.endswith(b"\n") and step.isdigit() else None
+    is_step = step.isdigit() and len(step) <= _MAX_DIGITS
+    return int(step) if comma and line.endswith(b"\n") and is_step else None
 
 
 def _is_cut(line: str, step: int, again: list[int]) -> bool:
