@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from viscy_train.loading.datasets import no_collation
+from viscy_train.loading.sockets import use_short_paths
 from viscy_train.loading.worker_exit import exit_with_trainer
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def make_loader(dataset: Dataset, batches: Any, num_workers: int, start_method: 
     torch.utils.data.DataLoader
         A loader whose workers persist between epochs and exit with this process.
     """
+    if num_workers:
+        use_short_paths()
     collate: Any = no_collation
     return DeferredLoader(
         dataset,
