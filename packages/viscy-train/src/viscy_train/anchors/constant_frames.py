@@ -84,17 +84,19 @@ def screened_array(array: Any, pixels: Pixels, stored: StoredChunks, *, thorough
     Returns
     -------
     ScreenedArray
-        The array. The sizes of chunks are only used if each contains a single frame and channel.
+        The array. The sizes of chunks are only used if each contains a single frame and channel, and is not larger
+        than the image.
     """
     n_bytes = chunk_bytes(array)
     frames, channels, slices, *_ = array.chunks
     one_plane = frames == channels == 1 and (slices == 1 or (n_bytes > _MAX_BYTES and not thorough))
+    inside = all(n <= total for n, total in zip(array.chunks, array.shape, strict=True))
     return ScreenedArray(
         pixels=pixels,
         stored=stored,
         shape=array.shape,
         chunk=array.chunks,
-        largest_constant=_MARGIN * constant_chunk_size(array) if one_plane else None,
+        largest_constant=_MARGIN * constant_chunk_size(array) if one_plane and inside else None,
         max_in_flight=int(np.clip(_MAX_BYTES_IN_FLIGHT // max(n_bytes, 1), 1, _MAX_READS_IN_FLIGHT)),
     )
 
@@ -191,14 +193,21 @@ def _equal(pixels: NDArray, value: NDArray) -> NDArray[np.bool_]:
     return equal | (np.isnan(pixels) & np.isnan(value)) if pixels.dtype.kind == "f" else equal
 
 
-def _from_the_middle(array: ScreenedArray) -> list[tuple[int, int]]:
-    """Return the rows and columns of chunks in the order in which they are read: first the one in the middle."""
-    (_, _, _, height, width), (_, _, _, down, right) = array.shape, array.chunk
+def _from_the_middle(array: ScreenedArray) -> Generator[tuple[int, int]]:
+    """Yield the rows and columns of chunks in the order in which they are read: first the one in the middle."""
+    n_rows, n_columns = (-(-total // n) for total, n in zip(array.shape[3:], array.chunk[3:], strict=True))
+    return ((row, column) for row in _outward(n_rows) for column in _outward(n_columns))
 
-    def distance(chunk: tuple[int, int]) -> float:
-        return abs((chunk[0] + 0.5) * down - height / 2) + abs((chunk[1] + 0.5) * right - width / 2)
 
-    return sorted(product(range(-(-height // down)), range(-(-width // right))), key=distance)
+def _outward(n: int) -> Generator[int]:
+    """Yield the numbers below n, from the middle outward."""
+    # Of an even number of chunks, the last may be smaller.
+    middle = (n - 1) // 2
+    for distance in range(n):
+        if distance <= middle:
+            yield middle - distance
+        if 0 < distance < n - middle:
+            yield middle + distance
 
 
 def _is_full(array: ScreenedArray, chunk: tuple[int, ...]) -> bool:
