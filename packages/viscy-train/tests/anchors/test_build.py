@@ -558,14 +558,6 @@ def test_the_summary_shows_the_counts_of_each_stratum(experiment):
     assert "Note" not in text.getvalue()
 
 
-def test_a_constant_channel_is_noted_in_the_summary(experiment):
-    table = build(experiment)
-    text = io.StringIO()
-    (virus, _) = table.intensity["monday"]
-    print_summary(replace(table, intensity={"monday": [virus, [7.0, 0.0]]}), make_console(width=80, file=text))
-    assert "Note: channel 'Phase3D' of 'monday' is constant" in text.getvalue()
-
-
 def test_a_range_of_positives_without_any_anchor_is_refused(experiment):
     rule = r"condition 'mock' has no anchors \(32 observations .*\); widen `data.positive`, or remove A/1 from .*\n"
     with pytest.raises(ProjectError, match=rule):

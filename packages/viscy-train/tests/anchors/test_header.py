@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -101,6 +102,16 @@ def test_a_table_without_a_header_is_refused(written, tmp_path):
     pq.write_table(written[0].replace_schema_metadata(None), tmp_path / "anchors.parquet")
     with pytest.raises(UserError, match="is not an anchor table, or is damaged; build it with"):
         AnchorTable.read(tmp_path / "anchors.parquet")
+
+
+def test_statistics_that_cannot_be_used_are_not_written(table, tmp_path):
+    (mean, std), *others = table.intensity["monday"]
+    changed = replace(table, intensity=table.intensity | {"monday": [[mean, 0.0 * std], *others]})
+    with pytest.raises(
+        UserError, match=r"standard deviation of channel .* must be above 0, got 0.0; correct the images"
+    ):
+        changed.write(tmp_path / "anchors.parquet")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_metadata_of_pandas_is_not_needed(written, table_with_exclusions, tmp_path):

@@ -75,6 +75,21 @@ def test_a_run_in_progress_keeps_its_directory(make_project, trained, tmp_path, 
         assert os.listdir(tmp_path / "run") == [".lock"]
 
 
+def test_a_killed_run_does_not_keep_its_directory(make_project, start_viscy_train, tmp_path, error_line):
+    """Also not with data workers and a second rank."""
+    config = make_project(tmp_path, **{"trainer.max_epochs": 1000, "data.num_workers": 1, "trainer.strategy": "ddp"})
+    fit = ["fit", "--config", str(config)]
+    run = RunDirectory(tmp_path / "run")
+    with start_viscy_train([*fit, "--trainer.devices", "2"], tmp_path, processes=2) as running:
+        running.wait_until(run.last_checkpoint.exists)
+        assert main([*fit, "--ckpt_path", "last"]) == EXIT_USER_ERROR
+        assert f"run is in use by `viscy-train fit`, process {running.ranks[0].pid} on " in error_line()
+        running.kill()
+    assert (run.path / ".lock").exists()
+    with in_use(run.path, "fit"):
+        pass
+
+
 def test_the_report_of_a_run_is_written_by_one_process(trained, error_line):
     report = RunDirectory(trained.parent / "run").report
     with claimed(report, OutputKind("", lambda _: True), "fit"):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_summary(table: AnchorTable, console: Console | None = None) -> None:
-    """Print the counts of each stratum, notes on channels, and what was excluded.
+    """Print the counts of each stratum, and what was excluded.
 
     Parameters
     ----------
@@ -26,10 +26,6 @@ def print_summary(table: AnchorTable, console: Console | None = None) -> None:
     """
     console = console or get_console()
     _print_strata(table, console)
-    for experiment in table.experiments:
-        for channel, (_, std) in zip(experiment.channels, table.intensity[experiment.name], strict=True):
-            if not std:
-                console.print(f"Note: channel {channel!r} of {experiment.name!r} is constant")
     if not table.excluded:
         return
     excluded = make_table(["experiment", "condition"], ["not anchors"], sentence="reason")

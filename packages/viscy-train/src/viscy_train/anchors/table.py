@@ -89,8 +89,8 @@ class AnchorTable:
         Raises
         ------
         UserError
-            If the file cannot be written, for example because the disk is full, or if it exists and is not an anchor
-            table.
+            If the file cannot be written, for example because the disk is full, if it exists and is not an anchor
+            table, or if `read` would refuse the settings and statistics.
         """
         require_replaceable(path, ANCHOR_TABLE)
         table = pa.Table.from_pandas(self.observations[COLUMNS], preserve_index=False)
@@ -103,6 +103,12 @@ class AnchorTable:
             excluded=self.excluded,
             tracks=self.tracks,
         )
+        try:
+            parse_header(header.encode())
+        except UserError as error:
+            raise UserError(
+                f"the anchor table would be unusable: {error}; correct the images or the experiments"
+            ) from error
         metadata = {**(table.schema.metadata or {}), _METADATA_KEY: header}
         table = table.replace_schema_metadata(metadata)
         with atomic_write(path) as unfinished:
