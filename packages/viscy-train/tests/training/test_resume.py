@@ -119,12 +119,12 @@ def test_a_run_killed_at_random_moments_has_the_losses_of_an_uninterrupted_run(
 def test_a_run_that_ends_after_the_last_batch_of_an_epoch_resumes_with_the_next_epoch(
     make_project, start_fit, tmp_path, uninterrupted
 ):
-    """The checkpoint before a validation counts all batches of the epoch, but not the epoch."""
+    """The checkpoint before a validation is at the start of the next epoch."""
     make_project(tmp_path, **CHANGES)
     with start_fit(tmp_path, before=DIE_IN_VALIDATION) as command:
         command.wait(9)
     state = torch.load(RunDirectory(tmp_path / "run").last_checkpoint, weights_only=True)["PairDataModule"]
-    assert (state["epoch"], state["position"]) == (0, read_batches(uninterrupted)["batch"].max() + 1)
+    assert (state["epoch"], state["position"]) == (1, 0)
     with start_fit(tmp_path) as command:
         command.wait(0)
     assert_same_run(tmp_path, uninterrupted)

@@ -14,6 +14,7 @@ from viscy_train.exit_codes import EXIT_STOPPED, explain_exit
 from viscy_train.output import claimed, in_use
 from viscy_train.training.lightning_cli import TrainingCLI
 from viscy_train.training.lightning_warnings import quiet_lightning
+from viscy_train.training.refusals import explained_refusals
 from viscy_train.training.stopping import StoppedError
 
 if TYPE_CHECKING:
@@ -126,8 +127,9 @@ def validate(options: list[str], description: str) -> int:
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
     check_plates(data.table)
     _note_another_table(data, checkpoint, trainer)
-    with quiet_lightning():
-        results = trainer.validate(model, datamodule=data, ckpt_path=checkpoint.path, weights_only=True, verbose=False)
+    model.load_state_dict(checkpoint.weights)
+    with quiet_lightning(), explained_refusals():
+        results = trainer.validate(model, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         for name, value in results[0].items():
             say(f"{name}  {value:.4f}")
@@ -147,8 +149,9 @@ def predict(options: list[str], description: str) -> int:
     with _on_rank_0(trainer, claimed(path, EMBEDDINGS, "predict")):
         check_plates(data.table)
         _note_another_table(data, checkpoint, trainer)
-        with quiet_lightning():
-            outputs: Any = trainer.predict(model, datamodule=data, ckpt_path=checkpoint.path, weights_only=True)
+        model.load_state_dict(checkpoint.weights)
+        with quiet_lightning(), explained_refusals():
+            outputs: Any = trainer.predict(model, datamodule=data)
             predictions = gather_predictions(outputs or [], trainer, path)
         if predictions is not None:
             metadata = {"checkpoint": str(checkpoint.path), "config": cli.dump()}
@@ -163,6 +166,7 @@ def replay(options: list[str], description: str) -> int:
     from viscy_train.anchors.staleness import check_plates
     from viscy_train.loading.batches import Batch
     from viscy_train.report.replay_plot import PICTURE, plot_replay, write_picture
+    from viscy_train.run.batch_record import check_rows
     from viscy_train.run.checkpoint import Checkpoint
     from viscy_train.run.recorded_batch import batch_of_step
 
@@ -179,6 +183,7 @@ def replay(options: list[str], description: str) -> int:
         data.setup("fit")
         if cli.run_directory.last_checkpoint.exists():
             data.load_state_dict(Checkpoint.read(cli.run_directory.last_checkpoint).data)  # refuses another table
+        check_rows(recorded.rows, data.train_rows, cli.run_directory.batches)
         pairs = data.load_pairs(Batch(rows=recorded.rows, epoch=recorded.epoch, index=recorded.number))
         where = f"batch {recorded.number} of epoch {recorded.epoch + 1}"
         title = f"Step {recorded.step} of process {recorded.rank}: {where}"

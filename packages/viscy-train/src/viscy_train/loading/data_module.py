@@ -216,16 +216,24 @@ class PairDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader | list:
         """Return the loader of the validation pairs, the same batches in every epoch; an empty list without pairs."""
+        trainer: Any = self.trainer
+        batches = self._validation_batches(trainer.global_rank, trainer.world_size)
+        return [] if batches is None else make_loader(self._pairs, batches, self._num_workers, self._start_method)
+
+    def count_validation_batches(self, world_size: int) -> int:
+        """Return the number of validation batches of each of some processes."""
+        batches = self._validation_batches(0, world_size)
+        return 0 if batches is None else len(batches)
+
+    def _validation_batches(self, rank: int, world_size: int) -> RepeatedBatches | None:
         rows = drop_excluded(self._options, self.table.observations, self.validation_rows)
         if not len(rows):
-            return []
-        trainer: Any = self.trainer
+            return None
         anchors = self.table.observations.iloc[rows].reset_index(drop=True)
         options = validation_options(self._options, anchors)
         with collect_sampler_warnings():
-            sampler = make_sampler(anchors, options, self.seed, trainer.global_rank, trainer.world_size)
-        batches = RepeatedBatches(sampler, rows, trainer.global_rank, trainer.world_size)
-        return make_loader(self._pairs, batches, self._num_workers, self._start_method)
+            sampler = make_sampler(anchors, options, self.seed, rank, world_size)
+        return RepeatedBatches(sampler, rows, rank, world_size)
 
     def predict_dataloader(self) -> DataLoader:
         """Return the loader of this process's share of all observations, each exactly once."""

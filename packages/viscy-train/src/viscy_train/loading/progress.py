@@ -193,8 +193,8 @@ class Progress(Callback):
 
     def _batches_per_process(self) -> int:
         """Return how many batches of an epoch Lightning trains on in each process."""
-        length, limit = -(-self._n_batches // self._trainer.world_size), self._trainer.limit_train_batches
-        return min(length, limit) if isinstance(limit, int) else int(length * limit)
+        length = -(-self._n_batches // self._trainer.world_size)
+        return count_limited(length, self._trainer.limit_train_batches)
 
     def _epoch_was_ended(self) -> bool:
         """Return whether Lightning has ended the cursor's epoch before its last batch, without stopping the run."""
@@ -213,3 +213,8 @@ class Progress(Callback):
 def step_is_complete(trainer: Trainer, batch_idx: int) -> bool:
     """Return whether a batch completes an optimizer step, so that no accumulated gradients are pending."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+
+
+def count_limited(n_batches: int, limit: int | float) -> int:
+    """Return how many of a loader's batches Lightning uses, given a limit as a number or a fraction."""
+    return min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)

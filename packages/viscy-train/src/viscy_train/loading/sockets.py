@@ -31,8 +31,8 @@ def use_short_paths() -> None:
         util.get_temp_dir()  # remembers the directory that it creates, and removes it at exit
     except OSError as error:
         raise UserError(
-            f"TMPDIR must be at most {_LONGEST} bytes long for data workers, got {directory}; set it to a shorter path, "
-            "or data.num_workers to 0"
+            f"TMPDIR must be at most {_LONGEST} bytes long for data workers, got {directory}; set it to a shorter "
+            "path, or data.num_workers to 0"
         ) from error
     finally:
         tempfile.tempdir = directory

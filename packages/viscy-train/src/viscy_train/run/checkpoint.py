@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from viscy_train.errors import UserError
+from viscy_train.run.training_state import check_training_state
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -72,6 +74,23 @@ class Checkpoint:
         """The state of the data module."""
         return self.content[DATA]
 
+    def require_resumable(self, model: nn.Module) -> None:
+        """Refuse a checkpoint that lacks a part that a run resumes from, or has one of another form.
+
+        Raises
+        ------
+        UserError
+            If such a part is missing or malformed; the message names it.
+        """
+        try:
+            check_training_state(self.content, self.data, [tuple(weights.shape) for weights in model.parameters()])
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(
+                f"{self.path} is damaged, or of another version, and cannot be resumed from ({what}); name another "
+                "with --ckpt_path"
+            ) from error
+
     def require_model(self, model: nn.Module) -> None:
         """Refuse a model that does not match the weights.
 
@@ -80,6 +99,8 @@ class Checkpoint:
         UserError
             If weights are missing or have another shape; the message names one of them.
         """
+        if not isinstance(self.weights, Mapping) or not all(map(torch.is_tensor, self.weights.values())):
+            raise UserError(f"{self.path} is damaged: its weights are malformed; name another with --ckpt_path")
         shapes = {name: tuple(value.shape) for name, value in self.weights.items()}
         expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         for name in expected | shapes:
@@ -113,24 +134,31 @@ def checkpoint_to_resume(run_directory: RunDirectory, ckpt_path: str | None, mod
     UserError
         If the file is missing, damaged, not a checkpoint of this package, or belongs to another model.
     """
-    if ckpt_path is None or (ckpt_path == "last" and not run_directory.last_checkpoint.exists()):
-        return None
-    checkpoint = Checkpoint.read(run_directory.last_checkpoint if ckpt_path == "last" else Path(ckpt_path))
-    checkpoint.require_model(model)
+    checkpoint = None if ckpt_path is None else _find(run_directory, ckpt_path)
+    if checkpoint is not None:
+        checkpoint.require_model(model)
+        checkpoint.require_resumable(model)
     return checkpoint
 
 
 def checkpoint_to_evaluate(run_directory: RunDirectory, ckpt_path: str, model: nn.Module) -> Checkpoint:
-    """Return the checkpoint to evaluate; unlike `checkpoint_to_resume`, require that it exists.
+    """Return the checkpoint to evaluate; unlike `checkpoint_to_resume`, require that it exists, but only its weights.
 
     Raises
     ------
     UserError
-        If it does not exist, or as `checkpoint_to_resume` does.
+        If it does not exist, is damaged, not a checkpoint of this package, or belongs to another model.
     """
-    checkpoint = checkpoint_to_resume(run_directory, ckpt_path, model)
+    checkpoint = _find(run_directory, ckpt_path)
     if checkpoint is None:
         raise UserError(
             f"checkpoint not found: {run_directory.last_checkpoint}; train first, or name one with --ckpt_path"
         )
+    checkpoint.require_model(model)
     return checkpoint
+
+
+def _find(run_directory: RunDirectory, ckpt_path: str) -> Checkpoint | None:
+    if ckpt_path != "last":
+        return Checkpoint.read(Path(ckpt_path))
+    return Checkpoint.read(run_directory.last_checkpoint) if run_directory.last_checkpoint.exists() else None

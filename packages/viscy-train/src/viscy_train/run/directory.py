@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,11 @@ class RunDirectory:
     def config(self) -> Path:
         """The configuration of the run, with absolute paths."""
         return self.path / "config.yaml"
+
+    @property
+    def configs(self) -> Path:
+        """Directory of the configurations of all attempts, ``attempt-1.yaml`` and so on."""
+        return self.path / "configs"
 
     @property
     def batches(self) -> Path:
@@ -111,10 +117,43 @@ class RunDirectory:
         # Earlier versions did not sign the file.
         return text.startswith(_SIGN.encode()) or (bool(text) and self.attempts.exists())
 
-    def write_config(self, text: str) -> None:
-        """Write the configuration."""
-        with atomic_write(self.config) as unfinished:
-            unfinished.write_text(f"{_SIGN}\n{text}", encoding="utf-8")
+    def write_config(self, text: str, attempt: int = 1) -> None:
+        """Write the configuration of an attempt, which is then that of the run; those of earlier attempts are kept."""
+        before = self.configs / f"attempt-{attempt - 1}.yaml"
+        if attempt > 1 and self.config.is_file() and not before.exists():  # earlier versions kept only the last one
+            with atomic_write(before) as unfinished:
+                unfinished.write_bytes(self.config.read_bytes())
+        for path in (self.config, self.configs / f"attempt-{attempt}.yaml"):
+            with atomic_write(path) as unfinished:
+                unfinished.write_text(f"{_SIGN}\n{text}", encoding="utf-8")
+
+    def remove_unsaved(self) -> bool:
+        """Remove what a run has written that ended before it saved a checkpoint, so that another can take its place.
+
+        Returns
+        -------
+        bool
+            Whether there was such a run. A directory with a checkpoint, or with anything else, is left as it is.
+        """
+        if not self.path.is_dir():
+            return False
+        entries = [entry for entry in self.path.iterdir() if entry.name != LOCK]
+        config = self.config.name
+        is_only_begun = {entry.name for entry in entries} == {f".{config}.unfinished"}
+        if not (is_only_begun or (self.has_run and all(entry.name in self._own_names for entry in entries))):
+            return False
+        if any(self.checkpoints.glob("*.ckpt")):
+            return False
+        # The configuration goes last: without it, the rest would not be known as a run's.
+        for entry in sorted(entries, key=lambda entry: entry.name == config):
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        return True
+
+    @property
+    def _own_names(self) -> set[str]:
+        files = [self.config, self.attempts, self.table_fingerprint]
+        directories = [self.configs, self.batches, self.checkpoints, self.log]
+        return {path.name for path in files + directories} | {f".{path.name}.unfinished" for path in files}
 
     def rename_attempts(self) -> Path:
         """Give the attempts of a run of an earlier version their present file name, and return the path."""

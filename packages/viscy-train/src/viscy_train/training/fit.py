@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from viscy_train.anchors.fingerprint import check_fingerprint
 from viscy_train.anchors.staleness import check_sources
 from viscy_train.composition.targets import target_composition
+from viscy_train.config.yaml_source import read_yaml
 from viscy_train.console import get_console, make_table, say
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler, restore_sampler
-from viscy_train.run.batch_record import count_batches
+from viscy_train.run.attempts import read_attempts
 from viscy_train.run.checkpoint import checkpoint_to_resume
-from viscy_train.run.directory import require_new
+from viscy_train.run.directory import RunDirectory, require_new
+from viscy_train.training.changes import list_changes
 from viscy_train.training.lightning_warnings import quiet_lightning
+from viscy_train.training.refusals import check_limits, explained_refusals
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -51,38 +56,87 @@ def fit(
         If the run was stopped on request.
     """
     checkpoint = checkpoint_to_resume(cli.run_directory, cli.config.ckpt_path, model)
-    if trainer.is_global_zero:
-        _prepare(cli, trainer, data, checkpoint)
+    changes = _check(cli, trainer, data, checkpoint)
+    reached = None if checkpoint is None else _limit_reached(cli, checkpoint)
+    if trainer.is_global_zero and not reached:
+        _begin(cli, trainer, data, checkpoint, changes)
+    if checkpoint is not None and reached:
+        if trainer.is_global_zero:
+            say(f"Nothing to train: the checkpoint has reached {reached}; raise it to train for longer")
+        if checkpoint.path.parent != cli.run_directory.checkpoints:
+            return None
     untrained = deepcopy(model.encoder)
     path = None if checkpoint is None else checkpoint.path
-    with quiet_lightning():
+    with quiet_lightning(), explained_refusals():
         trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=True)
-    if not trainer.is_global_zero:
-        return None
-    if not count_batches(cli.run_directory.batches):
-        say("Nothing to train: the checkpoint is already at the end of trainer.max_epochs")
-        return None
-    return untrained, model.encoder
+    return (untrained, model.encoder) if trainer.is_global_zero else None
 
 
-def _prepare(cli: TrainingCLI, trainer: Trainer, data: PairDataModule, checkpoint: Checkpoint | None) -> None:
-    """Check everything before the run's directory is created, then create it and show what will be trained."""
-    run_directory = cli.run_directory
-    with collect_sampler_warnings() as warnings:
+def _limit_reached(cli: TrainingCLI, checkpoint: Checkpoint) -> str | None:
+    """Return the limit of the trainer that a checkpoint has reached, so that there is nothing to train."""
+    options, epoch, step = cli.config.trainer, checkpoint.data["epoch"], checkpoint.content["global_step"]
+    for name, limit, reached in (("max_epochs", options.max_epochs, epoch), ("max_steps", options.max_steps, step)):
+        if limit is not None and 0 <= limit <= reached:
+            return f"trainer.{name} {limit}"
+    return None
+
+
+def _check(cli: TrainingCLI, trainer: Trainer, data: PairDataModule, checkpoint: Checkpoint | None) -> list[str]:
+    """Check everything before the run's directory is created, and return the settings that were changed.
+
+    Every process does so: one that waited for others would not end if they refuse to train.
+    """
+    with collect_sampler_warnings():
         sampler = make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
     if checkpoint is not None:
         check_fingerprint(checkpoint.data, data.table.fingerprint, "the checkpoint")
         restore_sampler(sampler, checkpoint.data)
     check_sources(data.table)
+    check_limits(trainer, len(sampler), data.count_validation_batches(trainer.world_size))
+    if checkpoint is None:
+        return []
+    changes = list_changes(_config_of(checkpoint), yaml.safe_load(cli.dump()))
+    return [*_describe_size(checkpoint, trainer), *changes]
+
+
+def _begin(
+    cli: TrainingCLI, trainer: Trainer, data: PairDataModule, checkpoint: Checkpoint | None, changes: list[str]
+) -> None:
+    """Create the run's directory, and show what will be trained."""
+    run_directory = cli.run_directory
+    with collect_sampler_warnings() as warnings:
+        sampler = make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
     if cli.config.ckpt_path is None or not run_directory.has_run:
+        if run_directory.remove_unsaved():
+            say(f"Replacing the run in {run_directory.path}, which ended before it saved a checkpoint")
         require_new(
             run_directory.path, "name another directory as `output`, or resume the run in it with --ckpt_path last"
         )
     show_targets(data, sampler.planned(), trainer.world_size, warnings)
-    run_directory.write_config(cli.dump())
+    run_directory.write_config(cli.dump(), attempt=len(read_attempts(run_directory)) + 1)
     run_directory.write_table_fingerprint(data.table.fingerprint)
     if checkpoint is not None:
         say(f"Resuming from {checkpoint.path}")
+        for line in changes:
+            say(f"Changed: {line}")
+
+
+def _config_of(checkpoint: Checkpoint) -> Any:
+    """Return the configuration of the run that saved a checkpoint, or None if there is none beside it."""
+    path = RunDirectory(checkpoint.path.absolute().parent.parent).config
+    return read_yaml(path) if path.is_file() else None
+
+
+def _describe_size(checkpoint: Checkpoint, trainer: Any) -> list[str]:
+    """Return a sentence if the epochs of a limited run have another size on the present number of processes."""
+    span, limit = checkpoint.data.get("span"), trainer.limit_train_batches
+    if span is None or span["num_replicas"] == trainer.world_size or not isinstance(limit, int):
+        return []
+    name = "overfit_batches" if trainer.overfit_batches else "limit_train_batches"
+    return [
+        f"trainer.{name} {limit} counts batches of each of {trainer.world_size} processes (was "
+        f"{span['num_replicas']}); an epoch in progress ends where it would have ended"
+    ]
 
 
 def show_targets(data: PairDataModule, planned: PlannedComposition, world_size: int, notes: list[str]) -> None:
