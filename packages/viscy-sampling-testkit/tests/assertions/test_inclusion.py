@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from viscy_sampling_testkit import assert_row_inclusion
+from viscy_sampling_testkit import assert_block_inclusion, assert_row_inclusion
 
 # At the default false-alarm rate of 1e-6, these tests fail by chance in one of about two thousand runs.
 SEEDS = range(200)
@@ -71,3 +71,28 @@ def test_row_with_expectation_zero_must_not_be_drawn(assertion_fails):
 def test_exactly_one_of_strata_and_expected_must_be_given(options, got):
     with pytest.raises(ValueError, match=f"exactly one of strata and expected must be given, got {got}"):
         assert_row_inclusion([[0]], **options)
+
+
+def draws(seed, weight, n=2000):
+    p = weight / weight.sum()
+    return np.random.default_rng(seed).choice(len(p), (n, 10), p=p).tolist()
+
+
+def test_rows_that_are_drawn_equally_often_pass_in_blocks():
+    for seed in range(100):
+        assert_block_inclusion(draws(seed, np.ones(200)), ["a"] * 100 + ["b"] * 100)
+
+
+@pytest.mark.parametrize(
+    ("weight", "observed"),
+    [
+        (np.r_[np.full(100, 1.15), np.ones(100)], "rows of block"),
+        (np.resize([1.12, 1.0], 200), "rows of number modulo 2"),
+        (np.resize([1.15, 1.0, 1.0], 200), "rows of number modulo 3"),
+    ],
+)
+def test_rows_that_are_drawn_a_little_more_often_fail_in_blocks(weight, observed, assertion_fails):
+    batches = draws(0, weight)
+    assert_row_inclusion(batches, ["all"] * 200)
+    with assertion_fails("rows must be drawn equally often, whatever their number", observed):
+        assert_block_inclusion(batches, ["all"] * 200)

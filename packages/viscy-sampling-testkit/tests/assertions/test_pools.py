@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from viscy_sampling_testkit import assert_repeats_evenly
+from viscy_sampling_testkit import assert_drawn_in_rounds, assert_repeats_evenly
 
 POOLS = ["large"] * 50 + ["tiny"] * 3
 
@@ -45,3 +45,18 @@ def test_draws_with_replacement_fail(assertion_fails):
     rng = np.random.default_rng(0)
     with assertion_fails("pool 'tiny'"):
         assert_repeats_evenly([(50 + rng.integers(3, size=6)).tolist() for _ in range(20)], POOLS)
+
+
+def test_rounds_that_follow_each_other_pass():
+    rng = np.random.default_rng(0)
+    strata = np.array(["a"] * 12 + ["b"] * 8)
+    for _ in range(50):
+        rounds = [np.concatenate([rng.permutation(np.flatnonzero(strata == s)) for _ in range(3)]) for s in "ab"]
+        batches = [np.r_[rounds[0][3 * k : 3 * k + 3], rounds[1][2 * k : 2 * k + 2]].tolist() for k in range(12)]
+        assert_drawn_in_rounds(batches, strata)
+
+
+def test_row_that_is_drawn_again_before_the_round_is_complete_fails(assertion_fails):
+    batches = [[0, 1], [0, 2], [1, 2], [3, 3]]
+    with assertion_fails("drawn again before all anchors", "2 times, another 0 times", "stratum 'all'", "batch: 1"):
+        assert_drawn_in_rounds(batches, ["all"] * 4)

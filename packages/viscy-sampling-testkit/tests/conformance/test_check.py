@@ -1,5 +1,7 @@
 """One call checks a sampler against its claims, and reports each law with the smallest example that breaks it."""
 
+import threading
+
 import pandas as pd
 import pytest
 
@@ -177,6 +179,14 @@ def test_batches_without_valid_positions_fail_every_law(batches, observed):
     assert {f"observed: {observed}" in report[law].message for law in report.failed} == {True}
 
 
+def test_factory_that_cannot_be_pickled_is_not_testable_in_other_processes():
+    lock = threading.Lock()
+    report = check_batch_sampler(lambda *_: BATCHES[: 10 + lock.locked()], make_promises(deterministic=True))
+    assert report["other processes"].outcome == "not testable"
+    assert "it must be possible to pickle the factory, got TypeError" in report["other processes"].message
+    assert report["determinism"].outcome == "passed"
+
+
 def test_sampler_needs_no_length():
     report = check_batch_sampler(lambda *_: iter(BATCHES), make_promises(distinct=True, length=True))
     assert (report.passed, report.failed) == (["distinct"], ["length"])
@@ -267,6 +277,15 @@ def test_setting_is_a_known_name_or_an_object():
         ({"epochs": "each"}, "epochs must be one of set_epoch, iter, or None, got 'each'"),
         ({"group_by": ["well", "plate"]}, r"columns \['plate'\] must be in the table, which has \['well', 'hours'\]"),
         ({"coverage": True, "time_by": "hours", "window_hours": 1.0}, "coverage cannot be checked with window_hours"),
+        ({"rounds": True, "time_by": "hours", "window_hours": 1.0}, "rounds cannot be checked with window_hours"),
+        ({"focal_turns": True}, "focal_turns needs global_fraction, got None"),
+        ({"uniform_leak": True}, "uniform_leak needs leaky, got None"),
+        ({"fresh_padding": True}, "fresh_padding needs equal_steps, got False"),
+        ({"epochs_advance": True, "epochs": "iter"}, "epochs_advance needs epochs='set_epoch', got 'iter'"),
+        (
+            {"time_by": "hours", "window_hours": 1.0, "global_fraction": 2},
+            r"global_fraction must be in \[0, 1\], got 2",
+        ),
     ],
 )
 def test_invalid_promises_raise(claims, message):

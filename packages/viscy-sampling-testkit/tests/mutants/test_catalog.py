@@ -25,6 +25,10 @@ BRIEF = Setting(
 )
 # A single row needs more batches to be detected.
 LONG = dataclasses.replace(BRIEF, most_batches=1500)
+STATISTICAL = (
+    *("leak rows", "focal turns", "window shares", "random order", "unbiased rounding"),
+    *("independent batches", "row blocks", "fresh padding", "seeds far apart"),
+)
 # At the default false-alarm rate, with about ten tests per seed, the test fails by chance in one of a hundred runs.
 SEEDS = range(1000)
 
@@ -64,7 +68,7 @@ def test_report_on_a_mutant_names_the_law_that_it_breaks(name):
 
 def test_every_law_is_broken_by_a_mutant():
     assert {law for _, law, _ in MUTANTS.values()} == {law.name for law in LAWS}
-    assert len(MUTANTS) >= 25
+    assert len(MUTANTS) >= 175
 
 
 def test_reference_raises_no_false_alarm_in_a_thousand_seeds():
@@ -85,6 +89,18 @@ def test_reference_raises_no_false_alarm_in_a_thousand_seeds():
         assert_exchangeable_slots(batches, conditions, seed=seed)
         assert_row_inclusion(batches, strata, seed=seed)
         assert_unrelated(epochs[0] + epochs[2], epochs[1] + epochs[3], 24, seed=seed)
+
+
+@pytest.mark.parametrize("name", ["mixed", "windowed", "all axes", "sparse", "weighted"])
+def test_new_statistical_laws_raise_no_false_alarm_in_twenty_seeds(name):
+    """Checks the statistical laws on other seeds of the reference; `Verdict.tried` counts the samples."""
+    factory, promises = REFERENCE_SAMPLERS[name]
+    for first in range(100, 120, 4):
+        setting = dataclasses.replace(BRIEF, seeds=range(first, first + 4), most_batches=400)
+        trials = make_trials(factory, promises, setting=setting)
+        verdicts = [check_law(law, trials) for law in STATISTICAL]
+        assert [str(verdict) for verdict in verdicts if verdict.outcome in ("failed", "not testable")] == []
+        assert sum(verdict.tried for verdict in verdicts) >= 4
 
 
 def test_reference_raises_for_a_group_without_a_condition():

@@ -184,9 +184,9 @@ def _by_value() -> Generator[Callable[[list[ModuleType]], bool]]:
 def _can_be_imported(module: ModuleType) -> bool:
     """Return whether another process with the same path finds the module by its name."""
     file = getattr(module, "__file__", None)
-    if file is None:
-        return True
     names = module.__name__.split(".")
+    if file is None or names[0] in sys.stdlib_module_names:
+        return True
     try:
         spec = importlib.util.find_spec(names[0]) if len(names) == 1 else _find_nested(names)
     except (ImportError, ValueError, AttributeError):

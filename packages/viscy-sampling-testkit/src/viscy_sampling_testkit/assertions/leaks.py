@@ -12,7 +12,7 @@ from viscy_sampling_testkit.assertions._slots import Batches, Labels, factorize
 from viscy_sampling_testkit.assertions.inclusion import assert_row_inclusion
 
 _LEAST_EXPECTED = 5.0
-# Number of blocks, in the order of the table and in the order of time, whose rows are compared.
+# Number of blocks, by the number of a row in its group and by time, that are compared.
 _BLOCKS = 4
 
 
@@ -34,8 +34,8 @@ def assert_uniform_leak(
     - *Groups in runs*: the same, summed over runs of batches that are long enough for an expected count of 5. It has
       power against groups that leak too often for a part of the batches.
     - *Rows*: no row leaks too often or too rarely (`assert_row_inclusion`).
-    - *Blocks*: the rows of a group are cut into four blocks in the order of the table, and into four in the order of
-      time. Each leaks in proportion to its rows (chi-square).
+    - *Blocks*: the rows are cut into quarters, by their number in their group, and by time. Each leaks in proportion to
+      its rows (chi-square).
     - *Pairs*: in batches with two or more leak slots, how often the first two are of the same group (Hoeffding).
     - *Times*: how often the first leak slot is between the quartiles of the times of its batch's home slots
       (Hoeffding). It has power against a leak from the temporal window.
@@ -137,7 +137,7 @@ def _judge_groups(leak: _Leak, in_runs: bool, false_alarm: float, facts: dict[st
         terms = (runs[0] - runs[1]) ** 2 / runs[1]
         statistic, freedom = statistic + float(terms.sum()), freedom + len(ends) * (int(possible.sum()) - 1)
         source = int(np.flatnonzero(possible)[terms.sum(axis=0).argmax()])
-        text = f"{observed[-1, source]:g} leak slots of {leak.names[source]!r} into {leak.names[home]!r}"
+        text = f"{observed[-1, source]:g} leak slots of '{leak.names[source]}' into '{leak.names[home]}'"
         worst = max(worst, (float(terms.sum()), f"{text}, {expected[-1, source]:.4g} expected"))
     if freedom:
         judge(
@@ -164,7 +164,11 @@ def _ends_of_runs(expected: np.ndarray) -> list[int]:
 def _judge_blocks(leak: _Leak, times: np.ndarray | None, false_alarm: float, facts: dict[str, object]) -> None:
     """Compare how often blocks of rows leak: a quarter of the rows each, by row number and by time."""
     expected, counts = leak.expected_rows(), np.bincount(leak.row, minlength=len(leak.groups))
-    orders = {"row number": np.arange(len(counts))}
+    rank = np.empty(len(counts))
+    for group in np.unique(leak.groups):
+        of_group = np.flatnonzero(leak.groups == group)
+        rank[of_group] = np.arange(len(of_group)) / len(of_group)
+    orders = {"number in their group": np.argsort(rank, kind="stable")}
     if times is not None:
         orders["time"] = np.argsort(np.asarray(times, float), kind="stable")
     for name, order in orders.items():

@@ -155,7 +155,7 @@ def _judge_single_indexes(table: np.ndarray, names: Sequence[Hashable], false_al
                 "a label must not be more or less frequent at one index of the epoch",
                 hoeffding_p_value(float(counts[extreme]), expected, n_epochs),
                 false_alarm / (len(names) * length),
-                observed=f"batch {extreme} of {counts[extreme]} of {n_epochs} epochs is of {name!r}",
+                observed=f"batch {extreme} of {counts[extreme]} of {n_epochs} epochs is of '{name}'",
                 expected=f"{expected:.4g} of them",
                 bound="Hoeffding, for all labels and indexes",
                 seed=seed,

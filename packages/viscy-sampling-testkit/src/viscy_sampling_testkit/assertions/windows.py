@@ -103,7 +103,7 @@ def assert_focal_turns(batches: Batches, window: Window) -> None:
     for group, rows in by_group.items():
         possible = np.stack([row for _, row in sorted(rows, key=lambda row: row[0])])
         impossible = np.flatnonzero(~possible.any(axis=1))
-        facts = {"n": f"{len(possible)} batches of group {names[group]!r}, {possible.shape[1]} times"}
+        facts = {"n": f"{len(possible)} batches of group '{names[group]}', {possible.shape[1]} times"}
         if impossible.size:
             fail(
                 "each batch must have a focal time with enough slots of each condition in its window",
@@ -112,13 +112,13 @@ def assert_focal_turns(batches: Batches, window: Window) -> None:
                 **facts,
             )
         turns, rest = divmod(*possible.shape)
+        due = f"{turns} or {turns + 1}" if rest else str(turns)
         if not (_has_matching(possible, turns + (rest > 0), rows=True) and _has_matching(possible, turns, rows=False)):
             likely = np.bincount(possible.argmax(axis=1), minlength=possible.shape[1])
             fail(
                 "the times of a group must take turns as focal times",
-                observed=f"no assignment to times {turns} or {turns + (rest > 0)} times each; earliest possible focal "
-                f"times {likely.tolist()} times",
-                expected=f"each time {turns} or {turns + (rest > 0)} times",
+                observed=f"no such assignment; earliest possible focal time of a batch: {likely.tolist()} times",
+                expected=f"each time {due} times",
                 **facts,
             )
 
@@ -233,7 +233,7 @@ def _judge_focal_times(
         terms = ((table - due) ** 2 / due).sum(axis=0)
         statistic, freedom = statistic + float(terms.sum()), freedom + table.shape[1] - 1
         k = int(terms.argmax())
-        text = f"times {k + 1} of {table.shape[1]} of group {observed.homes.names[group]!r} {table[0, k]:g} times"
+        text = f"times {k + 1} of {table.shape[1]} of group '{observed.homes.names[group]}' {table[0, k]:g} times"
         worst = max(worst, (float(terms[k]), f"{text}, {due[0, k]:.4g} expected"))
     if freedom:
         judge(
