@@ -72,7 +72,7 @@ def index(options: list[str], description: str) -> int:
 
 def fit(options: list[str], description: str) -> int:
     """Train, then write the report."""
-    from viscy_train.report.html import PAGE
+    from viscy_train.report.html import REPORT
     from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.training.fit import fit as train
 
@@ -85,7 +85,7 @@ def fit(options: list[str], description: str) -> int:
             # Only rank 0 reports the stop, because a launcher takes a non-zero exit code of another rank for a failure.
             return explain_exit(str(error), EXIT_STOPPED) if trainer.is_global_zero else 0
         if encoders is not None:
-            with claimed(cli.run_directory.report, PAGE, "fit", on_wait=say):
+            with claimed(cli.run_directory.report, REPORT, "fit", on_wait=say):
                 evaluate_and_write_page(cli.run_directory, *encoders, data, trainer.strategy.root_device)
     return 0
 
@@ -96,11 +96,11 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.composition.dry_run import dry_run
     from viscy_train.report.dry_run_page import write_dry_run_page
     from viscy_train.report.dry_run_summary import print_dry_run
-    from viscy_train.report.html import PAGE
+    from viscy_train.report.html import DRY_RUN
 
     cli = TrainingCLI("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
     data, page = cli.make_data(), Path(cli.config.page)
-    with claimed(page, PAGE, "inspect"):
+    with claimed(page, DRY_RUN, "inspect"):
         check_sources(data.table)
         result = dry_run(
             data.train_anchors(),
@@ -198,7 +198,7 @@ def report(options: list[str], description: str) -> int:
     from copy import deepcopy
 
     from viscy_train.anchors.staleness import check_plates
-    from viscy_train.report.html import PAGE
+    from viscy_train.report.html import REPORT
     from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
 
@@ -209,7 +209,7 @@ def report(options: list[str], description: str) -> int:
         return 0
     untrained = deepcopy(model.encoder)
     checkpoint = checkpoint_to_evaluate(cli.run_directory, "last", model)
-    with claimed(cli.run_directory.report, PAGE, "report"):
+    with claimed(cli.run_directory.report, REPORT, "report"):
         check_plates(data.table)
         data.setup("fit")
         data.load_state_dict(checkpoint.data)  # refuses another anchor table

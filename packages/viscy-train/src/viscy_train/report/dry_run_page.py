@@ -12,7 +12,7 @@ from viscy_train.console import on_each_of
 from viscy_train.report.batch_plots import plot_composition, plot_draws
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.dry_run_summary import measurements
-from viscy_train.report.html import data_uri, render, write_page
+from viscy_train.report.html import DRY_RUN, data_uri, render, write_page
 from viscy_train.report.style import experiment_colors
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def write_dry_run_page(path: Path, dry_run: DryRun) -> None:
         draws_figure=data_uri(_plot_draws(dry_run)),
         counted="an epoch" if draws.covers_an_epoch else f"{draws.epochs:.0%} of an epoch",
     )
-    write_page(path, page)
+    write_page(path, page, DRY_RUN)
 
 
 def _plot_draws(dry_run: DryRun) -> Figure:

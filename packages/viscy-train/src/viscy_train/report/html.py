@@ -13,26 +13,30 @@ from viscy_train.report.formatting import duration, percent, plural, thousands
 from viscy_train.report.style import png_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from matplotlib.figure import Figure
 
 _DOTS_PER_INCH = 130
-# In the head of each page; pages of earlier versions only have the title.
-_SIGNS = (b'<meta name="generator" content="viscy-train">', b"<title>viscy-train: ")
 _HEAD_BYTES = 1024
 
 
-def _is_page(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    return any(sign in head for sign in _SIGNS)
+def _has_title(title: str) -> Callable[[Path], bool]:
+    """Return a function that returns whether a file is a page of viscy-train with a title."""
+
+    def is_page(path: Path) -> bool:
+        with path.open("rb") as file:
+            return f"<title>viscy-train: {title}</title>".encode() in file.read(_HEAD_BYTES)
+
+    return is_page
 
 
-PAGE = OutputKind("a page of viscy-train", _is_page)
+REPORT = OutputKind("a report of viscy-train", _has_title("report of a run"))
+DRY_RUN = OutputKind("a page of `viscy-train inspect`", _has_title("dry run"))
 
 
-def write_page(path: Path, text: str) -> None:
+def write_page(path: Path, text: str, kind: OutputKind) -> None:
     """Write a rendered page to a file in one atomic step.
 
     Parameters
@@ -41,13 +45,15 @@ def write_page(path: Path, text: str) -> None:
         File to write. Its directory is created if necessary.
     text : str
         The HTML, see `render`.
+    kind : OutputKind
+        `REPORT` or `DRY_RUN`.
 
     Raises
     ------
     UserError
-        If the file cannot be written, or if it exists and is not a page of viscy-train.
+        If the file cannot be written, or if it exists and is not a page of the same kind.
     """
-    require_replaceable(path, PAGE)
+    require_replaceable(path, kind)
     with atomic_write(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 

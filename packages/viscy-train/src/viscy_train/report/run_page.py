@@ -15,7 +15,7 @@ from viscy_train.composition.temporal import check_all_targets
 from viscy_train.report.batch_plots import plot_composition
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.formatting import percent, plural, thousands
-from viscy_train.report.html import data_uri, render, write_page
+from viscy_train.report.html import REPORT, data_uri, render, write_page
 from viscy_train.report.run_plots import plot_data_wait, plot_embeddings, plot_example_tracks, plot_loss
 from viscy_train.report.summary import diagnose_run, summarize_run
 from viscy_train.run.attempts import read_attempts
@@ -97,7 +97,7 @@ def write_run_page(run_directory: RunDirectory, results: RunResults) -> None:
         | {"options": results.planned.options, "files": _list_files(run_directory)}
     )
     page = render("run.html.j2", **context)
-    write_page(run_directory.report, page)
+    write_page(run_directory.report, page, REPORT)
 
 
 def _batch_context(
