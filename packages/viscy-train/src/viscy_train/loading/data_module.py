@@ -185,13 +185,13 @@ class PairDataModule(LightningDataModule):
         UserError
             If Lightning is configured to replace the sampler, or the sampler options are invalid.
         """
+        if stage == "predict":
+            return
         trainer: Any = self.trainer
-        if trainer is not None and trainer._accelerator_connector.use_distributed_sampler:
+        if trainer is not None and trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
             raise UserError(
                 "Trainer needs use_distributed_sampler=False, because the sampler distributes batches over ranks itself"
             )
-        if stage == "predict":
-            return
         self._pairs = PairDataset(
             self.table, Lineages.of(self.table.observations, self.positive), self.seed, cache_mb=self._cache_mb
         )
