@@ -147,11 +147,13 @@ class RunningAttempt:
         kill_all(processes)
 
     def limit_file_size(self, size: int) -> None:
-        """Let writes beyond a size fail in all processes of the attempt, and in those that they start."""
-        for _ in range(2):  # another process may have started in the meantime
-            for process in self.watch():
-                with suppress(ProcessLookupError, PermissionError):
-                    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, size))
+        """Let writes beyond a size fail in all ranks, and in processes that they start.
+
+        Workers are left out, because the limit would also apply to the shared memory through which they send batches.
+        """
+        for process in self.ranks():
+            with suppress(ProcessLookupError, PermissionError):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, size))
 
     def left(self) -> list[Process]:
         """Return the processes that still run, including those that have left their parent and session."""

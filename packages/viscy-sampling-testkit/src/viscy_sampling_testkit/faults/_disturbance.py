@@ -18,7 +18,7 @@ from viscy_sampling_testkit.faults.command import TrainingCommand
 from viscy_sampling_testkit.faults.plan import FaultPlan
 
 # Sizes beyond which files cannot be written, as fractions of the largest file of the run.
-_SIZE_LIMITS = (1.0, 0.75, 0.5, 0.25, 0.0)
+_SIZE_LIMITS = (0.75, 0.5, 0.25, 0.1, 0.0)
 # Opens like any file, but reading its first byte is an error of input and output.
 _UNREADABLE = "/proc/self/mem"
 # Faults after which the exit codes of processes show that they were killed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from viscy_sampling_testkit.faults import _injection, _server
+
+# Variables that keep libraries for numbers from starting threads, which a fork would not copy.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Preloaded:
@@ -47,6 +51,7 @@ class Preloaded:
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, _server.__file__, *self._modules],
+                env=os.environ | dict.fromkeys(_THREADS, "1"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,

@@ -14,6 +14,7 @@ import os
 import runpy
 import signal
 import sys
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ def main(modules: list[str]) -> None:
     sys.path[:] = [path for path in sys.path if path != folder]
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # modules may print when they are imported
+    # Libraries for numbers start threads that a forked process does not need.
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     for module in modules:
         importlib.import_module(module)
     children: set[int] = set()

@@ -20,7 +20,7 @@ FAULTS = MappingProxyType(
         "stop rank": "SIGSTOP to one rank, SIGKILL after a while",
         "stop worker": "SIGSTOP to one data worker, SIGKILL after a while",
         "full disk": "ENOSPC for writes below the run's directory, by the functions of Python",
-        "size limit": "EFBIG for writes beyond a size, to any file, in any language",
+        "size limit": "EFBIG for writes of ranks beyond a size, to any file, in any language",
         "read error": "EIO for reads below the data folder, by the functions of Python",
         "unreadable data": "files of the data folder that open but cannot be read, in any language",
         "cut checkpoint": "SIGKILL to all processes, then the last checkpoint is truncated",
