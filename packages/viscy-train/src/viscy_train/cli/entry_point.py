@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viscy_train.cli.failures import explain_failure, quiet_threads
-from viscy_train.errors import UserError
+from viscy_train.errors import UserError, require_regular_file
 from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR, explain_exit
 from viscy_train.output import in_use
 
@@ -188,8 +188,11 @@ def _config_files(options: list[str]) -> list[Path]:
 def _check_config_file(path: Path) -> None:
     """Report mistakes that the parser misses, or reports without the file and the line."""
     try:
+        require_regular_file(path, "the config file")
         if not path.is_file():
-            return  # The parser reports a missing file, and a pipe can be read only once.
+            return  # The parser reports a missing file.
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read the config file {str(path)!r}: {error}") from error
     from viscy_train.config.yaml_source import line_of, read_as_text, read_yaml
