@@ -15,7 +15,7 @@ from viscy_train.anchors.fingerprint import FINGERPRINT, check_fingerprint
 from viscy_train.anchors.lineages import Lineages
 from viscy_train.anchors.staleness import check_settings
 from viscy_train.anchors.table import AnchorTable
-from viscy_train.config.checks import require, require_at_least
+from viscy_train.config.checks import require, require_above_0, require_at_least
 from viscy_train.config.schema import FilePath, PositiveConfig, SamplerConfig, SplitConfig
 from viscy_train.errors import UserError
 from viscy_train.loading.augmentation import Augment, AugmentationConfig
@@ -33,6 +33,7 @@ from viscy_train.loading.sampler import (
     validation_options,
 )
 from viscy_train.loading.split import split_anchors, split_warnings
+from viscy_train.loading.stall import StallWatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,6 +73,8 @@ class PairDataModule(LightningDataModule):
         How workers are started; by default, Python's default.
     cache_mb : int
         Memory for decoded chunks, for each worker, in MB.
+    stall_warning_seconds : float
+        After how many seconds without a batch a line says for which data worker, or which other process, the run waits.
     seed : int
         Seed of all random numbers.
 
@@ -96,6 +99,7 @@ class PairDataModule(LightningDataModule):
         num_workers: int = 4,
         start_method: Literal["fork", "spawn", "forkserver"] | None = None,
         cache_mb: int = 256,
+        stall_warning_seconds: float = 60.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -103,6 +107,7 @@ class PairDataModule(LightningDataModule):
         require_at_least("data.z_slices", z_slices, 1)
         require_at_least("data.num_workers", num_workers, 0)
         require_at_least("data.cache_mb", cache_mb, 1)
+        require_above_0("data.stall_warning_seconds", stall_warning_seconds)
         # The generators of NumPy and scikit-learn accept no larger seed.
         require(0 <= seed < 2**32, "seed_everything must be in [0, 2**32)", seed)
         self.experiments = load_experiments(Path(experiments))
@@ -111,6 +116,8 @@ class PairDataModule(LightningDataModule):
         self._options, self.seed = sampler, seed
         self._split, self._augment = split, Augment(augmentation)
         self._num_workers, self._start_method, self._cache_mb = num_workers, start_method, cache_mb
+        self.stall_watch = StallWatch(stall_warning_seconds)
+        self.stall_warning_seconds = stall_warning_seconds
         # With few observations, a process may have none to embed.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self._sampler: FlexibleBatchSampler | None = None
@@ -212,13 +219,17 @@ class PairDataModule(LightningDataModule):
             self.progress.first_batch,
             is_repeated=trainer.overfit_batches > 0,
         )
-        return make_loader(self._pairs, batches, self._num_workers, self._start_method)
+        return make_loader(self._pairs, batches, self._num_workers, self._start_method, self.stall_watch)
 
     def val_dataloader(self) -> DataLoader | list:
         """Return the loader of the validation pairs, the same batches in every epoch; an empty list without pairs."""
         trainer: Any = self.trainer
         batches = self._validation_batches(trainer.global_rank, trainer.world_size)
-        return [] if batches is None else make_loader(self._pairs, batches, self._num_workers, self._start_method)
+        return (
+            []
+            if batches is None
+            else make_loader(self._pairs, batches, self._num_workers, self._start_method, self.stall_watch)
+        )
 
     def count_validation_batches(self, world_size: int) -> int:
         """Return the number of validation batches of each of some processes."""
@@ -240,7 +251,15 @@ class PairDataModule(LightningDataModule):
         trainer: Any = self.trainer
         batches = SequentialBatches(len(self.table.observations), trainer.global_rank, trainer.world_size)
         crops = CropDataset(self.table, cache_mb=self._cache_mb)
-        return make_loader(crops, batches, self._num_workers, self._start_method)
+        return make_loader(crops, batches, self._num_workers, self._start_method, self.stall_watch)
+
+    def teardown(self, stage: str) -> None:
+        """Stop looking after waits."""
+        self.stall_watch.close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Stop looking after waits."""
+        self.stall_watch.close()
 
     def load_pairs(self, batch: Batch) -> dict[str, Any]:
         """Load a batch of training pairs in this process, as `PairDataset` returns it."""

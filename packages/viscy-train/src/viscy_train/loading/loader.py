@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from viscy_train.loading.datasets import no_collation
 from viscy_train.loading.sockets import use_short_paths
+from viscy_train.loading.stall import StallWatch, describe_worker
 from viscy_train.loading.worker_exit import exit_with_trainer
 
 if TYPE_CHECKING:
@@ -26,15 +29,28 @@ class DeferredLoader(DataLoader):
     epoch, and for some epochs a second time.
     """
 
+    stall_watch: StallWatch | None = None
+    """Says for what the process waits, if that takes long."""
+
     def __iter__(self) -> Any:
         """Yield the batches of an epoch."""
         return self._batches()
 
     def _batches(self) -> Iterator[Any]:
-        yield from super().__iter__()
+        batches = super().__iter__()
+        while True:
+            watch = self.stall_watch
+            try:
+                with nullcontext() if watch is None else watch.waiting(partial(describe_worker, batches)):
+                    batch = next(batches)
+            except StopIteration:
+                return
+            yield batch
 
 
-def make_loader(dataset: Dataset, batches: Any, num_workers: int, start_method: str | None) -> DataLoader:
+def make_loader(
+    dataset: Dataset, batches: Any, num_workers: int, start_method: str | None, stall_watch: StallWatch | None = None
+) -> DataLoader:
     """Return a data loader.
 
     Parameters
@@ -47,6 +63,8 @@ def make_loader(dataset: Dataset, batches: Any, num_workers: int, start_method: 
         Number of worker processes; 0 reads in this process.
     start_method : str, optional
         How workers are started; by default, Python's default.
+    stall_watch : StallWatch, optional
+        Says for what the process waits, if that takes long.
 
     Returns
     -------
@@ -56,7 +74,7 @@ def make_loader(dataset: Dataset, batches: Any, num_workers: int, start_method: 
     if num_workers:
         use_short_paths()
     collate: Any = no_collation
-    return DeferredLoader(
+    loader = DeferredLoader(
         dataset,
         batch_sampler=batches,
         collate_fn=collate,
@@ -66,3 +84,5 @@ def make_loader(dataset: Dataset, batches: Any, num_workers: int, start_method: 
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
+    loader.stall_watch = stall_watch
+    return loader

@@ -29,6 +29,7 @@ from viscy_train.training.callbacks import CompositionLogger, LossLogger, LossPr
 from viscy_train.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 from viscy_train.training.data_wait import DataWait
 from viscy_train.training.lightning_warnings import quiet_lightning
+from viscy_train.training.rank_watch import RankWatch
 from viscy_train.training.stopping import GracefulStop
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ class TrainingCLI(LightningCLI):
         last = LastCheckpoint(run_directory.last_checkpoint, options)
         # Callbacks run in this order, so that the records of a step are on disk before its checkpoint is.
         callbacks: list[Callback] = [
+            RankWatch(made.data.stall_warning_seconds, lambda: made.data.stall_watch.is_waiting),
             AttemptRecorder(run_directory),
             BatchRecorder(run_directory.batches),
             DataWait(),
