@@ -198,3 +198,23 @@ def test_a_run_resumes_on_other_numbers_of_processes(make_project, start_fit, tm
     rates = np.interp(resumed["done"], expected["done"], expected["rate"])
     assert np.abs(resumed["rate"] - rates).max() < 0.04 * expected["rate"].max()
     assert resumed["rate"].iloc[-1] < 0.01 * expected["rate"].max()
+
+
+def test_limited_epochs_resume_on_the_same_and_on_another_number_of_processes(make_project, start_fit, tmp_path):
+    """After three of four steps on two processes, an epoch has two batches left, for any number of processes."""
+    limits = {"trainer.limit_train_batches": 4, "trainer.max_epochs": 2, "model.optimizer.schedule": "constant"}
+    on_two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    runs = {name: tmp_path / name for name in ("expected", "on_two", "on_one")}
+    for name, directory in runs.items():
+        make_project(directory, **CHANGES | limits)
+        for options in [[]] if name == "expected" else [["--trainer.max_steps", "3"]]:
+            with start_fit(directory, *on_two, *options, processes=2) as command:
+                command.wait(0)
+    for name, options in (("on_two", on_two), ("on_one", [])):
+        with start_fit(runs[name], *options, processes=1 + len(options) // 4) as command:
+            command.wait(0)
+    assert_same_run(runs["on_two"], runs["expected"])
+    batches = read_batches(runs["on_one"])[["step", "epoch", "batch"]].drop_duplicates()
+    assert batches["batch"].tolist() == [*range(8), *range(4)]
+    assert batches["step"].tolist() == [0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8]
+    assert "limit_train_batches 4 counts batches of each of 1 processes (was 2)" in command.stdout

@@ -184,7 +184,8 @@ class LossProgress(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print a line."""
         self._stop_bar()
-        parts = [f"mean loss {float(self._sum) / max(self._steps, 1):.3f}"]
+        # A run may resume with the validation at the end of an epoch.
+        parts = [f"mean loss {float(self._sum) / self._steps:.3f}"] if self._steps else []
         if self._is_validated and "val/loss" in trainer.callback_metrics:
             parts.append(f"validation loss {float(trainer.callback_metrics['val/loss']):.3f}")
         parts += [f"{self._steps} steps{on_each_of(trainer.world_size)}", *_data_wait(trainer)]
