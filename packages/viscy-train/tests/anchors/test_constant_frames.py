@@ -4,8 +4,7 @@ import io
 
 import numpy as np
 import pytest
-import zarr
-from zarr.codecs import BloscCodec, GzipCodec, ShardingCodec, TransposeCodec, ZstdCodec
+from zarr.codecs import BloscCodec, GzipCodec, ShardingCodec, TransposeCodec, ZstdCodec, numcodecs
 
 from viscy_train.anchors import pixels as pixels_module
 from viscy_train.anchors.build import build_anchor_table
@@ -75,7 +74,7 @@ LAYOUTS = {
         "serializer": ShardingCodec(chunk_shape=(1, 1, 1, 8, 8)),
     },
     "another fill value": {"fill_value": 7},
-    "numcodecs": {"compressors": zarr.codecs.numcodecs.LZMA()},
+    "numcodecs": {"compressors": numcodecs.LZMA()},
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zarr
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, TransposeCodec, ZstdCodec
+from zarr.codecs import numcodecs as zarr_numcodecs
 
 from viscy_train.anchors import pixels as pixels_module
 from viscy_train.anchors.build import build_anchor_table
@@ -46,7 +47,7 @@ def crops_of(table, images, channels=(0, 1)):
     corners = crop_corners(np.rint(rows[["y", "x"]].to_numpy()).astype(int), CROP, SHAPE[3:])
     crops = [
         images[position][t, list(channels), :, top : top + CROP, left : left + CROP]
-        for position, t, (top, left) in zip(rows["position"], rows["t"], corners, strict=True)
+        for position, t, (top, left) in zip(rows["position"], rows["t"], corners.tolist(), strict=True)
     ]
     return np.stack(crops).astype(np.float32)
 
@@ -108,10 +109,10 @@ LAYOUTS = {
     "v3 big-endian": {"serializer": BytesCodec(endian="big")},
     "v3 transposed": {"filters": TransposeCodec(order=(4, 3, 2, 1, 0))},
     **{
-        f"v3 numcodecs.{name}": {"compressors": getattr(zarr.codecs.numcodecs, name)()}
+        f"v3 numcodecs.{name}": {"compressors": getattr(zarr_numcodecs, name)()}
         for name in ("LZMA", "Zlib", "BZ2", "LZ4")
     },
-    "v3 numcodecs.delta": {"filters": zarr.codecs.numcodecs.Delta(dtype="<u2")},
+    "v3 numcodecs.delta": {"filters": zarr_numcodecs.Delta(dtype="<u2")},
     "v3 keys of v2": keys("v2", "."),
     "v3 dots": keys("default", "."),
     "sharded": {"chunks": (1, 1, 1, 8, 8), "shards": (2, 2, 1, 40, 48)},
