@@ -614,7 +614,7 @@ def test_a_failed_write_keeps_the_previous_table(experiment, tmp_path, monkeypat
     table.write(path)
     before = path.read_bytes()
 
-    def fail(_, where):
+    def fail(_, where, **options):
         where.write_bytes(before[: len(before) // 2])
         raise OSError(errno.ENOSPC, "No space left on device")
 

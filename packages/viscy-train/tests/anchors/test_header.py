@@ -119,3 +119,20 @@ def test_the_metadata_of_pandas_is_not_needed(written, table_with_exclusions, tm
     metadata = {b"viscy_train": json.dumps(written[1]), b"pandas": b"damaged"}
     pq.write_table(written[0].replace_schema_metadata(metadata), path)
     pd.testing.assert_frame_equal(AnchorTable.read(path).observations, table_with_exclusions.observations)
+
+
+def test_a_table_with_an_overwritten_byte_is_refused(table_with_exclusions, tmp_path):
+    """Wherever the values of a coordinate are stored."""
+    path = tmp_path / "anchors.parquet"
+    table_with_exclusions.write(path)
+    column = next(
+        chunk
+        for chunk in map(pq.ParquetFile(path).metadata.row_group(0).column, range(12))
+        if chunk.path_in_schema == "y"
+    )
+    content = bytearray(path.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is not an anchor table, or is damaged; build it with") as error:
+        AnchorTable.read(path)
+    assert "\n" not in str(error.value)

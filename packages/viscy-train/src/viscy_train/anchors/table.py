@@ -112,7 +112,7 @@ class AnchorTable:
         metadata = {**(table.schema.metadata or {}), _METADATA_KEY: header}
         table = table.replace_schema_metadata(metadata)
         with atomic_write(path) as unfinished:
-            pq.write_table(table, unfinished)
+            pq.write_table(table, unfinished, write_page_checksum=True)
 
     @classmethod
     def read(cls, path: Path) -> AnchorTable:
@@ -136,7 +136,7 @@ class AnchorTable:
         if not path.is_file():
             raise UserError(f"anchor table not found: {path}; {_BUILD}")
         try:
-            table = pq.read_table(path)
+            table = pq.read_table(path, page_checksum_verification=True)
             header = (table.schema.metadata or {})[_METADATA_KEY]
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{path} is not an anchor table, or is damaged; {_BUILD}") from error
