@@ -24,6 +24,15 @@ AXES = [
     if aware or not leaky
 ]
 
+# claims that do not depend on the axes
+WITH_ANY_AXES = dict.fromkeys(
+    (
+        *("large_seeds", "epochs_advance", "epoch_of_first_draw", "set_epoch_keeps_state"),
+        *("plain_state", "random_epochs", "direct_access", "copies"),
+    ),
+    True,
+)
+
 
 def make_options(aware, leaky, balanced, enriched):
     return {
@@ -55,15 +64,26 @@ def make_promises(aware, leaky, balanced, enriched, **others):
         "elastic_resume": True,
         "random_access": True,
         "coverage": not enriched,
+        "rounds": not enriched,
+        "random_order": aware or enriched,
+        "independent_batches": True,
+        # without leak, balance and window, the rounds of a group are whole batches in the same order, which repeat
+        "fresh_padding": bool(leaky or balanced or enriched),
     }
     if aware:
         promises |= {"group_by": "experiment", "leaky": leaky, "group_shares": dict.fromkeys(EXPERIMENTS, 1 / 3)}
+        promises["uniform_leak"] = leaky > 0
     if balanced:
         promises |= {"condition_by": "condition", "condition_shares": {"mock": 0.5, "infected": 0.5}}
     if enriched:
         # if a condition has an odd number of slots, one slot more or less is focal
         focal = (1 - leaky) * 0.5 - 1 / BATCH_SIZE
         promises |= {"time_by": "hours_post_infection", "window_hours": 2.0, "window_fraction": focal}
+        promises |= {"global_fraction": 0.5, "focal_turns": True}
+    if aware and balanced and enriched:
+        promises |= WITH_ANY_AXES | {
+            "refuses_state": ({"drop_last": False}, {"condition_ratio": {"mock": 2, "infected": 1}})
+        }
     return Promises(table=TABLE, batch_size=BATCH_SIZE, **promises | others)
 
 
@@ -89,7 +109,18 @@ def test_every_combination_of_axes_passes_the_conformance_suite(axes):
 @pytest.mark.slow
 def test_each_iteration_draws_the_next_epoch():
     axes = (True, LEAKY, True, True)
-    check_sampler(axes, make_promises(*axes, epochs="iter", rank_cost=False, elastic_resume=False))
+    unset = dict.fromkeys(
+        (
+            "epochs_advance",
+            "epoch_of_first_draw",
+            "set_epoch_keeps_state",
+            "random_epochs",
+            "rank_cost",
+            "elastic_resume",
+        ),
+        False,
+    )
+    check_sampler(axes, make_promises(*axes, epochs="iter", **unset))
 
 
 @pytest.mark.slow

@@ -175,6 +175,32 @@ def test_a_stateful_loader_resumes_with_the_next_batch(tmp_path):
     assert train_with_loader(StatefulDataLoader, None, resume_from=checkpoint) == epoch_batches(0, 1, 2)[27:]
 
 
+class Predictor(Recorder):
+    def predict_step(self, batch):
+        return batch
+
+
+@pytest.mark.parametrize("use_distributed_sampler", [False, True])
+def test_predict_says_which_loader_it_needs_and_works_with_it(use_distributed_sampler):
+    """Lightning rebuilds every batch sampler to predict, so that each row is visited once, whatever is set."""
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    trainer = lightning.Trainer(accelerator="cpu", use_distributed_sampler=use_distributed_sampler, **quiet)
+    rows = torch.arange(len(TABLE))
+    with pytest.raises(TypeError, match=r"predict rebuilds every batch sampler.*DataLoader\(dataset, batch_size=64\)"):
+        trainer.predict(Predictor(), DataLoader(rows, batch_sampler=make_sampler()))
+    predicted: Any = trainer.predict(Predictor(), DataLoader(rows, batch_size=64))
+    assert torch.cat(predicted).tolist() == rows.tolist()
+
+
+def test_fixed_batches_are_trained_on_again_in_each_epoch():
+    fixed = [make_sampler().batch(k) for k in range(2)]
+
+    def make_loader(dataset, batch_sampler):
+        return DataLoader(dataset, batch_sampler=fixed)
+
+    assert train_with_loader(make_loader, None, overfit_batches=2) == fixed * N_EPOCHS
+
+
 # two processes
 
 

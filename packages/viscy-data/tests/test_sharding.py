@@ -3,10 +3,11 @@
 import itertools
 import logging
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.data_loader import BatchSamplerShard, DataLoaderDispatcher, SkipBatchSampler
 from lightning.fabric import Fabric
 from torch.utils.data import DataLoader, DistributedSampler
@@ -83,6 +84,35 @@ def test_variants_of_accelerates_sampler_are_recognized():
         assert list(OwnShard(make_sampler(rank=rank, num_replicas=2), 2, rank)) == own
         skipped = SkipBatchSampler(BatchSamplerShard(Wrapper(make_sampler(rank=rank, num_replicas=2)), 2, rank), 3)
         assert list(skipped) == own[3:]
+
+
+class Dispatcher(DataLoaderDispatcher):
+    """Draws the batches of both ranks, as accelerate's loader does on the first rank, but without processes."""
+
+    def __init__(self, split_batches):
+        self.state, self.split_batches = SimpleNamespace(num_processes=2), split_batches
+
+    def draw(self, sampler):
+        return list(sampler)
+
+
+@pytest.mark.parametrize("split_batches", [False, True])
+def test_a_loader_that_draws_for_all_ranks_gets_all_batches(split_batches):
+    sampler = make_sampler(rank=0, num_replicas=2)
+    assert Dispatcher(split_batches).draw(sampler) == epoch_batches()
+
+
+def test_a_warning_is_logged_where_accelerate_may_split_the_batches_again(monkeypatch, caplog):
+    monkeypatch.setattr("viscy_data._sharding.rank_and_world_size", lambda: (0, 2))
+    PartialState(cpu=True)
+    try:
+        for options, n_warnings in (({}, 1), ({"sharded_by": "sampler"}, 0), ({"rank": 0, "num_replicas": 2}, 0)):
+            caplog.clear()
+            assert list(make_sampler(**options)) == epoch_batches()[0::2]
+            assert len(caplog.messages) == n_warnings
+            assert all('sharded_by="sampler" or sharded_by="loader"' in message for message in caplog.messages)
+    finally:
+        PartialState._reset_state()
 
 
 def test_accelerate_may_split_each_batch_over_the_ranks():

@@ -63,8 +63,13 @@ class Sharding:
             raise ValueError(f'sharded_by must be None, "sampler" or "loader", got {sharded_by!r}')
         return cls(sharded_by, check_ranks(rank, num_replicas))
 
-    def rank_stride(self) -> RankStride:
+    def rank_stride(self, *, warn: bool = False) -> RankStride:
         """Return which batches this rank yields, according to the current state of `torch.distributed`.
+
+        Parameters
+        ----------
+        warn
+            Whether to log a warning where the batches may be split a second time.
 
         Raises
         ------
@@ -83,7 +88,7 @@ class Sharding:
                 f'them over {num_replicas} ranks already; set sharded_by="loader", or use a loader that does not '
                 "split them"
             )
-        if shard is None and self.sharded_by is None and self.given_ranks is None and num_replicas > 1:
+        if warn and shard is None and self.sharded_by is None and self.given_ranks is None and num_replicas > 1:
             _warn_if_accelerate_may_split()
         return RankStride(first=rank, stride=num_replicas, step=num_replicas)
 

@@ -117,7 +117,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     TypeError
         If `valid_anchors` is not a table (a polars LazyFrame is not), or an option has the wrong type. A sampler
         instead of a table means that Lightning rebuilt this sampler around its own: set
-        ``Trainer(use_distributed_sampler=False)``.
+        ``Trainer(use_distributed_sampler=False)``, and give ``Trainer.predict`` a loader without a batch sampler.
     ValueError
         If the table is empty, lacks a column or has missing values in one; if an option is out of range or does not fit
         the table; if a file is not Parquet or a folder contains no Parquet file. The message states the rule, the value
@@ -443,7 +443,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     def _batches(self, epoch: int, batch_index: int) -> tuple[int, Iterator[Any]]:
         """Return this rank's stride, and its batches from an index in the global sequence to the end of the epoch."""
-        rank_stride = self._sharding.rank_stride()
+        rank_stride = self._sharding.rank_stride(warn=True)
         blocks = self._blocks(self._own_batches(batch_index, rank_stride))
         return rank_stride.stride, chain.from_iterable(self._composed(epoch, block) for block in blocks)
 

@@ -215,6 +215,13 @@ def test_positions_beyond_the_table_raise_an_error_when_they_are_drawn(folder):
         sampler.batch(0)
 
 
+def test_the_representation_of_an_index_shows_no_arrays(folder):
+    assert repr(AnchorIndex.open(folder)) == (
+        "AnchorIndex(2000 anchors, 3 groups by 'experiment', 2 conditions by 'condition', "
+        "48 times by 'hours_post_infection')"
+    )
+
+
 def test_an_open_index_can_be_pickled(folder):
     index = pickle.loads(pickle.dumps(AnchorIndex.open(folder)))
     assert list(FlexibleBatchSampler(index, **ON)) == list(FlexibleBatchSampler(TABLE, **ON))
