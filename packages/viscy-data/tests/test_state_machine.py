@@ -283,5 +283,6 @@ def test_the_model_rejects_a_mutant(mutant):
     class Machine(SamplerMachine):
         sampler_type = mutant
 
+    search = settings(SETTINGS, max_examples=300, derandomize=True, phases=[Phase.generate])
     with pytest.raises((AssertionError, pytest.fail.Exception)):
-        run_state_machine_as_test(Machine, settings=settings(SETTINGS, max_examples=300, derandomize=True, phases=[Phase.generate]))
+        run_state_machine_as_test(Machine, settings=search)

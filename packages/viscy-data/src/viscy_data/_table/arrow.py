@@ -24,8 +24,7 @@ def import_pyarrow(module: str, what: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"reading {what} needs pyarrow, which is not installed; run pip install pyarrow, or pass a "
-            "pandas DataFrame"
+            f"reading {what} needs pyarrow, which is not installed; run pip install pyarrow, or pass a pandas DataFrame"
         ) from error
 
 

@@ -108,7 +108,7 @@ def check_table(anchors: object) -> Table:
     if isinstance(anchors, Sampler):
         raise TypeError(
             f"valid_anchors must be a table, got the sampler {type(anchors).__name__}: Lightning rebuilt this batch "
-            "sampler around its own. To fit, validate or test, set Trainer(use_distributed_sampler=False), and in Fabric "
+            "sampler around its own. To fit, validate or test, set Trainer(use_distributed_sampler=False); in Fabric, "
             "setup_dataloaders(loader, use_distributed_sampler=False). Trainer.predict rebuilds every batch sampler, "
             "whatever is set: give it a loader without one, such as DataLoader(dataset, batch_size=64)"
         )
