@@ -122,7 +122,7 @@ def _begin(
 
 
 def _config_of(checkpoint: Checkpoint) -> Any:
-    """Return the configuration of the run that saved a checkpoint, or None if there is none beside it."""
+    """Return the configuration of the run that saved a checkpoint, or None if its directory does not contain one."""
     path = RunDirectory(checkpoint.path.absolute().parent.parent).config
     return read_yaml(path) if path.is_file() else None
 

@@ -35,7 +35,7 @@ def check_limits(trainer: Any, n_train: int, n_validation: int) -> None:
     Raises
     ------
     UserError
-        If there are no batches to train on or to validate with, or not enough until the first validation.
+        If no batch is left to train on or to validate with, or too few until the first validation.
     """
     limit, every = trainer.limit_train_batches, getattr(trainer, "val_check_interval", None)
     require_at_least("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches, 1)
