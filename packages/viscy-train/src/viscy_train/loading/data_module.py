@@ -184,6 +184,16 @@ class PairDataModule(LightningDataModule):
         assert self._sampler is not None
         return self._sampler
 
+    @cached_property
+    def n_batches(self) -> int:
+        """Number of batches in an epoch, over all processes; known after `setup`."""
+        return self.sampler.planned().n_batches
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch for each training process; known after `setup`."""
+        return len(self.sampler)
+
     def setup(self, stage: str) -> None:
         """Create the training dataset and its sampler.
 
@@ -317,6 +327,6 @@ class PairDataModule(LightningDataModule):
     def _keep_progress(self, trainer: Any) -> None:
         """Add the callback that keeps the progress to a trainer; in a later call of ``fit`` it is still there."""
         if self._progress is None or self._progress not in trainer.callbacks:
-            self._progress = Progress(self.sampler.planned().n_batches, trainer)
+            self._progress = Progress(self.n_batches, trainer)
             others = [callback for callback in trainer.callbacks if not isinstance(callback, Progress)]
             trainer.callbacks[:] = [self._progress, *others]
