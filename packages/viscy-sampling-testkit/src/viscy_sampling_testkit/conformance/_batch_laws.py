@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from viscy_sampling_testkit.assertions._slots import factorize
+from viscy_sampling_testkit.assertions._slots import Slots, factorize
 from viscy_sampling_testkit.assertions.exact import (
     HOURS_TOLERANCE,
     assert_batch_sizes,
@@ -74,11 +74,12 @@ def leak(trial: Trial) -> None:
 def mean_leak(trial: Trial) -> None:
     """Check that the leak of full batches matches its quota on average."""
     claims: Any = trial.promises
-    codes, _ = factorize(claims.labels("group_by"))
+    codes, names = factorize(claims.labels("group_by"))
     quota, false_alarm = claims.batch_size * claims.leaky, trial.false_alarm / len(trial.seeds)
 
     def assertion(batches: Sequences) -> None:
-        foreign = [len(batch) - int(np.bincount(codes[batch]).max()) for batch in _full(trial, batches)]
+        slots = Slots.of(_full(trial, batches))
+        foreign = slots.sizes - slots.counts(codes, len(names)).max(axis=1)
         assert_mean_counts(foreign, quota, false_alarm=false_alarm)
 
     _check_samples(trial, assertion)
@@ -112,9 +113,10 @@ def mean_condition_shares(trial: Trial) -> None:
     false_alarm = trial.false_alarm / (len(quotas) * len(trial.seeds))
 
     def assertion(batches: Sequences) -> None:
+        counts = Slots.of(_full(trial, batches)).counts(codes, len(names))
         for name, quota in quotas.items():
-            counts = [int((codes[batch] == number.get(name, -1)).sum()) for batch in _full(trial, batches)]
-            assert_mean_counts(counts, quota, spread, false_alarm=false_alarm)
+            of_name = counts[:, number[name]] if name in number else np.zeros(len(counts))
+            assert_mean_counts(of_name, quota, spread, false_alarm=false_alarm)
 
     _check_samples(trial, assertion)
     _note_mean(trial, max(quotas.values(), key=lambda quota: quota % 1 * (1 - quota % 1)), false_alarm)

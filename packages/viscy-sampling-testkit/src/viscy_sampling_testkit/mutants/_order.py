@@ -197,3 +197,10 @@ class CarriesRowOver(ReferenceSampler):
 
     def _alike(self, a: int, b: int) -> bool:
         return bool(self.groups[a] == self.groups[b] and self.conditions[a] == self.conditions[b])
+
+
+class RoundsInTheSameOrder(ReferenceSampler):
+    """Each round of a stratum has the same order, so its batches repeat those of the round before."""
+
+    def order_rounds(self, permutation: np.ndarray, n: int) -> list[np.ndarray]:
+        return [permutation] * n
