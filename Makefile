@@ -112,5 +112,5 @@ plan-check: ## fail if a plan or requirement names something that does not exist
 check: lint lock-check types coverage test-lowest test-anndata demo ## run everything that must pass
 
 clean: ## remove environments, caches and the output of runs
-	rm -rf .venv .venvs dist .coverage .coverage.* htmlcov .pytest_cache .ruff_cache .hypothesis viscy-demo lightning_logs
+	rm -rf .venv .venvs faults dist .coverage .coverage.* htmlcov .pytest_cache .ruff_cache .hypothesis viscy-demo lightning_logs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -121,9 +121,9 @@ def _problems_of_exit(ending: Ending, ignored: str, *, allows_long: bool) -> lis
 
 
 def message_lines(text: str, ignored: str) -> list[str]:
-    """Return the different lines of a message, without empty ones and those that are ignored."""
-    lines = dict.fromkeys(line.strip() for line in text.splitlines())
-    return [line for line in lines if line and not (ignored and re.search(ignored, line))]
+    """Return the different lines of a message, without empty ones and what is ignored."""
+    counted = re.sub(ignored, "", text, flags=re.MULTILINE) if ignored else text
+    return [line for line in dict.fromkeys(line.strip() for line in counted.splitlines()) if line]
 
 
 def _shorten(lines: Sequence[str]) -> str:

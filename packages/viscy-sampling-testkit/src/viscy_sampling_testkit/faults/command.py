@@ -86,7 +86,7 @@ class TrainingCommand:
         The same for steps after the number of ranks has changed, compared with the undisturbed run on the new number.
         By default these losses are not compared: a step of another number of ranks trains on other batches.
     ignored_output : str, optional
-        Regular expression. Lines of the standard error that it matches are not counted as messages.
+        Regular expression. Text of the standard error that it matches, a line or several, is not counted as a message.
     long_messages : collection of str, optional
         Faults after which a process may print more than one line to standard error before it ends.
     preload : sequence of str, optional
