@@ -11,6 +11,7 @@ from viscy_train.run.metrics_csv import LEARNING_RATE, read_log
 from viscy_train.training.fit import fit
 from viscy_train.training.lightning_cli import TrainingCLI
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 # Five batches an epoch.
 CHANGES = {"data.sampler.batch_size": 50, "trainer.max_epochs": 1, "trainer.logger": False}
 RESUME = ["--ckpt_path", "last"]

@@ -4,7 +4,6 @@ import contextlib
 
 import pandas as pd
 import pytest
-import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 
 from viscy_train.config.schema import CheckpointConfig, EncoderConfig, OptimizerConfig, SamplerConfig, SplitConfig
@@ -18,8 +17,11 @@ from viscy_train.training.callbacks import LossLogger
 from viscy_train.training.checkpointing import LastCheckpoint
 from viscy_train.training.lightning_warnings import quiet_lightning
 
-# Python warns about threads in a parent that forks.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    # Python warns about threads in a parent that forks.
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 
 
 class InterruptionError(Exception):
@@ -43,15 +45,6 @@ class Interrupt(Callback):
         is_late = self._first is not None and trainer.global_step - self._first >= self._more_steps
         if is_late and (trainer.is_last_batch or not self._in_last_batch):
             raise InterruptionError
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Let torch use one thread: on these sizes, more are slower."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -147,7 +140,9 @@ LIMITS = {
     "validation across epochs": {"val_check_interval": 4, "check_val_every_n_epoch": None},
     "validation of every second epoch": {"check_val_every_n_epoch": 2},
     "new loaders": {"reload_dataloaders_every_n_epochs": 1},
-    "new loaders with a worker": {"reload_dataloaders_every_n_epochs": 1, "num_workers": 1},
+    "new loaders with a worker": pytest.param(
+        {"reload_dataloaders_every_n_epochs": 1, "num_workers": 1}, marks=pytest.mark.slow
+    ),
 }
 
 
