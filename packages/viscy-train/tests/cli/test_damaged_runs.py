@@ -27,7 +27,7 @@ FILES = {
     "rank0.csv": (lambda run: run.batches / "rank0.csv", [["report"], ["replay", "--step", "1"]]),
     "anchors.json": (lambda run: run.table_fingerprint, [["replay", "--step", "1"]]),
 }
-# A killed process may leave less than a complete file, so these are no damage.
+# A killed process may leave less than a complete file, so these do not count as damage.
 ACCEPTED = [(file, damage) for file in ("metrics.csv", "attempts.csv") for damage in ("empty", "half")]
 ACCEPTED.append(("rank0.csv", "half"))
 REFUSED = [(file, damage) for file in FILES for damage in DAMAGE if (file, damage) not in ACCEPTED]

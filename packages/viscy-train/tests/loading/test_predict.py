@@ -1,5 +1,7 @@
 """Lightning rebuilds batch samplers for prediction whatever its settings are; those of the data module stay."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from lightning.pytorch import Trainer
@@ -28,6 +30,6 @@ def test_every_observation_is_predicted_once(make_project, table, tmp_path, opti
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     with quiet_lightning():
         trainer = Trainer(accelerator="cpu", devices=1, **quiet, **options)
-        outputs = trainer.predict(model, datamodule=data)
+        outputs: Any = trainer.predict(model, datamodule=data)
     rows = np.concatenate([output["row"] for output in outputs])
     np.testing.assert_array_equal(rows, np.arange(len(table.observations)))

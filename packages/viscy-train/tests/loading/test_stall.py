@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def make_watch():
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_stopped_worker_is_named_and_the_batches_are_right_after_it_continues(make_watch, wait_until):
     lines = []
-    loader = make_loader(Squares(), [[number] for number in range(40)], 2, "fork", make_watch(lines.append))
+    loader: Any = make_loader(Squares(), [[number] for number in range(40)], 2, "fork", make_watch(lines.append))
     batches = iter(loader)
     first = list(itertools.islice(batches, 5))
     pids = [worker.pid for worker in loader._iterator._workers]

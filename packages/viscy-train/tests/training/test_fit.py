@@ -1,5 +1,7 @@
 """Checks before training, and the settings with which a run resumes."""
 
+from typing import Any
+
 import pytest
 import torch
 import yaml
@@ -30,6 +32,7 @@ def train(folder, *options, callbacks=()):
     """Train the project in a folder, without a report."""
     arguments = ["--config", str(folder / "config.yaml"), *options]
     cli = TrainingCLI("fit", arguments, "", {"ckpt_path": {"type": str, "default": None}})
+    trainer: Any
     trainer, model, data = cli.make_all()
     trainer.callbacks.extend(callbacks)
     fit(cli, trainer, model, data)
@@ -148,7 +151,7 @@ def test_a_run_that_ended_before_it_saved_anything_is_replaced(run, tmp_path, ca
 
 
 @pytest.mark.parametrize("options", [[], RESUME])
-def test_a_configuration_that_a_killed_run_was_writing_is_no_obstacle(run, tmp_path, options):
+def test_a_configuration_that_a_killed_run_was_writing_does_not_stop_the_next_run(run, tmp_path, options):
     run.path.mkdir()
     (run.path / ".config.yaml.unfinished").write_text("trainer: ")
     train(tmp_path, *options)
