@@ -30,7 +30,8 @@ OPTIONS = {
 }
 # On a loaded machine, zarr-python may not end its thread in time when the interpreter exits.
 _IGNORED = (
-    r"^Exception ignored in atexit callback: <function cleanup_resources(?s:.*?)Cannot close a running event loop$"
+    r"^Thread did not finish cleanly; forcefully closing the event loop\.$"
+    r"|^Exception ignored in atexit callback: <function cleanup_resources(?s:.*?)Cannot close a running event loop$"
 )
 
 
