@@ -66,6 +66,10 @@ class Problems:
     def __init__(self) -> None:
         self._positions_by_problem: dict[tuple[str, str], tuple[str, list[str]]] = {}
 
+    def __bool__(self) -> bool:
+        """Return whether there are problems."""
+        return bool(self._positions_by_problem)
+
     @contextmanager
     def collected(self, subject: str, position: str = "") -> Generator[None]:
         """Collect a `UserError` that the block raises, and continue after the block.

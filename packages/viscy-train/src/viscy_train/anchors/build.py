@@ -11,6 +11,7 @@ import pandas as pd
 from viscy_train.anchors.geometry import coordinate_bounds, crop_corners, middle_slices
 from viscy_train.anchors.intensity import IntensityStatistics
 from viscy_train.anchors.lineages import Lineages, lineage_ids
+from viscy_train.anchors.pixel_checksums import pixel_checksums
 from viscy_train.anchors.pixels import PixelReader
 from viscy_train.anchors.plates import open_plate
 from viscy_train.anchors.position_crops import PositionCrops
@@ -94,6 +95,10 @@ def build_anchor_table(
         observations["has_positive"] = Lineages.of(observations, positive).has_positive()
         excluded += _count_without_positive(observations, positive)
     _check_strata(observations, experiments, excluded)
+    by_experiment = {
+        experiment.name: observations[(observations["experiment"] == experiment.name).to_numpy()]
+        for experiment in experiments
+    }
     return AnchorTable(
         observations=observations[COLUMNS],
         experiments=experiments,
@@ -102,12 +107,8 @@ def build_anchor_table(
         z_slices=z_slices,
         intensity=intensity,
         excluded=excluded,
-        tracks={
-            experiment.name: checksums(experiment.tracks, positions.unique())
-            for experiment, positions in (
-                (one, observations["position"][observations["experiment"] == one.name]) for one in experiments
-            )
-        },
+        tracks={one.name: checksums(one.tracks, by_experiment[one.name]["position"].unique()) for one in experiments},
+        pixels={one.name: pixel_checksums(one, by_experiment[one.name], crop, z_slices) for one in experiments},
     )
 
 

@@ -37,12 +37,13 @@ def fingerprint_of(
     crop: int,
     z_slices: int,
     intensity: dict[str, list[list[float]]],
+    pixels: dict[str, list[int]],
 ) -> dict[str, str]:
     """Return the fingerprint of a table.
 
     Parameters
     ----------
-    observations, experiments, positive, crop, z_slices, intensity
+    observations, experiments, positive, crop, z_slices, intensity, pixels
         The parts of an `AnchorTable`.
 
     Returns
@@ -59,6 +60,7 @@ def fingerprint_of(
         "z_slices": str(z_slices),
         "positive": f"{positive.min_frames} to {positive.max_frames} frames",
         "channels": json.dumps({experiment.name: experiment.channels for experiment in experiments}),
+        "pixels": _hash([json.dumps(pixels, sort_keys=True).encode()]),
         "intensity statistics": _hash([json.dumps(rounded, sort_keys=True).encode()]),
         **{f"column {column!r}": _hash_column(observations[column]) for column in COLUMNS},
     }

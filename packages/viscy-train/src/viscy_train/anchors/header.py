@@ -51,6 +51,7 @@ def format_header(
     intensity: dict[str, list[list[float]]],
     excluded: list[Exclusion],
     tracks: dict[str, dict[str, int]],
+    pixels: dict[str, list[int]],
 ) -> str:
     """Return everything in a table except its observations as JSON; the keys are part of the file format."""
     header = {
@@ -73,6 +74,7 @@ def format_header(
             for one in excluded
         ],
         "tracks": tracks,
+        "pixels": pixels,
     }
     return json.dumps(header)
 
@@ -120,6 +122,11 @@ def _check_header(header: dict[str, Any]) -> dict[str, Any]:
     _check_intensity(header["brightness"], experiments)
     tracks = header.get("tracks", {})
     _check_checksums(tracks, names)
+    pixels = header.get("pixels", {})
+    for name, checksums in pixels.items():
+        require(name in names, "checksums of pixels must belong to an experiment of the table", name)
+        for checksum in checksums:
+            require_integer(f"checksum of pixels of experiment {name!r}", checksum, 0)
     return {
         "experiments": experiments,
         "positive": PositiveConfig(**header["positive"]),
@@ -128,6 +135,7 @@ def _check_header(header: dict[str, Any]) -> dict[str, Any]:
         "intensity": header["brightness"],
         "excluded": [_parse_exclusion(**one) for one in header["dropped"]],
         "tracks": tracks,
+        "pixels": pixels,
     }
 
 

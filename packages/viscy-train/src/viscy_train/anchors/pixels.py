@@ -35,6 +35,24 @@ _ZARR_CODECS = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 _COPYING_THREADS = 4
 
 
+def read_with_zarr(array: zarr.Array, region: Region) -> Any:
+    """Read a region with zarr-python, which leaves tensorstore usable in processes that are forked later.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        Array on a local file system.
+    region : tuple
+        As for `Pixels.request`.
+
+    Returns
+    -------
+    array-like
+        The pixels; a missing chunk has the fill value.
+    """
+    return _ZarrPixels(array, fill_missing=True).request(region).result()
+
+
 class Pending(Protocol):
     """A read that has been requested."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from viscy_train.anchors.geometry import coordinate_bounds
+from viscy_train.anchors.pixel_checksums import pixel_checksums
 from viscy_train.anchors.plates import open_plate
 from viscy_train.anchors.tracks import checksums
 from viscy_train.errors import Problems, UserError
@@ -55,9 +56,9 @@ def check_settings(
 
 
 def check_sources(table: AnchorTable) -> None:
-    """Check that the plates of a table can be opened and are large enough, and that its tracks are unchanged.
+    """Check that the plates and the tracks of a table are those that it was built from, as `check_plates` does.
 
-    No pixels are read. Missing tracks are accepted, because training does not need them.
+    Missing tracks are accepted, because training does not need them.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def check_sources(table: AnchorTable) -> None:
 
 
 def check_plates(table: AnchorTable) -> None:
-    """Check that the plates of a table can be opened and are large enough. No pixels are read.
+    """Check that the plates of a table can be opened, are large enough, and have the same pixels in a few crops.
 
     Parameters
     ----------
@@ -114,6 +115,20 @@ def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
                             f"position {position} of plate {experiment.plate} has {n_frames} frames of {height} x "
                             f"{width} pixels, but the anchor table has observations outside; {_REBUILD}"
                         )
+            if not problems:
+                _check_pixels(table, experiment)
+
+
+def _check_pixels(table: AnchorTable, experiment: Experiment) -> None:
+    before = table.pixels.get(experiment.name)
+    if before is None:
+        return  # built by an earlier version
+    observations = table.observations[(table.observations["experiment"] == experiment.name).to_numpy()]
+    if pixel_checksums(experiment, observations, table.crop, table.z_slices) != before:
+        raise UserError(
+            f"plate {experiment.plate} has other pixels than when the anchor table was built; restore it, or build the "
+            "table again with `viscy-train index --config FILE`"
+        )
 
 
 def _check_tracks(table: AnchorTable, experiment: Experiment) -> None:

@@ -62,6 +62,9 @@ class AnchorTable:
         Observations that are not anchors, counted by stratum and reason.
     tracks : dict of str to dict of str to int
         For each experiment, checksums of its track files, see `viscy_train.anchors.tracks.checksums`.
+    pixels : dict of str to list of int
+        For each experiment, checksums of a few crops, see `viscy_train.anchors.pixel_checksums`; empty in a table of an
+        earlier version.
     """
 
     observations: pd.DataFrame
@@ -72,6 +75,7 @@ class AnchorTable:
     intensity: dict[str, list[list[float]]]
     excluded: list[Exclusion]
     tracks: dict[str, dict[str, int]] = field(default_factory=dict)
+    pixels: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def anchors(self) -> NDArray[np.int64]:
@@ -102,6 +106,7 @@ class AnchorTable:
             intensity=self.intensity,
             excluded=self.excluded,
             tracks=self.tracks,
+            pixels=self.pixels,
         )
         try:
             parse_header(header.encode())
@@ -152,7 +157,7 @@ class AnchorTable:
     def fingerprint(self) -> dict[str, str]:
         """Checksums of what decides a pixel, a positive or a label, see `viscy_train.anchors.fingerprint`."""
         return fingerprint_of(
-            self.observations, self.experiments, self.positive, self.crop, self.z_slices, self.intensity
+            self.observations, self.experiments, self.positive, self.crop, self.z_slices, self.intensity, self.pixels
         )
 
 

@@ -1,0 +1,75 @@
+"""Pixel checksums: a few crops of an experiment as numbers, by which other images in its place are recognized.
+
+The decoded pixels count, so a plate may be moved, compressed or divided into chunks in another way.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from viscy_train.anchors.geometry import crop_corners, middle_slices
+from viscy_train.anchors.pixels import read_with_zarr
+from viscy_train.anchors.plates import open_plate
+from viscy_train.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from viscy_train.anchors.experiments import Experiment
+    from viscy_train.anchors.plates import Plate
+
+_N_CROPS = 8
+
+
+def pixel_checksums(experiment: Experiment, observations: pd.DataFrame, crop: int, z_slices: int) -> list[int]:
+    """Return checksums of the pixels of a few observations.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The experiment.
+    observations : pandas.DataFrame
+        Its observations, in the order of an anchor table.
+    crop : int
+        Side of a crop, in pixels.
+    z_slices : int
+        Number of slices in a crop.
+
+    Returns
+    -------
+    list of int
+        CRC-32 of the crops, with their type, of up to eight observations that are evenly spread over the table.
+
+    Raises
+    ------
+    UserError
+        If a crop cannot be read.
+    """
+    n = len(observations)
+    rows = np.unique(((np.arange(_N_CROPS) + 0.5) * n / _N_CROPS).astype(np.int64)) if n else []
+    plate = open_plate(experiment.plate)
+    return [_checksum(plate, experiment.channels, observations.iloc[row], crop, z_slices) for row in rows]
+
+
+def _checksum(plate: Plate, channels: list[str], observation: pd.Series, crop: int, z_slices: int) -> int:
+    image = plate.image(str(observation["position"]))
+    _, _, n_slices, height, width = image.shape
+    center = np.rint(np.array([[observation["y"], observation["x"]]], dtype=float)).astype(np.int64)
+    top, left = crop_corners(center, crop, (height, width))[0].tolist()
+    region = (
+        int(observation["t"]),
+        np.array(image.channel_indices(channels)),
+        middle_slices(n_slices, z_slices),
+        slice(top, top + crop),
+        slice(left, left + crop),
+    )
+    try:
+        pixels = np.asarray(read_with_zarr(image.array, region))
+    except Exception as error:  # many types: those of zarr and of each codec
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{image.where}, frame {observation['t']} cannot be read ({reason}); restore it") from error
+    pixels = pixels.astype(pixels.dtype.newbyteorder("<"))
+    return zlib.crc32(pixels.tobytes(), zlib.crc32(pixels.dtype.str.encode()))
