@@ -154,8 +154,10 @@ class AnchorIndex:
         FileNotFoundError
             If the folder contains no index.
         ValueError
-            If a file is missing, incomplete or damaged, or the files do not belong together. A file of positions that
-            is damaged without a change of its length, or cut later, is an error when its positions are drawn.
+            If a file is missing, incomplete or damaged, or the files do not belong together. Of the positions, only
+            the length and a few pages are compared: without `verify`, a damaged byte elsewhere is an error when it
+            leads to a position outside the table, and goes unnoticed otherwise. A file that is cut later is an error
+            when positions are drawn.
         """
         return cls(**storage.load(Path(folder), verify))
 
@@ -174,6 +176,7 @@ class AnchorIndex:
         TypeError
             If a label is neither text, number, boolean, date, time nor a tuple of those.
         """
+        storage.check_mapped_file(storage.mapped_file(self.order))
         storage.save(Path(folder), {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
@@ -207,6 +210,11 @@ class AnchorIndex:
     def __len__(self) -> int:
         """Return the number of anchors."""
         return len(self.order)
+
+    def __getstate__(self) -> list[Any]:
+        """Return the values of all fields, for pickle."""
+        storage.check_mapped_file(storage.mapped_file(self.order))
+        return [getattr(self, field.name) for field in fields(self)]
 
     def __repr__(self) -> str:
         """Return a short description, without the arrays."""

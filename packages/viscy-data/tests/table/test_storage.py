@@ -1,5 +1,6 @@
 """An index on disk: built once, saved in an atomic write, and opened memory-mapped by every process."""
 
+import copy
 import datetime
 import hashlib
 import json
@@ -160,10 +161,34 @@ def test_a_changed_byte_is_detected(folder, name):
         AnchorIndex.open(folder)
 
 
-def test_verify_detects_a_changed_byte_of_the_positions(folder):
-    path = folder / "order.npy"
+@pytest.fixture
+def large_folder(tmp_path):
+    """Return the folder of an index that has more pages than are compared when it is opened."""
+    AnchorIndex.build(make_anchors(100_000, n_experiments=3)).save(tmp_path / "large")
+    return tmp_path / "large"
+
+
+@pytest.mark.parametrize("byte", range(0, 128))
+def test_a_damaged_header_of_the_positions_is_detected(large_folder, byte):
+    path = large_folder / "order.npy"
     content = bytearray(path.read_bytes())
-    content[-1] ^= 1
+    content[byte] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"order\.npy of the index .* is damaged"):
+        AnchorIndex.open(large_folder)
+
+
+def test_the_positions_of_another_index_are_detected(large_folder, tmp_path):
+    AnchorIndex.build(make_anchors(100_000, n_experiments=3, seed=1)).save(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "order.npy", large_folder)
+    with pytest.raises(ValueError, match=r"order\.npy of the index .* is damaged"):
+        AnchorIndex.open(large_folder)
+
+
+def test_verify_detects_a_changed_byte_of_the_positions(large_folder):
+    folder, path = large_folder, large_folder / "order.npy"
+    content = bytearray(path.read_bytes())
+    content[6000] ^= 1
     path.write_bytes(content)
     AnchorIndex.open(folder)
     with pytest.raises(ValueError, match=r"order\.npy of the index .* is damaged"):
@@ -178,9 +203,16 @@ def test_positions_that_are_cut_while_they_are_mapped_raise_an_error(folder, n_b
     next(batches)
     path = folder / "order.npy"
     os.truncate(path, n_bytes % path.stat().st_size)
-    for draw in (lambda: sampler.batch(40), lambda: list(batches)):
+    index = sampler._index
+    for use in (
+        lambda: sampler.batch(40),
+        lambda: list(batches),
+        lambda: pickle.dumps(index),
+        lambda: copy.deepcopy(index),
+        lambda: index.save(folder / "copy"),
+    ):
         with pytest.raises(ValueError, match=r"must stay on disk, but their file was cut .* build and save"):
-            draw()
+            use()
 
 
 def test_a_sampler_in_a_process_of_its_own_survives_that_its_index_is_cut(folder, run_python):
@@ -210,6 +242,7 @@ def test_positions_beyond_the_table_raise_an_error_when_they_are_drawn(folder):
     content = bytearray(path.read_bytes())
     content[-8000:] = (2000).to_bytes(4, "little") * 2000
     path.write_bytes(content)
+    rewrite_description(folder, lambda description: description["files"]["order"].pop("sample"))
     sampler = FlexibleBatchSampler(AnchorIndex.open(folder), **ON)
     with pytest.raises(ValueError, match="below its number of anchors, 2000, got 2000: the saved index is damaged"):
         sampler.batch(0)
