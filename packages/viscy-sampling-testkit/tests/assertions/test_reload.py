@@ -35,6 +35,7 @@ def test_reference_passes():
         (states.SavingDraws, "saving a state must not change the batches"),
         (states.SavingAdvances, "saving a state must not change the batches"),
         (states.StateForgetsEpoch, "a new sampler must resume a state of the third epoch"),
+        (states.StateForgetsLateEpoch, "a new sampler must resume a state of epoch 11"),
         (states.LoadsOnlyWhenNew, "a used sampler must resume a state of the third epoch"),
         (states.LoadedStateAliases, "a new sampler must resume a state of the third epoch"),
     ],
@@ -42,6 +43,12 @@ def test_reference_passes():
 def test_state_that_is_lost_fails(sampler, rule, assertion_fails):
     with assertion_fails(rule, "first offending batch: "):
         assert_reloads(make(sampler))
+
+
+def test_state_that_is_lost_in_a_very_late_epoch_fails(assertion_fails):
+    assert_reloads(make(states.StateOfOneByte))
+    with assertion_fails("a new sampler must resume a state of epoch 1000", "first offending batch: "):
+        assert_reloads(make(states.StateOfOneByte), late=(11, 1000), can_choose=True)
 
 
 @pytest.mark.parametrize("sampler", [states.StateDiffersByRank, states.SecondResumeCountsTwice])

@@ -19,7 +19,9 @@ _MOST_CHARACTERS, _MOST_GROWTH = 20_000, 16
 _MOST_CALLS = 3.0
 
 
-def assert_reloads(make_sampler: Callable[[], Any], n_drawn: int = 1) -> None:
+def assert_reloads(
+    make_sampler: Callable[[], Any], n_drawn: int = 1, late: Sequence[int] = (11,), *, can_choose: bool = False
+) -> None:
     """Assert that states can be saved after every batch, in any epoch, and loaded by samplers that were used before.
 
     Parameters
@@ -28,12 +30,16 @@ def assert_reloads(make_sampler: Callable[[], Any], n_drawn: int = 1) -> None:
         Returns a new sampler with ``state_dict`` and ``load_state_dict``, with the same table and options each time.
     n_drawn : int, default 1
         Number of batches before each stop, fewer than an epoch has.
+    late : sequence of int, default (11,)
+        Later epochs in which a run is stopped as well.
+    can_choose : bool, default False
+        Whether ``set_epoch`` chooses these epochs; otherwise all epochs before them are drawn.
 
     Raises
     ------
     AssertionError
-        If saving changes the batches, a state of the third epoch resumes elsewhere, a used sampler ignores a state, or
-        a sampler depends on the loaded dict.
+        If saving changes the batches, a state of the third or a later epoch resumes elsewhere, a used sampler ignores a
+        state, or a sampler depends on the loaded dict.
     """
     epochs = _epochs(make_sampler(), 4)
     saving, drawn = make_sampler(), []
@@ -45,10 +51,7 @@ def assert_reloads(make_sampler: Callable[[], Any], n_drawn: int = 1) -> None:
     fail_where_different("saving a state must not change the batches", drawn, epochs[0] + epochs[1])
     stopped = make_sampler()
     _epochs(stopped, 2)
-    iterator = iter(stopped)
-    for _ in islice(iterator, n_drawn):
-        pass
-    state = copy.deepcopy(stopped.state_dict())
+    state = _state_after(stopped, n_drawn)
     used = make_sampler()
     _epochs(used, 1)
     for _ in islice(used, n_drawn + 1):
@@ -61,6 +64,8 @@ def assert_reloads(make_sampler: Callable[[], Any], n_drawn: int = 1) -> None:
         rule = f"a {name} sampler must resume a state of the third epoch"
         fail_where_different(rule, _epochs(resumed, 1)[0], epochs[2][n_drawn:])
         fail_where_different(f"{rule} and continue with the fourth", _epochs(resumed, 1)[0], epochs[3])
+    for epoch in late:
+        _check_late_epoch(lambda e=epoch: _sampler_at(make_sampler, e, can_choose), make_sampler(), n_drawn, epoch)
 
 
 def assert_resumes_repeatedly(make_sampler: Callable[[int, int], Any], replicas: Sequence[int]) -> None:
@@ -218,6 +223,33 @@ def assert_direct_access(make_sampler: Callable[[], Any], n_batches: int, *, by_
             )
 
 
+def _sampler_at(make_sampler: Callable[[], Any], epoch: int, can_choose: bool) -> Any:
+    """Return a new sampler whose next epoch is the given one."""
+    sampler = make_sampler()
+    if can_choose:
+        sampler.set_epoch(epoch)
+    else:
+        _epochs(sampler, epoch)
+    return sampler
+
+
+def _check_late_epoch(make_late: Callable[[], Any], resumed: Any, n_drawn: int, epoch: int) -> None:
+    """Fail if a new sampler resumes a state of a late epoch elsewhere."""
+    expected = _epochs(make_late(), 2)
+    resumed.load_state_dict(_state_after(make_late(), n_drawn))
+    rule = f"a new sampler must resume a state of epoch {epoch}"
+    fail_where_different(rule, _epochs(resumed, 1)[0], expected[0][n_drawn:])
+    fail_where_different(f"{rule} and continue with the next", _epochs(resumed, 1)[0], expected[1])
+
+
+def _state_after(sampler: Any, n_drawn: int) -> Any:
+    """Return the state of a sampler after some batches of its next epoch."""
+    iterator = iter(sampler)
+    for _ in islice(iterator, n_drawn):
+        pass
+    return copy.deepcopy(sampler.state_dict())
+
+
 def _request(sampler: Any, k: int) -> Any:
     return sampler.batch(k)
 
@@ -234,11 +266,7 @@ class _Once:
 
 def _resumption(make_sampler: Callable[[], Any], k: int) -> Callable[[], Any]:
     """Return a function that resumes after k batches and draws the next one."""
-    stopped = make_sampler()
-    iterator = iter(stopped)
-    for _ in islice(iterator, k):
-        pass
-    state, resumed = copy.deepcopy(stopped.state_dict()), make_sampler()
+    state, resumed = _state_after(make_sampler(), k), make_sampler()
 
     def resume() -> Any:
         resumed.load_state_dict(state)

@@ -17,6 +17,21 @@ class StateForgetsEpoch(ReferenceSampler):
         super().load_state_dict({**state, "epoch": 0 if state["position"] else state["epoch"]})
 
 
+class StateForgetsLateEpoch(ReferenceSampler):
+    """A state of an epoch after the eighth resumes in the eighth."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict({**state, "epoch": min(state["epoch"], 7)})
+
+
+class StateOfOneByte(ReferenceSampler):
+    """A state holds the lowest byte of the epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        state = super().state_dict()
+        return {**state, "epoch": state["epoch"] & 255}
+
+
 class StateIgnoresSetEpoch(ReferenceSampler):
     """A state saved after `set_epoch`, before a batch is drawn, is that of the epoch before."""
 

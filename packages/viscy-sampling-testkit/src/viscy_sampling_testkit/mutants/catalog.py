@@ -193,6 +193,11 @@ MUTANTS = {
     "replay disturbs the iteration": _mutant(epochs.ReplayDisturbsIteration, "replay of epochs"),
     "replay walks": _mutant(epochs.ReplayWalks, "direct access"),
     "state forgets the epoch": _mutant(states.StateForgetsEpoch, "states at any time"),
+    "state forgets a late epoch": _mutant(states.StateForgetsLateEpoch, "states at any time"),
+    "state forgets a late epoch without set_epoch": _mutant(
+        states.StateForgetsLateEpoch, "states at any time", "shuffled"
+    ),
+    "state of one byte": _mutant(states.StateOfOneByte, "states at any time"),
     "state ignores set_epoch": _mutant(states.StateIgnoresSetEpoch, "set_epoch after resume"),
     "used sampler ignores a state": _mutant(states.LoadsOnlyWhenNew, "states at any time"),
     "saving skips an epoch": _mutant(states.SavingAdvances, "states at any time"),
