@@ -176,12 +176,16 @@ def row_inclusion(trial: Trial) -> None:
 
 
 def _each(trial: Trial) -> Iterator[tuple[Sequences, dict[str, Any]]]:
-    """Yield one epoch of every rank, fewest ranks first, together with its example."""
+    """Yield one epoch of every rank, fewest ranks first, and then its padding, together with its example."""
     for num_replicas in trial.replicas:
         for rank in range(num_replicas):
             for seed in trial.seeds:
                 batches = trial.epoch(rank=rank, num_replicas=num_replicas, seed=seed)
                 yield batches, {"ranks": num_replicas, "rank": rank if num_replicas > 1 else None, "seed": seed}
+    for seed in trial.seeds if trial.promises.fresh_padding else ():
+        most, padding = trial.padding(seed)
+        if padding:
+            yield padding, {"ranks": most, "part": "beyond the end", "seed": seed}
 
 
 def _check_each(trial: Trial, assertion: Callable[[Sequences], None]) -> None:

@@ -22,12 +22,10 @@ from viscy_sampling_testkit.assertions.reload import (
 )
 from viscy_sampling_testkit.assertions.sequences import assert_equal_steps, assert_length, assert_ranks_interleave
 from viscy_sampling_testkit.conformance._run_laws import smallest_pool
-from viscy_sampling_testkit.conformance.trial import Sequences, Trial
-from viscy_sampling_testkit.simulate.ranks import interleave
+from viscy_sampling_testkit.conformance.trial import MOST_RANKS, Sequences, Trial
 
 # Numbers of ranks that are tried in addition to those of the setting.
 _MANY_RANKS = (5, 7)
-_MOST_RANKS = 32
 # Epochs, besides the third, in which runs are stopped; the later ones only if epochs can be chosen.
 _LATE_EPOCHS = (11, 1000)
 
@@ -36,7 +34,7 @@ def many_ranks(trial: Trial) -> None:
     """Check that five and seven ranks, and more ranks than batches, interleave the sequence of a single process."""
     seed, claims = trial.seeds[0], trial.promises
     single = trial.epoch(seed=seed)
-    for num_replicas in (*_MANY_RANKS, *([len(single) + 2] if len(single) + 2 <= _MOST_RANKS else [])):
+    for num_replicas in (*_MANY_RANKS, *([len(single) + 2] if len(single) + 2 <= MOST_RANKS else [])):
         with trial.example(ranks=num_replicas, seed=seed):
             ranks = trial.ranks(num_replicas, seed)
             assert_ranks_interleave(ranks, single)
@@ -55,8 +53,7 @@ def fresh_padding(trial: Trial) -> None:
             single = trial.epoch(epoch, seed=seed)
             others = [batch for e in range(trial.n_epochs + 1) if e != epoch for batch in trial.epoch(e, seed=seed)]
             others = others if trial.promises.epochs else []
-            most = _ranks_with_most_padding(len(single))
-            padding = interleave(trial.ranks(most, seed, epoch))[len(single) :]
+            most, padding = trial.padding(seed, epoch)
             in_all.append(padding)
             for num_replicas in sorted({most, *trial.replicas[1:], *_MANY_RANKS}):
                 with trial.example(ranks=num_replicas, seed=seed, epoch=epoch or None):
@@ -70,9 +67,7 @@ def beyond_the_end(trial: Trial) -> None:
     """Check that batches beyond the end of the epoch can be requested, and are those of the global sequence."""
     for seed in trial.seeds:
         single = trial.epoch(seed=seed)
-        padding: Sequences = []
-        if trial.promises.fresh_padding:
-            padding = interleave(trial.ranks(_ranks_with_most_padding(len(single)), seed))[len(single) :]
+        padding = trial.padding(seed)[1] if trial.promises.fresh_padding else []
         with trial.example(ranks=1, seed=seed):
             assert_replays_beyond(lambda s=seed: trial.make(seed=s), padding, len(single))
 
@@ -138,14 +133,9 @@ def direct_access(trial: Trial) -> None:
         assert_direct_access(make, n_batches, by_index=claims.random_access, by_state=claims.resume)
 
 
-def _ranks_with_most_padding(n_batches: int) -> int:
-    """Return the number of ranks, up to a limit, that need most batches to complete their last step."""
-    return max(range(2, _MOST_RANKS + 1), key=lambda n: (-n_batches % n, -n))
-
-
 def _may_coincide(trial: Trial, single: Sequences, others: Sequences) -> bool:
     """Return whether a batch of the padding may have the rows of another batch by chance."""
-    n_compared = _MOST_RANKS * len(trial.seeds) * 2 * len(trial.replicas) * (len(single) + len(others))
+    n_compared = MOST_RANKS * len(trial.seeds) * 2 * len(trial.replicas) * (len(single) + len(others))
     return n_compared / math.comb(smallest_pool(trial, single), trial.promises.batch_size) > trial.false_alarm
 
 

@@ -12,12 +12,17 @@ from typing import Any
 from viscy_sampling_testkit.assertions._failure import fail
 from viscy_sampling_testkit.assertions._slots import Slots
 from viscy_sampling_testkit.conformance.promises import Promises
+from viscy_sampling_testkit.simulate.ranks import interleave
 
 Factory = Callable[..., Any]
 Sequences = list[list[int]]
 _END = object()
 # Number of batches after which an epoch of a sampler without a length counts as endless.
 _MOST_BATCHES = 100_000
+# Largest number of ranks that are tried for their padding.
+MOST_RANKS = 32
+# Number of epochs of each seed whose padding is in the sample for statistical laws.
+_PADDED_EPOCHS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +164,18 @@ class Trial:
     def ranks(self, num_replicas: int, seed: int | None, epoch: int = 0) -> list[Sequences]:
         """Return the batches of one epoch of each rank."""
         return [self.epoch(epoch, rank=rank, num_replicas=num_replicas, seed=seed) for rank in range(num_replicas)]
+
+    def padding(self, seed: int | None, epoch: int = 0) -> tuple[int, Sequences]:
+        """Return the number of ranks that need most batches to complete their last step, and these batches."""
+        n_batches = len(self.epoch(epoch, seed=seed))
+        most = max(range(2, MOST_RANKS + 1), key=lambda n: (-n_batches % n, -n))
+        return most, interleave(self.ranks(most, seed, epoch))[n_batches:]
+
+    def padding_sample(self) -> Sequences:
+        """Return the padding of some epochs of each seed; nothing if it is not claimed to be like other batches."""
+        epochs = range(_PADDED_EPOCHS if self.promises.epochs else 1)
+        seeds = self.seeds if self.promises.fresh_padding else []
+        return [batch for seed in seeds for epoch in epochs for batch in self.padding(seed, epoch)[1]]
 
     def sample(self, seed: int | None) -> Sequences:
         """Return the sample for statistical laws: batches of a single process, from as many epochs as needed."""

@@ -169,6 +169,30 @@ class PaddingMostlyOfLargestGroup(_Padded):
         return self.batch(self.total + int(of_largest[(k - self.total) % len(of_largest)]), epoch)
 
 
+class PaddingIgnoresWindow(ReferenceSampler):
+    """Batches beyond the end of an epoch ignore the temporal window, also if they are requested by index."""
+
+    def batch(self, k: int, epoch: int | None = None) -> list[int]:
+        if k < self.total:
+            return super().batch(k, epoch)
+        hours, self.window_hours = self.window_hours, float("inf")
+        batch = super().batch(k, epoch)
+        self.window_hours = hours
+        return batch
+
+
+class PaddingInWindowOnly(ReferenceSampler):
+    """Batches beyond the end of an epoch have no global slots, also if they are requested by index."""
+
+    def batch(self, k: int, epoch: int | None = None) -> list[int]:
+        if k < self.total:
+            return super().batch(k, epoch)
+        fraction, self.global_fraction = self.global_fraction, 0.0
+        batch = super().batch(k, epoch)
+        self.global_fraction = fraction
+        return batch
+
+
 class ManyRanksOverlap(ReferenceSampler):
     """With more than four ranks, the fifth has the batches of the first."""
 
