@@ -56,6 +56,7 @@ def make_promises(aware, leaky, balanced, enriched, **others):
         "distinct": True,
         "exchangeable": True,
         "row_inclusion": True,
+        "independent_rows": True,
         "deterministic": True,
         "ranks": "interleave",
         "equal_steps": True,

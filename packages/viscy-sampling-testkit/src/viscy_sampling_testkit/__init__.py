@@ -21,6 +21,7 @@ from viscy_sampling_testkit.assertions.inclusion import assert_block_inclusion, 
 from viscy_sampling_testkit.assertions.independence import assert_independent_batches
 from viscy_sampling_testkit.assertions.keys import assert_distinct_keys
 from viscy_sampling_testkit.assertions.leaks import assert_uniform_leak
+from viscy_sampling_testkit.assertions.neighbors import assert_independent_rows
 from viscy_sampling_testkit.assertions.order import assert_random_order, assert_unbiased_rounding
 from viscy_sampling_testkit.assertions.pools import (
     assert_distinct,
@@ -143,6 +144,7 @@ __all__ = [
     "assert_fresh_padding",
     "assert_in_window",
     "assert_independent_batches",
+    "assert_independent_rows",
     "assert_leak",
     "assert_leaves_no_trace",
     "assert_length",

@@ -280,6 +280,7 @@ def test_setting_is_a_known_name_or_an_object():
         ({"rounds": True, "time_by": "hours", "window_hours": 1.0}, "rounds cannot be checked with window_hours"),
         ({"focal_turns": True}, "focal_turns needs global_fraction, got None"),
         ({"uniform_leak": True}, "uniform_leak needs leaky, got None"),
+        ({"independent_rows": True}, "independent_rows needs row_inclusion, got False"),
         ({"fresh_padding": True}, "fresh_padding needs equal_steps, got False"),
         ({"epochs_advance": True, "epochs": "iter"}, "epochs_advance needs epochs='set_epoch', got 'iter'"),
         (

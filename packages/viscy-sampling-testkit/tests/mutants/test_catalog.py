@@ -27,7 +27,7 @@ BRIEF = Setting(
 LONG = dataclasses.replace(BRIEF, most_batches=1500)
 STATISTICAL = (
     *("leak rows", "focal turns", "window shares", "random order", "unbiased rounding"),
-    *("independent batches", "row blocks", "fresh padding", "seeds far apart"),
+    *("independent batches", "independent rows", "row blocks", "fresh padding", "seeds far apart"),
 )
 # At the default false-alarm rate, with about ten tests per seed, the test fails by chance in one of a hundred runs.
 SEEDS = range(1000)

@@ -11,6 +11,7 @@ from viscy_sampling_testkit.assertions._slots import factorize
 from viscy_sampling_testkit.assertions._windows import Window, WindowedBatches
 from viscy_sampling_testkit.assertions.inclusion import assert_block_inclusion
 from viscy_sampling_testkit.assertions.leaks import assert_uniform_leak
+from viscy_sampling_testkit.assertions.neighbors import assert_independent_rows
 from viscy_sampling_testkit.assertions.power import detectable_categories, detectable_leak, detectable_window_shift
 from viscy_sampling_testkit.assertions.statistical import assert_uniform
 from viscy_sampling_testkit.assertions.windows import assert_focal_turns, assert_window_shares, make_window, most_within
@@ -104,3 +105,20 @@ def row_blocks(trial: Trial) -> None:
     n_slots = sum(map(len, trial.sample(trial.seeds[0])))
     effect = detectable_categories(n_slots, 2, false_alarm=false_alarm / 3)
     trial.note = f"detects rows of odd number drawn {effect:.1%} too often"
+
+
+def independent_rows(trial: Trial) -> None:
+    """Check that rows of a batch follow each other in the table or in time only by chance."""
+    claims: Any = trial.promises
+    windowed = claims.window_hours is not None
+    for seed in trial.seeds:
+        with trial.example(ranks=1, seed=seed):
+            assert_independent_rows(
+                trial.sample(seed),
+                claims.labels("group_by", "condition_by"),
+                claims.labels("group_by", "condition_by", *(["time_by"] if windowed else [])),
+                groups=claims.labels("group_by") if claims.leaky and claims.uniform_leak else None,
+                conditions=claims.labels("condition_by") if claims.condition_by is not None else None,
+                times=claims.labels("time_by") if claims.time_by is not None else None,
+                false_alarm=trial.false_alarm / len(trial.seeds),
+            )

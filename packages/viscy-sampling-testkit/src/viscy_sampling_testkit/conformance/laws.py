@@ -140,6 +140,12 @@ LAWS = (
         lambda p: p.row_inclusion,
         _time_laws.row_blocks,
     ),
+    Law(
+        "independent rows",
+        "rows that follow each other in the table or in time are in a batch by chance",
+        lambda p: p.independent_rows,
+        _time_laws.independent_rows,
+    ),
     Law("length", "the length is the number of batches", lambda p: p.length, _run_laws.length),
     Law(
         "determinism",

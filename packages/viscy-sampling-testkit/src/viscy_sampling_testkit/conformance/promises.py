@@ -84,6 +84,9 @@ class Promises:
         No row is drawn a second time before every row of its stratum was drawn once, and so on.
     row_inclusion : bool
         Every row of a stratum (and time, if it is named) is drawn equally often on average.
+    independent_rows : bool
+        The rows of a batch are drawn independently of each other: rows that follow each other in the table or in time
+        are in the same batch only by chance.
     deterministic : bool
         The same arguments give the same batches, whatever the state of the global generators, and in any process.
         Drawing does not change the global generators or the table.
@@ -159,6 +162,7 @@ class Promises:
     coverage: bool = False
     rounds: bool = False
     row_inclusion: bool = False
+    independent_rows: bool = False
     deterministic: bool = False
     digest: str | None = None
     ranks: Literal["interleave", "disjoint"] | None = None
@@ -237,6 +241,7 @@ _NEEDS = {
     "focal_turns": "global_fraction",
     "uniform_leak": "leaky",
     "large_seeds": "seeded",
+    "independent_rows": "row_inclusion",
     "fresh_padding": "equal_steps",
     "refuses_state": "resume",
     "plain_state": "resume",

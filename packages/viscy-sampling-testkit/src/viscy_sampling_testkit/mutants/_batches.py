@@ -9,6 +9,33 @@ import numpy as np
 from viscy_sampling_testkit.mutants.reference import Plan, ReferenceSampler
 
 
+class RunsOfRows(ReferenceSampler):
+    """The window, global and leak rows of a batch are runs of rows, in the order of the table."""
+
+    def draw(self, rng: np.random.Generator, pool: np.ndarray, n: int) -> np.ndarray:
+        if not 4 <= len(pool) > n:
+            return super().draw(rng, pool, n)
+        return np.roll(pool, -int(rng.integers(len(pool))))[:n]
+
+
+class RunsOfGlobalRows(ReferenceSampler):
+    """The global rows of a batch are runs of rows, in the order of the table."""
+
+    def draw_around(
+        self, rng: np.random.Generator, rows: np.ndarray, focal: float, n: int, n_in_window: int
+    ) -> np.ndarray:
+        near = super().draw_around(rng, rows, focal, n_in_window, n_in_window)
+        others = rows[~np.isin(rows, near)]
+        return np.concatenate([near, np.roll(others, -int(rng.integers(len(others))))[: n - len(near)]])
+
+
+class RunsOfTwo(ReferenceSampler):
+    """The rows of a stratum are drawn in runs of two, in the order of their number."""
+
+    def permute_strata(self, rng: np.random.Generator) -> list[np.ndarray]:
+        return [_in_runs(rng, rows) for rows in self.strata]
+
+
 class WindowOneFrameTooLong(ReferenceSampler):
     """The temporal window is half an hour longer at its end."""
 
@@ -209,3 +236,9 @@ class EvenRowsPreferred(ReferenceSampler):
             np.where((np.arange(len(rows)) % 5 == 0) & (rows % 2 == 1), rows - 1, rows)
             for rows in super().permute_strata(rng)
         ]
+
+
+def _in_runs(rng: np.random.Generator, rows: np.ndarray) -> np.ndarray:
+    """Return the rows in runs of two, in random order."""
+    runs = np.array_split(rows, -(-len(rows) // 2))
+    return np.concatenate([runs[i] for i in rng.permutation(len(runs))])

@@ -222,5 +222,10 @@ MUTANTS = {
     "copy forgets the seed": _mutant(states.CopyForgetsSeed, "copies"),
     "copy impossible": _mutant(states.CannotBePickled, "copies"),
     "plan changes": _mutant(states.PlanChanges, "replay"),
+    "runs of rows": _mutant(batches.RunsOfRows, "independent rows", "windowed"),
+    "runs of rows with conditions": _mutant(batches.RunsOfRows, "independent rows", "sparse"),
+    "runs of leak rows": _mutant(batches.RunsOfRows, "independent rows"),
+    "runs of global rows": _mutant(batches.RunsOfGlobalRows, "independent rows", "windowed"),
+    "runs of two rows": _mutant(batches.RunsOfTwo, "independent rows", "shuffled"),
     "rows of even number preferred": _mutant(batches.EvenRowsPreferred, "row blocks", "shuffled"),
 }

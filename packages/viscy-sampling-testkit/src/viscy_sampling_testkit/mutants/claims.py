@@ -77,6 +77,7 @@ def _claim(table: pd.DataFrame, options: Mapping[str, Any], **more: Any) -> Clai
         "length": True,
         "exchangeable": True,
         "row_inclusion": True,
+        "independent_rows": True,
         "deterministic": True,
         "ranks": "interleave",
         "equal_steps": True,
