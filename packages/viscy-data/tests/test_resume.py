@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 
 from viscy_data import FlexibleBatchSampler
 from viscy_sampling_testkit import make_anchors
@@ -199,6 +200,16 @@ def test_a_state_of_another_table_raises_an_error():
 
 INVALID_STATES = [
     (None, TypeError, "must be a mapping, got NoneType"),
+    ({**make_sampler().state_dict(), "version": torch.ones(3)}, ValueError, "must be one that FlexibleBatchSampler"),
+    ({**make_sampler().state_dict(), "version": True}, ValueError, "must be one that FlexibleBatchSampler"),
+    (
+        {
+            **make_sampler().state_dict(),
+            "fingerprint": {**make_sampler().state_dict()["fingerprint"], "seed": torch.ones(3)},
+        },
+        ValueError,
+        "but seed differs",
+    ),
     ({}, ValueError, "must be one that FlexibleBatchSampler.state_dict"),
     ({"epoch": 0, "position": 0}, ValueError, "must be one that"),
     ({**make_sampler().state_dict(), "fingerprint": None}, ValueError, "must be one that"),

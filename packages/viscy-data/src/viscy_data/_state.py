@@ -36,14 +36,15 @@ def load(state: Mapping[str, Any], fingerprint: dict[str, str], total: int) -> t
     """Return epoch and batch index of a state; raise as `FlexibleBatchSampler.load_state_dict` documents."""
     if not isinstance(state, Mapping):
         raise TypeError(f"state_dict must be a mapping, got {type(state).__name__}")
-    if set(state) != _KEYS or state["version"] != _VERSION or not isinstance(state["fingerprint"], Mapping):
+    is_state = set(state) == _KEYS and isinstance(state["fingerprint"], Mapping) and type(state["version"]) is int
+    if not is_state or state["version"] != _VERSION:
         raise ValueError(
             f"state_dict must be one that FlexibleBatchSampler.state_dict() returned (version {_VERSION}), got keys "
             f"{sorted(map(str, state))} and version {state.get('version')!r}; load the state of a sampler"
         )
     saved = state["fingerprint"]
     for name in fingerprint:
-        if saved.get(name) != fingerprint[name]:
+        if not isinstance(saved.get(name), str) or saved[name] != fingerprint[name]:
             raise ValueError(
                 f"state_dict must be of the same table and options, but {name} differs: it was {saved.get(name)}, it "
                 f"is {fingerprint[name]}; build the sampler as it was, or restart the epoch with set_epoch"

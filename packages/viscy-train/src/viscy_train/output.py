@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-LOCK = ".lock"
+LOCK = ".viscy-train.lock"
 """Name of the file in a directory that is in use. A killed process leaves it behind, but not the lock on it."""
 _LONGEST_HOLDER = 200
 # Descriptors of locked files, which a forked child must not keep open: the lock would last until it ends.

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def change_images(table, change):
     """Replace the images of each position of the first plate by a function of them."""
     plate = zarr.open_group(table.experiments[0].plate, mode="r+")
     for position in table.observations["position"].unique():
-        image = plate[f"{position}/0"]
+        image: Any = plate[f"{position}/0"]
         image[:] = change(image[:])
 
 
@@ -56,7 +57,7 @@ def test_changed_images_of_the_same_statistics_are_refused(moved, change):
 def test_a_plate_that_is_written_again_in_another_way_is_accepted(moved):
     plate = zarr.open_group(moved.experiments[0].plate, mode="r+")
     for position in moved.observations["position"].unique():
-        image = plate[f"{position}/0"]
+        image: Any = plate[f"{position}/0"]
         pixels, names = image[:], image.metadata.dimension_names
         options = {"dimension_names": names} if names else {}
         plate.create_array(

@@ -38,6 +38,15 @@ def test_the_package_of_another_project_with_the_same_name_is_refused(error_line
     assert "viscy-data is not the one that viscy-train needs" in error_line()
 
 
+@pytest.mark.parametrize("name", ["limit_train_batches", "limit_val_batches", "overfit_batches", "val_check_interval"])
+@pytest.mark.parametrize(("given", "read"), [("1", 1), ("1.0", 1.0), ("3", 3), ("0.5", 0.5)])
+def test_a_number_of_batches_is_read_as_an_integer_and_a_share_as_a_decimal(project, capsys, name, given, read):
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(project), f"--trainer.{name}", given, "--print_config"])
+    value = yaml.safe_load(capsys.readouterr().out)["trainer"][name]
+    assert (type(value), value) == (type(read), read)
+
+
 def test_a_command_restores_the_log_level_of_iohub():
     iohub = logging.getLogger("iohub")
     level = iohub.level

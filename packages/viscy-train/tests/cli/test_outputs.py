@@ -7,7 +7,7 @@ import pytest
 
 from viscy_train.cli.entry_point import main
 from viscy_train.exit_codes import EXIT_USER_ERROR
-from viscy_train.output import OutputKind, claimed, in_use
+from viscy_train.output import LOCK, OutputKind, claimed, in_use
 from viscy_train.run.directory import RunDirectory
 
 pytestmark = [
@@ -72,7 +72,7 @@ def test_a_run_in_progress_keeps_its_directory(make_project, trained, tmp_path, 
     with in_use(tmp_path / "run", "fit"):
         assert main([command[0], "--config", str(config), *command[1:]]) == EXIT_USER_ERROR
         assert f"run is in use by `viscy-train fit`, process {os.getpid()} on " in error_line()
-        assert os.listdir(tmp_path / "run") == [".lock"]
+        assert os.listdir(tmp_path / "run") == [LOCK]
 
 
 def test_a_killed_run_does_not_keep_its_directory(make_project, start_viscy_train, tmp_path, error_line):
@@ -85,7 +85,7 @@ def test_a_killed_run_does_not_keep_its_directory(make_project, start_viscy_trai
         assert main([*fit, "--ckpt_path", "last"]) == EXIT_USER_ERROR
         assert f"run is in use by `viscy-train fit`, process {running.ranks[0].pid} on " in error_line()
         running.kill()
-    assert (run.path / ".lock").exists()
+    assert (run.path / LOCK).exists()
     with in_use(run.path, "fit"):
         pass
 
@@ -130,4 +130,4 @@ def test_a_sample_project_that_another_process_writes_is_left_alone(tmp_path, er
     with in_use(tmp_path, command):
         assert main([command, "--out", str(tmp_path)]) == EXIT_USER_ERROR
         assert f"is in use by `viscy-train {command}`" in error_line()
-        assert os.listdir(tmp_path) == [".lock"]
+        assert os.listdir(tmp_path) == [LOCK]

@@ -32,9 +32,9 @@ def train(folder, *options, callbacks=()):
     """Train the project in a folder, without a report."""
     arguments = ["--config", str(folder / "config.yaml"), *options]
     cli = TrainingCLI("fit", arguments, "", {"ckpt_path": {"type": str, "default": None}})
-    trainer: Any
     trainer, model, data = cli.make_all()
-    trainer.callbacks.extend(callbacks)
+    trainer_callbacks: Any = getattr(trainer, "callbacks")  # noqa: B009
+    trainer_callbacks.extend(callbacks)
     fit(cli, trainer, model, data)
     return trainer
 
@@ -112,9 +112,19 @@ def test_a_run_that_is_finished_says_how_to_extend_it(trained, capsys):
     assert RunDirectory(trained / "run").config.read_bytes() == before
 
 
+@pytest.mark.parametrize("option", [["--trainer.max_epochs", "1"], ["--trainer.max_steps", "2"]])
+def test_a_run_that_is_past_its_limit_has_nothing_to_train(run, tmp_path, capsys, option):
+    train(tmp_path, "--trainer.max_epochs", "2")
+    capsys.readouterr()
+    train(tmp_path, *RESUME, *option)
+    assert "Nothing to train: the checkpoint has reached trainer." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--trainer.max_epochs", "0"], "max_epochs must be at least 1, .*, got 0"),
+        (["--trainer.max_steps", "0"], "max_steps must be at least 1, .*, got 0"),
         (["--trainer.val_check_interval", "100"], "val_check_interval must be at most 5, .*, got 100"),
         (["--trainer.limit_train_batches", "0.1"], "limit_train_batches must leave at least one batch .* got 0.1"),
         (["--trainer.limit_train_batches", "0"], "limit_train_batches must leave at least one batch .* got 0"),
@@ -167,6 +177,14 @@ def test_a_directory_with_other_files_is_never_emptied(run, tmp_path):
     assert run.config.exists()
 
 
+def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
+    content = torch.load(RunDirectory(trained / "run").last_checkpoint, weights_only=True)
+    next(iter(content["state_dict"].values())).fill_(float("nan"))
+    torch.save(content, tmp_path / "nan.ckpt")
+    with pytest.raises(UserError, match="has weights that are not finite: "):
+        train(trained, "--ckpt_path", str(tmp_path / "nan.ckpt"), "--output", str(tmp_path / "run"))
+
+
 def replace_part(content, path, value):
     """Replace a part of a checkpoint, given by the keys that lead to it."""
     *parents, last = path
@@ -197,6 +215,9 @@ BATCH_PROGRESS = ("loops", "fit_loop", "epoch_loop.batch_progress", "current", "
         (("PairDataModule", "span"), {"end": 5}),
         (("pytorch-lightning_version",), "new"),
         (("state_dict",), {"encoder": 1}),
+        (("PairDataModule", "version"), torch.zeros(3)),
+        (("PairDataModule", "fingerprint", "seed"), torch.zeros(3)),
+        (("global_step",), -4),
     ],
     ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else "",
 )

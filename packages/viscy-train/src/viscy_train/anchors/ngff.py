@@ -49,7 +49,8 @@ def check_plate(ome: Mapping[str, Any], where: str) -> None:
 
 def list_wells(ome: Mapping[str, Any]) -> list[str]:
     """Return the names of a plate's wells, such as ``A/1``, from the metadata of the plate."""
-    return [well["path"].strip("/") for well in ome["plate"]["wells"]]
+    paths = [well.get("path") for well in ome["plate"]["wells"] if isinstance(well, dict)]
+    return [path.strip("/") for path in paths if isinstance(path, str)]
 
 
 def list_images(ome: Mapping[str, Any]) -> list[str]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 from multiprocessing.connection import wait
+from multiprocessing.queues import Queue
+from typing import Any
 
 
 def exit_with_trainer(worker: int) -> None:
@@ -19,11 +22,24 @@ def exit_with_trainer(worker: int) -> None:
     Notes
     -----
     torch's workers poll whether their parent has changed. With a fork server, that check does not help: their parent
-    is the server, which does not end before they do.
+    is the server, which does not end before they do. A worker that cannot hand over a batch, as where the shared memory
+    is full, would drop it, and the training process would wait for it forever.
     """
+    feeders: Any = Queue
+    feeders._on_queue_feeder_error = staticmethod(_exit_with_error)
     trainer = multiprocessing.parent_process()
     if trainer is not None:
         threading.Thread(target=_exit_after, args=(trainer.sentinel,), daemon=True).start()
+
+
+def _exit_with_error(error: Exception, batch: Any) -> None:
+    """Say why a batch cannot be handed over, and end this process; the training process then reports a lost worker."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    text = f"a data worker cannot hand over a batch ({reason}); is the shared memory full?"
+    try:
+        print(text, file=sys.stderr, flush=True)
+    finally:
+        os._exit(1)
 
 
 def _exit_after(sentinel: int) -> None:

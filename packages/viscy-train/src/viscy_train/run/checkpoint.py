@@ -101,6 +101,9 @@ class Checkpoint:
         """
         if not isinstance(self.weights, Mapping) or not all(map(torch.is_tensor, self.weights.values())):
             raise UserError(f"{self.path} is damaged: its weights are malformed; name another with --ckpt_path")
+        for name, value in self.weights.items():
+            if not torch.isfinite(value).all():
+                raise UserError(f"{self.path} has weights that are not finite: {name}; name another with --ckpt_path")
         shapes = {name: tuple(value.shape) for name, value in self.weights.items()}
         expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         for name in expected | shapes:

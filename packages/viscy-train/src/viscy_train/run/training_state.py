@@ -43,9 +43,11 @@ def check_training_state(content: Mapping[str, Any], data: Mapping[str, Any], sh
     """
     for name, number in _numbers(content, data):
         _require(isinstance(number, int) and not isinstance(number, bool), f"{name} is not a whole number")
-    for name, number in (("epoch", data["epoch"]), ("position", data["position"])):
-        _require(number >= 0, f"{name} is negative")
-    _require(isinstance(data["fingerprint"], Mapping), "no fingerprint")
+    for name, part in (("epoch", data), ("position", data), ("global_step", content)):
+        _require(part[name] >= 0, f"{name} is negative")
+    _require(type(data["version"]) is int, "no version of the sampler's state")
+    texts = isinstance(data["fingerprint"], Mapping) and all(isinstance(x, str) for x in data["fingerprint"].values())
+    _require(texts, "no fingerprint of the sampler")
     _require(isinstance(content["callbacks"], Mapping), "no states of callbacks")
     _check_optimizer(content, shapes)
 

@@ -18,6 +18,7 @@ from viscy_train.run.checkpoint import checkpoint_to_resume
 from viscy_train.run.directory import RunDirectory, require_new
 from viscy_train.training.changes import list_changes
 from viscy_train.training.lightning_warnings import quiet_lightning
+from viscy_train.training.rank_watch import RankWatch
 from viscy_train.training.refusals import check_limits, explained_refusals
 
 if TYPE_CHECKING:
@@ -63,10 +64,17 @@ def fit(
     if checkpoint is not None and reached:
         if trainer.is_global_zero:
             say(f"Nothing to train: the checkpoint has reached {reached}; raise it to train for longer")
-        if checkpoint.path.parent != cli.run_directory.checkpoints:
+        if checkpoint.path.parent != cli.run_directory.checkpoints or not trainer.is_global_zero:
             return None
+        untrained = deepcopy(model.encoder)
+        data.setup("fit")
+        model.load_state_dict(checkpoint.weights)
+        return untrained, model.encoder
     untrained = deepcopy(model.encoder)
     path = None if checkpoint is None else checkpoint.path
+    for callback in trainer.callbacks:  # ty: ignore[missing-attribute]
+        if isinstance(callback, RankWatch):
+            callback.wait_for_start(trainer)
     with quiet_lightning(), explained_refusals():
         trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=True)
     return (untrained, model.encoder) if trainer.is_global_zero else None

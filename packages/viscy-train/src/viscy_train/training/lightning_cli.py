@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -37,6 +39,20 @@ if TYPE_CHECKING:
 
 # Sections of `data` that determine the batches of a run.
 _BATCH_OPTIONS = ("crop", "z_slices", "positive", "sampler", "split", "augmentation")
+
+
+def _try_integers_first(parser: LightningArgumentParser) -> None:
+    """Read numbers such as ``trainer.limit_train_batches 1`` as integers: one batch, where 1.0 would be all batches.
+
+    Python returns the same object for ``Optional[Union[int, float]]`` and ``Optional[Union[float, int]]``, namely the
+    first that any imported module has used, and the parser tries the types in that order.
+    """
+    for action in parser._actions:
+        kinds = get_args(getattr(action, "_typehint", None))
+        if action.dest.startswith("trainer.") and {int, float} <= set(kinds):
+            others = [kind for kind in kinds if kind not in (int, float)]
+            typed: Any = action
+            typed._typehint = functools.reduce(operator.or_, [int, float, *others])
 
 
 class TrainingCLI(LightningCLI):
@@ -81,6 +97,7 @@ class TrainingCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of this package, and link those that depend on each other."""
+        _try_integers_first(parser)
         parser.add_argument("--output", type=FilePath, required=True, help="directory of the run, new or empty")
         parser.add_class_arguments(CheckpointConfig, "checkpoint")
         for name, keywords in self._command_options.items():

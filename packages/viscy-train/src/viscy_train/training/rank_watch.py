@@ -42,6 +42,16 @@ class RankWatch(Callback):
         self._seconds, self._waits_for_data = seconds, waits_for_data
         self._heartbeats: Heartbeats | None = None
 
+    def wait_for_start(self, trainer: Trainer) -> None:
+        """Begin to wait for the other processes; one that ends before all have started is never heard of."""
+        if trainer.world_size > 1:
+            others = f"{trainer.world_size - 1} other process{'es' * (trainer.world_size > 2)} of this run to start"
+            self._watch.start(lambda: others)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """End that wait: all processes have started."""
+        self._watch.close()
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the exchange of heartbeats."""
         if trainer.world_size > 1:
@@ -147,7 +157,7 @@ class Heartbeats:
 
     def _exchange(self, store: Any) -> None:
         number, process = 0, f"process {os.getpid()} on {socket.gethostname()}"
-        while not self._closed.wait(min(5.0, self._seconds / 8)):
+        while not self._closed.is_set():
             number += 1
             own = {"number": number, "process": process, "waits_for_data": self._waits_for_data()}
             try:
@@ -157,6 +167,7 @@ class Heartbeats:
             except RuntimeError:  # the store has ended, and the run ends with it
                 return
             self._exchanged_at = time.monotonic()
+            self._closed.wait(min(5.0, self._seconds / 8))
 
     def _read(self, store: Any, rank: int) -> None:
         key = f"viscy_train/heartbeat/{rank}"

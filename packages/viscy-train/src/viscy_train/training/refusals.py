@@ -38,6 +38,8 @@ def check_limits(trainer: Any, n_train: int, n_validation: int) -> None:
         If no batch is left to train on or to validate with, or too few until the first validation.
     """
     limit, every = trainer.limit_train_batches, getattr(trainer, "val_check_interval", None)
+    for name in ("max_epochs", "max_steps"):
+        require(getattr(trainer, name) != 0, f"trainer.{name} must be at least 1, or -1 for no limit", 0)
     require_at_least("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches, 1)
     if trainer.check_val_every_n_epoch is not None:
         require_at_least("trainer.check_val_every_n_epoch", trainer.check_val_every_n_epoch, 1)
