@@ -1,4 +1,4 @@
-"""A worker of a data loader that cannot go on ends, so that the training process does not wait for it."""
+"""A worker of a data loader that cannot continue ends, so that the training process does not wait for it."""
 
 import resource
 
