@@ -1,12 +1,14 @@
 """A sampler draws the same batches in processes with another hash seed, process id and time, or the assertion fails."""
 
 import os
+import sys
 import threading
 import time
 
 import pytest
 
 from viscy_sampling_testkit import assert_same_in_other_processes
+from viscy_sampling_testkit.assertions import _forks
 from viscy_sampling_testkit.assertions._forks import call_in_forks
 
 
@@ -25,6 +27,18 @@ def test_equal_batches_pass():
     assert_same_in_other_processes(make_batches)
     assert_same_in_other_processes(lambda: [[0, 1]])
     assert_same_in_other_processes(lambda: iter([[len("local")]]), n_epochs=1)
+
+
+def test_other_processes_may_run_in_another_directory(monkeypatch, tmp_path):
+    """Then they do not find modules that this process finds in its current directory."""
+    monkeypatch.setattr(_forks, "_servers", {})
+    monkeypatch.setattr("sys.path", ["", *sys.path])
+    with monkeypatch.context() as elsewhere:
+        elsewhere.chdir(tmp_path)
+        assert_same_in_other_processes(lambda: [[0, 1]])
+    assert_same_in_other_processes(make_batches)
+    for server in _forks._servers.values():
+        server.close()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import importlib.machinery
-import importlib.util
 import os
 import pickle
 import pickletools
@@ -40,7 +39,7 @@ class Server:
         # One numerical thread, because a process with several threads should not fork.
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE.format(path=sys.path, module=__name__)],
+            [sys.executable, "-c", _SERVE.format(path=_absolute_path(), module=__name__)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -188,25 +187,35 @@ def _can_be_imported(module: ModuleType) -> bool:
     if file is None or names[0] in sys.stdlib_module_names:
         return True
     try:
-        spec = importlib.util.find_spec(names[0]) if len(names) == 1 else _find_nested(names)
+        spec = _find(names)
     except (ImportError, ValueError, AttributeError):
         return False
     return spec is not None and spec.origin == file
 
 
-def _find_nested(names: list[str]) -> Any:
-    """Return the spec of a module in a package, from the path of the package, without importing anything."""
-    path = None
+def _find(names: list[str]) -> Any:
+    """Return the spec of a module, given the parts of its name, without importing anything."""
+    spec, path = None, _absolute_path()
     for i in range(len(names)):
         name = ".".join(names[: i + 1])
         spec = importlib.machinery.PathFinder.find_spec(name, path)
-        if spec is None:
-            # A package that a finder of its own provides, such as that of an editable installation.
-            spec = importlib.util.find_spec(name) if i == 0 else None
+        if spec is None and i == 0:
+            spec = _find_elsewhere(name)
         if spec is None:
             return None
         path = spec.submodule_search_locations
     return spec
+
+
+def _find_elsewhere(name: str) -> Any:
+    """Return the spec of a package that a finder of its own provides, such as that of an editable installation."""
+    finders = (finder for finder in sys.meta_path if "editable" in getattr(finder, "__module__", ""))
+    return next(filter(None, (finder.find_spec(name, None) for finder in finders)), None)
+
+
+def _absolute_path() -> list[str]:
+    """Return the directories in which modules are found wherever a process runs; others depend on its directory."""
+    return [directory for directory in sys.path if os.path.isabs(directory)]
 
 
 def _write(pipe: IO[bytes], data: bytes) -> None:
