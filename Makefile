@@ -74,9 +74,8 @@ test-anndata: ## read and rewrite a file of embeddings with the oldest supported
 		$(ANNDATA)/venv/bin/python tools/embeddings_file.py read $(ANNDATA)/embeddings.h5ad; \
 	done
 
-coverage: ## run all tests; fail if a line or branch of viscy_data is not covered
-	uv run pytest -m "not slow" -n auto --dist worksteal --cov --cov-report= $(ARGS)
-	uv run pytest -m slow --cov --cov-append --cov-report= $(ARGS)
+coverage: ## run all tests in parallel; fail if a line or branch of viscy_data is not covered
+	uv run pytest -n auto --dist worksteal --cov --cov-report= $(ARGS)
 	uv run coverage report --include='packages/viscy-data/src/*' --fail-under=100
 
 demo: ## run the demo into a new folder or into OUT
