@@ -55,5 +55,5 @@ def test_every_command_reads_what_index_has_accepted(make_project, data_folder, 
     shutil.rmtree(tmp_path / "run")
     failed = run_viscy_train(["fit", "--config", str(config)], tmp_path, exit_code=EXIT_USER_ERROR)
     (line,) = [line for line in failed.stderr.splitlines() if "cannot use pixels" in line]
-    assert line.startswith("viscy-train: error: cannot use pixels of experiment 'tuesday', plate ")
+    assert line.startswith("viscy-train: error: experiment 'tuesday': cannot use pixels of position ")
     assert "Traceback" not in failed.stderr

@@ -37,7 +37,7 @@ def fingerprint_of(
     crop: int,
     z_slices: int,
     intensity: dict[str, list[list[float]]],
-    pixels: dict[str, list[int]],
+    pixels: dict[str, list[list[str | int]]],
 ) -> dict[str, str]:
     """Return the fingerprint of a table.
 

@@ -51,7 +51,7 @@ def format_header(
     intensity: dict[str, list[list[float]]],
     excluded: list[Exclusion],
     tracks: dict[str, dict[str, int]],
-    pixels: dict[str, list[int]],
+    pixels: dict[str, list[list[str | int]]],
 ) -> str:
     """Return everything in a table except its observations as JSON; the keys are part of the file format."""
     header = {
@@ -125,8 +125,11 @@ def _check_header(header: dict[str, Any]) -> dict[str, Any]:
     pixels = header.get("pixels", {})
     for name, checksums in pixels.items():
         require(name in names, "checksums of pixels must belong to an experiment of the table", name)
-        for checksum in checksums:
-            require_integer(f"checksum of pixels of experiment {name!r}", checksum, 0)
+        for position, *numbers in checksums:
+            require_name(f"position of a checksum of pixels of experiment {name!r}", position)
+            require(len(numbers) == 4, f"checksums of pixels of experiment {name!r} must be complete", numbers)
+            for number in numbers:
+                require_integer(f"checksum of pixels of experiment {name!r}", number, 0)
     return {
         "experiments": experiments,
         "positive": PositiveConfig(**header["positive"]),

@@ -6,7 +6,7 @@ The decoded pixels count, so a plate may be moved, compressed or divided into ch
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _N_CROPS = 8
 
 
-def pixel_checksums(experiment: Experiment, observations: pd.DataFrame, crop: int, z_slices: int) -> list[int]:
+def pixel_checksums(
+    experiment: Experiment, observations: pd.DataFrame, crop: int, z_slices: int
+) -> list[list[str | int]]:
     """Return checksums of the pixels of a few observations.
 
     Parameters
@@ -40,8 +42,9 @@ def pixel_checksums(experiment: Experiment, observations: pd.DataFrame, crop: in
 
     Returns
     -------
-    list of int
-        CRC-32 of the crops, with their type, of up to eight observations that are evenly spread over the table.
+    list of list
+        Position, frame, first row, first column and CRC-32 of the crops of up to eight observations that are evenly
+        spread over the table. Checksums include the type of the pixels.
 
     Raises
     ------
@@ -51,18 +54,34 @@ def pixel_checksums(experiment: Experiment, observations: pd.DataFrame, crop: in
     n = len(observations)
     rows = np.unique(((np.arange(_N_CROPS) + 0.5) * n / _N_CROPS).astype(np.int64)) if n else []
     plate = open_plate(experiment.plate)
-    return [_checksum(plate, experiment.channels, observations.iloc[row], crop, z_slices) for row in rows]
+    samples: list[list[str | int]] = []
+    for _, observation in observations.iloc[rows].iterrows():
+        position, frame = str(observation["position"]), int(observation["t"])
+        center = np.rint(np.array([[observation["y"], observation["x"]]], dtype=float)).astype(np.int64)
+        height, width = plate.image(position).shape[3:]
+        top, left = crop_corners(center, crop, (height, width))[0].tolist()
+        checksum = _checksum(plate, experiment.channels, (position, frame, top, left), crop, z_slices)
+        samples.append([position, frame, top, left, checksum])
+    return samples
 
 
-def _checksum(plate: Plate, channels: list[str], observation: pd.Series, crop: int, z_slices: int) -> int:
-    image = plate.image(str(observation["position"]))
-    _, _, n_slices, height, width = image.shape
-    center = np.rint(np.array([[observation["y"], observation["x"]]], dtype=float)).astype(np.int64)
-    top, left = crop_corners(center, crop, (height, width))[0].tolist()
+def pixels_changed(experiment: Experiment, samples: list[list[Any]], crop: int, z_slices: int) -> bool:
+    """Return whether pixels differ from those of which `pixel_checksums` has returned the checksums."""
+    plate = open_plate(experiment.plate)
+    return any(
+        _checksum(plate, experiment.channels, (position, frame, top, left), crop, z_slices) != checksum
+        for position, frame, top, left, checksum in samples
+    )
+
+
+def _checksum(plate: Plate, channels: list[str], corner: tuple[str, int, int, int], crop: int, z_slices: int) -> int:
+    position, frame, top, left = corner
+    image = plate.image(position)
+    z = middle_slices(image.shape[2], z_slices)
     region = (
-        int(observation["t"]),
+        frame,
         np.array(image.channel_indices(channels)),
-        middle_slices(n_slices, z_slices),
+        z,
         slice(top, top + crop),
         slice(left, left + crop),
     )
@@ -70,6 +89,6 @@ def _checksum(plate: Plate, channels: list[str], observation: pd.Series, crop: i
         pixels = np.asarray(read_with_zarr(image.array, region))
     except Exception as error:  # many types: those of zarr and of each codec
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{image.where}, frame {observation['t']} cannot be read ({reason}); restore it") from error
+        raise UserError(f"cannot use pixels of {image.where}, frame {frame}: {reason}") from error
     pixels = pixels.astype(pixels.dtype.newbyteorder("<"))
     return zlib.crc32(pixels.tobytes(), zlib.crc32(pixels.dtype.str.encode()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from viscy_train.anchors.geometry import coordinate_bounds
-from viscy_train.anchors.pixel_checksums import pixel_checksums
+from viscy_train.anchors.pixel_checksums import pixels_changed
 from viscy_train.anchors.plates import open_plate
 from viscy_train.anchors.tracks import checksums
 from viscy_train.errors import Problems, UserError
@@ -120,11 +120,8 @@ def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
 
 
 def _check_pixels(table: AnchorTable, experiment: Experiment) -> None:
-    before = table.pixels.get(experiment.name)
-    if before is None:
-        return  # built by an earlier version
-    observations = table.observations[(table.observations["experiment"] == experiment.name).to_numpy()]
-    if pixel_checksums(experiment, observations, table.crop, table.z_slices) != before:
+    samples = table.pixels.get(experiment.name, [])  # an earlier version has none
+    if pixels_changed(experiment, samples, table.crop, table.z_slices):
         raise UserError(
             f"plate {experiment.plate} has other pixels than when the anchor table was built; restore it, or build the "
             "table again with `viscy-train index --config FILE`"

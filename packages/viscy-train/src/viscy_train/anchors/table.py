@@ -62,7 +62,7 @@ class AnchorTable:
         Observations that are not anchors, counted by stratum and reason.
     tracks : dict of str to dict of str to int
         For each experiment, checksums of its track files, see `viscy_train.anchors.tracks.checksums`.
-    pixels : dict of str to list of int
+    pixels : dict of str to list of list
         For each experiment, checksums of a few crops, see `viscy_train.anchors.pixel_checksums`; empty in a table of an
         earlier version.
     """
@@ -75,7 +75,7 @@ class AnchorTable:
     intensity: dict[str, list[list[float]]]
     excluded: list[Exclusion]
     tracks: dict[str, dict[str, int]] = field(default_factory=dict)
-    pixels: dict[str, list[int]] = field(default_factory=dict)
+    pixels: dict[str, list[list[str | int]]] = field(default_factory=dict)
 
     @property
     def anchors(self) -> NDArray[np.int64]:
