@@ -66,7 +66,7 @@ def pixel_checksums(
 
 
 def pixels_changed(experiment: Experiment, samples: list[list[Any]], crop: int, z_slices: int) -> bool:
-    """Return whether pixels differ from those of which `pixel_checksums` has returned the checksums."""
+    """Return whether a crop has another checksum than the one that `pixel_checksums` returned."""
     plate = open_plate(experiment.plate)
     return any(
         _checksum(plate, experiment.channels, (position, frame, top, left), crop, z_slices) != checksum
