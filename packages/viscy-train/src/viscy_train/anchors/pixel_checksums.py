@@ -65,11 +65,10 @@ def pixel_checksums(
     return samples
 
 
-def pixels_changed(experiment: Experiment, samples: list[list[Any]], crop: int, z_slices: int) -> bool:
+def pixels_changed(plate: Plate, channels: list[str], samples: list[list[Any]], crop: int, z_slices: int) -> bool:
     """Return whether a crop has another checksum than the one that `pixel_checksums` returned."""
-    plate = open_plate(experiment.plate)
     return any(
-        _checksum(plate, experiment.channels, (position, frame, top, left), crop, z_slices) != checksum
+        _checksum(plate, channels, (position, frame, top, left), crop, z_slices) != checksum
         for position, frame, top, left, checksum in samples
     )
 

@@ -12,6 +12,7 @@ from viscy_train.errors import Problems, UserError
 
 if TYPE_CHECKING:
     from viscy_train.anchors.experiments import Experiment
+    from viscy_train.anchors.plates import Plate
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.config.schema import PositiveConfig
 
@@ -116,12 +117,12 @@ def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
                             f"{width} pixels, but the anchor table has observations outside; {_REBUILD}"
                         )
             if not problems:
-                _check_pixels(table, experiment)
+                _check_pixels(table, experiment, plate)
 
 
-def _check_pixels(table: AnchorTable, experiment: Experiment) -> None:
+def _check_pixels(table: AnchorTable, experiment: Experiment, plate: Plate) -> None:
     samples = table.pixels.get(experiment.name, [])  # an earlier version has none
-    if pixels_changed(experiment, samples, table.crop, table.z_slices):
+    if pixels_changed(plate, experiment.channels, samples, table.crop, table.z_slices):
         raise UserError(
             f"plate {experiment.plate} has other pixels than when the anchor table was built; restore it, or build the "
             "table again with `viscy-train index --config FILE`"
