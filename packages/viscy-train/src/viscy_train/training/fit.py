@@ -24,7 +24,7 @@ from viscy_train.training.refusals import check_limits, explained_refusals
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-    from viscy_data import PlannedComposition
+    from viscy_data import FlexibleBatchSampler, PlannedComposition
     from viscy_train.loading.data_module import PairDataModule
     from viscy_train.model.encoder import Encoder
     from viscy_train.model.module import ContrastiveModule
@@ -57,19 +57,15 @@ def fit(
         If the run was stopped on request.
     """
     checkpoint = checkpoint_to_resume(cli.run_directory, cli.config.ckpt_path, model)
-    changes = _check(cli, trainer, data, checkpoint)
-    reached = None if checkpoint is None else _limit_reached(cli, checkpoint)
-    if trainer.is_global_zero and not reached:
-        _begin(cli, trainer, data, checkpoint, changes)
-    if checkpoint is not None and reached:
-        if trainer.is_global_zero:
-            say(f"Nothing to train: the checkpoint has reached {reached}; raise it to train for longer")
-        if checkpoint.path.parent != cli.run_directory.checkpoints or not trainer.is_global_zero:
-            return None
-        untrained = deepcopy(model.encoder)
-        data.setup("fit")
-        model.load_state_dict(checkpoint.weights)
-        return untrained, model.encoder
+    with collect_sampler_warnings() as warnings:
+        sampler = make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
+    changes = _check(cli, trainer, data, sampler, checkpoint)
+    if checkpoint is not None and (reached := _limit_reached(cli, checkpoint)):
+        return _end_at_once(cli, trainer, model, data, checkpoint, reached)
+    if trainer.is_global_zero:
+        _create_directory(cli)
+        show_targets(data, sampler.planned(), trainer.world_size, warnings)
+        _begin(cli, data, checkpoint, changes)
     untrained = deepcopy(model.encoder)
     path = None if checkpoint is None else checkpoint.path
     for callback in trainer.callbacks:  # ty: ignore[missing-attribute]
@@ -78,6 +74,26 @@ def fit(
     with quiet_lightning(), explained_refusals():
         trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=True)
     return (untrained, model.encoder) if trainer.is_global_zero else None
+
+
+def _end_at_once(
+    cli: TrainingCLI,
+    trainer: Trainer,
+    model: ContrastiveModule,
+    data: PairDataModule,
+    checkpoint: Checkpoint,
+    reached: str,
+) -> tuple[Encoder, Encoder] | None:
+    """Say that there is nothing to train, and load the run's own checkpoint, so that its report is written again."""
+    if not trainer.is_global_zero:
+        return None
+    say(f"Nothing to train: the checkpoint has reached {reached}; raise it to train for longer")
+    if checkpoint.path.parent != cli.run_directory.checkpoints:
+        return None
+    untrained = deepcopy(model.encoder)
+    data.setup("fit")
+    model.load_state_dict(checkpoint.weights)
+    return untrained, model.encoder
 
 
 def _limit_reached(cli: TrainingCLI, checkpoint: Checkpoint) -> str | None:
@@ -89,13 +105,17 @@ def _limit_reached(cli: TrainingCLI, checkpoint: Checkpoint) -> str | None:
     return None
 
 
-def _check(cli: TrainingCLI, trainer: Trainer, data: PairDataModule, checkpoint: Checkpoint | None) -> list[str]:
+def _check(
+    cli: TrainingCLI,
+    trainer: Trainer,
+    data: PairDataModule,
+    sampler: FlexibleBatchSampler,
+    checkpoint: Checkpoint | None,
+) -> list[str]:
     """Check everything before the run's directory is created, and return the settings that were changed.
 
     Every process does so: one that waited for others would not end if they refuse to train.
     """
-    with collect_sampler_warnings():
-        sampler = make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
     if checkpoint is not None:
         check_fingerprint(checkpoint.data, data.table.fingerprint, "the checkpoint")
         restore_sampler(sampler, checkpoint.data)
@@ -107,20 +127,20 @@ def _check(cli: TrainingCLI, trainer: Trainer, data: PairDataModule, checkpoint:
     return [*_describe_size(checkpoint, trainer), *changes]
 
 
-def _begin(
-    cli: TrainingCLI, trainer: Trainer, data: PairDataModule, checkpoint: Checkpoint | None, changes: list[str]
-) -> None:
-    """Create the run's directory, and show what will be trained."""
+def _create_directory(cli: TrainingCLI) -> None:
+    """Create the run's directory, unless a run in it is resumed."""
     run_directory = cli.run_directory
-    with collect_sampler_warnings() as warnings:
-        sampler = make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
     if cli.config.ckpt_path is None or not run_directory.has_run:
         if run_directory.remove_unsaved():
             say(f"Replacing the run in {run_directory.path}, which ended before it saved a checkpoint")
         require_new(
             run_directory.path, "name another directory as `output`, or resume the run in it with --ckpt_path last"
         )
-    show_targets(data, sampler.planned(), trainer.world_size, warnings)
+
+
+def _begin(cli: TrainingCLI, data: PairDataModule, checkpoint: Checkpoint | None, changes: list[str]) -> None:
+    """Record the configuration of this attempt, and print what has changed since the one before."""
+    run_directory = cli.run_directory
     run_directory.write_config(cli.dump(), attempt=len(read_attempts(run_directory)) + 1)
     run_directory.write_table_fingerprint(data.table.fingerprint)
     if checkpoint is not None:
