@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
+from scipy import special
 
 
 def fail(rule: str, **facts: Any) -> NoReturn:
@@ -50,6 +51,38 @@ def judge(rule: str, p_value: float, false_alarm: float, **facts: object) -> Non
     """Fail if the p-value is below the false-alarm rate."""
     if p_value < false_alarm:
         fail(rule, **facts, p_value=f"{p_value:.3g}, less than the false-alarm rate {false_alarm:g}")
+
+
+def judge_chi_square(
+    rule: str, statistic: float, freedom: int, false_alarm: float, *, observed: Any, expected: Any = None, **facts: Any
+) -> None:
+    """Fail if a chi-square statistic is larger than chance makes it, at the false-alarm rate."""
+    judge(
+        rule,
+        float(special.chdtrc(freedom, statistic)),
+        false_alarm,
+        observed=observed,
+        expected=expected,
+        statistic=f"chi-square = {statistic:.4g}",
+        bound=f"{special.chdtri(freedom, false_alarm):.4g} ({freedom} degrees of freedom)",
+        **facts,
+    )
+
+
+def judge_deviation(
+    rule: str, deviation: float, false_alarm: float, *, observed: Any, expected: Any, **facts: Any
+) -> None:
+    """Fail if a standard normal deviation is larger, on either side, than chance makes it, at the false-alarm rate."""
+    judge(
+        rule,
+        2 * float(special.ndtr(-abs(deviation))),
+        false_alarm,
+        observed=observed,
+        expected=expected,
+        statistic=f"z = {deviation:.4g}",
+        bound=f"{-special.ndtri(false_alarm / 2):.4g} on either side",
+        **facts,
+    )
 
 
 def check_false_alarm(false_alarm: float) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
 
 from viscy_sampling_testkit.assertions._bounds import hoeffding_p_value
-from viscy_sampling_testkit.assertions._failure import check_false_alarm, judge
+from viscy_sampling_testkit.assertions._failure import check_false_alarm, judge, judge_chi_square
 from viscy_sampling_testkit.assertions._home import Homes
 from viscy_sampling_testkit.assertions._slots import Batches, Labels, factorize
 from viscy_sampling_testkit.assertions.inclusion import assert_row_inclusion
@@ -140,13 +139,12 @@ def _judge_groups(leak: _Leak, in_runs: bool, false_alarm: float, facts: dict[st
         text = f"{observed[-1, source]:g} leak slots of '{leak.names[source]}' into '{leak.names[home]}'"
         worst = max(worst, (float(terms.sum()), f"{text}, {expected[-1, source]:.4g} expected"))
     if freedom:
-        judge(
+        judge_chi_square(
             "groups must leak in proportion to their rows",
-            float(special.chdtrc(freedom, statistic)),
+            statistic,
+            freedom,
             false_alarm,
             observed=worst[1],
-            statistic=f"chi-square = {statistic:.4g}",
-            bound=f"{special.chdtri(freedom, false_alarm):.4g} ({freedom} degrees of freedom)",
             **facts,
         )
 
@@ -177,13 +175,13 @@ def _judge_blocks(leak: _Leak, times: np.ndarray | None, false_alarm: float, fac
         seen = np.array([counts[block].sum() for block in blocks])
         if due.min() >= _LEAST_EXPECTED:
             statistic = float(((seen - due) ** 2 / due).sum())
-            judge(
+            judge_chi_square(
                 f"rows must leak equally often, whatever their {name}",
-                float(special.chdtrc(_BLOCKS - 1, statistic)),
+                statistic,
+                _BLOCKS - 1,
                 false_alarm / len(orders),
                 observed=f"{seen.tolist()} leak slots in quarters of the rows by {name}",
                 expected=np.round(due, 1).tolist(),
-                statistic=f"chi-square = {statistic:.4g}",
                 **facts,
             )
 

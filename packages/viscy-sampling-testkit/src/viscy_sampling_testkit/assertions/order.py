@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy import special
 
 from viscy_sampling_testkit.assertions._bounds import hoeffding_p_value
-from viscy_sampling_testkit.assertions._failure import check_false_alarm, judge
+from viscy_sampling_testkit.assertions._failure import check_false_alarm, judge, judge_deviation
 from viscy_sampling_testkit.assertions._slots import factorize
 from viscy_sampling_testkit.assertions.statistical import _judge_slot_positions
 
@@ -189,14 +188,12 @@ def _judge_neighbors(table: np.ndarray, n_labels: int, false_alarm: float, seed:
         return
     excess = equal - most if equal > most else min(0.0, equal - fewest)
     deviation = float(excess / math.sqrt(variance))
-    judge(
+    judge_deviation(
         "batches with equal labels must follow each other only by chance",
-        2 * float(special.ndtr(-abs(deviation))),
+        deviation,
         false_alarm,
         observed=f"{equal:g} equal neighbors",
         expected=f"{most:.4g} in random order",
-        statistic=f"z = {deviation:.4g}",
-        bound=f"{-special.ndtri(false_alarm / 2):.4g} on either side",
         n=f"{len(table)} epochs of {length} batches",
         seed=seed,
     )
@@ -218,14 +215,12 @@ def _judge_agreement(
     if variance < _LEAST_VARIANCE:
         return
     deviation = (agreed - expected) / math.sqrt(variance)
-    judge(
+    judge_deviation(
         "sequences must agree in the order of their batches only by chance",
-        2 * float(special.ndtr(-abs(deviation))),
+        deviation,
         false_alarm,
         observed=f"{agreed} batches with the same label at the same index",
         expected=f"{expected:.4g}",
-        statistic=f"z = {deviation:.4g}",
-        bound=f"{-special.ndtri(false_alarm / 2):.4g} on either side",
         n=f"{len(pairs)} pairs of epochs",
         seed=seed,
     )

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import sparse, special
+from scipy import sparse
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from viscy_sampling_testkit.assertions._failure import check_false_alarm, fail, judge
+from viscy_sampling_testkit.assertions._failure import check_false_alarm, fail, judge_chi_square, judge_deviation
 from viscy_sampling_testkit.assertions._slots import Batches, Labels
 from viscy_sampling_testkit.assertions._windows import Window, WindowedBatches, simulate
 
@@ -171,13 +171,12 @@ def assert_window_shares(
         ours, rule = (most_within(each, width) for each in (observed, simulated))
         error = math.sqrt(ours.var() / len(ours) + rule.var() / len(rule)) or 1e-9
         deviation = float((ours.mean() - rule.mean()) / error)
-        judge(
+        judge_deviation(
             f"the largest number of home slots within {width:g} h must be that of the temporal window",
-            2 * float(special.ndtr(-abs(deviation))),
+            deviation,
             false_alarm / 2 / len(widths),
             observed=f"mean {ours.mean():.4g}",
             expected=f"mean {rule.mean():.4g}",
-            statistic=f"z = {deviation:.4g}",
             n=f"{len(ours)} batches, {len(rule)} simulated",
             seed=seed,
         )
@@ -236,13 +235,12 @@ def _judge_focal_times(
         text = f"times {k + 1} of {table.shape[1]} of group '{observed.homes.names[group]}' {table[0, k]:g} times"
         worst = max(worst, (float(terms[k]), f"{text}, {due[0, k]:.4g} expected"))
     if freedom:
-        judge(
+        judge_chi_square(
             "each time of a group must be focal equally often",
-            float(special.chdtrc(freedom, statistic)),
+            statistic,
+            freedom,
             false_alarm,
             observed=worst[1],
-            statistic=f"chi-square = {statistic:.4g}",
-            bound=f"{special.chdtri(freedom, false_alarm):.4g} ({freedom} degrees of freedom)",
             n=f"{len(observed.sizes)} batches, {len(simulated.sizes)} simulated",
             seed=seed,
         )
