@@ -33,6 +33,9 @@ class SamplerOptions:
     experiment_by: str | tuple[str, ...]
     condition_by: str | tuple[str, ...]
     time_by: str
+    anchors_per_condition: int | None = None
+    epoch_batches: int | None = None
+    distinct_by: str | tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check every option on its own and convert it to a plain type."""
@@ -52,6 +55,10 @@ class SamplerOptions:
             "condition_ratio": weights("condition_ratio", self.condition_ratio, ()),
         }
         column("time_by", self.time_by)
+        plain["anchors_per_condition"] = optional_integer(
+            "anchors_per_condition", self.anchors_per_condition, at_most=plain["batch_size"], limit="batch_size"
+        )
+        plain["epoch_batches"] = optional_integer("epoch_batches", self.epoch_batches, at_most=2**48)
         for name, value in plain.items():
             object.__setattr__(self, name, value)
 
@@ -94,6 +101,16 @@ def integer(name: str, value: Any, *, at_least: int, at_most: int | None = None)
         raise ValueError(f"{name} must be at least {at_least}, got {value}")
     if at_most is not None and value > at_most:
         raise ValueError(f"{name} must be at most {at_most}, got {value}")
+    return value
+
+
+def optional_integer(name: str, value: Any, *, at_most: int, limit: str | None = None) -> int | None:
+    """Return `value` as an int of at least 1, or None; `limit` is the name of the option that is the upper bound."""
+    if value is None:
+        return None
+    value = integer(name, value, at_least=1)
+    if value > at_most:
+        raise ValueError(f"{name} must be at most {f'{limit}, ' if limit else ''}{at_most}, got {value}")
     return value
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 _KEYS = {"version", "epoch", "position", "fingerprint"}
+# States of versions that did not have these options yet belong to samplers without them.
+_LATER_OPTIONS = dict.fromkeys(("anchors_per_condition", "epoch_batches", "distinct_by"), repr(None))
 
 
 def fingerprint(index: AnchorIndex, options: SamplerOptions) -> dict[str, str]:
@@ -42,7 +44,7 @@ def load(state: Mapping[str, Any], fingerprint: dict[str, str], total: int) -> t
             f"state_dict must be one that FlexibleBatchSampler.state_dict() returned (version {_VERSION}), got keys "
             f"{sorted(map(str, state))} and version {state.get('version')!r}; load the state of a sampler"
         )
-    saved = state["fingerprint"]
+    saved = _LATER_OPTIONS | dict(state["fingerprint"])
     for name in fingerprint:
         if not isinstance(saved.get(name), str) or saved[name] != fingerprint[name]:
             raise ValueError(

@@ -275,6 +275,9 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         time_by: str = "hours_post_infection",
         even_batches: bool = True,
         as_arrays: bool = False,
+        anchors_per_condition: int | None = None,
+        epoch_batches: int | None = None,
+        distinct_by: str | Sequence[str] | None = None,
         sharded_by: ShardedBy | None = None,
     ) -> None:
         self._options = SamplerOptions(
@@ -292,6 +295,9 @@ class FlexibleBatchSampler(Sampler[list[int]]):
             experiment_by=columns("experiment_by", experiment_by),
             condition_by=columns("condition_by", condition_by),
             time_by=time_by,
+            anchors_per_condition=anchors_per_condition,
+            epoch_batches=epoch_batches,
+            distinct_by=None if distinct_by is None else columns("distinct_by", distinct_by),
         )
         self._even_batches = flag("even_batches", even_batches)
         self._as_arrays = flag("as_arrays", as_arrays)
