@@ -26,6 +26,11 @@ def check_fit(index: AnchorIndex, options: SamplerOptions) -> None:
                 f"{name}={getattr(index, name)!r}, but the options need {name}={wanted!r}; build another one with "
                 f"AnchorIndex.build(anchors, {', '.join(f'{key}={value!r}' for key, value in options.axes.items())})"
             )
+    if options.batch_size > len(index) and options.epoch_batches is not None:
+        raise ValueError(
+            f"batch_size must be at most the number of anchors with epoch_batches, got {options.batch_size} for "
+            f"{len(index)} anchors, so that a round would have no full batch; reduce batch_size"
+        )
     if options.batch_size > len(index) and options.drop_last:
         raise ValueError(
             f"batch_size must be at most the number of anchors with drop_last=True, got {options.batch_size} for "

@@ -78,11 +78,19 @@ class SamplerOptions:
 
     def n_batches(self, n_anchors: int) -> int:
         """Return the number of batches in an epoch of a table, on all ranks together."""
-        return n_anchors // self.batch_size + (self.short_slots(n_anchors) > 0)
+        return self.epoch_batches or self._batches_for(n_anchors)
+
+    def n_epochs(self, n_anchors: int) -> int:
+        """Return the number of epochs of a round: how many it takes to draw as many slots as the table has rows."""
+        return -(-self._batches_for(n_anchors) // self.n_batches(n_anchors))
 
     def short_slots(self, n_anchors: int) -> int:
         """Return the number of slots of the epoch's short last batch, 0 if there is none."""
-        return 0 if self.drop_last else n_anchors % self.batch_size
+        return 0 if self.drop_last or self.epoch_batches else n_anchors % self.batch_size
+
+    def _batches_for(self, n_anchors: int) -> int:
+        """Return the number of batches that have as many slots as there are anchors."""
+        return n_anchors // self.batch_size + (not self.drop_last and n_anchors % self.batch_size > 0)
 
 
 def flag(name: str, value: object) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from viscy_data._compose import rounding
 from viscy_data._compose.schedule import Schedule, Scheduled
+from viscy_data._compose.short_epochs import ShortEpochSchedule
 from viscy_data._random.hash import derive, epoch_key
 
 if TYPE_CHECKING:
@@ -74,17 +75,24 @@ class Epoch:
     """
 
     def __init__(self, index: AnchorIndex, quotas: Quotas, options: SamplerOptions, epoch: int) -> None:
-        self._key = derive(epoch_key(options.seed, epoch), np.arange(len(Purpose)))
+        n_epochs = options.n_epochs(len(index))
+        number, self._epoch_in_round = divmod(epoch, n_epochs)
+        self._key = derive(epoch_key(options.seed, number), np.arange(len(Purpose)))
         self.n_slots = options.batch_size
         self.short_slots = options.short_slots(len(index))
         self.total = options.n_batches(len(index))
+        self._round_batches = n_epochs * self.total
         bits = derive(self._key[Purpose.CONDITION_ORDER], np.arange(len(index.conditions)))
         self.condition_order = np.argsort(bits, kind="stable")
         self._condition_rank = np.argsort(self.condition_order)
         self._quotas = quotas
         self._conditions_with_share, self._has_even_leak = quotas.conditions_with_share, quotas.has_even_leak
         schedule_key = self._key[Purpose.SCHEDULE, None]
-        self._schedule = Schedule(quotas.group_share, self.total, self._share_offset(), schedule_key)
+        self._schedule = (
+            Schedule(quotas.group_share, self.total, self._share_offset(), schedule_key)
+            if options.epoch_batches is None
+            else ShortEpochSchedule(quotas.group_share, self.total, n_epochs, schedule_key)
+        )
         group = np.arange(len(index.groups))
         self._offset_key, self._focal_time_key = derive(self._key[[Purpose.ROUNDING, Purpose.FOCAL_TIMES], None], group)
         self._offsets = rounding.Offsets(self._schedule.most_batches, self._key[Purpose.ROUNDING, None])
@@ -98,11 +106,12 @@ class Epoch:
 
     def look_up(self, batch: NDArray[np.int64]) -> Scheduled:
         """Return group and index within the group of batches, given by number; shape (n_batches,)."""
-        return self._schedule.look_up(batch)
+        return self._schedule.look_up(self._number_in_round(batch))
 
     def streams(self, batch: NDArray[np.int64]) -> NDArray[np.uint64]:
         """Return the keys of everything random in batches, given by number; shape (n_batches, len(Stream))."""
-        return derive(derive(self._key[Purpose.BATCHES], batch)[:, None], np.arange(len(Stream)))
+        number = self._number_in_round(batch)
+        return derive(derive(self._key[Purpose.BATCHES], number)[:, None], np.arange(len(Stream)))
 
     def slots(self, scheduled: Scheduled, n_slots: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Round the quotas of batches to whole numbers of slots.
@@ -161,6 +170,11 @@ class Epoch:
             short, slots = self._unused
             drawn = drawn - slots * ((scheduled.group == short.group) & (scheduled.index > short.index))[:, None]
         return drawn
+
+    def _number_in_round(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers of batches in the round; those beyond the end of the epoch come after the round."""
+        cycle, number = np.divmod(batch, self.total)
+        return cycle * self._round_batches + self._epoch_in_round * self.total + number
 
     def _unused_by_short_batch(self) -> tuple[Scheduled, NDArray[np.int64]] | None:
         """Return the short batch, and how many fewer primary slots of each condition it has than a full batch."""

@@ -57,8 +57,8 @@ class Schedule:
 
     Attributes
     ----------
-    most_batches
-        Largest number of batches that a group has in one cycle.
+    batches_in_cycle
+        Number of batches that each group has in one cycle, shape (n_groups,).
     """
 
     def __init__(
@@ -66,11 +66,16 @@ class Schedule:
     ) -> None:
         bound = rounding.cumulative(share[None] * total, total)
         self._group_bound = ((bound + offset[:, None]) >> rounding.BITS)[0]
-        self.most_batches = int(np.diff(self._group_bound).max())
+        self.batches_in_cycle = np.diff(self._group_bound)
         self._total = total
         self._bits = max(0, (-(-total // CHUNK) - 1).bit_length())
         self._n_chunks = 1 << self._bits
         self._key = key
+
+    @property
+    def most_batches(self) -> int:
+        """Largest number of batches that a group has in one cycle."""
+        return int(self.batches_in_cycle.max())
 
     def look_up(self, batch: NDArray[np.int64]) -> Scheduled:
         """Return group and index within the group of batches, given by number; shape (n_batches,)."""
