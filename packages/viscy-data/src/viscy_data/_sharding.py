@@ -1,4 +1,4 @@
-"""Sharding: which batches of the global sequence a rank yields, and who picks them, the sampler or the loader.
+"""Sharding: which batches, or slots of batches, a rank yields, and who picks them, the sampler or the loader.
 
 Batches must be split over ranks exactly once. Some loaders split the batches of any sampler: accelerate's draw every
 batch on every rank and keep each R-th one. The user states with ``sharded_by`` who does it. Without a statement, the
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from torch.utils.data import DistributedSampler
 
+from viscy_data._options import flag
 from viscy_data.distributed import check_ranks, rank_and_world_size
 
 if TYPE_CHECKING:
@@ -25,6 +26,21 @@ ShardedBy = Literal["sampler", "loader"]
 _STATE_IT = 'say who splits the batches with sharded_by="sampler" or sharded_by="loader"'
 
 
+class RankSlots(NamedTuple):
+    """Which slots of each of its batches a rank yields: the `part`-th of `n_parts` equal parts."""
+
+    part: int = 0
+    n_parts: int = 1
+
+    def of(self, n_slots: int) -> slice:
+        """Return the slots of a batch; in a composed batch, their order is random already."""
+        size = n_slots // self.n_parts
+        return slice(self.part * size, (self.part + 1) * size)
+
+
+ALL_SLOTS = RankSlots()
+
+
 class RankStride(NamedTuple):
     """Which batches of the global sequence a rank yields, relative to the first batch of a step."""
 
@@ -34,6 +50,8 @@ class RankStride(NamedTuple):
     """From one such batch to the next."""
     step: int
     """Number of batches in a step, on all ranks together."""
+    slots: RankSlots = ALL_SLOTS
+    """The slots of these batches."""
 
 
 class LoaderShard(NamedTuple):
@@ -41,47 +59,84 @@ class LoaderShard(NamedTuple):
 
     name: str
     """Its class."""
-    step: int
-    """Number of batches that it draws for a step."""
+    num_replicas: int
+    """Number of ranks."""
     is_known: bool
     """Whether it draws every batch on the ranks that draw, so that the sampler can leave the splitting to it."""
+    cuts: bool
+    """Whether each rank gets a part of every batch, as opposed to a batch of its own."""
+    fills: bool
+    """Whether it fills up, or shares unevenly, a batch that is shorter than `batch_size`."""
 
 
-@dataclass(frozen=True, slots=True)
+class BatchSizes(NamedTuple):
+    """Numbers of slots of an epoch's batches."""
+
+    full: int
+    """Slots of a full batch."""
+    short: int
+    """Slots of the short last batch, 0 if there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sharding:
-    """Who splits the batches over ranks, and the ranks, if they were given."""
+    """Who splits what over the ranks, and the ranks, if they were given."""
 
     sharded_by: ShardedBy | None
+    split_batches: bool
     given_ranks: tuple[int, int] | None
 
     @classmethod
-    def from_options(cls, sharded_by: Any, rank: Any, num_replicas: Any) -> Sharding:
+    def from_options(cls, *, sharded_by: Any, split_batches: Any, rank: Any, num_replicas: Any) -> Sharding:
         """Check the options; raise as `FlexibleBatchSampler` documents."""
         if sharded_by is not None and not isinstance(sharded_by, str):
             raise TypeError(f"sharded_by must be None or text, got {sharded_by!r}")
         if sharded_by not in (None, *get_args(ShardedBy)):
             raise ValueError(f'sharded_by must be None, "sampler" or "loader", got {sharded_by!r}')
-        return cls(sharded_by, check_ranks(rank, num_replicas))
+        return cls(
+            sharded_by=sharded_by,
+            split_batches=flag("split_batches", split_batches),
+            given_ranks=check_ranks(rank, num_replicas),
+        )
 
-    def rank_stride(self, *, warn: bool = False) -> RankStride:
-        """Return which batches this rank yields, according to the current state of `torch.distributed`.
+    @property
+    def rank(self) -> int:
+        """The rank of this process, now."""
+        return self._ranks()[0]
+
+    @property
+    def num_replicas(self) -> int:
+        """The number of ranks, now."""
+        return self._ranks()[1]
+
+    def check_given_ranks(self, sizes: BatchSizes) -> None:
+        """Raise ValueError if batches are to be shared by a given number of ranks that does not divide them."""
+        if self.split_batches and self.given_ranks is not None:
+            _check_ranks_divide(sizes, self.num_replicas)
+
+    def rank_stride(self, sizes: BatchSizes, *, warn: bool = False) -> RankStride:
+        """Return what this rank yields, according to the current state of `torch.distributed`.
 
         Parameters
         ----------
+        sizes
+            Slots of the batches.
         warn
             Whether to log a warning where the batches may be split a second time.
 
         Raises
         ------
         RuntimeError
-            If the batches would be split twice.
+            If the batches would be split twice, or distributed by a loader that was to cut them.
+        ValueError
+            If the ranks cannot share a batch evenly.
         """
-        rank, num_replicas = self.given_ranks or rank_and_world_size()
-        if self.sharded_by == "loader":
-            return RankStride(first=0, stride=1, step=num_replicas)
+        rank, num_replicas = self._ranks()
         shard = find_loader_shard()
-        if shard is not None and self.sharded_by is None and shard.is_known:
-            return RankStride(first=0, stride=1, step=shard.step)
+        if self.split_batches:
+            _check_shard_cuts(shard, sizes)
+        if self.sharded_by == "loader" or (shard is not None and self.sharded_by is None and shard.is_known):
+            return self._stride_for_loader(shard, num_replicas, sizes)
         if shard is not None and num_replicas > 1:
             raise RuntimeError(
                 f"batches must be split over ranks once, but {shard.name} splits those of a sampler that has split "
@@ -90,7 +145,53 @@ class Sharding:
             )
         if warn and shard is None and self.sharded_by is None and self.given_ranks is None and num_replicas > 1:
             _warn_if_accelerate_may_split()
+        if self.split_batches:
+            _check_ranks_divide(sizes, num_replicas)
+            return RankStride(first=0, stride=1, step=1, slots=RankSlots(rank, num_replicas))
         return RankStride(first=rank, stride=num_replicas, step=num_replicas)
+
+    def _stride_for_loader(self, shard: LoaderShard | None, num_replicas: int, sizes: BatchSizes) -> RankStride:
+        """Return the stride of a sampler that yields whole batches, all of them, to a loader that splits them."""
+        if self.split_batches:
+            _check_ranks_divide(sizes, num_replicas if shard is None else shard.num_replicas)
+            return RankStride(first=0, stride=1, step=1)
+        if shard is None or self.sharded_by == "loader":
+            return RankStride(first=0, stride=1, step=num_replicas)
+        return RankStride(first=0, stride=1, step=1 if shard.cuts else shard.num_replicas)
+
+    def _ranks(self) -> tuple[int, int]:
+        return self.given_ranks or rank_and_world_size()
+
+
+def _check_ranks_divide(sizes: BatchSizes, num_replicas: int) -> None:
+    """Raise ValueError unless every batch can be cut into as many equal parts as there are ranks."""
+    if sizes.full % num_replicas:
+        below = sizes.full // num_replicas * num_replicas
+        nearest = " or ".join(str(size) for size in (below, below + num_replicas) if size)
+        raise ValueError(
+            f"with split_batches=True, num_replicas must divide batch_size, got {num_replicas} ranks for {sizes.full} "
+            f"slots; choose batch_size={nearest}, or another number of ranks"
+        )
+    if sizes.short % num_replicas:
+        raise ValueError(
+            "with split_batches=True and drop_last=False, num_replicas must divide the short last batch, got "
+            f"{num_replicas} ranks for {sizes.short} slots; set drop_last=True, or choose another batch_size"
+        )
+
+
+def _check_shard_cuts(shard: LoaderShard | None, sizes: BatchSizes) -> None:
+    """Raise if a caller would not cut each batch into equal parts, as `split_batches` promises."""
+    if shard is not None and not shard.cuts:
+        raise RuntimeError(
+            f"with split_batches=True, all ranks must share each batch, but {shard.name} hands whole batches to "
+            f"{shard.num_replicas} ranks; with accelerate, set DataLoaderConfiguration(split_batches=True), otherwise "
+            "use a loader that does not split batches"
+        )
+    if shard is not None and shard.fills and sizes.short:
+        raise ValueError(
+            "with split_batches=True and drop_last=False, all ranks must share the short last batch, but "
+            f"{shard.name} fills up, or shares unevenly, its {sizes.short} slots; set drop_last=True"
+        )
 
 
 def find_loader_shard() -> LoaderShard | None:
@@ -109,18 +210,18 @@ def _callers() -> Iterator[Any]:
 
 def _as_loader_shard(caller: Any) -> LoaderShard | None:
     """Return an object as a splitter of batches, if it is one of torch's or accelerate's, or of a subclass."""
-    name = type(caller).__name__
     if isinstance(caller, DistributedSampler):
-        shard = LoaderShard(name, caller.num_replicas, is_known=False)
+        num_replicas, is_known, is_shard = caller.num_replicas, False, False
     elif _is_of(caller, "BatchSamplerShard"):
-        shard = LoaderShard(name, caller.num_processes, is_known=True)
+        num_replicas, is_known, is_shard = caller.num_processes, True, True
     elif _is_of(caller, "DataLoaderDispatcher"):
-        shard = LoaderShard(name, caller.state.num_processes, is_known=True)
+        num_replicas, is_known, is_shard = caller.state.num_processes, True, False
     else:
         return None
-    if shard.step == 1:
+    if num_replicas == 1:
         return None
-    return shard._replace(step=1) if getattr(caller, "split_batches", False) else shard
+    cuts = bool(getattr(caller, "split_batches", False))
+    return LoaderShard(type(caller).__name__, num_replicas, is_known, cuts, fills=cuts and is_shard)
 
 
 def _is_of(caller: Any, name: str) -> bool:

@@ -33,7 +33,7 @@ from viscy_data._compose.planned import PlannedComposition
 from viscy_data._compose.quotas import Quotas
 from viscy_data._iterator import Cursor, EpochIterator
 from viscy_data._options import SamplerOptions, columns, flag, integer
-from viscy_data._sharding import RankStride, ShardedBy, Sharding
+from viscy_data._sharding import ALL_SLOTS, BatchSizes, RankSlots, RankStride, ShardedBy, Sharding
 from viscy_data.index import AnchorIndex
 
 if TYPE_CHECKING:
@@ -102,10 +102,16 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     even_batches : bool, default True
         Whether every rank yields the same number of batches. If the number of batches in an epoch is not a multiple of
         `num_replicas`, the last step is completed with freshly composed batches; ranks with unequal numbers of batches
-        would hang DistributedDataParallel. If False, the epoch ends after its last batch.
+        would hang DistributedDataParallel. If False, the epoch ends after its last batch. No effect with
+        `split_batches`, where ranks are always even.
     as_arrays : bool, default False
         Whether batches are arrays of positions, shape (batch_size,), dtype int64, instead of lists, for a dataset whose
         ``__getitems__`` accepts arrays: the list takes a third of the time of a batch. The batches are the same.
+    split_batches : bool, default False
+        Whether the ranks of a step share one batch. `batch_size` is then that of the whole step, and each rank yields
+        its own ``batch_size / num_replicas`` slots, so that group, quotas and distinct anchors hold over all that a
+        loss gathered over ranks compares, and a step holds the same anchors on any number of ranks. The number of
+        ranks must divide `batch_size`, and the short last batch of ``drop_last=False``.
     sharded_by : {"sampler", "loader"}, optional
         Who splits the batches over ranks. "sampler": this sampler yields the batches of its own rank, as plain loops,
         torchrun, Lightning, Fabric and Ray Train need it. "loader": this sampler yields all batches on every rank, and
@@ -125,7 +131,8 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     FileNotFoundError
         If the path does not exist.
     RuntimeError
-        When batches are drawn or counted: if a caller splits the batches over ranks that this sampler splits as well.
+        When batches are drawn or counted: if a caller splits the batches over ranks that this sampler splits as well,
+        or hands whole batches to ranks that are to share them (`split_batches`).
     ModuleNotFoundError
         If pyarrow, which polars DataFrames and Parquet files need, is not installed; the extra `arrow` includes it.
 
@@ -160,11 +167,17 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     ``iter()``. An iterator from which no batch was drawn does not count.
 
     **Ranks.** The batches of an epoch are one global, endless sequence that does not depend on the number of ranks R.
-    Rank r yields its batches r, r + R, r + 2R, ...; all ranks yield equally many, and a rank composes only its own. In
-    Lightning, pass ``use_distributed_sampler=False``. The batches must be split over ranks once: by this sampler, or by
-    a loader that draws every batch on every rank (`sharded_by`). Without a statement, one of accelerate's loaders among
-    the callers is recognized, and a warning is logged if accelerate runs on several processes and none is. A
-    ``DistributedSampler`` that draws from this sampler is an error.
+    Rank r yields its batches r, r + R, r + 2R, ...; all ranks yield equally many, and a rank composes only its own.
+    With `split_batches`, each rank composes all batches and yields the r-th of R equal parts of each. Slots are in
+    random order, so all parts are alike. `batch` returns whole batches, `batch_size` is that of a whole batch
+    (accelerate reads it to cut batches), and the state counts whole batches: a run may resume with another number of
+    ranks and another value of `split_batches`.
+
+    In Lightning, pass ``use_distributed_sampler=False``. The batches must be split over ranks once: by this sampler, or
+    by a loader that draws every batch on every rank (`sharded_by`). Without a statement, one of accelerate's loaders
+    among the callers is recognized, and a warning is logged if accelerate runs on several processes and none is. A
+    ``DistributedSampler`` that draws from this sampler is an error. With `split_batches`, a loader must cut each batch;
+    accelerate's loaders do so with ``DataLoaderConfiguration(split_batches=True)``.
 
     **A folder of Parquet files** is one table: the files whose names end in ``.parquet``, at any depth, in the order of
     their paths (compared as text, part by part), each with its rows in order. Names that start with ``.`` or ``_`` are
@@ -172,7 +185,8 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     and as text otherwise; a column in the file itself takes precedence.
 
     **Cost.** Construction sorts the table once and keeps four bytes per anchor and a few integers for each distinct
-    (group, condition, time). The cost of a batch does not depend on the number of anchors or ranks.
+    (group, condition, time). The cost of a batch does not depend on the number of anchors or ranks; with
+    `split_batches`, it is that of the whole batch on every rank.
 
     **Reproducibility.** The same table content, options, seed and epoch give the same batches on every platform and in
     every release of Python, NumPy and pandas. The modules of the steps cite the methods they use.
@@ -275,6 +289,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         time_by: str = "hours_post_infection",
         even_batches: bool = True,
         as_arrays: bool = False,
+        split_batches: bool = False,
         anchors_per_condition: int | None = None,
         epoch_batches: int | None = None,
         distinct_by: str | Sequence[str] | None = None,
@@ -301,9 +316,12 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         )
         self._even_batches = flag("even_batches", even_batches)
         self._as_arrays = flag("as_arrays", as_arrays)
-        self._sharding = Sharding.from_options(sharded_by, rank, num_replicas)
+        self._sharding = Sharding.from_options(
+            sharded_by=sharded_by, split_batches=split_batches, rank=rank, num_replicas=num_replicas
+        )
         self._index = AnchorIndex.for_options(valid_anchors, self._options)
         _checks.check_fit(self._index, self._options)
+        self._sharding.check_given_ranks(self._batch_sizes)
         self._quotas = Quotas.from_options(self._index, self._options)
         _checks.warn_of_options_without_effect(self._options)
         _checks.warn_of_shortages(self._index, self._options, self._quotas)
@@ -325,7 +343,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Return the number of batches this rank yields in a full epoch; raise as ``iter()`` does."""
-        return len(self._own_batches(0, self._sharding.rank_stride()))
+        return len(self._own_batches(0, self._sharding.rank_stride(self._batch_sizes)))
 
     def batch(self, k: int, epoch: int | None = None) -> list[int]:
         """Return batch `k` of the global sequence of an epoch, without composing the batches before it.
@@ -440,6 +458,10 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         """Number of batches in an epoch, on all ranks together."""
         return self._options.n_batches(len(self._index))
 
+    @property
+    def _batch_sizes(self) -> BatchSizes:
+        return BatchSizes(self.batch_size, self._options.short_slots(len(self._index)))
+
     def _own_batches(self, batch_index: int, rank_stride: RankStride) -> range:
         """Return the numbers of the batches this rank yields, from an index in the global sequence to the end."""
         end = self._total
@@ -449,13 +471,15 @@ class FlexibleBatchSampler(Sampler[list[int]]):
 
     def _batches(self, epoch: int, batch_index: int) -> tuple[int, Iterator[Any]]:
         """Return this rank's stride, and its batches from an index in the global sequence to the end of the epoch."""
-        rank_stride = self._sharding.rank_stride(warn=True)
+        rank_stride = self._sharding.rank_stride(self._batch_sizes, warn=True)
         blocks = self._blocks(self._own_batches(batch_index, rank_stride))
-        return rank_stride.stride, chain.from_iterable(self._composed(epoch, block) for block in blocks)
+        composed = (self._composed(epoch, block, rank_stride.slots) for block in blocks)
+        return rank_stride.stride, chain.from_iterable(composed)
 
-    def _composed(self, epoch: int, block: range) -> Iterator[Any]:
-        """Yield the batches of a block as lists or arrays."""
+    def _composed(self, epoch: int, block: range, slots: RankSlots = ALL_SLOTS) -> Iterator[Any]:
+        """Yield the batches of a block, or some slots of each, as lists or arrays."""
         composed = self._composer.compose(self._plan_of(epoch), np.array(block))
+        composed = (positions[:, slots.of(positions.shape[1])] for positions in composed)
         if self._as_arrays:
             return chain.from_iterable(positions.astype(np.int64) for positions in composed)
         return map(methodcaller("tolist"), chain.from_iterable(composed))
