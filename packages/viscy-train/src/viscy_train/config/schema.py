@@ -15,6 +15,9 @@ else:
     # Whether the file exists is checked where it is used, because the error can then say how to create it.
     FilePath = path_type("", docstring="A path that need not exist.")
 
+MIN_LEARNED_TEMPERATURE = 0.01
+"""Smallest temperature that is learned: logits are multiplied by 100 at most, as in CLIP (Radford et al. 2021)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PositiveConfig:
@@ -152,19 +155,34 @@ class LossConfig:
         ``supcon``, or ``nt_xent``, which supports pairs only.
     temperature : float
         Temperature of the softmax, above 0.
+    learn_temperature : bool
+        Whether the temperature is learned, starting at `temperature`. Its logarithm is a weight of the model, without
+        weight decay, and it never falls below 0.01.
     positives : str
         Which crops attract each other: those of the same ``lineage``; those of the same ``pair``, which are an anchor
         and its positive, so that other crops of the same cell repel; or those of the same ``condition``.
+    negatives : str
+        Which crops an anchor is compared with: those of its ``batch``, on whichever ranks it is, or all of the
+        ``step``. They differ only if each rank has a batch of its own.
+    hardness : float
+        How much negatives that are close to the anchor count more, at least 0: the beta of Robinson et al. 2021.
     """
 
     name: Literal["nt_xent", "supcon"] = "supcon"
     temperature: float = 0.2
+    learn_temperature: bool = False
     positives: Literal["lineage", "pair", "condition"] = "lineage"
+    negatives: Literal["batch", "step"] = "batch"
+    hardness: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name == "nt_xent":
             require(self.positives == "pair", "model.loss.positives must be pair for nt_xent", self.positives)
         require_above_0("model.loss.temperature", self.temperature)
+        if self.learn_temperature:
+            rule = f"model.loss.temperature must be at least {MIN_LEARNED_TEMPERATURE} if it is learned"
+            require(self.temperature >= MIN_LEARNED_TEMPERATURE, rule, self.temperature)
+        require_at_least("model.loss.hardness", self.hardness, 0)
 
 
 @dataclass(frozen=True, kw_only=True)

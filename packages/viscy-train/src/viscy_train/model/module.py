@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -33,12 +33,17 @@ class ContrastiveModule(LightningModule):
         AdamW and its learning rate schedule.
     n_channels, z_slices, crop : int
         Number of channels, number of slices, and side in pixels of a crop.
+    split_batches : bool
+        Whether the processes share each batch, of which every process has a slice of the same size; otherwise each has
+        a batch of its own. It must be as in the loaders of training and validation.
 
     Notes
     -----
-    The negatives of an anchor are the other crops in the batches of all processes, which is why the composition of
-    batches matters. With R processes, the loss and the gradient averaged by DDP equal those of one process with all R
-    batches. For networks with batch normalization, this requires ``trainer.sync_batchnorm``.
+    The negatives of an anchor are the other crops of its batch, which is why the composition of batches matters. If R
+    processes share a batch, the loss and the gradient averaged by DDP equal those of one process with that batch. If
+    each has its own, they equal those of one process that accumulates the gradients of R batches or, with the negatives
+    of the step, those of one process with all R batches in one. For networks with batch normalization, this requires
+    ``trainer.sync_batchnorm``. The loss of a training step is the same number on all processes.
     """
 
     def __init__(
@@ -49,26 +54,33 @@ class ContrastiveModule(LightningModule):
         n_channels: int = 1,
         z_slices: int = 1,
         crop: int = 64,
+        split_batches: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = Encoder(n_channels, z_slices, crop, encoder)
-        self._loss = make_loss(loss)
+        self.loss = make_loss(loss)
         self._positives = loss.positives
+        self._shares_batches = split_batches
+        self._compares_ranks = split_batches or loss.negatives == "step"
         self._options = optimizer
 
     def training_step(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the loss of a batch of pairs, crops of shape (n_pairs, n_channels, z_slices, side, side)."""
-        return self._compute_loss(self._project(batch), batch)
+        loss = self._compute_loss(self._project(batch), batch)
+        if self.trainer.world_size == 1 or self._compares_ranks:
+            return loss
+        # The mean over the batches of the step, with the gradient of this process's own.
+        return cast("Tensor", self.all_gather(loss.detach())).mean() + (loss - loss.detach())
 
     def validation_step(self, batch: Mapping[str, Tensor]) -> None:
         """Log the loss, and recall@1 within the batch: how often the nearest positive is of the anchor's lineage."""
-        projections = self._project(batch)
-        n_pairs = len(batch["lineage"])
+        projections, lineage = self._project(batch), batch["lineage"]
+        anchors, positives = projections.split(len(lineage))
         metrics = {
             "val/loss": self._compute_loss(projections, batch),
-            "val/recall_at_1": _recall_at_1(*projections.split(n_pairs), batch["lineage"]),
+            "val/recall_at_1": _recall_at_1(anchors, lineage, *map(self._complete, (positives, lineage))),
         }
-        self.log_dict(metrics, on_epoch=True, sync_dist=True, batch_size=n_pairs)
+        self.log_dict(metrics, on_epoch=True, sync_dist=True, batch_size=len(lineage))
 
     def predict_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the `row` of each crop, its embedding and its projection, both float32, shape (n_crops, length)."""
@@ -79,7 +91,9 @@ class ContrastiveModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return AdamW, with a constant learning rate or with linear warmup followed by cosine decay to 0."""
         options = self._options
-        optimizer = torch.optim.AdamW(self.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+        optimizer = torch.optim.AdamW(
+            self._parameter_groups(), lr=options.learning_rate, weight_decay=options.weight_decay
+        )
         if options.schedule == "constant":
             return optimizer
         n_steps = self.trainer.estimated_stepping_batches
@@ -98,45 +112,48 @@ class ContrastiveModule(LightningModule):
         schedule = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Update the weights, and keep a learned temperature within its limit."""
+        super().optimizer_step(*args, **kwargs)
+        self.loss.clamp_temperature()
+
     def on_train_start(self) -> None:
         """Use the configured settings of the optimizer, which a checkpoint has replaced by its own."""
         options = self._options
         factors = [config.scheduler for config in self.trainer.lr_scheduler_configs]
         factor = math.prod(one.lr_lambdas[0](one.last_epoch) for one in factors if isinstance(one, LambdaLR))
         for optimizer in self.trainer.optimizers:
-            for group in optimizer.param_groups:
-                group |= {"initial_lr": options.learning_rate, "weight_decay": options.weight_decay}
-                group["lr"] = options.learning_rate * factor
+            for group, configured in zip(optimizer.param_groups, self._parameter_groups(), strict=True):
+                group["weight_decay"] = configured.get("weight_decay", options.weight_decay)
+                group |= {"initial_lr": options.learning_rate, "lr": options.learning_rate * factor}
         for schedule in factors:
             schedule.base_lrs = [options.learning_rate] * len(schedule.base_lrs)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the weights, and apart from them a learned temperature, which does not decay."""
+        temperature = self.loss.log_temperature
+        groups: list[dict[str, Any]] = [{"params": [one for one in self.parameters() if one is not temperature]}]
+        return groups if temperature is None else [*groups, {"params": [temperature], "weight_decay": 0.0}]
 
     def _project(self, batch: Mapping[str, Tensor]) -> Tensor:
         return self.encoder.project(self.encoder(torch.cat([batch["anchor"], batch["positive"]])))
 
     def _compute_loss(self, projections: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         labels = make_labels(batch, self._positives, self.global_rank).repeat(2)
-        if self.trainer.world_size > 1:
-            projections = self._gather(projections)
-            gathered: Any = self.all_gather(labels)
-            labels = gathered.flatten()
-        return self._loss(projections, labels)
+        if not self._compares_ranks:
+            return self.loss(projections, labels)
+        return self.loss(projections, labels, self._gather, self.global_rank)
 
-    def _gather(self, projections: Tensor) -> Tensor:
-        """Return the projections of all processes; gradients flow only into those of this process.
+    def _complete(self, part: Tensor) -> Tensor:
+        """Return the rows of the batch of which a tensor is this process's slice."""
+        return self._gather(part).flatten(0, 1) if self._shares_batches else part
 
-        Each process computes the gradient of the complete loss with respect to its own crops. DDP averages these
-        gradients, but they must be summed, hence the factor. The backward pass needs no communication, which could
-        interfere with the order in which DDP reduces gradients.
-        """
-        if projections.requires_grad:
-            n_processes = self.trainer.world_size
-            projections.register_hook(lambda gradient: gradient * n_processes)
-        parts = list(self.all_gather(projections.detach()))
-        parts[self.global_rank] = projections
-        return torch.cat(parts)
+    def _gather(self, tensor: Tensor) -> Tensor:
+        """Return the tensors of all processes, which must have the same shape, in one more dimension."""
+        return cast("Tensor", self.all_gather(tensor)) if self.trainer.world_size > 1 else tensor[None]
 
 
-def _recall_at_1(anchors: Tensor, positives: Tensor, lineage: Tensor) -> Tensor:
+def _recall_at_1(anchors: Tensor, of_anchors: Tensor, positives: Tensor, of_positives: Tensor) -> Tensor:
     """Return the fraction of anchors whose nearest positive, by cosine similarity, is of the same lineage."""
     anchors, positives = torch.nn.functional.normalize(anchors), torch.nn.functional.normalize(positives)
-    return (lineage[(anchors @ positives.T).argmax(dim=1)] == lineage).float().mean()
+    return (of_positives[(anchors @ positives.T).argmax(dim=1)] == of_anchors).float().mean()
