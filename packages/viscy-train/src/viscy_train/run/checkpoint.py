@@ -110,9 +110,16 @@ class Checkpoint:
             if shapes.get(name) != expected.get(name):
                 raise UserError(
                     f"{self.path} belongs to another model: {name} has shape {shapes.get(name)} in the checkpoint and "
-                    f"{expected.get(name)} in the configured model; restore model.encoder, data.z_slices and the "
-                    "number of channels, or name another checkpoint"
+                    f"{expected.get(name)} in the configured model; restore {_settings_of(name)}, or name another "
+                    "checkpoint"
                 )
+
+
+def _settings_of(name: str) -> str:
+    """Return the settings that decide which shape a weight of a model has."""
+    if name.startswith("loss."):
+        return "model.loss.learn_temperature"
+    return "model.encoder, data.z_slices and the number of channels"
 
 
 def checkpoint_to_resume(run_directory: RunDirectory, ckpt_path: str | None, model: nn.Module) -> Checkpoint | None:

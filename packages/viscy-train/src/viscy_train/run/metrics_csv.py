@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOSS = "train/loss"
 LEARNING_RATE = "lr"
+TEMPERATURE = "train/temperature"
 DATA_WAIT = "time/data_wait"
 VALIDATION = "val/"
 """Prefix of the metrics of a validation."""

@@ -72,16 +72,20 @@ def _numbers(content: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[tu
 
 def _check_optimizer(content: Mapping[str, Any], shapes: list[tuple[int, ...]]) -> None:
     (optimizer,) = content["optimizer_states"]
-    (group,) = optimizer["param_groups"]
-    _require(list(group["params"]) == list(range(len(shapes))), "the optimizer has other parameters than the model")
-    _require(all(isinstance(group[name], float | int) for name in ("lr", "weight_decay", "eps")), "no learning rate")
-    _require(len(group["betas"]) == 2, "no betas")
+    groups = optimizer["param_groups"]
+    numbers = [number for group in groups for number in group["params"]]
+    _require(numbers == list(range(len(shapes))), "the optimizer has other parameters than the model")
+    for group in groups:
+        has_rates = all(isinstance(group[name], float | int) for name in ("lr", "weight_decay", "eps"))
+        _require(has_rates, "no learning rate")
+        _require(len(group["betas"]) == 2, "no betas")
     for number, state in optimizer["state"].items():
         moments = {tuple(value.shape) for name, value in state.items() if name != "step"}
         _require(moments == {shapes[number]}, f"the optimizer's state of parameter {number} has another shape")
         _require(torch.as_tensor(state["step"]).numel() == 1, "the optimizer's step is malformed")
     for schedule in content["lr_schedulers"]:
-        _require(isinstance(schedule["last_epoch"], int) and len(schedule["base_lrs"]) == 1, "a schedule is malformed")
+        has_rates = len(schedule["base_lrs"]) == len(groups)
+        _require(isinstance(schedule["last_epoch"], int) and has_rates, "a schedule is malformed")
 
 
 def _require(holds: bool, what: str) -> None:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from viscy_train.composition.targets import encode
 from viscy_train.console import on_each_of
 from viscy_train.loading.progress import step_is_complete
-from viscy_train.run.metrics_csv import LEARNING_RATE, LOSS, is_logged, share_names
+from viscy_train.run.metrics_csv import LEARNING_RATE, LOSS, TEMPERATURE, is_logged, share_names
 from viscy_train.training.data_wait import data_wait_of
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class CompositionLogger(Callback):
 
 
 class LossLogger(Callback):
-    """Log the loss and the learning rate of steps, before the state after them is saved.
+    """Log the loss, the learning rate and a learned temperature of steps, before the state after them is saved.
 
     Notes
     -----
@@ -102,14 +102,17 @@ class LossLogger(Callback):
     def __init__(self) -> None:
         self._step = -1
         self._rate = float("nan")
+        self._temperature: Tensor | None = None
         self._losses: list[Tensor] = []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Remember the step, because Lightning increments its counter before the batch ends, and its learning rate."""
+        """Remember the step, because Lightning increments its counter before the batch ends, and its settings."""
         if trainer.global_step != self._step:
             self._losses = []
         self._step = trainer.global_step
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+        temperature = getattr(getattr(pl_module, "loss", None), "temperature", None)
+        self._temperature = temperature.detach() if isinstance(temperature, torch.Tensor) else None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -120,6 +123,8 @@ class LossLogger(Callback):
         if trainer.is_global_zero and step_is_complete(trainer, batch_idx) and is_due:
             loss = float(torch.stack(self._losses).mean())
             metrics = {LOSS: loss, LEARNING_RATE: self._rate, "epoch": trainer.current_epoch}
+            if self._temperature is not None:
+                metrics[TEMPERATURE] = float(self._temperature)
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=self._step)
 

@@ -10,7 +10,10 @@ from viscy_train.errors import UserError
 _PATHS = {"output", "ckpt_path", "data.experiments", "data.anchors"}
 # Weights of a checkpoint belong to one network; the batch sampler checks its own settings.
 _FIXED = {f"model.encoder.{name}" for name in ("name", "width", "features", "projection")}
+_FIXED |= {"model.loss.learn_temperature"}
 _WITHOUT_EFFECT = {"model.encoder.pretrained"}
+# What a run did whose configuration does not have the setting yet.
+_FORMER = {"model.loss.negatives": "step"}
 
 
 def list_changes(recorded: Any, given: dict[str, Any]) -> list[str]:
@@ -19,7 +22,8 @@ def list_changes(recorded: Any, given: dict[str, Any]) -> list[str]:
     Parameters
     ----------
     recorded : dict
-        Configuration of the attempt before, as read from its file. Settings that it lacks are new and do not count.
+        Configuration of the attempt before, as read from its file. Settings that it lacks are new and do not count,
+        unless the run did something else than their default.
     given : dict
         Configuration of this attempt.
 
@@ -33,7 +37,8 @@ def list_changes(recorded: Any, given: dict[str, Any]) -> list[str]:
     UserError
         If a setting differs that cannot be changed.
     """
-    before, after = _flatten(recorded), _flatten(given)
+    after = _flatten(given)
+    before = {key: value for key, value in _FORMER.items() if recorded and key in after} | _flatten(recorded)
     changed = [key for key in before if before[key] != after.get(key) and key not in _PATHS]
     for key in changed:
         if key in _FIXED:
@@ -41,12 +46,14 @@ def list_changes(recorded: Any, given: dict[str, Any]) -> list[str]:
                 f"{key} must be that of the checkpoint, {before[key]}, got {after.get(key)}; restore it, or start a "
                 "new run in another `output`"
             )
-    return [_describe(key, before[key], after.get(key)) for key in changed]
+    # A learned temperature is in the checkpoint.
+    learned = {"model.loss.temperature"} if after.get("model.loss.learn_temperature") else set()
+    return [_describe(key, before[key], after.get(key), _WITHOUT_EFFECT | learned) for key in changed]
 
 
-def _describe(key: str, before: Any, after: Any) -> str:
+def _describe(key: str, before: Any, after: Any, without_effect: set[str]) -> str:
     text = f"{key} {_show(after)} (was {_show(before)})"
-    return f"{text}, without effect on a resumed run" if key in _WITHOUT_EFFECT else text
+    return f"{text}, without effect on a resumed run" if key in without_effect else text
 
 
 def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:
