@@ -37,8 +37,8 @@ def list_changes(recorded: Any, given: dict[str, Any]) -> list[str]:
     UserError
         If a setting differs that cannot be changed.
     """
-    after = _flatten(given)
-    before = {key: value for key, value in _FORMER.items() if recorded and key in after} | _flatten(recorded)
+    before, after = _flatten(recorded), _flatten(given)
+    before |= {key: value for key, value in _FORMER.items() if before and key in after and key not in before}
     changed = [key for key in before if before[key] != after.get(key) and key not in _PATHS]
     for key in changed:
         if key in _FIXED:
