@@ -21,10 +21,11 @@ def check_fit(index: AnchorIndex, options: SamplerOptions) -> None:
     """Raise ValueError unless the index has the columns that the options name and enough rows for a batch."""
     for name, wanted in options.axes.items():
         if getattr(index, name) != wanted:
+            named = {key: value for key, value in options.axes.items() if (key, value) != ("distinct_by", None)}
             raise ValueError(
                 f"the index must have the columns that the sampler's options use, got an index with "
                 f"{name}={getattr(index, name)!r}, but the options need {name}={wanted!r}; build another one with "
-                f"AnchorIndex.build(anchors, {', '.join(f'{key}={value!r}' for key, value in options.axes.items())})"
+                f"AnchorIndex.build(anchors, {', '.join(f'{key}={value!r}' for key, value in named.items())})"
             )
     if options.batch_size > len(index) and options.epoch_batches is not None:
         raise ValueError(
@@ -46,8 +47,35 @@ def warn_of_options_without_effect(options: SamplerOptions) -> None:
         _log.warning("leaky=%g has no effect: experiment_aware=False; batches are full without a leak", options.leaky)
     if not options.condition_balanced and options.condition_ratio is not None:
         _log.warning("condition_ratio has no effect: condition_balanced=False")
+    if not options.condition_balanced and options.anchors_per_condition is not None:
+        _log.warning("anchors_per_condition has no effect: condition_balanced=False")
     if options.temporal_enrichment and not options.enriched:
         _log.warning("temporal_enrichment has no effect: temporal_global_fraction=1")
+
+
+def warn_of_changed_shares(index: AnchorIndex, options: SamplerOptions, quotas: Quotas) -> None:
+    """Log a warning if a condition cannot have its share because all others must have several anchors."""
+    if quotas.choice is None or options.condition_ratio is None:
+        return
+    present = index.stratum_size > 0
+    wanted = quotas.ratio * present
+    wanted /= np.maximum(wanted.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    held = quotas.total_shares()
+    has_batches = (quotas.group_share > 0)[:, None]
+    group, condition = np.nonzero(has_batches & (np.abs(held - wanted) > 0.01 * wanted))
+    if group.size:
+        worst = np.argmax(np.abs(held - wanted)[group, condition])
+        at = group[worst], condition[worst]
+        _log.warning(
+            "condition_ratio cannot be kept with anchors_per_condition=%d and batch_size=%d: condition %r is due %.3g "
+            "of the slots of a batch and gets %.3g (group %r); lower anchors_per_condition or raise batch_size",
+            options.anchors_per_condition,
+            options.batch_size,
+            index.conditions[at[1]],
+            wanted[at],
+            held[at],
+            index.groups[at[0]],
+        )
 
 
 def warn_of_shortages(index: AnchorIndex, options: SamplerOptions, quotas: Quotas) -> None:
@@ -62,8 +90,8 @@ def warn_of_shortages(index: AnchorIndex, options: SamplerOptions, quotas: Quota
             without_leak,
             int(has_batches.sum()),
         )
-    primary = np.ceil(quotas.primary_slots(options.batch_size) - 1e-9)
-    leak = np.ceil(quotas.leak_slots(options.batch_size) - 1e-9)
+    primary = np.ceil(quotas.most_primary_slots(options.batch_size) - 1e-9)
+    leak = np.ceil(quotas.most_leak_slots(options.batch_size) - 1e-9)
     short = has_batches & ((primary > index.stratum_size) | (leak > quotas.leak_pool)).any(axis=1)
     if short.any():
         _log.warning(

@@ -69,12 +69,18 @@ class SamplerOptions:
             "experiment_by": self.experiment_by if self.experiment_aware else None,
             "condition_by": self.condition_by if self.condition_balanced else None,
             "time_by": self.time_by if self.enriched else None,
+            "distinct_by": self.distinct_by,
         }
 
     @property
     def enriched(self) -> bool:
         """Whether batches have window slots: with a global fraction of 1, enrichment changes nothing."""
         return self.temporal_enrichment and self.temporal_global_fraction < 1
+
+    @property
+    def chooses_conditions(self) -> bool:
+        """Whether each condition of a batch must have a number of slots, so that a batch may leave out some."""
+        return self.condition_balanced and self.anchors_per_condition is not None
 
     def n_batches(self, n_anchors: int) -> int:
         """Return the number of batches in an epoch of a table, on all ranks together."""

@@ -87,7 +87,7 @@ class BlockComposer:
         start, size = self._index.stratum_start[scheduled.group], self._index.stratum_size[scheduled.group]
         if self._options.enriched:
             window_start, window_size = self._window(epoch, scheduled)
-            quota = epoch.primary_quota(scheduled, n_slots)
+            quota = epoch.primary_quota(scheduled, n_slots, primary)
             offset = (streams[:, Stream.WINDOW_SLOTS] >> np.uint64(64 - BITS)).astype(np.int64)
             in_window = window_slots(primary, quota, 1 - self._options.temporal_global_fraction, offset)
             in_window *= window_size > 0  # a condition with no row in the window draws from all its times
@@ -137,7 +137,7 @@ class BlockComposer:
         condition = np.arange(parts.slots.shape[2])
         key = derive(streams[:, Stream.PERMUTATIONS, None, None], np.array(parts.kinds)[:, None], condition)
         if parts.kinds[0] == Kind.STRATUM:
-            first[:, 0] = epoch.drawn_before(scheduled) % np.maximum(parts.size[:, 0], 1)
+            first[:, 0] = epoch.drawn_before(scheduled, parts.slots[:, 0]) % np.maximum(parts.size[:, 0], 1)
             key[:, 0] = epoch.permutation_key(scheduled.group[:, None] * len(condition) + condition)
         segments = Segments.from_parts(parts, first, key)
         elements = segments.elements()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viscy_data._compose import rounding
+from viscy_data._compose.chosen_slots import ChosenSlots, cut_slots
 from viscy_data._compose.schedule import Schedule, Scheduled
 from viscy_data._compose.short_epochs import ShortEpochSchedule
 from viscy_data._random.hash import derive, epoch_key
@@ -36,6 +37,7 @@ class Purpose(IntEnum):
     PERMUTATIONS = 5
     BATCHES = 6
     LEAK = 7
+    CHOICE = 8
 
 
 class Stream(IntEnum):
@@ -98,6 +100,7 @@ class Epoch:
         self._offsets = rounding.Offsets(self._schedule.most_batches, self._key[Purpose.ROUNDING, None])
         self._bound = self._part_bounds(self.n_slots)
         self._short_bound = self._part_bounds(self.short_slots)
+        self._chosen = self._choose()
         self._unused = self._unused_by_short_batch()
 
     def slots_of(self, batch: int) -> int:
@@ -128,12 +131,17 @@ class Epoch:
         primary, leak
             Slots of each condition, both of shape (n_batches, n_conditions).
         """
+        if self._quotas.choice is not None and n_slots != self.n_slots:
+            return self._cut_choice(scheduled, n_slots)
         bound = self._bound if n_slots == self.n_slots else self._short_bound
         rounded = rounding.round_slots(bound[scheduled.group], self._offset(scheduled))
         primary, leak = self._by_condition(rounded)
         even = np.flatnonzero(self._has_even_leak[scheduled.group])
         if even.size:
             self._even_out(primary, leak, scheduled, even)
+        chosen = self._with_choice(scheduled)
+        if chosen.size:
+            primary[chosen], leak[chosen] = self._chosen.slots(scheduled.take(chosen))
         return primary, leak
 
     def _even_out(
@@ -156,20 +164,58 @@ class Epoch:
         """Return the key of the order of a group's focal times in a round over all its times, shape (n_batches,)."""
         return derive(self._focal_time_key[scheduled.group], rounds)
 
-    def primary_quota(self, scheduled: Scheduled, n_slots: int) -> NDArray[np.int64]:
-        """Return the primary quota of each condition in units of 2**-24 of a slot, shape (n_batches, n_conditions)."""
+    def primary_quota(self, scheduled: Scheduled, n_slots: int, primary: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the quotas that primary slots were rounded from, in units of 2**-24, in the shape of `primary`."""
+        if self._quotas.choice is not None and n_slots != self.n_slots:
+            return primary << rounding.BITS
         bound = self._bound if n_slots == self.n_slots else self._short_bound
-        return self._by_condition(np.diff(bound[scheduled.group], axis=1))[0]
+        quota = self._by_condition(np.diff(bound[scheduled.group], axis=1))[0]
+        chosen = self._with_choice(scheduled)
+        if chosen.size:
+            quota[chosen] = self._chosen.primary_quota(scheduled.take(chosen), primary[chosen])
+        return quota
 
-    def drawn_before(self, scheduled: Scheduled) -> NDArray[np.int64]:
-        """Return each condition's primary slots in the group's earlier batches, shape (n_batches, n_conditions)."""
+    def drawn_before(self, scheduled: Scheduled, primary: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return each condition's primary slots in the group's earlier batches, in the shape of `primary`.
+
+        Parameters
+        ----------
+        scheduled
+            The batches.
+        primary
+            Their primary slots. The result is right where they are above 0.
+        """
         key = self._offset_key[scheduled.group]
         before = rounding.slots_before(self._bound[scheduled.group], scheduled.index, self._offsets, key)
         drawn = self._by_condition(before)[0]
+        chosen = self._with_choice(scheduled)
+        if chosen.size:
+            drawn[chosen] = self._chosen.drawn_before(scheduled.take(chosen), primary[chosen])
         if self._unused:
             short, slots = self._unused
             drawn = drawn - slots * ((scheduled.group == short.group) & (scheduled.index > short.index))[:, None]
         return drawn
+
+    def _choose(self) -> ChosenSlots | None:
+        """Return the slots of the groups of which a batch leaves out conditions, None if there are no such groups."""
+        choice = self._quotas.choice
+        if choice is None or not choice.leaves_out.any():
+            return None
+        batches, key = self._schedule.batches_in_cycle, self._key[Purpose.CHOICE, None]
+        return ChosenSlots(choice, self._quotas.leaky_of_chosen, self.n_slots, batches, key)
+
+    def _with_choice(self, scheduled: Scheduled) -> NDArray[np.intp]:
+        """Return which of some batches leave out conditions."""
+        if self._chosen is None:
+            return np.empty(0, np.intp)
+        return np.flatnonzero(self._quotas.choice.leaves_out[scheduled.group])
+
+    def _cut_choice(self, scheduled: Scheduled, n_slots: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the slots of short batches, which have some of the conditions that full ones would have."""
+        slots = sum(self.slots(scheduled, self.n_slots))
+        key = derive(self._key[Purpose.CHOICE], scheduled.group, scheduled.index)
+        leaky = self._quotas.leaky_of_chosen[scheduled.group]
+        return cut_slots(slots, leaky, n_slots, self._quotas.choice.at_least, key)
 
     def _number_in_round(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the numbers of batches in the round; those beyond the end of the epoch come after the round."""

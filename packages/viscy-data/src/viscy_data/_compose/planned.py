@@ -166,10 +166,13 @@ def _resolved(index: AnchorIndex, quotas: Quotas, options: SamplerOptions) -> di
         "experiment_weights": _by_label(index.groups, quotas.group_share) if options.experiment_aware else None,
         "condition_balanced": options.condition_balanced,
         "condition_ratio": _by_label(index.conditions, quotas.ratio) if options.condition_balanced else None,
+        "anchors_per_condition": options.anchors_per_condition if options.condition_balanced else None,
         "temporal_enrichment": enriched,
         "temporal_window_hours": options.temporal_window_hours if enriched else None,
         "temporal_global_fraction": options.temporal_global_fraction if enriched else None,
         "drop_last": options.drop_last,
+        "epoch_batches": options.epoch_batches,
+        "distinct_by": options.distinct_by,
         **options.axes,
     }
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from viscy_data._compose.choice import Choice
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -41,6 +43,11 @@ class Quotas:
     leak_pool
         Number of anchors of each condition that may leak into each group: `leak_source` summed over the other groups,
         shape (n_groups, n_conditions).
+    choice
+        How conditions are chosen for a batch; None if batches have all conditions of their group.
+    leaky_of_chosen
+        Fraction of a chosen condition's slots that come from other groups: 0 for a condition that no other group has;
+        shape (n_groups, n_conditions). None without a choice.
     """
 
     group_share: NDArray[np.float64]
@@ -50,6 +57,8 @@ class Quotas:
     ratio: NDArray[np.float64]
     leak_source: NDArray[np.int64]
     leak_pool: NDArray[np.int64]
+    choice: Choice | None = None
+    leaky_of_chosen: NDArray[np.float64] | None = None
 
     @classmethod
     def from_options(cls, index: AnchorIndex, options: SamplerOptions) -> Quotas:
@@ -59,12 +68,19 @@ class Quotas:
         check_groups_can_be_drawn(index, share, ratio)
         leak_source = index.stratum_size * (share > 0)[:, None]
         leak_pool = leak_source.sum(axis=0) - leak_source
-        leak = _split(ratio, leak_pool)
+        primary, leak = _split(ratio, index.stratum_size), _split(ratio, leak_pool)
+        leaky, choice, leaky_of_chosen = np.where(leak.any(axis=1), options.leaky, 0.0), None, None
+        if options.chooses_conditions:
+            choice = Choice.from_shares(primary, options.batch_size, options.anchors_per_condition)
+            leaky_of_chosen = options.leaky * (leak_pool > 0)
+            leaky, primary, leak = _shares_of_choice(choice, options.batch_size, leaky_of_chosen)
         return cls(
             group_share=share,
-            leaky=np.where(leak.any(axis=1), options.leaky, 0.0),
-            primary=_split(ratio, index.stratum_size),
+            leaky=leaky,
+            primary=primary,
             leak=leak,
+            choice=choice,
+            leaky_of_chosen=leaky_of_chosen,
             ratio=_split(ratio, np.ones((1, len(ratio)), np.int64))[0],
             leak_source=leak_source,
             leak_pool=leak_pool,
@@ -96,6 +112,18 @@ class Quotas:
         """Return the leak slots each condition is due in a batch of each group, shape (n_groups, n_conditions)."""
         return n_slots * self.leaky[:, None] * self.leak
 
+    def total_shares(self) -> NDArray[np.float64]:
+        """Return the share of each condition in the batches of a group, leak included, (n_groups, n_conditions)."""
+        return self.primary_slots(1) + self.leak_slots(1)
+
+    def most_primary_slots(self, n_slots: int) -> NDArray[np.float64]:
+        """Return the primary slots of each condition in a batch that has it, shape (n_groups, n_conditions)."""
+        return self._of_batches_with_it(self.primary_slots(n_slots))
+
+    def most_leak_slots(self, n_slots: int) -> NDArray[np.float64]:
+        """Return the leak slots of each condition in a batch that has it, shape (n_groups, n_conditions)."""
+        return self._of_batches_with_it(self.leak_slots(n_slots))
+
     def batch_shares(self, group: int) -> NDArray[np.float64]:
         """Return the share of each stratum in a batch of a group, shape (n_groups, n_conditions)."""
         shares = self.leak_source * self._leak_per_anchor()[group]
@@ -112,6 +140,12 @@ class Quotas:
         weight = self.group_share[:, None]
         return weight * self.primary_slots(1) + self.leak_source * _sum_of_others(weight * self._leak_per_anchor())
 
+    def _of_batches_with_it(self, slots: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.choice is None:
+            return slots
+        probability = self.choice.probability
+        return np.divide(slots, probability, out=np.zeros_like(slots), where=probability > 0)
+
     def _leak_per_anchor(self) -> NDArray[np.float64]:
         """Return the share of a batch of each group that goes to one leaking anchor of each condition."""
         leak = self.leak_slots(1)
@@ -124,6 +158,25 @@ def _sum_of_others(values: NDArray[np.float64]) -> NDArray[np.float64]:
     np.cumsum(values[:-1], axis=0, out=before[1:])
     np.cumsum(values[:0:-1], axis=0, out=after[-2::-1])
     return before + after
+
+
+def _shares_of_choice(
+    choice: Choice, n_slots: int, leaky: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return `leaky`, `primary` and `leak` on average over batches, if all slots of a chosen condition leak alike.
+
+    The fraction that leaks is 0 for a condition that no other group has; shape (n_groups, n_conditions).
+    """
+    slots = choice.probability * choice.slots
+    return (
+        np.cumsum(slots * leaky, axis=1)[:, -1] / n_slots,
+        *(_split_by(part) for part in (slots * (1 - leaky), slots * leaky)),
+    )
+
+
+def _split_by(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = np.cumsum(parts, axis=1)[:, -1:]
+    return np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
 
 
 def _group_share(index: AnchorIndex, options: SamplerOptions) -> NDArray[np.float64]:
@@ -151,9 +204,7 @@ def _condition_ratio(index: AnchorIndex, options: SamplerOptions) -> NDArray[np.
 
 def _split(ratio: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Split 1 over the conditions that have rows, in proportion to their ratio."""
-    present = ratio / ratio.max() * (rows > 0)
-    total = np.cumsum(present, axis=1)[:, -1:]
-    return np.divide(present, total, out=np.zeros_like(present), where=total > 0)
+    return _split_by(ratio / ratio.max() * (rows > 0))
 
 
 def weight_of_each(name: str, given: Mapping[Any, float], labels: Collection[Any]) -> NDArray[np.float64]:

@@ -1,0 +1,344 @@
+"""Chosen slots: which conditions the batches of a group have if they cannot have all, and how many slots each gets.
+
+In an epoch, a condition is in the floor or the ceiling of its expected number of batches. Let its *tickets* be as many
+as that; the tickets of all conditions, laid end to end in random order, form a line, and every batch takes equally many
+tickets. The batches are grouped into *blocks* of consecutive ones, and a block takes the tickets that are as many apart
+as there are blocks: no condition has that many, so a block has at most one ticket of each. The tickets of a block are
+distributed over its batches at random. So conditions that are in a batch together differ from block to block, no batch
+has a condition twice, and the number of tickets of a condition in all earlier blocks is the number of visits of a
+`Rotation` to an arc. The batches that do not fill a block for each step of the rotation form one more block, the last.
+
+A ticket is worth the floor or the ceiling of the slots that a chosen condition is due. The tickets at the beginning of
+the line are worth the ceiling, and so are, separately, the leak slots among them: whole numbers that add up to those of
+the batch. Conditions that are in every batch have lines of their own for the slots beyond the floor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from viscy_data._compose.choice import Choice
+from viscy_data._compose.rotation import Rotation
+from viscy_data._compose.rounding import BITS, UNIT, cumulative, round_slots
+from viscy_data._random.hash import below, derive, random_uint32
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from viscy_data._compose.schedule import Scheduled
+
+_CODE_BITS = np.uint64(24)
+_CODE_MASK = np.uint64((1 << 24) - 1)
+_CATEGORY_BITS = np.uint64(62)
+_LEFT_OUT = 3
+# What random bits are used for.
+_LAYOUT, _OFFSET, _ROTATION, _BLOCK, _TURN = range(5)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Worth:
+    """Slots of the tickets: all of them, or the leak slots among them. Arrays of shape (2, n_groups, ...)."""
+
+    floor: NDArray[np.int64]
+    """Slots of a ticket, rounded down, shape (1, n_groups, n_conditions)."""
+    raised: NDArray[np.int64]
+    """The first tickets of the line, this many, are worth one slot more; shape (2, n_groups)."""
+    start: NDArray[np.int64]
+    """Where the slots beyond the floor of a condition that is in every batch are on their line; it ends at 0."""
+    length: NDArray[np.int64]
+
+
+class ChosenSlots:
+    """The slots of an epoch's batches.
+
+    Parameters
+    ----------
+    choice
+        How conditions are chosen for a batch.
+    leaky
+        Fraction of a chosen condition's slots that leak, shape (n_groups, n_conditions).
+    n_slots
+        Slots of a batch.
+    batches
+        Number of batches of each group in a cycle of the schedule, shape (n_groups,).
+    key
+        Key of the randomness, shape (1,).
+    """
+
+    def __init__(
+        self,
+        choice: Choice,
+        leaky: NDArray[np.float64],
+        n_slots: int,
+        batches: NDArray[np.int64],
+        key: NDArray[np.uint64],
+    ) -> None:
+        self._key = derive(key, np.arange(5))
+        leaky = np.where(choice.probability > 0, leaky, 0)
+        self._batches = np.maximum(batches, 1)
+        self._is_certain = choice.probability == 1
+        self._is_open = (choice.probability > 0) & ~self._is_certain
+        self._n_open = choice.n_chosen - self._is_certain.sum(axis=1)
+        self._lay_out(np.where(self._is_open, choice.probability, 0), leaky > 0)
+        slots, leak = (np.rint(x * UNIT).astype(np.int64) for x in (choice.slots, choice.slots * leaky))
+        total = np.full(len(batches), n_slots << BITS)
+        self._primary_due = slots - leak
+        self._slots = self._worth(slots, total)
+        leaks = ((leaky > 0) == (choice.probability > 0)).all(axis=1)
+        self._leak = self._worth(
+            leak, np.where(leaks, np.rint(n_slots * leaky.max(axis=1) * UNIT), -1).astype(np.int64)
+        )
+
+    def slots(self, scheduled: Scheduled) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the primary and the leak slots of each condition, both of shape (n_batches, n_conditions)."""
+        at = self._locate(scheduled)
+        entry, has_ticket = self._tickets_of(at)
+        chosen = self._distribute(at, entry, has_ticket)
+        slots = self._worth_of(self._slots, at, entry, chosen)
+        leak = np.minimum(self._worth_of(self._leak, at, entry, chosen), slots)
+        return slots - leak, leak
+
+    def primary_quota(self, scheduled: Scheduled, primary: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the quotas that primary slots were rounded from, in units of 2**-24, in the shape of `primary`."""
+        quota = self._primary_due[scheduled.group]
+        is_rounded = np.abs((primary << BITS) - quota) < UNIT
+        return np.where(is_rounded & (primary > 0), quota, primary << BITS)
+
+    def drawn_before(self, scheduled: Scheduled, primary: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return each condition's primary slots in the group's earlier batches.
+
+        Parameters
+        ----------
+        scheduled
+            The batches.
+        primary
+            Their primary slots. Only where they are above 0 the result is right; shape (n_batches, n_conditions).
+        """
+        batch, condition = np.nonzero(primary)
+        at = self._locate(scheduled).take(batch)
+        drawn = np.zeros_like(primary)
+        drawn[batch, condition] = self._before(self._slots, at, condition) - self._before(self._leak, at, condition)
+        return drawn
+
+    def _lay_out(self, probability: NDArray[np.float64], leaks: NDArray[np.bool_]) -> None:
+        """Lay out the tickets of all conditions that are not in every batch; those that leak come first."""
+        n_groups, n_conditions = probability.shape
+        group = np.arange(n_groups)
+        bits = derive(self._key[_LAYOUT], group[:, None], np.arange(n_conditions)) >> np.uint64(2)
+        order = np.argsort(bits | np.where(self._is_open, ~leaks, 2).astype(np.uint64) << _CATEGORY_BITS, axis=1)
+        bound = np.zeros((n_groups, n_conditions + 1), np.int64)
+        bound[:, 1:] = np.rint(np.cumsum(np.take_along_axis(probability, order, axis=1), axis=1) * UNIT)
+        bound = np.where(bound == bound[:, -1:], self._n_open[:, None] << BITS, bound) * (self._n_open > 0)[:, None]
+        bound[:, 0] = 0
+        offset = (derive(self._key[_OFFSET], group) >> np.uint64(64 - BITS)).astype(np.int64)
+        ticket = (self._batches[:, None] * bound + offset[:, None]) >> BITS
+        most = np.maximum(np.diff(ticket, axis=1).max(axis=1), 1)
+        width = self._batches // most
+        n_blocks = self._batches // width
+        in_last = ticket * (self._batches - n_blocks * width)[:, None] // self._batches[:, None]
+        line = np.array([ticket - in_last, in_last])
+        self._order = order
+        self._n_blocks = np.array([n_blocks, np.ones_like(n_blocks)])
+        self._width = np.array([width, self._batches - n_blocks * width])
+        self._start, self._length = self._by_condition(line[:, :, :-1]), self._by_condition(np.diff(line, axis=2))
+        n_leaking = (self._is_open & leaks).sum(axis=1)
+        self._n_leaking = np.take_along_axis(line, np.broadcast_to(n_leaking[:, None], (2, n_groups, 1)), axis=2)[
+            ..., 0
+        ]
+        self._rotation = Rotation.from_keys(self._n_blocks, derive(self._key[_ROTATION], np.arange(2)[:, None], group))
+
+    def _worth(self, due: NDArray[np.int64], total: NDArray[np.int64]) -> _Worth:
+        """Round the slots that tickets are due, in units of 2**-24, so that they add up to the total of every batch.
+
+        Where the total, shape (n_groups,), is negative, it is what the tickets happen to add up to.
+        """
+        floor, rest = due >> BITS, due & (UNIT - 1)
+        n_batches = self._n_blocks * self._width
+        of_open = np.where(self._is_open, floor, 0).max(axis=1), np.where(self._is_open, rest, 0).max(axis=1)
+        certain_rest = np.where(self._is_certain, rest, 0)
+        first = np.lexsort((self._order.argsort(axis=1), certain_rest > 0), axis=1)
+        bound = np.cumsum(np.take_along_axis(certain_rest, first, axis=1), axis=1)
+        n_tickets = np.where(total >= 0, n_batches * self._n_open, self._n_leaking)
+        whole = np.where(self._is_certain, floor, 0).sum(axis=1) * n_batches + of_open[0] * n_tickets
+        raised = _rounded(n_tickets * of_open[1])
+        beyond = np.where(total >= 0, _rounded(n_batches * total) - whole, raised + _rounded(n_batches * bound[:, -1]))
+        has_certain = bound[:, -1] > 0
+        raised = np.clip(
+            np.where(has_certain & (n_tickets > 0), raised, np.where(has_certain, 0, beyond)), 0, n_tickets
+        )
+        end = np.maximum(beyond - raised, 0)[..., None]
+        position = np.minimum(_rounded(n_batches[..., None] * bound), end)
+        position = np.where((bound == bound[:, -1:]) & has_certain[:, None], end, position)
+        length = np.empty_like(position)
+        start = np.empty_like(position)
+        places = np.broadcast_to(first, position.shape)
+        np.put_along_axis(length, places, np.diff(position, axis=2, prepend=0), axis=2)
+        np.put_along_axis(start, places, position - np.diff(position, axis=2, prepend=0) - end, axis=2)
+        return _Worth(floor[None], raised, start, length)
+
+    def _by_condition(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        result = np.empty_like(values)
+        np.put_along_axis(result, np.broadcast_to(self._order, values.shape), values, axis=2)
+        return result
+
+    def _locate(self, scheduled: Scheduled) -> _Places:
+        """Return in which block each batch is, and where in it."""
+        group = scheduled.group
+        cycle, number = np.divmod(scheduled.index, self._batches[group])
+        n_regular = self._n_blocks[0, group] * self._width[0, group]
+        is_last = (number >= n_regular).astype(np.int64)
+        block, within = np.divmod(number - is_last * n_regular, np.maximum(self._width[is_last, group], 1))
+        return _Places(group, scheduled.index, cycle, is_last, block, within)
+
+    def _tickets_of(self, at: _Places) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the ticket of each condition in the block of each batch, and whether there is one."""
+        step = self._rotation.take(at.key).visit(at.block)[:, None]
+        start = self._start[at.key]
+        after = (step - start) % self._n_blocks[at.key][:, None]
+        return start + after, after < self._length[at.key]
+
+    def _distribute(self, at: _Places, entry: NDArray[np.int64], has_ticket: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return whether each batch has each condition that is not in all of them.
+
+        Tickets of equal worth are distributed one after the other, so that batches get equally many of them.
+        """
+        n_batches, n_conditions = entry.shape
+        raised, raised_leak = self._slots.raised[at.key][:, None], self._leak.raised[at.key][:, None]
+        category = np.where(has_ticket, 2 - (entry < raised) - (entry < raised_leak), _LEFT_OUT).astype(np.uint64)
+        tickets = random_uint32(self._block_keys(at), n_conditions).astype(np.uint64) << _CODE_BITS
+        tickets |= category << _CATEGORY_BITS
+        tickets |= np.arange(n_conditions, dtype=np.uint64)
+        tickets.sort(axis=1)
+        width = np.maximum(self._width[at.key], 1)[:, None]
+        n_open = self._n_open[at.group][:, None]
+        place = (at.within[:, None] - self._turn(at)[:, None]) % width + width * np.arange(int(n_open.max()))
+        condition = np.take_along_axis(tickets, np.minimum(place, n_conditions - 1), axis=1) & _CODE_MASK
+        chosen = np.zeros((n_batches, n_conditions), bool)
+        batch, number = np.nonzero(place < width * n_open)
+        chosen[batch, condition[batch, number].astype(np.int64)] = True
+        return chosen
+
+    def _worth_of(
+        self, worth: _Worth, at: _Places, entry: NDArray[np.int64], chosen: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        slots = chosen * (worth.floor[0, at.group] + (entry < worth.raised[at.key][:, None]))
+        batch, condition = np.nonzero(self._is_certain[at.group])
+        if batch.size:
+            some = at.take(batch)
+            first, count = self._beyond_floor(worth, some, condition)
+            is_due = (some.within - first) % np.maximum(self._width[some.key], 1) < count
+            slots[batch, condition] = worth.floor[0, some.group, condition] + is_due
+        return slots
+
+    def _beyond_floor(
+        self, worth: _Worth, at: _Places, condition: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the batch in its block that gets the first slot beyond the floor of a certain condition, and how many.
+
+        One batch after the other gets one. The conditions follow each other, and the tickets of the others them.
+        """
+        step, n_blocks = self._rotation.take(at.key).visit(at.block), self._n_blocks[at.key]
+        start = worth.start[(*at.key, condition)]
+        to_start, to_stop, to_end = (
+            -((step - bound) // n_blocks) for bound in (start, start + worth.length[(*at.key, condition)], 0)
+        )
+        return (self._turn(at) + to_start - to_end) % np.maximum(self._width[at.key], 1), to_stop - to_start
+
+    def _before(self, worth: _Worth, at: _Places, condition: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many slots a condition had in the earlier batches of a group, for batches that have it."""
+        is_certain = self._is_certain[at.group, condition]
+        start = np.where(is_certain, worth.start[:, at.group, condition], self._start[:, at.group, condition])
+        tickets = self._length[:, at.group, condition]
+        raised = np.clip(worth.raised[:, at.group] - start, 0, tickets)
+        beyond = np.where(is_certain, worth.length[:, at.group, condition], raised)
+        if not is_certain.all():
+            n_tickets = self._sum_before(at, start, tickets)
+        n_tickets = at.index if is_certain.all() else np.where(is_certain, at.index, n_tickets)
+        drawn = worth.floor[0, at.group, condition] * n_tickets + self._sum_before(at, start, beyond)
+        some = np.flatnonzero(is_certain)
+        if some.size:
+            drawn[some] += self._beyond_floor_in_block(worth, at.take(some), condition[some])
+        return drawn
+
+    def _sum_before(self, at: _Places, start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Count how much of an arc the earlier blocks of a group have taken; `start` and `length` have shape (2, n)."""
+        n = np.arange(len(at.group))
+        laps, rest = np.divmod(length[at.is_last, n], self._n_blocks[at.key])
+        visits = self._rotation.take(at.key).count(at.block, start[at.is_last, n], rest)
+        return at.cycle * length.sum(axis=0) + at.is_last * length[0] + laps * at.block + visits
+
+    def _beyond_floor_in_block(self, worth: _Worth, at: _Places, condition: NDArray[np.int64]) -> NDArray[np.int64]:
+        first, count = self._beyond_floor(worth, at, condition)
+        width = np.maximum(self._width[at.key], 1)
+        wrapped = np.maximum(first + count - width, 0)
+        return np.clip(at.within - first, 0, count - wrapped) + np.minimum(at.within, wrapped)
+
+    def _block_keys(self, at: _Places) -> NDArray[np.uint64]:
+        return derive(derive(self._key[_BLOCK], at.group), at.cycle, at.is_last, at.block)
+
+    def _turn(self, at: _Places) -> NDArray[np.int64]:
+        """Return which batch of its block gets the first ticket."""
+        return below(derive(self._block_keys(at), _TURN), np.maximum(self._width[at.key], 1)).astype(np.int64)
+
+
+def cut_slots(
+    slots: NDArray[np.int64], leaky: NDArray[np.float64], n_slots: int, at_least: int, key: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the primary and the leak slots of batches that are shorter than others, given the slots of full ones.
+
+    A short batch has as many of the conditions, in random order, as can have the required number of slots.
+
+    Parameters
+    ----------
+    slots
+        Slots of each condition in a full batch, shape (n_batches, n_conditions).
+    leaky
+        Fraction of a condition's slots that leak, in the shape of `slots`.
+    n_slots
+        Slots of the short batches.
+    at_least
+        Slots that a condition of a batch has at least, if the batch has as many.
+    key
+        Key of each batch, shape (n_batches,).
+    """
+    bits = derive(key[:, None], np.arange(slots.shape[1])) >> np.uint64(1)
+    rank = np.argsort(np.argsort(np.where(slots > 0, bits, bits | np.uint64(1 << 63)), axis=1), axis=1)
+    kept = np.where(rank < max(1, n_slots // at_least), slots, 0)
+    due = Choice.from_shares(kept / kept.sum(axis=1, keepdims=True), n_slots, at_least).slots
+    offset = (derive(key, slots.shape[1]) >> np.uint64(64 - BITS)).astype(np.int64)
+    rounded = round_slots(cumulative(due, n_slots), offset)
+    leak_bound = np.zeros((len(slots), slots.shape[1] + 1), np.int64)
+    leak_bound[:, 1:] = np.rint(np.cumsum(rounded * leaky, axis=1) * UNIT)
+    leak = round_slots(leak_bound, offset)
+    return rounded - leak, leak
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Places:
+    """Where batches are; all fields have shape (n_batches,)."""
+
+    group: NDArray[np.int64]
+    index: NDArray[np.int64]
+    cycle: NDArray[np.int64]
+    is_last: NDArray[np.int64]
+    """1 in the last block of a cycle, 0 in the others."""
+    block: NDArray[np.int64]
+    within: NDArray[np.int64]
+    """Number of earlier batches in the block."""
+
+    @property
+    def key(self) -> tuple[Any, Any]:
+        """Index of arrays that have an entry for the regular blocks and for the last one of each group."""
+        return self.is_last, self.group
+
+    def take(self, which: NDArray[np.int64]) -> _Places:
+        """Return some of the places."""
+        return _Places(*(getattr(self, name)[which] for name in self.__slots__))
+
+
+def _rounded(value: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Round numbers in units of 2**-24."""
+    return (value + UNIT // 2) >> BITS
