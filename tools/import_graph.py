@@ -23,6 +23,7 @@ LEVELS = {
         ["index"],
         ["_compose", "distributed"],
         ["_checks", "_iterator", "_sharding", "_state"],
+        ["_attributes"],
         ["sampler"],
     ],
     "viscy_sampling_testkit": [

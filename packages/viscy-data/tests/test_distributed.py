@@ -110,8 +110,19 @@ def test_without_torch_distributed_it_is_the_only_rank():
     assert sorted(ShardedDistributedSampler(range(10))) == list(range(10))
 
 
+def test_one_rank_alone_is_rank_0():
+    alone = ShardedDistributedSampler(range(10), num_replicas=1)
+    assert (alone.rank, alone.num_replicas) == (0, 1)
+    assert list(alone) == list(ShardedDistributedSampler(range(10), 1, 0))
+
+
 INVALID_OPTIONS = [
-    ({"num_replicas": 2}, ValueError, "must be given together"),
+    ({"num_replicas": 2}, ValueError, "must be given together.*or num_replicas=1 alone"),
+    ({"num_replicas": 0}, ValueError, "num_replicas must be at least 1, got 0"),
+    ({"num_replicas": True}, TypeError, "num_replicas must be an integer"),
+    ({"num_replicas": 1.0}, TypeError, "num_replicas must be an integer"),
+    ({"num_replicas": 1, "rank": 1}, ValueError, r"rank must be in \[0, num_replicas\), got 1 of 1"),
+    ({"rank": 0}, ValueError, "must be given together"),
     ({"num_replicas": 2, "rank": 2}, ValueError, r"rank must be in \[0, num_replicas\), got 2 of 2"),
     ({"num_replicas": 0, "rank": 0}, ValueError, "num_replicas must be at least 1, got 0"),
     ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),

@@ -129,6 +129,14 @@ def test_ranks_that_are_given_are_not_looked_up(initialize_process_group):
     assert len(make_sampler(0, 1)) == TOTAL
 
 
+@pytest.mark.parametrize("one", [1, np.int64(1)])
+def test_one_rank_alone_is_rank_0_and_not_looked_up(initialize_process_group, one):
+    initialize_process_group()
+    sampler = make_sampler(num_replicas=one)
+    assert (sampler.rank, sampler.num_replicas) == (0, 1)
+    assert list(sampler) == global_sequence(TOTAL)
+
+
 def draw_two_epochs_in_step(rank, num_replicas):
     """Draw two epochs from a sampler that takes its rank from torch.distributed, in step with the other ranks."""
     sampler = make_sampler()

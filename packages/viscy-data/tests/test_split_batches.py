@@ -259,7 +259,7 @@ class DistributedWrapper(DistributedSampler):
 
 @pytest.mark.parametrize("sharded_by", ["loader", "sampler", None])
 def test_a_distributed_sampler_that_distributes_whole_batches_is_an_error(sharded_by):
-    with pytest.raises(RuntimeError, match="DistributedWrapper hands whole batches to 2 ranks"):
+    with pytest.raises(RuntimeError, match="DistributedWrapper distributes whole batches over 2 ranks"):
         DistributedWrapper(make_sampler(0, 2, sharded_by=sharded_by), num_replicas=2, rank=0)
 
 

@@ -183,9 +183,9 @@ def _check_shard_cuts(shard: LoaderShard | None, sizes: BatchSizes) -> None:
     """Raise if a caller would not cut each batch into equal parts, as `split_batches` promises."""
     if shard is not None and not shard.cuts:
         raise RuntimeError(
-            f"with split_batches=True, all ranks must share each batch, but {shard.name} hands whole batches to "
-            f"{shard.num_replicas} ranks; with accelerate, set DataLoaderConfiguration(split_batches=True), otherwise "
-            "use a loader that does not split batches"
+            f"with split_batches=True, all ranks must share each batch, but {shard.name} distributes whole batches "
+            f"over {shard.num_replicas} ranks; with accelerate, set DataLoaderConfiguration(split_batches=True), "
+            "otherwise use a loader that does not split batches"
         )
     if shard is not None and shard.fills and sizes.short:
         raise ValueError(

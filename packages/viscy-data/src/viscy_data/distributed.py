@@ -31,8 +31,8 @@ class ShardedDistributedSampler(DistributedSampler):
     dataset : sized
         The dataset, of which only the length is used.
     num_replicas, rank : int, optional
-        Number of ranks and the rank of this process, either both or neither. By default they come from
-        `torch.distributed`, and are 1 and 0 if it is not initialized.
+        Number of ranks and the rank of this process, either both or neither; ``num_replicas=1`` alone means rank 0. By
+        default they come from `torch.distributed`, and are 1 and 0 if it is not initialized.
     shuffle : bool, default True
         Whether to shuffle the shard, differently in each epoch; otherwise it is in ascending order.
     seed : int, default 0
@@ -103,12 +103,15 @@ def check_ranks(rank: Any, num_replicas: Any) -> tuple[int, int] | None:
     """Return rank and number of ranks as given, or None if neither is; raise if they are invalid."""
     if rank is None and num_replicas is None:
         return None
+    if num_replicas is not None:
+        num_replicas = integer("num_replicas", num_replicas, at_least=1, at_most=2**48)
+    if rank is None and num_replicas == 1:
+        return 0, 1
     if rank is None or num_replicas is None:
         raise ValueError(
             f"num_replicas and rank must be given together or not at all, got num_replicas={num_replicas}, "
-            f"rank={rank}; pass both, or neither to use torch.distributed"
+            f"rank={rank}; pass both, or neither to use torch.distributed, or num_replicas=1 alone for a single rank"
         )
-    num_replicas = integer("num_replicas", num_replicas, at_least=1, at_most=2**48)
     rank = integer("rank", rank, at_least=0)
     if rank >= num_replicas:
         raise ValueError(f"rank must be in [0, num_replicas), got {rank} of {num_replicas}; ranks count from 0")

@@ -27,6 +27,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from viscy_data import _checks, _state
+from viscy_data._attributes import SamplerAttributes
 from viscy_data._compose.block import BlockComposer
 from viscy_data._compose.epoch import Epoch
 from viscy_data._compose.planned import PlannedComposition
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 _SLOTS_PER_BLOCK = 2**18
 
 
-class FlexibleBatchSampler(Sampler[list[int]]):
+class FlexibleBatchSampler(SamplerAttributes, Sampler[list[int]]):
     """Compose batches of anchors by experiment, condition and time.
 
     An *anchor* is one tracked cell at one timepoint, one row of `valid_anchors`. The sampler yields lists of anchor
@@ -87,8 +88,9 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         Fraction of each condition's primary slots, in [0, 1], that is drawn from all times of the group, the window
         included; the other primary slots come from the window. At 1, batches are as without enrichment.
     num_replicas, rank : int, optional
-        Number of ranks and the rank of this process; give both or neither. By default they come from
-        `torch.distributed`, which is queried at each use, and are 1 and 0 if it is not initialized.
+        Number of ranks and the rank of this process; give both or neither. ``num_replicas=1`` alone means rank 0. By
+        default they come from `torch.distributed`, which is queried at each use, and are 1 and 0 if it is not
+        initialized.
     seed : int, default 0
         Non-negative. Sequences of different seeds are unrelated, as are those of different epochs.
     drop_last : bool, default True
@@ -132,7 +134,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         If the path does not exist.
     RuntimeError
         When batches are drawn or counted: if a caller splits the batches over ranks that this sampler splits as well,
-        or hands whole batches to ranks that are to share them (`split_batches`).
+        or distributes whole batches over ranks that are to share them (`split_batches`).
     ModuleNotFoundError
         If pyarrow, which polars DataFrames and Parquet files need, is not installed; the extra `arrow` includes it.
 
@@ -183,6 +185,9 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     their paths (compared as text, part by part), each with its rows in order. Names that start with ``.`` or ``_`` are
     left out. A subfolder named ``column=value`` adds that column to its files, as integers if all values are integers
     and as text otherwise; a column in the file itself takes precedence.
+
+    **Attributes.** Every option can be read under the name of its parameter, as the sampler uses it, and cannot be set.
+    `num_replicas` and `rank` are looked up each time they are read, unless they were given.
 
     **Cost.** Construction sorts the table once and keeps four bytes per anchor and a few integers for each distinct
     (group, condition, time). The cost of a batch does not depend on the number of anchors or ranks; with
@@ -324,6 +329,7 @@ class FlexibleBatchSampler(Sampler[list[int]]):
         self._sharding.check_given_ranks(self._batch_sizes)
         self._quotas = Quotas.from_options(self._index, self._options)
         _checks.warn_of_options_without_effect(self._options)
+        _checks.warn_of_changed_shares(self._index, self._options, self._quotas)
         _checks.warn_of_shortages(self._index, self._options, self._quotas)
         self._composer = BlockComposer(self._index, self._quotas, self._options)
         self._epoch_plan: tuple[int, Epoch] | None = None
@@ -437,16 +443,6 @@ class FlexibleBatchSampler(Sampler[list[int]]):
     def sampler(self) -> FlexibleBatchSampler:
         """The sampler itself: Lightning and accelerate call ``batch_sampler.sampler.set_epoch``."""
         return self
-
-    @property
-    def batch_size(self) -> int:
-        """Slots of a full batch."""
-        return self._options.batch_size
-
-    @property
-    def drop_last(self) -> bool:
-        """Whether the short last batch is left out."""
-        return self._options.drop_last
 
     @property
     def epoch(self) -> int:
