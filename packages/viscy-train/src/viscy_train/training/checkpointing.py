@@ -105,8 +105,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         content = io.BytesIO()
         torch.save(checkpoint, content)
+        # No view of the buffer: the traceback of a full disk would keep it, and Python 3.12 crashes if it deletes a
+        # cycle of objects with such a view when it ends (https://github.com/python/cpython/issues/111049).
         with atomic_write(Path(path)) as unfinished:
-            unfinished.write_bytes(content.getbuffer())
+            unfinished.write_bytes(content.getvalue())
 
 
 def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
