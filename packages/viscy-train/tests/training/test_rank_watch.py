@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import time
 from functools import partial
 from types import SimpleNamespace
 
@@ -56,3 +58,25 @@ def test_a_stopped_process_is_named_by_the_other(make_project, start_viscy_train
     n_batches = batches["batch"].max() + 1
     assert len(batches[["epoch", "batch"]].drop_duplicates()) == 2 * n_batches
     assert (batches.groupby(["epoch", "batch"]).size() == 8).all()
+
+
+def test_the_thread_of_the_heartbeats_has_ended_when_they_are_closed(monkeypatch):
+    """The interpreter must not end while a thread uses the store."""
+    exchanging = threading.Event()
+
+    class SlowStore:
+        def clone(self):
+            return self
+
+        def set(self, key, value):
+            exchanging.set()
+            time.sleep(0.2)
+
+        def check(self, keys):
+            return False
+
+    monkeypatch.setattr(rank_watch.distributed_c10d, "_get_default_store", SlowStore)
+    heartbeats = rank_watch.Heartbeats(0, 2, 60.0, lambda: False)
+    assert exchanging.wait(600)
+    heartbeats.close()
+    assert "heartbeats" not in [thread.name for thread in threading.enumerate()]

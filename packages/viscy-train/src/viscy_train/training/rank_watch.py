@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import LightningModule, Trainer
 
+_LONGEST_EXCHANGE = 10.0  # seconds
+
 
 class RankWatch(Callback):
     """Say which rank is waited for if no rank completes a batch for long.
@@ -128,11 +130,13 @@ class Heartbeats:
         self._closed = threading.Event()
         # A connection of its own, since one that waits for an answer cannot be used by another thread.
         store: Any = distributed_c10d._get_default_store().clone()
-        threading.Thread(target=self._exchange, args=(store,), name="heartbeats", daemon=True).start()
+        self._thread = threading.Thread(target=self._exchange, args=(store,), name="heartbeats", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """End the exchange."""
+        """End the exchange, and wait for its thread: the interpreter must not end while it uses the store."""
         self._closed.set()
+        self._thread.join(_LONGEST_EXCHANGE)  # the store may not respond
 
     def describe_missing(self) -> str | None:
         """Return for which ranks this one waits; None if it is not for this rank to say."""
