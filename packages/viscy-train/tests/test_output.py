@@ -19,7 +19,12 @@ import os, sys, time
 from pathlib import Path
 from viscy_train.output import in_use
 with in_use(Path(sys.argv[1]), "fit"):
-    child = os.fork() if len(sys.argv) > 2 else -1
+    child = -1
+    if len(sys.argv) > 2:
+        runs, started = os.pipe()
+        child = os.fork()
+        # A child that has not run yet still holds the lock.
+        os.write(started, b".") if child == 0 else os.read(runs, 1)
     if child != 0:
         print(os.getpid(), child, flush=True)
     time.sleep(10_000)
