@@ -1,6 +1,7 @@
 """The anchor index: columns as codes, rows sorted once, and temporal windows as slices."""
 
 import datetime
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from viscy_data import FlexibleBatchSampler
-from viscy_data._table.columns import Codes, label_codes, time_codes
+from viscy_data._table.columns import Codes, constant_codes, label_codes, time_codes
 from viscy_data._table.tables import as_table
 from viscy_data.index import AnchorIndex
 from viscy_sampling_testkit import AWKWARD_TABLES, assert_positions
@@ -170,6 +171,43 @@ def test_the_digest_depends_on_the_content():
     changed[30] = 1 - changed[30]
     assert AnchorIndex.from_codes(axes[0], Codes((0, 1), changed), axes[2]).digest != digest
     assert AnchorIndex.from_codes(axes[0], Codes(("0", "1"), axes[1].codes), axes[2]).digest != digest
+
+
+@settings(deadline=None)
+@given(
+    n=st.integers(1, 200),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 3), st.sampled_from([1, 5, 40, 300])),
+    seed=st.integers(0, 10**6),
+)
+def test_without_times_the_rows_of_a_stratum_are_in_order_of_their_values(n, shape, seed):
+    rng = np.random.default_rng(seed)
+    group, condition, value = (random_codes(rng, n, size) for size in shape)
+    index = AnchorIndex.from_codes(group, condition, constant_codes(n), value)
+    values = index.values
+    assert values.value_code.tolist() == value.codes[index.order].tolist()
+    assert index.value_codes(np.arange(n)).tolist() == index.value_codes(slice(0, n)).tolist()
+    stratum = (group.codes * shape[1] + condition.codes)[index.order].tolist()
+    rows = Counter(zip(stratum, values.value_code.tolist(), strict=True))
+    keys = [(s, rows[s, v], v, row) for s, v, row in zip(stratum, values.value_code, index.order, strict=True)]
+    assert keys == sorted(keys)
+    assert values.values_of_stratum.ravel().tolist() == [
+        len({v for t, v in rows if t == s}) for s in range(shape[0] * shape[1])
+    ]
+    stop = np.append(values.class_start[1:], n)
+    for start, stop, length in zip(values.class_start, stop, values.class_length, strict=True):
+        assert {(s, length) for s, length, *_ in keys[start:stop]} == {(stratum[start], length)}
+
+
+def test_with_times_the_rows_stay_in_order_of_time():
+    rng = np.random.default_rng(0)
+    axes = [random_codes(rng, 300, size) for size in (3, 2, 9)]
+    value = random_codes(rng, 300, 20)
+    plain = AnchorIndex.from_codes(*axes)
+    index = AnchorIndex.from_codes(*axes, value, time_by="hours")
+    assert index.order.tolist() == plain.order.tolist()
+    assert index.values.value_code.tolist() == value.codes[index.order].tolist()
+    assert index.values.values_of_stratum.max() <= 20
+    assert index.digest != plain.digest
 
 
 # awkward tables

@@ -2,7 +2,7 @@
 
 A *stratum* is the rows of one group and one condition. In the sorted order, the rows of a stratum are one slice, in
 order of time, and a temporal window within a stratum is a slice of that slice. Whatever the number of anchors, a pool
-is two integers.
+is two integers. With `distinct_by` and without a time axis, the rows of a stratum are in order of their values instead.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from viscy_data._options import column, columns
 from viscy_data._table import storage
 from viscy_data._table.radix_sort import find_runs, radix_argsort
+from viscy_data._table.values import Values, count_values, sort_by_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +48,9 @@ class AnchorIndex:
     time_tolerance
         Relative difference up to which two times count as equal: the rounding of the time column's own type.
     order
-        Positions of the anchors sorted by (group, condition, time, position), shape (n_anchors,), dtype uint32.
+        Positions of the anchors sorted by (group, condition, time, position), shape (n_anchors,), dtype uint32. With
+        `distinct_by` and without times, sorted by (group, condition, number of rows of the value in the stratum, value,
+        position).
     stratum_start, stratum_size
         The slice of `order` that holds each stratum, shape (n_groups, n_conditions).
     run_key, run_start
@@ -55,6 +58,10 @@ class AnchorIndex:
         `order`, shape (n_runs,); `run_start` has one more entry, the end.
     digest
         Hash of the labels, the times and the codes of every row: everything that the sampler knows about the table.
+    distinct_by
+        Column, or columns, whose values a batch holds only once; None if there is none.
+    values
+        The values of those columns; None if there are none.
 
     Examples
     --------
@@ -82,6 +89,8 @@ class AnchorIndex:
     run_key: NDArray[np.int64]
     run_start: NDArray[np.int64]
     digest: str
+    distinct_by: str | tuple[str, ...] | None = None
+    values: Values | None = None
 
     @classmethod
     def build(
@@ -91,6 +100,7 @@ class AnchorIndex:
         experiment_by: str | Sequence[str] | None = "experiment",
         condition_by: str | Sequence[str] | None = "condition",
         time_by: str | None = "hours_post_infection",
+        distinct_by: str | Sequence[str] | None = None,
     ) -> AnchorIndex:
         """Index a table, which is neither modified nor kept.
 
@@ -103,6 +113,8 @@ class AnchorIndex:
             ``condition_balanced=False``.
         time_by : str or None
             Column of times in hours; None for a sampler with ``temporal_enrichment=False``.
+        distinct_by : str, sequence of str or None
+            Column, or columns, for a sampler with the same `distinct_by`. It takes up to four more bytes per anchor.
 
         Returns
         -------
@@ -118,6 +130,7 @@ class AnchorIndex:
             "experiment_by": None if experiment_by is None else columns("experiment_by", experiment_by),
             "condition_by": None if condition_by is None else columns("condition_by", condition_by),
             "time_by": None if time_by is None else column("time_by", time_by),
+            "distinct_by": None if distinct_by is None else columns("distinct_by", distinct_by),
         }
         return cls.from_codes(*_read_axes(valid_anchors, **axes), **axes)
 
@@ -159,7 +172,9 @@ class AnchorIndex:
             leads to a position outside the table, and goes unnoticed otherwise. A file that is cut later is an error
             when positions are drawn.
         """
-        return cls(**storage.load(Path(folder), verify))
+        found = storage.load(Path(folder), verify)
+        values = {field.name: found.pop(field.name) for field in fields(Values) if field.name in found}
+        return cls(**found, values=Values(**values) if values else None)
 
     def save(self, folder: str | Path) -> None:
         """Write the index into a new folder, atomically: an interrupted write leaves no folder.
@@ -176,12 +191,16 @@ class AnchorIndex:
         TypeError
             If a label is neither text, number, boolean, date, time nor a tuple of those.
         """
-        storage.check_mapped_file(storage.mapped_file(self.order))
-        storage.save(Path(folder), {field.name: getattr(self, field.name) for field in fields(self)})
+        self._check_mapped_files()
+        saved = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = saved.pop("values")
+        storage.save(Path(folder), saved | (values.as_dict() if values else {}))
 
     @classmethod
-    def from_codes(cls, group: Codes, condition: Codes, time: Codes, **columns: Any) -> AnchorIndex:
-        """Index rows whose group, condition and time are given as codes."""
+    def from_codes(
+        cls, group: Codes, condition: Codes, time: Codes, value: Codes | None = None, **columns: Any
+    ) -> AnchorIndex:
+        """Index rows whose group, condition, time and, for `distinct_by`, value are given as codes."""
         shape = len(group.labels), len(condition.labels)
         n_strata, n_times = shape[0] * shape[1], len(time.labels)
         if n_strata > MAX_STRATA:
@@ -193,6 +212,15 @@ class AnchorIndex:
         order = radix_argsort(key)
         run_key, run_start = find_runs(key, order)
         stratum_bound = run_start[np.searchsorted(run_key, np.arange(n_strata + 1) * n_times)]
+        digest = _digest(key, repr((group.labels, condition.labels)).encode(), np.asarray(time.labels, "<f8"))
+        values = None
+        if value is not None:
+            digest = _digest(value.codes, digest.encode())
+            pair = _joint_key((group, condition, value)), value.codes, (*shape, len(value.labels))
+            if columns.get("time_by") is None:
+                order, values = sort_by_value(*pair)
+            else:
+                values = count_values(*pair, order)
         return cls(
             **{"experiment_by": None, "condition_by": None, "time_by": None} | columns,
             groups=tuple(group.labels),
@@ -204,7 +232,8 @@ class AnchorIndex:
             stratum_size=np.diff(stratum_bound).reshape(shape),
             run_key=run_key,
             run_start=run_start,
-            digest=_digest(key, repr((group.labels, condition.labels)).encode(), np.asarray(time.labels, "<f8")),
+            digest=digest,
+            values=values,
         )
 
     def __len__(self) -> int:
@@ -213,14 +242,15 @@ class AnchorIndex:
 
     def __getstate__(self) -> list[Any]:
         """Return the values of all fields, for pickle."""
-        storage.check_mapped_file(storage.mapped_file(self.order))
+        self._check_mapped_files()
         return [getattr(self, field.name) for field in fields(self)]
 
     def __repr__(self) -> str:
         """Return a short description, without the arrays."""
         return (
             f"AnchorIndex({len(self)} anchors, {len(self.groups)} groups by {self.experiment_by!r}, "
-            f"{len(self.conditions)} conditions by {self.condition_by!r}, {len(self.times)} times by {self.time_by!r})"
+            f"{len(self.conditions)} conditions by {self.condition_by!r}, {len(self.times)} times by {self.time_by!r}"
+            + (f", {self.values.n_values} values by {self.distinct_by!r})" if self.values else ")")
         )
 
     def positions(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
@@ -231,14 +261,19 @@ class AnchorIndex:
         ValueError
             If the index is a saved one whose file of positions was cut or damaged after it was opened.
         """
+        return _take(self.order, rows, len(self), "positions of an index must be below its number of anchors")
+
+    def value_codes(self, rows: NDArray[np.int64] | slice) -> NDArray[np.unsignedinteger]:
+        """Return the codes of the values of rows of the sorted order; raise as `positions` does."""
+        assert self.values is not None
+        limit = self.values.n_values
+        return _take(self.values.value_code, rows, limit, "codes of an index must be below its number of values")
+
+    def _check_mapped_files(self) -> None:
+        """Raise ValueError if a file that an array is mapped from was cut."""
         storage.check_mapped_file(storage.mapped_file(self.order))
-        positions = self.order.take(rows, mode="clip")
-        if positions.max(initial=0) >= len(self):
-            raise ValueError(
-                f"positions of an index must be below its number of anchors, {len(self)}, got {positions.max()}: the "
-                "saved index is damaged; build and save it again"
-            )
-        return positions
+        if self.values:
+            storage.check_mapped_file(storage.mapped_file(self.values.value_code))
 
     def times_of_groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the distinct times of every group, one group after the other, and where each group's times start.
@@ -288,8 +323,9 @@ def _read_axes(
     experiment_by: str | tuple[str, ...] | None,
     condition_by: str | tuple[str, ...] | None,
     time_by: str | None,
+    distinct_by: str | tuple[str, ...] | None,
     checked_time_by: str | None = None,
-) -> tuple[Codes, Codes, Codes]:
+) -> tuple[Codes, Codes, Codes, Codes | None]:
     """Read the columns of a table's axes; `checked_time_by` is a column of times that only has to be valid."""
     # These modules import pandas, which only a table needs: a saved index opens without it.
     from viscy_data._table.columns import check_times, constant_codes, label_codes, time_codes
@@ -301,10 +337,20 @@ def _read_axes(
         off if experiment_by is None else label_codes(table, "experiment", experiment_by),
         off if condition_by is None else label_codes(table, "condition", condition_by),
         off if time_by is None else time_codes(table, time_by),
+        None if distinct_by is None else label_codes(table, "distinct", distinct_by),
     )
     if time_by is None and checked_time_by is not None:
         check_times(table, checked_time_by)
     return codes
+
+
+def _take(array: NDArray, rows: NDArray[np.int64] | slice, limit: int, rule: str) -> NDArray:
+    """Return the entries of an array that may be mapped from a file; ValueError if the file was cut or damaged."""
+    storage.check_mapped_file(storage.mapped_file(array))
+    entries = array[rows] if isinstance(rows, slice) else array.take(rows, mode="clip")
+    if entries.max(initial=0) >= limit:
+        raise ValueError(f"{rule}, {limit}, got {entries.max()}: the saved index is damaged; build and save it again")
+    return entries
 
 
 def _joint_key(axes: tuple[Codes, ...]) -> NDArray[np.unsignedinteger]:

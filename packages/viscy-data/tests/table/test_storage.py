@@ -88,6 +88,99 @@ def test_labels_of_other_types_cannot_be_saved(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+# values of distinct_by
+
+
+VALUES = TABLE.assign(lineage=np.arange(2000) // 7, plate=np.arange(2000) % 3)
+DISTINCT_ARRAYS = ("value_code", "values_of_stratum", "class_start", "class_length")
+
+
+@pytest.fixture
+def value_folder(tmp_path):
+    """Return the folder of a saved index with `distinct_by` and without times."""
+    AnchorIndex.build(VALUES, time_by=None, distinct_by="lineage").save(tmp_path / "values")
+    return tmp_path / "values"
+
+
+@pytest.mark.parametrize("by", ["lineage", ("lineage", "plate")])
+@pytest.mark.parametrize("options", [{"batch_size": 32}, ON])
+def test_an_index_with_values_gives_the_batches_of_its_table(tmp_path, by, options):
+    options = {**options, "distinct_by": by}
+    time_by = "hours_post_infection" if "temporal_enrichment" in options else None
+    AnchorIndex.build(VALUES, time_by=time_by, distinct_by=by).save(tmp_path / "index")
+    opened = FlexibleBatchSampler(AnchorIndex.open(tmp_path / "index", verify=True), **options)
+    table = FlexibleBatchSampler(VALUES, **options)
+    assert list(opened) == list(table)
+    assert opened.state_dict() == table.state_dict()
+
+
+def test_values_are_memory_mapped_and_shown(value_folder):
+    index = AnchorIndex.open(value_folder)
+    assert isinstance(index.values.value_code.base, np.memmap)
+    assert repr(index).endswith("1 times by None, 286 values by 'lineage')")
+    again = pickle.loads(pickle.dumps(index))
+    assert list(FlexibleBatchSampler(again, 16, distinct_by="lineage")) == list(
+        FlexibleBatchSampler(VALUES, 16, distinct_by="lineage")
+    )
+
+
+def test_codes_that_are_cut_while_they_are_mapped_raise_an_error(value_folder):
+    index = AnchorIndex.open(value_folder)
+    os.truncate(value_folder / "value_code.npy", 128)
+    for use in (lambda: pickle.dumps(index), lambda: FlexibleBatchSampler(index, 16, distinct_by="lineage").batch(0)):
+        with pytest.raises(ValueError, match="must stay on disk, but their file was cut"):
+            use()
+
+
+def test_codes_beyond_the_values_raise_an_error_when_they_are_drawn(value_folder):
+    rewrite_description(value_folder, lambda description: description["files"]["value_code"].pop("sample"))
+    codes = np.full(2000, 2**16 - 1, np.uint16)
+    replace_array(value_folder, "value_code", codes)
+    sampler = FlexibleBatchSampler(AnchorIndex.open(value_folder), 16, distinct_by="lineage")
+    with pytest.raises(ValueError, match="below its number of values, 286, got 65535: the saved index is damaged"):
+        sampler.batch(0)
+
+
+@pytest.mark.parametrize("name", DISTINCT_ARRAYS)
+def test_an_array_of_values_that_does_not_fit_raises_an_error(value_folder, name):
+    array = getattr(AnchorIndex.open(value_folder).values, name).copy()
+    others = [array[:-1], array[:0], array[None], array.astype("f4"), np.float64(3)]
+    if name != "value_code":
+        others += [array + 1, -array, np.zeros_like(array), np.full_like(array, 2**62)]
+    for other in others:
+        replace_array(value_folder, name, other)
+        with pytest.raises(ValueError, match="build and save it again"):
+            AnchorIndex.open(value_folder)
+
+
+def test_classes_must_ascend_within_a_stratum(tmp_path):
+    table = pd.DataFrame({"lineage": np.repeat(np.arange(3), [2, 2, 4])})
+    index = AnchorIndex.build(table, experiment_by=None, condition_by=None, time_by=None, distinct_by="lineage")
+    assert (index.values.class_start.tolist(), index.values.class_length.tolist()) == ([0, 4], [2, 4])
+    index.save(tmp_path / "index")
+    replace_array(tmp_path / "index", "class_length", np.array([4, 2]))
+    with pytest.raises(ValueError, match="build and save it again"):
+        AnchorIndex.open(tmp_path / "index")
+    replace_array(tmp_path / "index", "values_of_stratum", np.array([[3]]))
+    with pytest.raises(ValueError, match="class_length must ascend within a stratum"):
+        AnchorIndex.open(tmp_path / "index")
+
+
+def test_an_index_with_times_has_no_classes(tmp_path, value_folder):
+    AnchorIndex.build(VALUES, distinct_by="lineage").save(tmp_path / "index")
+    for name in ("class_start", "class_length"):
+        replace_array(tmp_path / "index", name, np.load(value_folder / f"{name}.npy"))
+    with pytest.raises(ValueError, match="an index with times must have no classes"):
+        AnchorIndex.open(tmp_path / "index")
+
+
+@pytest.mark.parametrize("value", [None, "x", [], -1])
+def test_the_number_of_values_must_be_an_integer(value_folder, value):
+    rewrite_description(value_folder, lambda description: description.update({"n_values": value}))
+    with pytest.raises(ValueError, match="build and save it again"):
+        AnchorIndex.open(value_folder)
+
+
 # several processes
 
 
@@ -344,7 +437,7 @@ def test_an_intact_index_passes_verification(folder):
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 99}'])
 def test_an_invalid_description_raises_an_error(folder, content):
     (folder / "index.json").write_text(content)
-    with pytest.raises(ValueError, match=r"index\.json .* must describe .* version 2 or earlier"):
+    with pytest.raises(ValueError, match=r"index\.json .* must describe .* version 3 or earlier"):
         AnchorIndex.open(folder)
 
 
@@ -375,6 +468,8 @@ MISFITS = [
     ({"time_by": None}, {"temporal_enrichment": True}, "time_by=None.*time_by='hours_post_infection'"),
     ({"time_by": None}, {"experiment_aware": False}, "experiment_by='experiment'.*experiment_by=None"),
     ({"time_by": None}, {"condition_by": "experiment"}, "condition_by='condition'.*condition_by='experiment'"),
+    ({"time_by": None}, {"distinct_by": "experiment"}, "distinct_by=None.*distinct_by='experiment'.*distinct_by='exp"),
+    ({"time_by": None, "distinct_by": "condition"}, {}, "distinct_by='condition'.*distinct_by=None; .*time_by=None."),
 ]
 
 

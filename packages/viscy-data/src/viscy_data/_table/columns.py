@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from viscy_data._table.tables import Table
 
 _SHOWN = 5
-_SWITCH = {"experiment": "experiment_aware", "condition": "condition_balanced", "time": "temporal_enrichment"}
+# What uses the columns of an axis, and what switches it off.
+_USE = {
+    "experiment": ("experiment_aware=True", "experiment_aware=False"),
+    "condition": ("condition_balanced=True", "condition_balanced=False"),
+    "time": ("temporal_enrichment=True", "temporal_enrichment=False"),
+    "distinct": ("distinct_by", "distinct_by=None"),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,7 +190,7 @@ def _combine(first: Codes, second: Codes) -> Codes:
 
 def _missing_error(rows: NDArray[np.intp], n_rows: int, axis: str, name: str) -> ValueError:
     return ValueError(
-        f"column {name!r} must have no missing values ({_SWITCH[axis]}=True uses it), got {len(rows)} of "
+        f"column {name!r} must have no missing values ({_USE[axis][0]} uses it), got {len(rows)} of "
         f"{n_rows}, {_first_positions(rows)}; drop those anchors or fill in the values"
     )
 
@@ -209,8 +215,8 @@ def _column(table: Table, axis: str, name: str) -> Iterator[pd.Series]:
     if count != 1:
         problem = "lacks it" if count == 0 else f"has it {count} times"
         raise ValueError(
-            f"{_SWITCH[axis]}=True needs exactly one column {name!r}, but the table {problem}; its columns are "
-            f"{table.names}: rename one, name another column with {axis}_by, or set {_SWITCH[axis]}=False"
+            f"{_USE[axis][0]} needs exactly one column {name!r}, but the table {problem}; its columns are "
+            f"{table.names}: rename one, name another column with {axis}_by, or set {_USE[axis][1]}"
         )
     return table.column(name)
 

@@ -20,6 +20,8 @@ ARRAYS = {
     "run_start": np.int64,
 }
 """Names and types of the arrays of an index, each in a file of its own."""
+VALUE_ARRAYS = ("value_code", "values_of_stratum", "class_start", "class_length")
+"""Names of the further arrays of an index with `distinct_by`, whose types are int64 except that of `value_code`."""
 _PLAIN = {
     "version": int,
     "experiment_by": (str, list, type(None)),
@@ -31,6 +33,7 @@ _PLAIN = {
     "digest": str,
     "files": dict,
     "checksum": str,
+    "distinct_by": (str, list, type(None)),
 }
 
 
@@ -38,17 +41,23 @@ class InconsistentIndexError(Exception):
     """The fields of an index do not belong together; the message says which."""
 
 
+def array_names(distinct_by: object) -> tuple[str, ...]:
+    """Return the names of the arrays of an index."""
+    return tuple(ARRAYS) if distinct_by is None else (*ARRAYS, *VALUE_ARRAYS)
+
+
 def check_description(description: Mapping[str, Any]) -> None:
     """Raise `InconsistentIndexError` unless a description has all names, with values of the right types."""
-    _require(set(description) == set(_PLAIN), f"index.json must have the names {', '.join(_PLAIN)}")
-    for name, kind in _PLAIN.items():
+    plain = _PLAIN if description.get("distinct_by") is None else {**_PLAIN, "n_values": int}
+    _require(set(description) == set(plain), f"index.json must have the names {', '.join(plain)}")
+    for name, kind in plain.items():
         _require(isinstance(description[name], kind), f"{name} in index.json has the wrong type")
     _require(0 <= description["time_tolerance"] < 1, "time_tolerance must be in [0, 1)")
-    for name in ("experiment_by", "condition_by"):
+    for name in ("experiment_by", "condition_by", "distinct_by"):
         names = description[name]
         _require(not isinstance(names, list) or all(isinstance(one, str) for one in names), f"{name} must name columns")
-    files = description["files"]
-    _require(set(files) == set(ARRAYS), f"files in index.json must be {', '.join(ARRAYS)}")
+    files, expected = description["files"], array_names(description["distinct_by"])
+    _require(set(files) == set(expected), f"files in index.json must be {', '.join(expected)}")
     for name, file in files.items():
         _require(
             isinstance(file, dict) and type(file.get("bytes")) is int and isinstance(file.get("checksum"), str),
@@ -69,6 +78,42 @@ def check_index(fields: Mapping[str, Any]) -> None:
         _require(fields[name].ndim == 1 and fields[name].size > 0, f"{name} must have one dimension")
     _check_times(fields["times"], fields["time_by"])
     _check_bounds(fields, n_anchors=len(fields["order"]), n_keys=shape[0] * shape[1] * len(fields["times"]))
+    if fields["distinct_by"] is not None:
+        _check_values(fields)
+
+
+def _check_values(fields: Mapping[str, Any]) -> None:
+    """Check that the classes of values divide the anchors, unless a time axis sorts them."""
+    code, per_stratum, start, length = (fields[name] for name in VALUE_ARRAYS)
+    size, n_values = fields["stratum_size"], fields["n_values"]
+    _require(code.dtype.kind == "u" and code.shape == fields["order"].shape, "value_code must have a code per anchor")
+    for name in VALUE_ARRAYS[1:]:
+        _require(fields[name].dtype == np.int64, f"{name} must be of type int64, got {fields[name].dtype}")
+    _require(per_stratum.shape == size.shape, f"values_of_stratum must have the shape {size.shape}")
+    is_bounded = (np.minimum(size, 1) <= per_stratum) & (per_stratum <= np.minimum(size, n_values))
+    _require(bool(is_bounded.all()), "values_of_stratum is out of bounds")
+    _require(start.ndim == 1 and start.shape == length.shape, "classes must have a start and a length each")
+    if fields["time_by"] is None:
+        _check_classes(start, length, fields["stratum_start"], per_stratum, len(code))
+    else:
+        _require(len(start) == 0, "an index with times must have no classes")
+
+
+def _check_classes(
+    start: np.ndarray, length: np.ndarray, stratum_start: np.ndarray, per_stratum: np.ndarray, n_anchors: int
+) -> None:
+    """Check that the classes of each stratum have as many values as the stratum, with the longest values last."""
+    _require(len(start) > 0 and start[0] == 0, "classes must divide the anchors")
+    size = np.diff(start, append=n_anchors)
+    _require(bool((size > 0).all() and (length > 0).all() and (size % length == 0).all()), "classes must hold values")
+    count = np.append(0, np.cumsum(size // length))
+    bound = np.append(stratum_start.ravel(), n_anchors)
+    first = np.searchsorted(start, bound)
+    _require(bool((np.append(start, n_anchors)[first] == bound).all()), "classes must belong to the strata")
+    _require(bool((np.diff(count[first]) == per_stratum.ravel()).all()), "classes must have all values of the strata")
+    is_next = np.ones(len(start), bool)
+    is_next[first[first < len(start)]] = False
+    _require(bool((np.diff(length, prepend=0) > 0)[is_next].all()), "class_length must ascend within a stratum")
 
 
 def _check_times(times: np.ndarray, time_by: str | None) -> None:

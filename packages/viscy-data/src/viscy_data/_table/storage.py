@@ -2,8 +2,8 @@
 
 The folder is written under a temporary name and renamed once all of it is on disk, so an interrupted write leaves
 nothing that could be mistaken for an index. The description contains the length and a checksum of every array, and a
-checksum of itself. Positions, the only array as long as the table, are memory-mapped; the other arrays are small and
-are read. What was read is checked for consistency (`consistency`), as a description can be written by hand.
+checksum of itself. Arrays as long as the table, the positions and the codes of `distinct_by`, are memory-mapped; the
+other arrays are small and are read. What was read is checked for consistency (`consistency`), as a description can be written by hand.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_data._table.consistency import ARRAYS, InconsistentIndexError, check_description, check_index
+from viscy_data._table.consistency import InconsistentIndexError, array_names, check_description, check_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-_VERSION = 2
+_VERSION = 3
 # Fields that version 1 saved under other names.
 _RENAMED_SINCE_1 = {"cell_start": "stratum_start", "cell_size": "stratum_size"}
 _DESCRIPTION = "index.json"
-_MAPPED = "order"
+_MAPPED = ("order", "value_code")
 _LABELS = ("groups", "conditions")
 _BLOCK = 2**20
 _PAGE, _SAMPLED_PAGES = 4096, 16
@@ -47,7 +47,7 @@ def save(folder: Path, fields: Mapping[str, Any]) -> None:
     unfinished = folder.with_name(f"{folder.name}.unfinished-{os.getpid()}")
     try:
         unfinished.mkdir()
-        arrays = {name: fields[name] for name in ARRAYS}
+        arrays = {name: fields[name] for name in array_names(fields["distinct_by"])}
         files = {name: _write_array(unfinished / f"{name}.npy", array) for name, array in arrays.items()}
         _write_description(unfinished / _DESCRIPTION, {"version": _VERSION, **plain, "files": files})
         os.replace(unfinished, folder)
@@ -63,13 +63,13 @@ def load(folder: Path, verify: bool) -> dict[str, Any]:
         fields = {name: value for name, value in description.items() if name not in ("version", "checksum", "files")}
         for name in _LABELS:
             fields[name] = tuple(map(_label_from_json, fields[name]))
-        for name in ("experiment_by", "condition_by"):
+        for name in ("experiment_by", "condition_by", "distinct_by"):
             if isinstance(fields[name], list):
                 fields[name] = tuple(fields[name])
         saved_as = {new: old for old, new in _RENAMED_SINCE_1.items()} if description["version"] == 1 else {}
         for name, expected in description["files"].items():
             path = folder / f"{saved_as.get(name, name)}.npy"
-            fields[name] = _read_array(path, expected, verify, is_mapped=name == _MAPPED)
+            fields[name] = _read_array(path, expected, verify, is_mapped=name in _MAPPED)
         check_index(fields)
     except InconsistentIndexError as error:
         raise ValueError(f"the index in {folder} is invalid: {error}; build and save it again") from error
@@ -146,7 +146,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
 
 
 def _in_current_version(description: dict[str, Any]) -> dict[str, Any]:
-    """Return a description with the names of the current version."""
+    """Return a description with the names of the current version; versions 1 and 2 had no `distinct_by`."""
+    if description["version"] < _VERSION:
+        description = description | {"distinct_by": None}
     files = description.get("files")
     if isinstance(files, dict):
         files = {_RENAMED_SINCE_1.get(name, name): value for name, value in files.items()}
