@@ -25,6 +25,7 @@ LEVELS = {
         ["_checks", "_iterator", "_sharding", "_state"],
         ["_attributes"],
         ["sampler"],
+        ["_from_viscy"],
     ],
     "viscy_sampling_testkit": [
         ["tables"],
