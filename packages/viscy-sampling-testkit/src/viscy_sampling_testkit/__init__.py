@@ -1,7 +1,16 @@
 """Tests for batch samplers: synthetic tables, simulated ranks, assertions, and one call that runs all of them."""
 
 from viscy_sampling_testkit.assertions.beyond import assert_fresh_padding, assert_replays_beyond, assert_replays_epochs
+from viscy_sampling_testkit.assertions.choice import (
+    ChoiceTargets,
+    assert_choice_unbiased,
+    assert_chosen_in_proportion,
+    assert_conditions_chosen,
+    assert_pairs_chosen,
+    choose_targets,
+)
 from viscy_sampling_testkit.assertions.cost import assert_rank_cost
+from viscy_sampling_testkit.assertions.distinct_values import assert_distinct_values
 from viscy_sampling_testkit.assertions.epochs import (
     assert_epoch_of_first_draw,
     assert_epochs_advance,
@@ -47,6 +56,7 @@ from viscy_sampling_testkit.assertions.reload import (
     assert_reloads,
     assert_resumes_repeatedly,
 )
+from viscy_sampling_testkit.assertions.rounds import assert_round_covers, assert_short_epochs
 from viscy_sampling_testkit.assertions.sequences import (
     assert_chooses_epochs,
     assert_complete_ranks,
@@ -59,13 +69,26 @@ from viscy_sampling_testkit.assertions.sequences import (
     assert_same_batches,
     digest_of,
 )
-from viscy_sampling_testkit.assertions.state import assert_replays, assert_resumes, assert_resumes_elastically
+from viscy_sampling_testkit.assertions.state import (
+    assert_length_stays,
+    assert_replays,
+    assert_resumes,
+    assert_resumes_elastically,
+)
 from viscy_sampling_testkit.assertions.statistical import (
     assert_exchangeable_slots,
     assert_mean_counts,
+    assert_slot_classes,
     assert_uniform,
     assert_unrelated,
 )
+from viscy_sampling_testkit.assertions.steps import (
+    assert_slices_alike,
+    assert_slices_join,
+    assert_split_resumes,
+    join_slices,
+)
+from viscy_sampling_testkit.assertions.threads import assert_same_in_other_threads
 from viscy_sampling_testkit.assertions.windows import assert_focal_turns, assert_window_shares, make_window
 from viscy_sampling_testkit.conformance.check import check_batch_sampler
 from viscy_sampling_testkit.conformance.promises import Promises
@@ -110,6 +133,7 @@ __all__ = [
     "AWKWARD_TABLES",
     "FAULTS",
     "Attempt",
+    "ChoiceTargets",
     "FaultPlan",
     "FaultReport",
     "FaultVerdict",
@@ -125,8 +149,11 @@ __all__ = [
     "assert_batch_sizes",
     "assert_batches_stay",
     "assert_block_inclusion",
+    "assert_choice_unbiased",
     "assert_chooses_epochs",
+    "assert_chosen_in_proportion",
     "assert_complete_ranks",
+    "assert_conditions_chosen",
     "assert_copies",
     "assert_deterministic",
     "assert_digest",
@@ -134,6 +161,7 @@ __all__ = [
     "assert_disjoint_ranks",
     "assert_distinct",
     "assert_distinct_keys",
+    "assert_distinct_values",
     "assert_drawn_evenly",
     "assert_drawn_in_rounds",
     "assert_epoch_of_first_draw",
@@ -148,8 +176,10 @@ __all__ = [
     "assert_leak",
     "assert_leaves_no_trace",
     "assert_length",
+    "assert_length_stays",
     "assert_mean_counts",
     "assert_one_group",
+    "assert_pairs_chosen",
     "assert_plain_state",
     "assert_positions",
     "assert_random_order",
@@ -164,18 +194,26 @@ __all__ = [
     "assert_resumes",
     "assert_resumes_elastically",
     "assert_resumes_repeatedly",
+    "assert_round_covers",
     "assert_rounded",
     "assert_row_inclusion",
     "assert_same_batches",
     "assert_same_in_other_processes",
+    "assert_same_in_other_threads",
     "assert_set_epoch_keeps_state",
     "assert_shares",
+    "assert_short_epochs",
+    "assert_slices_alike",
+    "assert_slices_join",
+    "assert_slot_classes",
+    "assert_split_resumes",
     "assert_unbiased_rounding",
     "assert_uniform",
     "assert_uniform_leak",
     "assert_unrelated",
     "assert_window_shares",
     "check_batch_sampler",
+    "choose_targets",
     "detectable_categories",
     "detectable_coincidences",
     "detectable_leak",
@@ -186,6 +224,7 @@ __all__ = [
     "detectable_window_shift",
     "digest_of",
     "interleave",
+    "join_slices",
     "make_anchors",
     "make_arrow_dtypes",
     "make_balanced",

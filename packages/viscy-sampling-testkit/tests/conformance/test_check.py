@@ -209,8 +209,8 @@ def test_endless_epoch_fails():
 
 def test_law_that_cannot_be_checked_is_not_testable():
     report = check_batch_sampler(lambda *_: BATCHES[:1], make_promises(exchangeable=True, rank_cost=True))
-    assert report.of("not testable") == ["exchangeable slots", "rank cost"]
-    assert "0 passed, 0 failed, 2 not testable, " in str(report)
+    assert report.of("not testable") == ["exchangeable slots", "slot classes", "rank cost"]
+    assert "0 passed, 0 failed, 3 not testable, " in str(report)
     assert "at least 2 batches for each of 8 ranks, got 1" in report["rank cost"].message
     report.raise_if_failed()
 

@@ -100,6 +100,44 @@ def assert_resumes_elastically(
         )
 
 
+def assert_length_stays(make_sampler: Callable[[], Any]) -> None:
+    """Assert that the length of a sampler does not depend on what it has drawn or loaded.
+
+    Frameworks ask for the length once, and plan epochs and learning rates with it.
+
+    Parameters
+    ----------
+    make_sampler : callable
+        Returns a new sampler with ``__len__``, ``state_dict`` and ``load_state_dict``.
+
+    Raises
+    ------
+    AssertionError
+        If the length changes when batches are drawn, or when a state is loaded, or after the epoch that it resumes.
+    """
+    sampler = make_sampler()
+    lengths = {"of a new sampler": len(sampler)}
+    iterator = iter(sampler)
+    next(iterator, None)
+    lengths["after a batch"] = len(sampler)
+    state = copy.deepcopy(sampler.state_dict())
+    for _ in iterator:
+        pass
+    lengths["after an epoch"] = len(sampler)
+    resumed = make_sampler()
+    resumed.load_state_dict(state)
+    lengths["after a state was loaded"] = len(resumed)
+    for _ in resumed:
+        pass
+    lengths["after the resumed epoch"] = len(resumed)
+    if len(set(lengths.values())) > 1:
+        fail(
+            "the length of a sampler must not change",
+            observed=", ".join(f"{length} {when}" for when, length in lengths.items()),
+            expected=f"{lengths['of a new sampler']} at all times",
+        )
+
+
 def assert_replays(
     make_sampler: Callable[[], Any],
     positions: Iterable[int] | None = None,

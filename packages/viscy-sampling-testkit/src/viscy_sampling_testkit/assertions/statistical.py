@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -183,6 +183,60 @@ def assert_exchangeable_slots(
     _judge_runs(slot_codes, fractions * size, false_alarm / 2, seed)
 
 
+def assert_slot_classes(
+    batches: Batches, labels: Labels, *, false_alarm: float = 1e-6, seed: int | None = None
+) -> None:
+    """Assert that labels are as frequent in even slots as in odd ones, and in the first and the last as in the others.
+
+    Two chi-square tests share the false-alarm rate: one of the slot index modulo 2, one of the first slot, the last and
+    those between. They have more power against such labels than `assert_exchangeable_slots`, whose ranges are wider.
+
+    Parameters
+    ----------
+    batches : sequence of sequence of int
+        Shape (n_batches, batch_size); some hundreds. Batches that do not have the most frequent length are left out.
+    labels : sequence, array, Series or DataFrame
+        The label of each row, shape (n_anchors,).
+    false_alarm : float, default 1e-6
+        Largest probability, up to the approximation, that a sampler that satisfies the law fails.
+    seed : int, optional
+        Seed of the sampler, for the failure message.
+
+    Raises
+    ------
+    AssertionError
+        If a class of slots deviates.
+    ValueError
+        If labels vary too little within the batches for a test, or `false_alarm` is outside (0, 1).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> assert_slot_classes([rng.permutation(40)[:8].tolist() for _ in range(200)], [0] * 20 + [1] * 20)
+    """
+    check_false_alarm(false_alarm)
+    codes, names = factorize(labels)
+    Slots.of(batches).check_bounds(len(codes))
+    size = int(np.bincount([len(batch) for batch in batches]).argmax())
+    slot_codes = codes[np.array([batch for batch in batches if len(batch) == size])]
+    index = np.arange(size)
+    classes = {"slots of even index": index % 2}
+    # A test of single slots needs labels that vary enough in one slot.
+    if size > 2 and _variances_of(slot_codes, len(names))[0].max() >= _LEAST_VARIANCE:
+        classes["slots between the first and the last"] = (index == 0) + 2 * (index == size - 1)
+    for name, of_slots in classes.items():
+        _judge_slot_ranges(
+            "the label of a slot must not depend on the class of its index",
+            slot_codes,
+            len(names),
+            of_slots,
+            false_alarm / len(classes),
+            observed=lambda worst, name=name: f"labels deviate most in class {worst}; class 0 is {name}",
+            expected="the label fractions of the batch in each class",
+            seed=seed,
+        )
+
+
 def assert_unrelated(
     a: Batches, b: Batches, n_anchors: int, *, false_alarm: float = 1e-6, seed: int | None = None
 ) -> None:
@@ -267,37 +321,73 @@ def _judge_coincidences(
 def _judge_slot_positions(slot_codes: np.ndarray, fractions: np.ndarray, false_alarm: float, seed: int | None) -> None:
     """Compare the labels in each range of slot positions with the fractions of their batch."""
     size = slot_codes.shape[1]
-    # Covariance of the labels of one slot given its batch, summed over batches, shape (n_labels, n_labels).
-    covariance = np.diag(fractions.sum(axis=0)) - fractions.T @ fractions
-    variances, directions = np.linalg.eigh(covariance)
-    enough = variances * size / 2 >= _LEAST_VARIANCE
-    if not enough.any():
-        raise ValueError(
-            "labels must vary within batches for their order to be tested; give more batches, or mixed ones"
-        )
-    variances, directions = variances[enough], directions[:, enough]
+    variances = _label_variances(slot_codes, fractions.shape[1], size / 2)[0]
     n_ranges = int(np.clip(size * variances.min() // _LEAST_VARIANCE, 2, size))
     ranges = np.arange(size) * n_ranges // size
+    _judge_slot_ranges(
+        "the label of a slot must not depend on its position in the batch",
+        slot_codes,
+        fractions.shape[1],
+        ranges,
+        false_alarm,
+        observed=lambda worst: f"labels deviate most at slot positions {np.flatnonzero(ranges == worst).tolist()}",
+        expected="the label fractions of the batch at each slot position",
+        seed=seed,
+        n_slots=size / 2,
+    )
+
+
+def _judge_slot_ranges(
+    rule: str,
+    slot_codes: np.ndarray,
+    n_labels: int,
+    ranges: np.ndarray,
+    false_alarm: float,
+    *,
+    observed: Callable[[int], str],
+    expected: str,
+    seed: int | None,
+    n_slots: float | None = None,
+) -> None:
+    """Compare the labels in each range of slots with those of their batch; `ranges` has the range of each slot."""
+    size = slot_codes.shape[1]
+    fractions = np.stack([(slot_codes == code).mean(axis=1) for code in range(n_labels)], axis=1)
     widths = np.bincount(ranges)
-    by_position = np.stack([(slot_codes == code).sum(axis=0) for code in range(fractions.shape[1])])
+    variances, directions = _label_variances(slot_codes, n_labels, n_slots or float(widths.min()))
+    by_position = np.stack([(slot_codes == code).sum(axis=0) for code in range(n_labels)])
     excess = directions.T @ (by_position - fractions.sum(axis=0)[:, None])
     in_ranges = np.stack([np.bincount(ranges, row) for row in excess])
     # Labels are assigned to the slots of a batch without replacement, so the counts in the ranges have the covariance
     # n / (n - 1) * (diag(widths) - widths widths' / n). Its pseudoinverse on vectors that add up to 0 is
     # (n - 1) / n * diag(1 / widths).
     statistic = float((size - 1) / size * (in_ranges**2 / widths / variances[:, None]).sum())
-    freedom = (n_ranges - 1) * len(variances)
-    worst = int(np.argmax((in_ranges**2 / variances[:, None]).sum(axis=0) / widths))
     judge_chi_square(
-        "the label of a slot must not depend on its position in the batch",
+        rule,
         statistic,
-        freedom,
+        (len(widths) - 1) * len(variances),
         false_alarm,
-        observed=f"labels deviate most at slot positions {np.flatnonzero(ranges == worst).tolist()}",
-        expected="the label fractions of the batch at each slot position",
+        observed=observed(int(np.argmax((in_ranges**2 / variances[:, None]).sum(axis=0) / widths))),
+        expected=expected,
         n=f"{len(slot_codes)} batches of {size}",
         seed=seed,
     )
+
+
+def _label_variances(slot_codes: np.ndarray, n_labels: int, n_slots: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the directions in which the labels of so many slots vary enough, and the variances of one slot in them."""
+    variances, directions = _variances_of(slot_codes, n_labels)
+    enough = variances * n_slots >= _LEAST_VARIANCE
+    if not enough.any():
+        raise ValueError(
+            "labels must vary within batches for their order to be tested; give more batches, or mixed ones"
+        )
+    return variances[enough], directions[:, enough]
+
+
+def _variances_of(slot_codes: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Diagonalize the covariance of the labels of one slot given its batch, summed over batches."""
+    fractions = np.stack([(slot_codes == code).mean(axis=1) for code in range(n_labels)], axis=1)
+    return np.linalg.eigh(np.diag(fractions.sum(axis=0)) - fractions.T @ fractions)
 
 
 def _judge_runs(slot_codes: np.ndarray, counts: np.ndarray, false_alarm: float, seed: int | None) -> None:

@@ -26,7 +26,12 @@ from viscy_sampling_testkit.assertions.pools import (
     assert_repeats_evenly,
 )
 from viscy_sampling_testkit.assertions.power import detectable_means, detectable_position, detectable_row_ratios
-from viscy_sampling_testkit.assertions.statistical import assert_exchangeable_slots, assert_mean_counts
+from viscy_sampling_testkit.assertions.statistical import (
+    assert_exchangeable_slots,
+    assert_mean_counts,
+    assert_slot_classes,
+)
+from viscy_sampling_testkit.assertions.steps import join_slices
 from viscy_sampling_testkit.conformance.trial import Sequences, Trial
 
 
@@ -133,13 +138,27 @@ def temporal_window(trial: Trial) -> None:
 
 def exchangeable_slots(trial: Trial) -> None:
     """Check that slots are in random order with respect to their rows, conditions, leak and temporal window."""
+    false_alarm = _check_views(trial, assert_exchangeable_slots)
+    n_batches = len(trial.sample(trial.seeds[0]))
+    if n_batches >= 20:
+        off = detectable_position(n_batches, trial.promises.batch_size, 0.5, false_alarm=false_alarm)
+        trial.note = f"detects a label of half of the slots with a probability off by {off:.2g} at one slot position"
+
+
+def slot_classes(trial: Trial) -> None:
+    """Check that slots of even and odd index, and the first and the last, have the same labels."""
+    _check_views(trial, assert_slot_classes)
+
+
+def _check_views(trial: Trial, check: Callable[..., None]) -> float:
+    """Check what slot positions must be independent of; return the false-alarm rate of each test."""
     views = _views(trial)
     false_alarm = trial.false_alarm / (len(views) * len(trial.seeds))
     n_tested, reasons = 0, []
     for view, labels in views:
 
         def assertion(batches: Sequences, labels: Any = labels) -> None:
-            assert_exchangeable_slots(batches, labels, false_alarm=false_alarm)
+            check(batches, labels, false_alarm=false_alarm)
 
         for seed in trial.seeds:
             try:
@@ -149,10 +168,7 @@ def exchangeable_slots(trial: Trial) -> None:
                 reasons.append(str(error))
     if not n_tested:
         raise ValueError(reasons[0])
-    n_batches = len(trial.sample(trial.seeds[0]))
-    if n_batches >= 20:
-        off = detectable_position(n_batches, trial.promises.batch_size, 0.5, false_alarm=false_alarm)
-        trial.note = f"detects a label of half of the slots with a probability off by {off:.2g} at one slot position"
+    return false_alarm
 
 
 def coverage(trial: Trial) -> None:
@@ -166,8 +182,8 @@ def rounds(trial: Trial) -> None:
 
 
 def row_inclusion(trial: Trial) -> None:
-    """Check that the rows of a stratum (and time, if it is named) are drawn equally often on average."""
-    strata = trial.promises.labels("group_by", "condition_by", "time_by")
+    """Check that rows of a stratum (and time and value, if they are named) are drawn equally often on average."""
+    strata = trial.promises.labels("group_by", "condition_by", "time_by", "distinct_by")
     n_anchors, false_alarm = len(trial.promises.table), trial.false_alarm / len(trial.seeds)
     _check_samples(trial, lambda batches: assert_row_inclusion(batches, strata, false_alarm=false_alarm))
     times = sum(map(len, trial.sample(trial.seeds[0]))) / n_anchors
@@ -177,6 +193,9 @@ def row_inclusion(trial: Trial) -> None:
 
 def _each(trial: Trial) -> Iterator[tuple[Sequences, dict[str, Any]]]:
     """Yield one epoch of every rank, fewest ranks first, and then its padding, together with its example."""
+    if trial.promises.ranks == "split":
+        yield from _each_step(trial)
+        return
     for num_replicas in trial.replicas:
         for rank in range(num_replicas):
             for seed in trial.seeds:
@@ -186,6 +205,13 @@ def _each(trial: Trial) -> Iterator[tuple[Sequences, dict[str, Any]]]:
         most, padding = trial.padding(seed)
         if padding:
             yield padding, {"ranks": most, "part": "beyond the end", "seed": seed}
+
+
+def _each_step(trial: Trial) -> Iterator[tuple[Sequences, dict[str, Any]]]:
+    """Yield the batches of one epoch, each joined from the slices of all ranks, together with its example."""
+    for num_replicas in trial.replicas:
+        for seed in trial.seeds:
+            yield join_slices(trial.ranks(num_replicas, seed)), {"ranks": num_replicas, "seed": seed}
 
 
 def _check_each(trial: Trial, assertion: Callable[[Sequences], None]) -> None:
@@ -206,9 +232,10 @@ def _check_home_slots(trial: Trial, check: Callable[[Sequences, Any], None]) -> 
         own = [[row for row, home in zip(batch, _is_home(batch, codes), strict=True) if home == 1] for batch in batches]
         check(own if trial.promises.leaky else batches, strata)
 
-    for epoch in range(trial.n_epochs):
+    for number in range(trial.n_epochs):
         for seed in trial.seeds:
-            trial.check(assertion, trial.epoch(epoch, seed=seed), ranks=1, epoch=epoch or None, seed=seed)
+            batches = [batch for epoch in trial.round(number, seed) for batch in epoch]
+            trial.check(assertion, batches, ranks=1, epoch=number * trial.promises.epochs_of_round or None, seed=seed)
 
 
 def _full(trial: Trial, batches: Sequences) -> Sequences:

@@ -19,6 +19,7 @@ from viscy_sampling_testkit.assertions.epochs import (
 from viscy_sampling_testkit.assertions.identity import assert_batches_stay, assert_copies, assert_leaves_no_trace
 from viscy_sampling_testkit.assertions.keys import assert_distinct_keys
 from viscy_sampling_testkit.assertions.processes import assert_same_in_other_processes
+from viscy_sampling_testkit.assertions.threads import assert_same_in_other_threads
 from viscy_sampling_testkit.conformance._run_laws import smallest_pool
 from viscy_sampling_testkit.conformance.trial import Trial
 
@@ -59,6 +60,16 @@ def other_processes(trial: Trial) -> None:
         )
         with trial.example(ranks=num_replicas, seed=seed):
             assert_same_in_other_processes(make, n_epochs=1 if trial.promises.epochs is None else 2)
+
+
+def other_threads(trial: Trial) -> None:
+    """Check that samplers draw the same batches in other threads."""
+    n_epochs = 1 if trial.promises.epochs is None else 2
+    for num_replicas in trial.replicas[:2]:
+        seed = trial.seeds[-1]
+        with trial.example(ranks=num_replicas, seed=seed):
+            make = lambda n=num_replicas, s=seed: trial.make(n - 1, n, s)  # noqa: E731
+            assert_same_in_other_threads(make, n_epochs)
 
 
 def distinct_seeds(trial: Trial) -> None:

@@ -107,7 +107,7 @@ def _seeds_and_others(trial: Trial) -> Iterator[tuple[int | None, int | None]]:
 def _quotas(trial: Trial) -> Iterator[tuple[str, float, Any]]:
     """Yield the name of each quota of a batch, its size, and a function that counts its slots."""
     claims: Any = trial.promises
-    if claims.condition_shares is not None and not claims.condition_slack:
+    if claims.condition_shares is not None and not claims.condition_slack and claims.anchors_per_condition is None:
         codes, names = factorize(claims.labels("condition_by"))
         for code, name in enumerate(names):
             quota = claims.batch_size * claims.condition_shares.get(name, 0.0)

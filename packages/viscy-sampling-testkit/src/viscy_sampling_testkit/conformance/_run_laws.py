@@ -22,8 +22,14 @@ from viscy_sampling_testkit.assertions.sequences import (
     assert_length,
     assert_ranks_interleave,
 )
-from viscy_sampling_testkit.assertions.state import assert_replays, assert_resumes, assert_resumes_elastically
+from viscy_sampling_testkit.assertions.state import (
+    assert_length_stays,
+    assert_replays,
+    assert_resumes,
+    assert_resumes_elastically,
+)
 from viscy_sampling_testkit.assertions.statistical import assert_unrelated
+from viscy_sampling_testkit.assertions.steps import assert_split_resumes
 from viscy_sampling_testkit.conformance.trial import Sequences, Trial
 
 # Number of ranks whose cost is compared with a single process, and the largest allowed ratio of costs.
@@ -39,6 +45,13 @@ def length(trial: Trial) -> None:
         for rank in range(num_replicas):
             with trial.example(ranks=num_replicas, rank=rank):
                 assert_length(trial.make(rank, num_replicas, trial.seeds[0]))
+
+
+def length_stays(trial: Trial) -> None:
+    """Check that the length does not depend on what was drawn or loaded."""
+    for num_replicas in trial.replicas[:2]:
+        with trial.example(ranks=num_replicas):
+            assert_length_stays(lambda n=num_replicas: trial.make(n - 1, n, trial.seeds[0]))
 
 
 def deterministic(trial: Trial) -> None:
@@ -142,13 +155,14 @@ def resume(trial: Trial) -> None:
 
 def elastic_resume(trial: Trial) -> None:
     """Check that a run stopped on one number of ranks resumes on every other one."""
-    seed = trial.seeds[0]
+    seed, split = trial.seeds[0], trial.promises.ranks == "split"
+    assertion = assert_split_resumes if split else assert_resumes_elastically
     n_batches = len(trial.epoch(seed=seed))
     pairs = [(a, b) for a in trial.replicas for b in trial.replicas if a != b]
     for before, after in sorted(pairs, key=sum):
-        for stop in trial.setting.positions(-(-n_batches // before))[1:]:
+        for stop in trial.setting.positions(n_batches if split else -(-n_batches // before))[1:]:
             with trial.example(ranks=before, resumed_on=after, seed=seed, stop=stop):
-                assert_resumes_elastically(lambda rank, n: trial.make(rank, n, seed), before, after, stop)
+                assertion(lambda rank, n: trial.make(rank, n, seed), before, after, stop)
 
 
 def replay(trial: Trial) -> None:

@@ -25,13 +25,13 @@ from viscy_sampling_testkit.conformance._run_laws import smallest_pool
 from viscy_sampling_testkit.conformance.trial import MOST_RANKS, Sequences, Trial
 
 # Numbers of ranks that are tried in addition to those of the setting.
-_MANY_RANKS = (5, 7)
+_MANY_RANKS = (5, 7, 8)
 # Epochs, besides the third, in which runs are stopped; the later ones only if epochs can be chosen.
 _LATE_EPOCHS = (11, 1000)
 
 
 def many_ranks(trial: Trial) -> None:
-    """Check that five and seven ranks, and more ranks than batches, interleave the sequence of a single process."""
+    """Check that five to eight ranks, and more ranks than batches, interleave the sequence of a single process."""
     seed, claims = trial.seeds[0], trial.promises
     single = trial.epoch(seed=seed)
     for num_replicas in (*_MANY_RANKS, *([len(single) + 2] if len(single) + 2 <= MOST_RANKS else [])):
@@ -51,7 +51,8 @@ def fresh_padding(trial: Trial) -> None:
     for seed in trial.seeds:
         for epoch in range(min(2, trial.n_epochs)):
             single = trial.epoch(epoch, seed=seed)
-            others = [batch for e in range(trial.n_epochs + 1) if e != epoch for batch in trial.epoch(e, seed=seed)]
+            n_others = max(trial.n_epochs + 1, trial.promises.epochs_of_round)
+            others = [batch for e in range(n_others) if e != epoch for batch in trial.epoch(e, seed=seed)]
             others = others if trial.promises.epochs else []
             most, padding = trial.padding(seed, epoch)
             in_all.append(padding)

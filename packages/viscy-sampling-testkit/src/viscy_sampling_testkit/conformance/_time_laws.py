@@ -80,7 +80,7 @@ def uniform_leak(trial: Trial) -> None:
 def _check_conditions_of_leak(trial: Trial, batches: list[list[int]], false_alarm: float) -> None:
     """Check that each condition has its share of the leak, if all of them can leak into all groups."""
     claims: Any = trial.promises
-    if claims.condition_shares is None:
+    if claims.condition_shares is None or claims.anchors_per_condition is not None:
         return
     groups, group_names = factorize(claims.labels("group_by"))
     codes, names = factorize(claims.labels("condition_by"))
@@ -97,7 +97,7 @@ def _check_conditions_of_leak(trial: Trial, batches: list[list[int]], false_alar
 
 def row_blocks(trial: Trial) -> None:
     """Check that rows are drawn equally often whatever their number."""
-    strata = trial.promises.labels("group_by", "condition_by", "time_by")
+    strata = trial.promises.labels("group_by", "condition_by", "time_by", "distinct_by")
     false_alarm = trial.false_alarm / len(trial.seeds)
     for seed in trial.seeds:
         with trial.example(ranks=1, seed=seed):

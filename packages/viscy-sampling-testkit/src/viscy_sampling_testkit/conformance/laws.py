@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
+
+import numpy as np
 
 from viscy_sampling_testkit.conformance import (
     _batch_laws,
     _object_laws,
+    _option_laws,
     _order_laws,
     _run_laws,
     _state_laws,
@@ -24,6 +28,20 @@ class Law(NamedTuple):
     statement: str
     claimed: Callable[[Promises], bool]
     check: Callable[[Trial], None]
+
+
+def _has_quotas(promises: Promises) -> bool:
+    """Return whether each condition has the same quota in every batch."""
+    return promises.condition_shares is not None and promises.anchors_per_condition is None
+
+
+def _has_equal_shares(promises: Promises) -> bool:
+    """Return whether three or more conditions have equal shares, and a batch has no room for all of them."""
+    shares = promises.condition_shares
+    if shares is None:
+        n_chosen = max(1, promises.batch_size // (promises.anchors_per_condition or 1))
+        return len(set(map(tuple, np.column_stack([promises.labels("condition_by")]).tolist()))) > max(2, n_chosen)
+    return max(Counter(shares.values()).values(), default=0) >= 3
 
 
 LAWS = (
@@ -65,14 +83,44 @@ LAWS = (
     Law(
         "condition shares",
         "each condition has the floor or the ceiling of its quota",
-        lambda p: p.condition_shares is not None,
+        lambda p: p.condition_shares is not None and p.anchors_per_condition is None,
         _batch_laws.condition_shares,
     ),
     Law(
         "condition shares on average",
         "each condition matches its quota on average",
-        lambda p: p.condition_shares is not None,
+        lambda p: p.condition_shares is not None and p.anchors_per_condition is None,
         _batch_laws.mean_condition_shares,
+    ),
+    Law(
+        "chosen conditions",
+        "a batch holds as many conditions as have room, each with the floor or the ceiling of its part",
+        lambda p: p.anchors_per_condition is not None,
+        _option_laws.chosen_conditions,
+    ),
+    Law(
+        "choice in proportion",
+        "each condition is in its share of a group's batches, to within one",
+        lambda p: p.anchors_per_condition is not None,
+        _option_laws.choice_in_proportion,
+    ),
+    Law(
+        "unbiased choice",
+        "conditions are chosen, and have their further slots, without preference",
+        lambda p: p.anchors_per_condition is not None and p.epochs is not None,
+        _option_laws.unbiased_choice,
+    ),
+    Law(
+        "pairs of conditions",
+        "conditions with equal shares are together in a batch equally often",
+        lambda p: p.anchors_per_condition is not None and p.epochs is not None and _has_equal_shares(p),
+        _option_laws.pairs_of_conditions,
+    ),
+    Law(
+        "distinct values",
+        "no two rows of a batch share a value while there are rows with others",
+        lambda p: p.distinct_by is not None,
+        _option_laws.distinct_values,
     ),
     Law(
         "temporal window",
@@ -99,6 +147,12 @@ LAWS = (
         _batch_laws.exchangeable_slots,
     ),
     Law(
+        "slot classes",
+        "even and odd, first and last slots hold the same labels",
+        lambda p: p.exchangeable,
+        _batch_laws.slot_classes,
+    ),
+    Law(
         "random order",
         "the index of a batch in its epoch does not say anything about its group or time",
         lambda p: p.random_order and (p.group_by is not None or p.global_fraction is not None),
@@ -107,7 +161,7 @@ LAWS = (
     Law(
         "unbiased rounding",
         "quotas are rounded up equally often at all indexes and in all groups",
-        lambda p: p.random_order and p.epochs is not None and (p.condition_shares is not None or bool(p.leaky)),
+        lambda p: p.random_order and p.epochs is not None and (_has_quotas(p) or bool(p.leaky)),
         _order_laws.unbiased_rounding,
     ),
     Law(
@@ -129,6 +183,24 @@ LAWS = (
         _batch_laws.rounds,
     ),
     Law(
+        "short epochs",
+        "epochs have equally many batches, and groups their shares of each and of a round",
+        lambda p: p.epoch_batches is not None,
+        _option_laws.short_epochs,
+    ),
+    Law(
+        "rounds of short epochs",
+        "over the epochs of a round, no row is drawn again before its stratum was drawn",
+        lambda p: p.epoch_batches is not None and p.rounds,
+        _option_laws.rounds_of_short_epochs,
+    ),
+    Law(
+        "rounds unrelated",
+        "rounds of short epochs have no more in common than expected by chance",
+        lambda p: p.epoch_batches is not None,
+        _option_laws.unrelated_rounds,
+    ),
+    Law(
         "row inclusion",
         "rows of a stratum are drawn equally often on average",
         lambda p: p.row_inclusion,
@@ -148,6 +220,12 @@ LAWS = (
     ),
     Law("length", "the length is the number of batches", lambda p: p.length, _run_laws.length),
     Law(
+        "length stays",
+        "the length does not depend on what was drawn or loaded",
+        lambda p: p.length and p.resume,
+        _run_laws.length_stays,
+    ),
+    Law(
         "determinism",
         "the same arguments give the same batches",
         lambda p: p.deterministic,
@@ -164,6 +242,12 @@ LAWS = (
         "other processes, with another hash seed, id and time, draw the same batches",
         lambda p: p.deterministic,
         _object_laws.other_processes,
+    ),
+    Law(
+        "other threads",
+        "other threads draw the same batches",
+        lambda p: p.deterministic,
+        _object_laws.other_threads,
     ),
     Law(
         "bit stability",
@@ -222,7 +306,7 @@ LAWS = (
     ),
     Law(
         "many ranks",
-        "five and seven ranks, and more ranks than batches, interleave the same sequence",
+        "five to eight ranks, and more ranks than batches, interleave the same sequence",
         lambda p: p.ranks == "interleave",
         _state_laws.many_ranks,
     ),
@@ -231,6 +315,18 @@ LAWS = (
         "ranks complete their last step with fresh batches of the same sequence",
         lambda p: p.fresh_padding,
         _state_laws.fresh_padding,
+    ),
+    Law(
+        "slices",
+        "the slices of a step are the batch of a single process, on any number of ranks",
+        lambda p: p.ranks == "split",
+        _option_laws.slices,
+    ),
+    Law(
+        "slices alike",
+        "a slice does not betray its rank",
+        lambda p: p.ranks == "split" and p.exchangeable,
+        _option_laws.slices_alike,
     ),
     Law(
         "ranks disjoint",

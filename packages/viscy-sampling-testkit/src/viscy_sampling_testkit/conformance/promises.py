@@ -82,6 +82,17 @@ class Promises:
         only the slots of a batch's home group count.
     rounds : bool
         No row is drawn a second time before every row of its stratum was drawn once, and so on.
+    epoch_batches : int, optional
+        Every epoch has so many full batches. Coverage and rounds are then those of `round_epochs` successive epochs,
+        and so are the shares of the groups. Different rounds are unrelated.
+    round_epochs : int, optional
+        Epochs of a round; by default as many as hold the full batches of the table.
+    anchors_per_condition : int, optional
+        A batch of n slots holds ``n // anchors_per_condition`` conditions, or all that its group has, each with the
+        floor or the ceiling of its part of the slots; see `choose_targets`. Conditions are chosen in proportion to
+        `condition_shares`, to within one batch of a group and epoch, and pairs of them by chance.
+    distinct_by : str or sequence of str, optional
+        Columns of which no two rows of a batch share a value while the pool of one of them has another.
     row_inclusion : bool
         Every row of a stratum (and time, if it is named) is drawn equally often on average.
     independent_rows : bool
@@ -92,9 +103,10 @@ class Promises:
         Drawing does not change the global generators or the table.
     digest : str, optional
         Result of `digest_of` for the first epoch of a single process, with seed 0 if the sampler is seeded.
-    ranks : {"interleave", "disjoint"}, optional
+    ranks : {"interleave", "disjoint", "split"}, optional
         ``"interleave"``: rank r of R has the batches r, r + R, ... of the sequence of a single process. ``"disjoint"``:
-        no anchor occurs on two ranks.
+        no anchor occurs on two ranks. ``"split"``: each rank has its own equal part of the slots of every batch of the
+        sequence of a single process; a number of ranks that does not divide `batch_size` is not tried.
     equal_steps : bool
         All ranks have the same number of batches.
     fresh_padding : bool
@@ -116,7 +128,8 @@ class Promises:
         A state is a small dict that survives JSON.
     refuses_state : sequence of mapping, optional
         Options of the factory that make other samplers, whose states a sampler refuses by a ValueError. If the sampler
-        is seeded, the state of another seed is refused, too.
+        is seeded, the state of another seed is refused, too. For the state of another table, the factory can take an
+        option that names one.
     random_access : bool
         ``batch(k)`` is batch k of a single process, also beyond the end of the epoch.
     random_epochs : bool
@@ -161,11 +174,15 @@ class Promises:
     focal_turns: bool = False
     coverage: bool = False
     rounds: bool = False
+    epoch_batches: int | None = None
+    round_epochs: int | None = None
+    anchors_per_condition: int | None = None
+    distinct_by: Columns | None = None
     row_inclusion: bool = False
     independent_rows: bool = False
     deterministic: bool = False
     digest: str | None = None
-    ranks: Literal["interleave", "disjoint"] | None = None
+    ranks: Literal["interleave", "disjoint", "split"] | None = None
     equal_steps: bool = False
     fresh_padding: bool = False
     complete_ranks: bool = False
@@ -197,7 +214,12 @@ class Promises:
                 raise ValueError(f"{name} needs epochs='set_epoch', got {self.epochs!r}; give it or leave out {name}")
         if self.global_fraction is not None and not 0 <= self.global_fraction <= 1:
             raise ValueError(f"global_fraction must be in [0, 1], got {self.global_fraction!r}")
-        missing = [name for by in ("group_by", "condition_by", "time_by") for name in self._names(by)]
+        for name in ("epoch_batches", "round_epochs", "anchors_per_condition"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value!r}")
+        if self.epoch_batches is not None and self.last_batch == "short":
+            raise ValueError("epoch_batches needs last_batch='full' or none, got 'short'; its epochs have full batches")
+        missing = [name for by in ("group_by", "condition_by", "time_by", "distinct_by") for name in self._names(by)]
         missing = [name for name in missing if name not in self.table.columns]
         if missing:
             raise ValueError(f"columns {missing} must be in the table, which has {list(self.table.columns)}")
@@ -212,6 +234,13 @@ class Promises:
         """Whether anything is claimed about ranks."""
         claimed = self.ranks, self.equal_steps, self.complete_ranks, self.rank_cost, self.elastic_resume
         return any(claim not in (None, False) for claim in claimed)
+
+    @property
+    def epochs_of_round(self) -> int:
+        """The number of epochs in which the anchors are drawn once: one, unless `epoch_batches` is claimed."""
+        if self.epoch_batches is None:
+            return 1
+        return self.round_epochs or -(-(len(self.table) // self.batch_size) // self.epoch_batches)
 
     def labels(self, *by: str) -> pd.DataFrame | np.ndarray:
         """Return the label of each row in the columns of some axes; all labels are equal if no axis is named."""
@@ -230,11 +259,18 @@ def _is_claimed(value: Any) -> bool:
     return value is not None and value is not False
 
 
-_CHOICES = {"epochs": ("set_epoch", "iter"), "last_batch": ("full", "short"), "ranks": ("interleave", "disjoint")}
+_CHOICES = {
+    "epochs": ("set_epoch", "iter"),
+    "last_batch": ("full", "short"),
+    "ranks": ("interleave", "disjoint", "split"),
+}
 _NEEDS = {
     "leaky": "group_by",
     "group_shares": "group_by",
     "condition_shares": "condition_by",
+    "anchors_per_condition": "condition_by",
+    "round_epochs": "epoch_batches",
+    "epoch_batches": "epochs",
     "window_hours": "time_by",
     "window_fraction": "window_hours",
     "global_fraction": "window_hours",

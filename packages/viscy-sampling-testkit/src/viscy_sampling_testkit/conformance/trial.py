@@ -122,7 +122,8 @@ class Trial:
     @property
     def replicas(self) -> list[int]:
         """The numbers of ranks to try; only a single process if nothing is claimed about ranks."""
-        return list(self.setting.replicas) if self.promises.of_ranks else [1]
+        replicas = self.setting.replicas if self.promises.of_ranks else [1]
+        return [n for n in replicas if self.promises.ranks != "split" or self.promises.batch_size % n == 0]
 
     @property
     def n_epochs(self) -> int:
@@ -165,6 +166,11 @@ class Trial:
         """Return the batches of one epoch of each rank."""
         return [self.epoch(epoch, rank=rank, num_replicas=num_replicas, seed=seed) for rank in range(num_replicas)]
 
+    def round(self, number: int, seed: int | None) -> list[Sequences]:
+        """Return the epochs of a round: a single epoch, unless epochs are claimed to be short."""
+        n = self.promises.epochs_of_round
+        return [self.epoch(number * n + i, seed=seed) for i in range(n)]
+
     def padding(self, seed: int | None, epoch: int = 0) -> tuple[int, Sequences]:
         """Return the number of ranks that need most batches to complete their last step, and these batches."""
         n_batches = len(self.epoch(epoch, seed=seed))
@@ -191,6 +197,12 @@ class Trial:
             epochs.append(more)
             n_drawn += len(more)
         return epochs
+
+    def sample_rounds(self, seed: int | None) -> list[Sequences]:
+        """Return the batches of each complete round of the sample; each epoch is a round, unless epochs are short."""
+        n, epochs = self.promises.epochs_of_round, self.sample_epochs(seed)
+        starts = range(0, max(1, len(epochs) - n + 1), n)
+        return [[batch for epoch in epochs[start : start + n] for batch in epoch] for start in starts]
 
     @contextmanager
     def example(self, **example: Any) -> Generator[None]:

@@ -283,3 +283,33 @@ class ReplayWalks(ReferenceSampler):
     def batch(self, k: int, epoch: int | None = None) -> list[int]:
         batches: Any = [super(ReplayWalks, self).batch(i, epoch) for i in range(k + 1)]
         return batches[k]
+
+
+class EightRanksOverlap(ReferenceSampler):
+    """If there are eight ranks, the last one has the batches of the one before it."""
+
+    def steps(self, epoch: int, start: int) -> Iterator[list[int]]:
+        own_rank = self.rank
+        self.rank = 6 if (self.rank, self.num_replicas) == (7, 8) else self.rank
+        yield from super().steps(epoch, start)
+        self.rank = own_rank
+
+
+class LengthOfRest(ReferenceSampler):
+    """After a state was loaded, the length is the number of batches that remain."""
+
+    start = 0
+
+    def load_state_dict(self, state: Any) -> None:
+        super().load_state_dict(state)
+        self.start = state["position"]
+
+    def __len__(self) -> int:
+        return super().__len__() - self.start // self.num_replicas
+
+
+class LengthCountsDown(ReferenceSampler):
+    """The length is the number of batches that were not drawn yet."""
+
+    def __len__(self) -> int:
+        return super().__len__() - self.cursor[1] // self.num_replicas

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -170,3 +173,27 @@ class ConsumesTorchGenerator(_Key):
     def key(self, epoch: int) -> list[int]:
         torch.rand(1)
         return [self.seed, epoch]
+
+
+class ThreadInKey(ReferenceSampler):
+    """The key holds the name of the thread, unless that is the main thread."""
+
+    def generator(self, epoch: int, block: int, purpose: int, item: int = 0) -> np.random.Generator:
+        is_main = threading.current_thread() is threading.main_thread()
+        self.last_plan = None
+        return np.random.default_rng([self.seed, epoch, block, purpose, item, *([] if is_main else [1])])
+
+
+class ThreadsCountEpochs(ReferenceSampler):
+    """Each thread counts the epochs that it has drawn."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.threads: dict[int, int] = {}
+
+    def __iter__(self) -> Iterator[list[int]]:
+        thread = threading.get_ident()
+        if self.threads and thread not in self.threads:
+            self.next = (0, 0)
+        self.threads[thread] = self.next[0]
+        yield from super().__iter__()

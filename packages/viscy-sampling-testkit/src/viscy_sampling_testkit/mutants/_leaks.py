@@ -97,8 +97,8 @@ class LeakOfFirstRows(ReferenceSampler):
 class LeakOfOneCondition(ReferenceSampler):
     """Only slots of the condition with the largest share leak."""
 
-    def make_plan(self, rng: np.random.Generator) -> Plan:
-        plan = super().make_plan(rng)
+    def make_plan(self, rng: np.random.Generator, n_epochs: int = 1) -> Plan:
+        plan = super().make_plan(rng, n_epochs)
         largest = plan.conditions == self.condition_shares.argmax()
         for j, leaks in enumerate(plan.leaks):
             n, first = leaks.sum(), np.flatnonzero(largest[j])
@@ -149,7 +149,7 @@ class LeakOnlyInSomeGroups(ReferenceSampler):
         super().__init__(*args, **options)
         self.has_leak = np.arange(len(self.group_shares)) != self.group_shares.argmax()
 
-    def make_plan(self, rng: np.random.Generator) -> Plan:
-        plan = super().make_plan(rng)
+    def make_plan(self, rng: np.random.Generator, n_epochs: int = 1) -> Plan:
+        plan = super().make_plan(rng, n_epochs)
         plan.leaks[~self.has_leak[plan.homes]] = False
         return plan

@@ -13,8 +13,8 @@ from viscy_sampling_testkit.mutants.reference import Plan, ReferenceSampler, _co
 class _Homes(ReferenceSampler):
     """The home groups of an epoch are in another order; subclasses say in which."""
 
-    def make_plan(self, rng: np.random.Generator) -> Plan:
-        plan = super().make_plan(rng)
+    def make_plan(self, rng: np.random.Generator, n_epochs: int = 1) -> Plan:
+        plan = super().make_plan(rng, n_epochs)
         homes = self.order(rng, np.sort(plan.homes))
         strata = homes[:, None] * len(self.condition_shares) + plan.conditions
         strata[plan.leaks | (plan.conditions < 0)] = -1
@@ -77,9 +77,9 @@ class SameOrderInEachEpoch(_Homes):
 class SameOrderInEachSeed(_Homes):
     """The order of the groups is the same in each seed, but not in each epoch."""
 
-    def make_plan(self, rng: np.random.Generator) -> Plan:
+    def make_plan(self, rng: np.random.Generator, n_epochs: int = 1) -> Plan:
         self.shared = np.random.default_rng(self.key[1:3])
-        return super().make_plan(rng)
+        return super().make_plan(rng, n_epochs)
 
     def generator(self, epoch: int, block: int, purpose: int, item: int = 0) -> np.random.Generator:
         self.key = [self.seed, epoch, block]
@@ -100,8 +100,8 @@ class RoundedByIndex(ReferenceSampler):
 class RoundedByGroup(ReferenceSampler):
     """The group of a batch decides which condition is rounded up."""
 
-    def make_plan(self, rng: np.random.Generator) -> Plan:
-        plan, sizes = super().make_plan(rng), self.sizes()
+    def make_plan(self, rng: np.random.Generator, n_epochs: int = 1) -> Plan:
+        plan, sizes = super().make_plan(rng, n_epochs), self.sizes()
         offsets = (plan.homes[:, None] + 0.5) / len(self.group_shares)
         counts = _rounded(sizes[:, None] * self.condition_shares, offsets)
         conditions = self.shuffle_slots(rng, counts, sizes)

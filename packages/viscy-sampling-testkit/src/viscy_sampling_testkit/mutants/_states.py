@@ -248,3 +248,18 @@ class PlanChanges(ReferenceSampler):
     def arrange(self, rows: np.ndarray, plan: Plan, j: int) -> list[int]:
         plan.permutations[0] = np.roll(plan.permutations[0], 1)
         return super().arrange(rows, plan, j)
+
+
+class StateOfAnyTable(ReferenceSampler):
+    """A state of another table with the same number of rows is accepted."""
+
+    def fingerprint(self) -> str:
+        options = self.batch_size, self.leaky, self.drop_last, self.seed, sorted(self.group_shares.tolist())
+        return f"{len(self.groups)} {options!r}"
+
+
+class StateOfAnyRowOrder(StateOfAnyTable):
+    """A state of a table with the same rows in another order is accepted."""
+
+    def fingerprint(self) -> str:
+        return f"{sorted(map(len, self.strata))} {super().fingerprint()}"

@@ -8,13 +8,17 @@ from typing import NamedTuple
 
 from viscy_sampling_testkit.conformance.promises import Promises
 from viscy_sampling_testkit.mutants import _batches as batches
+from viscy_sampling_testkit.mutants import _choice as choice
 from viscy_sampling_testkit.mutants import _epochs as epochs
 from viscy_sampling_testkit.mutants import _keys as keys
 from viscy_sampling_testkit.mutants import _leaks as leaks
 from viscy_sampling_testkit.mutants import _order as order
+from viscy_sampling_testkit.mutants import _rounds as rounds
 from viscy_sampling_testkit.mutants import _runs as runs
 from viscy_sampling_testkit.mutants import _states as states
+from viscy_sampling_testkit.mutants import _steps as steps
 from viscy_sampling_testkit.mutants import _times as times
+from viscy_sampling_testkit.mutants import _values as values
 from viscy_sampling_testkit.mutants.claims import CLAIMS
 from viscy_sampling_testkit.mutants.reference import ReferenceSampler
 
@@ -228,4 +232,51 @@ MUTANTS = {
     "runs of global rows": _mutant(batches.RunsOfGlobalRows, "independent rows", "windowed"),
     "runs of two rows": _mutant(batches.RunsOfTwo, "independent rows", "shuffled"),
     "rows of even number preferred": _mutant(batches.EvenRowsPreferred, "row blocks", "shuffled"),
+    "slices overlap": _mutant(steps.SlicesOverlap, "slices", "split"),
+    "slices of own batches": _mutant(steps.SlicesOfOwnBatches, "slices", "split"),
+    "slices depend on the ranks": _mutant(steps.SlicesDependOnRanks, "slices", "split"),
+    "slices uneven": _mutant(steps.SlicesUneven, "slices", "split"),
+    "slices of eight ranks overlap": _mutant(steps.SlicesOfEightRanksOverlap, "slices", "split"),
+    "slices by condition": _mutant(steps.SlicesByCondition, "slices alike", "split"),
+    "slices by parity of the row": _mutant(steps.SlicesByParity, "slices alike", "split"),
+    "slices with the leak last": _mutant(steps.SlicesWithLeakLast, "slices alike", "split"),
+    "state of slices counts ranks": _mutant(steps.SplitStateCountsRanks, "elastic resume", "split"),
+    "state of slices by rank": _mutant(steps.SplitStateOfRank, "elastic resume", "split"),
+    "even slots of the first condition": _mutant(steps.EvenSlotsOfFirstCondition, "slot classes"),
+    "last slot always primary": _mutant(steps.LastSlotPrimary, "slot classes"),
+    "condition short of anchors": _mutant(choice.ConditionShort, "chosen conditions", "chosen"),
+    "one condition fewer": _mutant(choice.OneConditionFewer, "chosen conditions", "chosen"),
+    "one condition more": _mutant(choice.OneConditionMore, "chosen conditions", "chosen"),
+    "leak of conditions not chosen": _mutant(choice.LeakToOtherConditions, "chosen conditions", "chosen"),
+    "choice prefers one condition": _mutant(choice.ChoicePrefersOne, "choice in proportion", "chosen"),
+    "same choice in an epoch": _mutant(choice.ChoiceOfAnEpoch, "choice in proportion", "chosen"),
+    "further slots to the first condition": _mutant(choice.FurtherSlotsToFirst, "unbiased choice", "chosen"),
+    "choice rounded the same way": _mutant(choice.ChoiceRoundedTheSameWay, "unbiased choice", "chosen"),
+    "neighboring conditions never chosen together": _mutant(choice.ChoiceInOrder, "pairs of conditions", "chosen"),
+    "conditions chosen in blocks": _mutant(choice.ChoiceInBlocks, "pairs of conditions", "chosen"),
+    "values ignored": _mutant(values.ValuesIgnored, "distinct values", "lineages"),
+    "values distinct within conditions": _mutant(values.ValuesDistinctWithinConditions, "distinct values", "lineages"),
+    "values distinct in primary slots": _mutant(values.ValuesDistinctInPrimarySlots, "distinct values", "lineages"),
+    "values distinct in the window": _mutant(values.ValuesDistinctInWindow, "distinct values", "lineages in windows"),
+    "first row of a value": _mutant(values.FirstRowOfValue, "row inclusion", "lineages"),
+    "shared values replaced": _mutant(values.ReplacesSharedValues, "coverage", "lineages"),
+    "shared values exchanged with any round": _mutant(values.ExchangesWithAnyRound, "rounds", "lineages"),
+    "round starts anew": _mutant(rounds.RoundStartsAnew, "rounds of short epochs", "short epochs"),
+    "epochs of a round repeat": _mutant(rounds.EpochsOfRoundRepeat, "rounds of short epochs", "short epochs"),
+    "epochs of a round overlap": _mutant(rounds.EpochsOfRoundOverlap, "rounds of short epochs", "short epochs"),
+    "epochs of a round skip a batch": _mutant(rounds.EpochsOfRoundSkip, "rounds of short epochs", "short epochs"),
+    "rounds the same": _mutant(rounds.RoundsTheSame, "rounds unrelated", "short epochs"),
+    "rounds shift by an epoch": _mutant(rounds.RoundsShift, "rounds unrelated", "short epochs"),
+    "round lost on resume": _mutant(rounds.RoundLostOnResume, "states at any time", "short epochs"),
+    "short epochs rounded the same way": _mutant(rounds.EpochsRoundedTheSameWay, "short epochs", "short epochs"),
+    "last epoch of a round shorter": _mutant(rounds.LastEpochOfRoundShort, "short epochs", "short epochs"),
+    "padding from the round": _mutant(rounds.PaddingFromRound, "fresh padding", "short epochs"),
+    "padding of a short epoch from the next": _mutant(epochs.PaddingFromNextEpoch, "fresh padding", "short epochs"),
+    "thread in the key": _mutant(keys.ThreadInKey, "other threads"),
+    "threads count epochs": _mutant(keys.ThreadsCountEpochs, "other threads"),
+    "eight ranks overlap": _mutant(epochs.EightRanksOverlap, "many ranks"),
+    "length of the rest": _mutant(epochs.LengthOfRest, "length stays"),
+    "length counts down": _mutant(epochs.LengthCountsDown, "length stays"),
+    "state of another table accepted": _mutant(states.StateOfAnyTable, "foreign state"),
+    "state of another row order accepted": _mutant(states.StateOfAnyRowOrder, "foreign state"),
 }

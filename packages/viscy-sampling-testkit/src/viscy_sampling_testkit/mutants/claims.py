@@ -28,9 +28,14 @@ class Claim:
     options: Mapping[str, Any]
 
     def make(self, sampler: type[ReferenceSampler], rank: int, num_replicas: int, **options: Any) -> ReferenceSampler:
-        """Make the sampler of one rank; `options` are further options, such as the seed."""
+        """Make the sampler of one rank; `options` are further options, such as the seed.
+
+        The option `order` makes the sampler of another table: the same rows in another order.
+        """
         promises, own = self.promises, {**self.options, **options}
-        return sampler(promises.table, promises.batch_size, rank=rank, num_replicas=num_replicas, **own)
+        order = own.pop("order", None)
+        table = promises.table if order is None else promises.table.sample(frac=1, random_state=order)
+        return sampler(table, promises.batch_size, rank=rank, num_replicas=num_replicas, **own)
 
 
 def _make_table(counts: Mapping[str, int], n_times: int, frame_hours: float, groups: str = "abc") -> pd.DataFrame:
@@ -62,6 +67,12 @@ def _add_late_condition(table: pd.DataFrame, condition: str, n_rows: int) -> pd.
     last = table["hours"].max()
     rows = [(group, condition, last) for group in sorted(set(table["experiment"])) for _ in range(n_rows)]
     return pd.concat([table, pd.DataFrame(rows, columns=list(table))], ignore_index=True)
+
+
+def _make_lineages(n_times: int, n_lineages: int = 20) -> pd.DataFrame:
+    """Make a table whose rows are of so many lineages, each with rows of any condition in all groups."""
+    table = _make_table({"mock": 5, "dengue": 3, "zika": 2}, n_times, 0.5)
+    return table.assign(lineage=np.random.default_rng(1).permutation(np.arange(len(table)) % n_lineages))
 
 
 def _claim(table: pd.DataFrame, options: Mapping[str, Any], **more: Any) -> Claim:
@@ -137,7 +148,7 @@ CLAIMS = {
         {**_MIXED, "leaky": 0.1},
         leaky=0.1,
         uniform_leak=True,
-        refuses_state=({"leaky": 0.2}, {"group_shares": _UNEVEN_SHARES}, {"drop_last": False}),
+        refuses_state=({"leaky": 0.2}, {"group_shares": _UNEVEN_SHARES}, {"drop_last": False}, {"order": 1}),
         rounds=True,
         group_shares=_GROUP_SHARES,
         distinct=True,
@@ -219,6 +230,120 @@ CLAIMS = {
         group_shares=_UNEVEN_SHARES,
         distinct=True,
         even_repeats=True,
+        coverage=True,
+        rounds=True,
+    ),
+    # One batch a step, of which each rank has a slice.
+    "split": _claim(
+        _make_table({"mock": 5, "dengue": 3, "zika": 2}, n_times=8, frame_hours=0.5),
+        {**_MIXED, "leaky": 0.125, "split_batches": True},
+        batch_size=24,
+        ranks="split",
+        fresh_padding=False,
+        leaky=0.125,
+        uniform_leak=True,
+        group_shares=_GROUP_SHARES,
+        distinct=True,
+        coverage=True,
+        rounds=True,
+    ),
+    # More conditions than a batch has room for, with equal shares.
+    "chosen": _claim(
+        _make_table(dict.fromkeys("pqrstu", 2), n_times=6, frame_hours=0.5),
+        {
+            "group_by": "experiment",
+            "group_shares": _GROUP_SHARES,
+            "condition_by": "condition",
+            "anchors_per_condition": 4,
+            "leaky": 0.1,
+        },
+        batch_size=14,
+        leaky=0.1,
+        uniform_leak=True,
+        anchors_per_condition=4,
+        group_shares=_GROUP_SHARES,
+        distinct=True,
+        coverage=True,
+        rounds=True,
+    ),
+    # The same with a condition that is in every batch, others that are rare, and a short last batch.
+    "chosen by share": _claim(
+        _make_table({"p": 4, "q": 3, "r": 2, "s": 1, "t": 1}, n_times=6, frame_hours=0.5).iloc[:-4],
+        {
+            "group_by": "experiment",
+            "condition_by": "condition",
+            "condition_shares": {"p": 0.5, "q": 0.2, "r": 0.1, "s": 0.1, "t": 0.1},
+            "anchors_per_condition": 4,
+            "drop_last": False,
+        },
+        batch_size=14,
+        last_batch="short",
+        leaky=0.0,
+        anchors_per_condition=4,
+        distinct=True,
+        coverage=True,
+        rounds=True,
+    ),
+    # Lineages, which span conditions, of which a batch holds one row each.
+    "lineages": _claim(
+        _make_lineages(n_times=8),
+        {**_MIXED, "leaky": 0.2, "distinct_by": "lineage"},
+        leaky=0.2,
+        distinct_by="lineage",
+        independent_rows=False,
+        group_shares=_GROUP_SHARES,
+        distinct=True,
+        coverage=True,
+        rounds=True,
+    ),
+    # The same in a temporal window.
+    "lineages in windows": _claim(
+        _make_lineages(n_times=12, n_lineages=60),
+        {**_MIXED, "time_by": "hours", "window_hours": 1.0, "distinct_by": "lineage"},
+        leaky=0.0,
+        distinct_by="lineage",
+        independent_rows=False,
+        independent_batches=False,
+        group_shares=_GROUP_SHARES,
+        distinct=True,
+        time_by="hours",
+        window_hours=1.0,
+        window_fraction=0.75,
+    ),
+    # Short epochs, of which several are a round.
+    "short epochs": _claim(
+        _make_table({"mock": 5, "dengue": 3, "zika": 2}, n_times=8, frame_hours=0.5),
+        {**_MIXED, "leaky": 0.1, "epoch_batches": 8},
+        leaky=0.1,
+        uniform_leak=True,
+        epoch_batches=8,
+        refuses_state=({"epoch_batches": 6}, {"epoch_batches": None}),
+        group_shares=_GROUP_SHARES,
+        distinct=True,
+        coverage=True,
+        rounds=True,
+    ),
+    # All options at once.
+    "all options": _claim(
+        _make_lineages(n_times=12, n_lineages=60),
+        {
+            "group_by": "experiment",
+            "condition_by": "condition",
+            "leaky": 0.125,
+            "distinct_by": "lineage",
+            "anchors_per_condition": 8,
+            "epoch_batches": 8,
+            "split_batches": True,
+        },
+        batch_size=16,
+        ranks="split",
+        fresh_padding=False,
+        leaky=0.125,
+        distinct_by="lineage",
+        independent_rows=False,
+        epoch_batches=8,
+        anchors_per_condition=8,
+        distinct=True,
         coverage=True,
         rounds=True,
     ),
