@@ -193,8 +193,8 @@ def test_without_times_the_rows_of_a_stratum_are_in_order_of_their_values(n, sha
     assert values.values_of_stratum.ravel().tolist() == [
         len({v for t, v in rows if t == s}) for s in range(shape[0] * shape[1])
     ]
-    stop = np.append(values.class_start[1:], n)
-    for start, stop, length in zip(values.class_start, stop, values.class_length, strict=True):
+    stops = np.append(values.class_start[1:], n)
+    for start, stop, length in zip(values.class_start, stops, values.class_length, strict=True):
         assert {(s, length) for s, length, *_ in keys[start:stop]} == {(stratum[start], length)}
 
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from viscy_data._compose.distinct import ValuesOfPools, replace_repeats
 from viscy_data._compose.draw import draw_rows
 from viscy_data._compose.epoch import Epoch, Stream
 from viscy_data._compose.leak import Leak
 from viscy_data._compose.parts import Kind, Parts, Pools
 from viscy_data._compose.rounding import BITS
 from viscy_data._compose.segments import Segments
+from viscy_data._compose.spaced_order import SpacedOrder
 from viscy_data._compose.window import avoid_window_rows, window_slots
 from viscy_data._random.hash import derive, random_uint32
 from viscy_data._random.permutation import KeyedPermutations
@@ -55,6 +57,11 @@ class BlockComposer:
         self._leak = Leak(index, quotas)
         self._has_leak = bool(quotas.leaky.any())
         self._group_times, self._group_times_start = index.times_of_groups()
+        self._spaced_order = None
+        if options.distinct_by is not None and not options.enriched:
+            most = np.ceil(quotas.most_primary_slots(options.batch_size) - 1e-9).astype(np.int64)
+            self._spaced_order = SpacedOrder(index, most)
+        self._values_of_pools = ValuesOfPools(index, quotas) if options.distinct_by is not None else None
 
     def compose(self, epoch: Epoch, batch: NDArray[np.int64]) -> Iterator[NDArray[np.uint32]]:
         """Compose batches that have equally many slots: plan all of them, then yield a few at a time.
@@ -79,6 +86,10 @@ class BlockComposer:
         for first in range(0, len(batch), step):
             some = slice(first, first + step)
             rows = self._rows(epoch, scheduled.take(some), parts.take(some), streams[some])
+            if self._values_of_pools is not None:
+                replace_repeats(
+                    rows, parts.take(some), self._leak, self._values_of_pools, streams[some, Stream.REPEATS]
+                )
             yield _in_random_order(self._index.positions(rows), streams[some])
 
     def _parts(self, epoch: Epoch, scheduled: Scheduled, streams: NDArray[np.uint64], n_slots: int) -> Parts:
@@ -113,7 +124,7 @@ class BlockComposer:
         return self._index.window(scheduled.group, focal_time, self._options.temporal_window_hours)
 
     def _rows(self, epoch: Epoch, scheduled: Scheduled, parts: Parts, streams: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Return rows of the sorted anchors, shape (n_batches, n_slots).
+        """Return rows of the sorted anchors, shape (n_batches, n_slots); part by part with `distinct_by`.
 
         Without enrichment, a stratum has one permutation for the whole epoch, which continues from batch to batch. With
         enrichment, rows are drawn at random; batches that have a small pool use permutations of their own.
@@ -122,12 +133,17 @@ class BlockComposer:
             return self._permuted_rows(epoch, scheduled, parts, streams)
         large = parts.have_large_pools()
         if large.all():
-            return draw_rows(parts, self._leak, streams[:, Stream.DRAWS])
+            return self._drawn_rows(parts, streams)
         rows = np.empty((len(parts), parts.slots[0].sum()), np.int64)
         rows[~large] = self._permuted_rows(epoch, scheduled.take(~large), parts.take(~large), streams[~large])
         if large.any():
-            rows[large] = draw_rows(parts.take(large), self._leak, streams[large, Stream.DRAWS])
+            rows[large] = self._drawn_rows(parts.take(large), streams[large])
         return rows
+
+    def _drawn_rows(self, parts: Parts, streams: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Return the rows of batches whose pools are large."""
+        by_slot = self._options.distinct_by is not None
+        return draw_rows(parts, self._leak, streams[:, Stream.DRAWS], in_slot_order=by_slot)
 
     def _permuted_rows(
         self, epoch: Epoch, scheduled: Scheduled, parts: Parts, streams: NDArray[np.uint64]
@@ -139,12 +155,25 @@ class BlockComposer:
         if parts.kinds[0] == Kind.STRATUM:
             first[:, 0] = epoch.drawn_before(scheduled, parts.slots[:, 0]) % np.maximum(parts.size[:, 0], 1)
             key[:, 0] = epoch.permutation_key(scheduled.group[:, None] * len(condition) + condition)
+        if self._spaced_order is None:
+            return self._segment_rows(parts, first, key).reshape(len(parts), -1)
+        rows = np.empty((len(parts), parts.slots[0].sum()), np.int64)
+        is_primary = np.arange(rows.shape[1]) < parts.slots[:, 0].sum(axis=1)[:, None]
+        used = parts.slots[:, 0] > 0
+        stratum = (scheduled.group[:, None] * len(condition) + condition)[used]
+        rows[is_primary] = self._spaced_order.rows(stratum, first[:, 0][used], parts.slots[:, 0][used], key[:, 0][used])
+        if self._has_leak:
+            rows[~is_primary] = self._segment_rows(parts.without_first_kind(), first, key)
+        return rows
+
+    def _segment_rows(self, parts: Parts, first: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Return the rows of parts, given the first index and the key of their permutations, shape (n,)."""
         segments = Segments.from_parts(parts, first, key)
         elements = segments.elements()
         if Kind.GLOBAL in parts.kinds:
             avoid_window_rows(segments, elements)
         elements += parts.per_slot(parts.start)
-        return self._leak.rows(elements, parts.per_slot(parts.own)).reshape(len(parts), -1)
+        return self._leak.rows(elements, parts.per_slot(parts.own))
 
 
 def _in_random_order(positions: NDArray[np.uint32], streams: NDArray[np.uint64]) -> NDArray[np.uint32]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _FRACTION_BITS = 53  # of a float64
 
 
-def draw_rows(parts: Parts, leak: Leak, key: NDArray[np.uint64]) -> NDArray[np.int64]:
+def draw_rows(parts: Parts, leak: Leak, key: NDArray[np.uint64], *, in_slot_order: bool = False) -> NDArray[np.int64]:
     """Draw the rows of batches.
 
     Parameters
@@ -33,11 +33,13 @@ def draw_rows(parts: Parts, leak: Leak, key: NDArray[np.uint64]) -> NDArray[np.i
         The rows that may leak.
     key
         Key of each batch, shape (n_batches,).
+    in_slot_order
+        Whether rows are in the order of the slots, which takes longer, instead of ascending.
 
     Returns
     -------
     NDArray[np.int64]
-        Rows of the sorted anchors, ascending, shape (n_batches, n_slots).
+        Rows of the sorted anchors, shape (n_batches, n_slots).
     """
     n_slots = int(parts.slots[0].sum())
     slot = np.arange(n_slots)
@@ -50,6 +52,10 @@ def draw_rows(parts: Parts, leak: Leak, key: NDArray[np.uint64]) -> NDArray[np.i
     rows |= slot
     rows.sort(axis=1)
     _redraw_repeats(rows, n_bits, parts, leak, key)
+    if in_slot_order:
+        by_slot = np.empty_like(rows)
+        by_slot[np.arange(len(rows))[:, None], rows & ((1 << n_bits) - 1)] = rows
+        rows = by_slot
     rows >>= n_bits
     return rows
 

@@ -74,6 +74,12 @@ class Parts:
         """Return the parts of some of the batches."""
         return replace(self, **{name: getattr(self, name)[which] for name in ("start", "size", "slots", "own")})
 
+    def without_first_kind(self) -> Parts:
+        """Return the parts without the slots of the first kind."""
+        slots = self.slots.copy()
+        slots[:, 0] = 0
+        return replace(self, slots=slots)
+
     def per_slot(self, values: NDArray) -> NDArray:
         """Return for each slot the value of its part, shape (n_batches * n_slots,)."""
         return np.repeat(values.ravel(), self.slots.ravel())

@@ -3,7 +3,8 @@
 The folder is written under a temporary name and renamed once all of it is on disk, so an interrupted write leaves
 nothing that could be mistaken for an index. The description contains the length and a checksum of every array, and a
 checksum of itself. Arrays as long as the table, the positions and the codes of `distinct_by`, are memory-mapped; the
-other arrays are small and are read. What was read is checked for consistency (`consistency`), as a description can be written by hand.
+other arrays are small and are read. What was read is checked for consistency (`consistency`), as a description can be
+written by hand.
 """
 
 from __future__ import annotations
