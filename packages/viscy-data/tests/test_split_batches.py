@@ -315,7 +315,8 @@ def draw_under_launchers(rank, num_replicas):
     fabric = Fabric(accelerator="cpu", devices=num_replicas, strategy="ddp")
     fabric.launch()
     loader = DataLoader(torch.arange(len(TABLE)), batch_sampler=make_sampler())
-    under_fabric = [batch.tolist() for batch in fabric.setup_dataloaders(loader, use_distributed_sampler=False)]
+    set_up: Any = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+    under_fabric = [batch.tolist() for batch in set_up]
     results = {
         "torch.distributed": plain,
         "Fabric": under_fabric,
