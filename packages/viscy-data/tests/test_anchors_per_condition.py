@@ -87,9 +87,8 @@ def test_conditions_are_chosen_in_proportion_to_their_shares(options, batch_size
     group = anchors["experiment"].to_numpy() if groups != (None,) else np.full(len(anchors), None)
     of_group = {label: [] for label in groups}
     for batch in batches:
-        of_group[pd.Series(group[batch]).value_counts(dropna=False).index[0] if groups != (None,) else None].append(
-            batch
-        )
+        most_frequent = pd.Series(group[batch]).value_counts(dropna=False).index[0]
+        of_group[None if groups == (None,) else most_frequent].append(batch)
     for code, label in enumerate(groups):
         found = np.zeros(len(labels))
         for batch in of_group[label]:

@@ -40,6 +40,12 @@ CASES = {
     "all axes, another seed": ({**ALL, "seed": 2**70 + 1}, "03844c795770f732"),
     "all axes, few slots of a pool": ({**ALL, "batch_size": 12, "temporal_window_hours": 12.0}, "08befd3ac6244503"),
     "all axes, short last batch": ({**ALL, "drop_last": False, "batch_size": 70}, "a693484ff83fa970"),
+    "several anchors a condition": ({"batch_size": 20, "anchors_per_condition": 8, "leaky": 0.1}, "eed6eb4da3682a22"),
+    "several anchors a condition, short last batch": (
+        {**ALL, "anchors_per_condition": 30, "condition_ratio": {"mock": 9, "...": 1}, "drop_last": False},
+        "bced97e4aafd83f4",
+    ),
+    "short epochs": ({**ALL, "epoch_batches": 7}, "3098b6d9b8853daf"),
     "several columns": ({"experiment_by": ["experiment", "site"], "condition_by": "condition"}, "61dec5231b849d10"),
 }
 

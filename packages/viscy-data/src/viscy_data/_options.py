@@ -77,11 +77,6 @@ class SamplerOptions:
         """Whether batches have window slots: with a global fraction of 1, enrichment changes nothing."""
         return self.temporal_enrichment and self.temporal_global_fraction < 1
 
-    @property
-    def chooses_conditions(self) -> bool:
-        """Whether each condition of a batch must have a number of slots, so that a batch may leave out some."""
-        return self.condition_balanced and self.anchors_per_condition is not None
-
     def n_batches(self, n_anchors: int) -> int:
         """Return the number of batches in an epoch of a table, on all ranks together."""
         return self.epoch_batches or self._batches_for(n_anchors)

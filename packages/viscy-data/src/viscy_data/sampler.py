@@ -114,6 +114,14 @@ class FlexibleBatchSampler(SamplerAttributes, Sampler[list[int]]):
         its own ``batch_size / num_replicas`` slots, so that group, quotas and distinct anchors hold over all that a
         loss gathered over ranks compares, and a step holds the same anchors on any number of ranks. The number of
         ranks must divide `batch_size`, and the short last batch of ``drop_last=False``.
+    anchors_per_condition : int, optional
+        Anchors that each condition of a batch has at least, 1 to `batch_size`, so that a supervised loss has positives
+        where there are many conditions. A batch then has ``batch_size // anchors_per_condition`` conditions, or all
+        of its group if there are fewer; see Notes. Needs `condition_balanced`.
+    epoch_batches : int, optional
+        Number of batches in an epoch on all ranks together, at least 1. The epochs are parts of a round: as many as
+        have together at least as many batches as an epoch would have without it. A stratum is drawn without
+        replacement over the round, as it is over an epoch otherwise. All batches are full.
     sharded_by : {"sampler", "loader"}, optional
         Who splits the batches over ranks. "sampler": this sampler yields the batches of its own rank, as plain loops,
         torchrun, Lightning, Fabric and Ray Train need it. "loader": this sampler yields all batches on every rank, and
@@ -150,6 +158,13 @@ class FlexibleBatchSampler(SamplerAttributes, Sampler[list[int]]):
     the parts add up to the batch exactly, and over batches each part gets exactly its quota on average. So does a
     condition's total, primary and leak slots together; only with a leak and three or more conditions with unequal
     shares can that total differ from its quota by one slot more.
+
+    **Several anchors a condition.** With `anchors_per_condition`, each of the chosen conditions gets the floor or the
+    ceiling of an equal part of the slots, and over the group's batches in an epoch (in a round, with `epoch_batches`),
+    each is chosen in proportion to its share, to within one batch. A condition whose share is so large that every batch
+    has it keeps its share of the slots as far as the others keep their anchors; a warning says where that is not
+    possible. Chosen conditions leak alike, except those that no other group has. Which conditions are in a batch
+    together changes from batch to batch. A short last batch has some of the conditions that a full one would have.
 
     **Distinct anchors.** No anchor occurs twice in a batch, unless its pool has fewer rows than slots to fill. Then
     each row of the pool occurs the floor or the ceiling of slots / rows times, and a warning logged at construction

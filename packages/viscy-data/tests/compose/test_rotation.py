@@ -1,4 +1,4 @@
-"""Rotations: each lap visits every number once, and visits to an arc are counted without visiting."""
+"""Rotations: each cycle visits every number once, and visits to an arc are counted without visiting."""
 
 import numpy as np
 from hypothesis import given
@@ -13,10 +13,10 @@ def make_rotation(size, seed=0):
 
 
 @given(st.integers(1, 500), st.integers(0, 100))
-def test_every_lap_visits_each_number_once(size, seed):
+def test_every_cycle_visits_each_number_once(size, seed):
     visits = make_rotation(size, seed).visit(np.arange(3 * size))
-    for lap in visits.reshape(3, size):
-        assert sorted(lap) == list(range(size))
+    for cycle in visits.reshape(3, size):
+        assert sorted(cycle) == list(range(size))
 
 
 @given(st.integers(1, 300), st.integers(0, 1000), st.integers(0, 600), st.data())

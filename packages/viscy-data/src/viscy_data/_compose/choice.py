@@ -33,9 +33,13 @@ class Choice:
     """Probability that a batch has the condition. Rows add up to `n_chosen`."""
     slots: NDArray[np.float64]
     """Slots that the condition is due in a batch that has it, at least as many as required; 0 if it is never chosen."""
+    leaky: NDArray[np.float64]
+    """Fraction of these slots that come from other groups."""
 
     @classmethod
-    def from_shares(cls, share: NDArray[np.float64], n_slots: int, at_least: int) -> Choice:
+    def from_shares(
+        cls, share: NDArray[np.float64], n_slots: int, at_least: int, leaky: NDArray[np.float64] | float = 0.0
+    ) -> Choice:
         """Choose as many conditions for a batch as can have the required number of slots.
 
         Parameters
@@ -46,6 +50,8 @@ class Choice:
             Slots of a batch.
         at_least
             Slots that a chosen condition has at least, if the batch has as many.
+        leaky
+            Fraction of a chosen condition's slots that leak, in the shape of `share`.
         """
         order = np.argsort(-share, axis=1, kind="stable")
         descending = np.take_along_axis(share, order, axis=1)
@@ -60,7 +66,18 @@ class Choice:
         probability = np.where(is_certain, 1.0, descending * per_share)
         part = np.divide(descending, probability, out=np.zeros_like(descending), where=probability > 0)
         slots = _slots(part, probability > 0, is_certain, n_chosen, n_slots, min(at_least, n_slots))
-        return cls(at_least, n_chosen, _unsorted(probability, order), _unsorted(slots, order))
+        leaky = np.where(share > 0, leaky, 0.0)
+        return cls(at_least, n_chosen, _unsorted(probability, order), _unsorted(slots, order), leaky)
+
+    @property
+    def primary(self) -> NDArray[np.float64]:
+        """Primary slots of each condition on average over batches."""
+        return self.probability * self.slots * (1 - self.leaky)
+
+    @property
+    def leak(self) -> NDArray[np.float64]:
+        """Leak slots of each condition on average over batches."""
+        return self.probability * self.slots * self.leaky
 
     @property
     def leaves_out(self) -> NDArray[np.bool_]:

@@ -1,14 +1,14 @@
 """Chosen slots: which conditions the batches of a group have if they cannot have all, and how many slots each gets.
 
-In an epoch, a condition is in the floor or the ceiling of its expected number of batches. Let its *tickets* be as many
-as that; the tickets of all conditions, laid end to end in random order, form a line, and every batch takes equally many
-tickets. The batches are grouped into *blocks* of consecutive ones, and a block takes the tickets that are as many apart
-as there are blocks: no condition has that many, so a block has at most one ticket of each. The tickets of a block are
+In an epoch, a condition is in the floor or the ceiling of its expected number of batches. Let its *entries* be as many
+as that; the entries of all conditions, laid end to end in random order, form a line, and every batch takes equally many
+entries. The batches are grouped into *blocks* of consecutive ones, and a block takes the entries that are as many apart
+as there are blocks: no condition has that many, so a block has at most one entry of each. The entries of a block are
 distributed over its batches at random. So conditions that are in a batch together differ from block to block, no batch
-has a condition twice, and the number of tickets of a condition in all earlier blocks is the number of visits of a
+has a condition twice, and the number of entries of a condition in all earlier blocks is the number of visits of a
 `Rotation` to an arc. The batches that do not fill a block for each step of the rotation form one more block, the last.
 
-A ticket is worth the floor or the ceiling of the slots that a chosen condition is due. The tickets at the beginning of
+An entry is worth the floor or the ceiling of the slots that a chosen condition is due. The entries at the beginning of
 the line are worth the ceiling, and so are, separately, the leak slots among them: whole numbers that add up to those of
 the batch. Conditions that are in every batch have lines of their own for the slots beyond the floor.
 """
@@ -34,18 +34,19 @@ _CODE_BITS = np.uint64(24)
 _CODE_MASK = np.uint64((1 << 24) - 1)
 _CATEGORY_BITS = np.uint64(62)
 _LEFT_OUT = 3
+_MOST_BATCHES = 2**24
 # What random bits are used for.
 _LAYOUT, _OFFSET, _ROTATION, _BLOCK, _TURN = range(5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Worth:
-    """Slots of the tickets: all of them, or the leak slots among them. Arrays of shape (2, n_groups, ...)."""
+    """Slots of the entries: all of them, or the leak slots among them. Arrays of shape (2, n_groups, ...)."""
 
     floor: NDArray[np.int64]
-    """Slots of a ticket, rounded down, shape (1, n_groups, n_conditions)."""
+    """Slots of an entry, rounded down, shape (1, n_groups, n_conditions)."""
     raised: NDArray[np.int64]
-    """The first tickets of the line, this many, are worth one slot more; shape (2, n_groups)."""
+    """The first entries of the line, this many, are worth one slot more; shape (2, n_groups)."""
     start: NDArray[np.int64]
     """Where the slots beyond the floor of a condition that is in every batch are on their line; it ends at 0."""
     length: NDArray[np.int64]
@@ -58,12 +59,11 @@ class ChosenSlots:
     ----------
     choice
         How conditions are chosen for a batch.
-    leaky
-        Fraction of a chosen condition's slots that leak, shape (n_groups, n_conditions).
     n_slots
         Slots of a batch.
     batches
-        Number of batches of each group in a cycle of the schedule, shape (n_groups,).
+        Number of batches of each group in a cycle of the schedule, shape (n_groups,). A cycle of the choice has as
+        many, but no more than 2**24.
     key
         Key of the randomness, shape (1,).
     """
@@ -71,33 +71,38 @@ class ChosenSlots:
     def __init__(
         self,
         choice: Choice,
-        leaky: NDArray[np.float64],
         n_slots: int,
         batches: NDArray[np.int64],
         key: NDArray[np.uint64],
     ) -> None:
         self._key = derive(key, np.arange(5))
-        leaky = np.where(choice.probability > 0, leaky, 0)
-        self._batches = np.maximum(batches, 1)
+        self._batches = np.clip(batches, 1, _MOST_BATCHES)
+        self._leaves_out = choice.leaves_out
         self._is_certain = choice.probability == 1
         self._is_open = (choice.probability > 0) & ~self._is_certain
         self._n_open = choice.n_chosen - self._is_certain.sum(axis=1)
-        self._lay_out(np.where(self._is_open, choice.probability, 0), leaky > 0)
-        slots, leak = (np.rint(x * UNIT).astype(np.int64) for x in (choice.slots, choice.slots * leaky))
+        self._lay_out(np.where(self._is_open, choice.probability, 0), choice.leaky > 0)
+        slots, leak = (np.rint(x * UNIT).astype(np.int64) for x in (choice.slots, choice.slots * choice.leaky))
         total = np.full(len(batches), n_slots << BITS)
         self._primary_due = slots - leak
         self._slots = self._worth(slots, total)
-        leaks = ((leaky > 0) == (choice.probability > 0)).all(axis=1)
-        self._leak = self._worth(
-            leak, np.where(leaks, np.rint(n_slots * leaky.max(axis=1) * UNIT), -1).astype(np.int64)
-        )
+        leaks = ((choice.leaky > 0) == (choice.probability > 0)).all(axis=1)
+        total_leak = np.where(leaks, np.rint(n_slots * choice.leaky.max(axis=1) * UNIT), -1).astype(np.int64)
+        self._leak = self._worth(leak, total_leak)
+        self._has_leak = bool(leak.any())
+
+    def which(self, scheduled: Scheduled) -> NDArray[np.intp]:
+        """Return which batches leave out conditions of their groups; the methods are for such batches only."""
+        return np.flatnonzero(self._leaves_out[scheduled.group])
 
     def slots(self, scheduled: Scheduled) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the primary and the leak slots of each condition, both of shape (n_batches, n_conditions)."""
         at = self._locate(scheduled)
-        entry, has_ticket = self._tickets_of(at)
-        chosen = self._distribute(at, entry, has_ticket)
+        entry, has_entry = self._entries_of(at)
+        chosen = self._distribute(at, entry, has_entry)
         slots = self._worth_of(self._slots, at, entry, chosen)
+        if not self._has_leak:
+            return slots, np.zeros_like(slots)
         leak = np.minimum(self._worth_of(self._leak, at, entry, chosen), slots)
         return slots - leak, leak
 
@@ -120,11 +125,13 @@ class ChosenSlots:
         batch, condition = np.nonzero(primary)
         at = self._locate(scheduled).take(batch)
         drawn = np.zeros_like(primary)
-        drawn[batch, condition] = self._before(self._slots, at, condition) - self._before(self._leak, at, condition)
+        drawn[batch, condition] = self._before(self._slots, at, condition)
+        if self._has_leak:
+            drawn[batch, condition] -= self._before(self._leak, at, condition)
         return drawn
 
     def _lay_out(self, probability: NDArray[np.float64], leaks: NDArray[np.bool_]) -> None:
-        """Lay out the tickets of all conditions that are not in every batch; those that leak come first."""
+        """Lay out the entries of all conditions that are not in every batch; those that leak come first."""
         n_groups, n_conditions = probability.shape
         group = np.arange(n_groups)
         bits = derive(self._key[_LAYOUT], group[:, None], np.arange(n_conditions)) >> np.uint64(2)
@@ -134,26 +141,24 @@ class ChosenSlots:
         bound = np.where(bound == bound[:, -1:], self._n_open[:, None] << BITS, bound) * (self._n_open > 0)[:, None]
         bound[:, 0] = 0
         offset = (derive(self._key[_OFFSET], group) >> np.uint64(64 - BITS)).astype(np.int64)
-        ticket = (self._batches[:, None] * bound + offset[:, None]) >> BITS
-        most = np.maximum(np.diff(ticket, axis=1).max(axis=1), 1)
+        entry = (self._batches[:, None] * bound + offset[:, None]) >> BITS
+        most = np.maximum(np.diff(entry, axis=1).max(axis=1), 1)
         width = self._batches // most
         n_blocks = self._batches // width
-        in_last = ticket * (self._batches - n_blocks * width)[:, None] // self._batches[:, None]
-        line = np.array([ticket - in_last, in_last])
+        in_last = entry * (self._batches - n_blocks * width)[:, None] // self._batches[:, None]
+        line = np.array([entry - in_last, in_last])
         self._order = order
         self._n_blocks = np.array([n_blocks, np.ones_like(n_blocks)])
         self._width = np.array([width, self._batches - n_blocks * width])
         self._start, self._length = self._by_condition(line[:, :, :-1]), self._by_condition(np.diff(line, axis=2))
         n_leaking = (self._is_open & leaks).sum(axis=1)
-        self._n_leaking = np.take_along_axis(line, np.broadcast_to(n_leaking[:, None], (2, n_groups, 1)), axis=2)[
-            ..., 0
-        ]
+        self._n_leaking = line[:, group, n_leaking]
         self._rotation = Rotation.from_keys(self._n_blocks, derive(self._key[_ROTATION], np.arange(2)[:, None], group))
 
     def _worth(self, due: NDArray[np.int64], total: NDArray[np.int64]) -> _Worth:
-        """Round the slots that tickets are due, in units of 2**-24, so that they add up to the total of every batch.
+        """Round the slots that entries are due, in units of 2**-24, so that they add up to the total of every batch.
 
-        Where the total, shape (n_groups,), is negative, it is what the tickets happen to add up to.
+        Where the total, shape (n_groups,), is negative, it is what the entries happen to add up to.
         """
         floor, rest = due >> BITS, due & (UNIT - 1)
         n_batches = self._n_blocks * self._width
@@ -161,14 +166,12 @@ class ChosenSlots:
         certain_rest = np.where(self._is_certain, rest, 0)
         first = np.lexsort((self._order.argsort(axis=1), certain_rest > 0), axis=1)
         bound = np.cumsum(np.take_along_axis(certain_rest, first, axis=1), axis=1)
-        n_tickets = np.where(total >= 0, n_batches * self._n_open, self._n_leaking)
-        whole = np.where(self._is_certain, floor, 0).sum(axis=1) * n_batches + of_open[0] * n_tickets
-        raised = _rounded(n_tickets * of_open[1])
+        n_entries = np.where(total >= 0, n_batches * self._n_open, self._n_leaking)
+        whole = np.where(self._is_certain, floor, 0).sum(axis=1) * n_batches + of_open[0] * n_entries
+        raised = _rounded(n_entries * of_open[1])
         beyond = np.where(total >= 0, _rounded(n_batches * total) - whole, raised + _rounded(n_batches * bound[:, -1]))
         has_certain = bound[:, -1] > 0
-        raised = np.clip(
-            np.where(has_certain & (n_tickets > 0), raised, np.where(has_certain, 0, beyond)), 0, n_tickets
-        )
+        raised = np.clip(np.where(has_certain, raised, beyond), 0, n_entries)
         end = np.maximum(beyond - raised, 0)[..., None]
         position = np.minimum(_rounded(n_batches[..., None] * bound), end)
         position = np.where((bound == bound[:, -1:]) & has_certain[:, None], end, position)
@@ -193,29 +196,29 @@ class ChosenSlots:
         block, within = np.divmod(number - is_last * n_regular, np.maximum(self._width[is_last, group], 1))
         return _Places(group, scheduled.index, cycle, is_last, block, within)
 
-    def _tickets_of(self, at: _Places) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return the ticket of each condition in the block of each batch, and whether there is one."""
+    def _entries_of(self, at: _Places) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the entry of each condition in the block of each batch, and whether there is one."""
         step = self._rotation.take(at.key).visit(at.block)[:, None]
         start = self._start[at.key]
         after = (step - start) % self._n_blocks[at.key][:, None]
         return start + after, after < self._length[at.key]
 
-    def _distribute(self, at: _Places, entry: NDArray[np.int64], has_ticket: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _distribute(self, at: _Places, entry: NDArray[np.int64], has_entry: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return whether each batch has each condition that is not in all of them.
 
-        Tickets of equal worth are distributed one after the other, so that batches get equally many of them.
+        Entries of equal worth are distributed one after the other, so that batches get equally many of them.
         """
         n_batches, n_conditions = entry.shape
         raised, raised_leak = self._slots.raised[at.key][:, None], self._leak.raised[at.key][:, None]
-        category = np.where(has_ticket, 2 - (entry < raised) - (entry < raised_leak), _LEFT_OUT).astype(np.uint64)
-        tickets = random_uint32(self._block_keys(at), n_conditions).astype(np.uint64) << _CODE_BITS
-        tickets |= category << _CATEGORY_BITS
-        tickets |= np.arange(n_conditions, dtype=np.uint64)
-        tickets.sort(axis=1)
+        category = np.where(has_entry, 2 - (entry < raised) - (entry < raised_leak), _LEFT_OUT).astype(np.uint64)
+        shuffled = random_uint32(self._block_keys(at), n_conditions).astype(np.uint64) << _CODE_BITS
+        shuffled |= category << _CATEGORY_BITS
+        shuffled |= np.arange(n_conditions, dtype=np.uint64)
+        shuffled.sort(axis=1)
         width = np.maximum(self._width[at.key], 1)[:, None]
         n_open = self._n_open[at.group][:, None]
-        place = (at.within[:, None] - self._turn(at)[:, None]) % width + width * np.arange(int(n_open.max()))
-        condition = np.take_along_axis(tickets, np.minimum(place, n_conditions - 1), axis=1) & _CODE_MASK
+        place = (at.within[:, None] - self._turn(at)[:, None]) % width + width * np.arange(int(n_open.max(initial=0)))
+        condition = np.take_along_axis(shuffled, np.minimum(place, n_conditions - 1), axis=1) & _CODE_MASK
         chosen = np.zeros((n_batches, n_conditions), bool)
         batch, number = np.nonzero(place < width * n_open)
         chosen[batch, condition[batch, number].astype(np.int64)] = True
@@ -238,7 +241,7 @@ class ChosenSlots:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the batch in its block that gets the first slot beyond the floor of a certain condition, and how many.
 
-        One batch after the other gets one. The conditions follow each other, and the tickets of the others them.
+        One batch after the other gets one. The conditions follow each other, and the entries of the others them.
         """
         step, n_blocks = self._rotation.take(at.key).visit(at.block), self._n_blocks[at.key]
         start = worth.start[(*at.key, condition)]
@@ -251,13 +254,13 @@ class ChosenSlots:
         """Return how many slots a condition had in the earlier batches of a group, for batches that have it."""
         is_certain = self._is_certain[at.group, condition]
         start = np.where(is_certain, worth.start[:, at.group, condition], self._start[:, at.group, condition])
-        tickets = self._length[:, at.group, condition]
-        raised = np.clip(worth.raised[:, at.group] - start, 0, tickets)
+        entries = self._length[:, at.group, condition]
+        raised = np.clip(worth.raised[:, at.group] - start, 0, entries)
         beyond = np.where(is_certain, worth.length[:, at.group, condition], raised)
-        if not is_certain.all():
-            n_tickets = self._sum_before(at, start, tickets)
-        n_tickets = at.index if is_certain.all() else np.where(is_certain, at.index, n_tickets)
-        drawn = worth.floor[0, at.group, condition] * n_tickets + self._sum_before(at, start, beyond)
+        n_entries = np.where(is_certain, at.index, 0 if is_certain.all() else self._sum_before(at, start, entries))
+        drawn = worth.floor[0, at.group, condition] * n_entries
+        if beyond.any():
+            drawn += self._sum_before(at, start, beyond)
         some = np.flatnonzero(is_certain)
         if some.size:
             drawn[some] += self._beyond_floor_in_block(worth, at.take(some), condition[some])
@@ -266,9 +269,9 @@ class ChosenSlots:
     def _sum_before(self, at: _Places, start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
         """Count how much of an arc the earlier blocks of a group have taken; `start` and `length` have shape (2, n)."""
         n = np.arange(len(at.group))
-        laps, rest = np.divmod(length[at.is_last, n], self._n_blocks[at.key])
+        cycles, rest = np.divmod(length[at.is_last, n], self._n_blocks[at.key])
         visits = self._rotation.take(at.key).count(at.block, start[at.is_last, n], rest)
-        return at.cycle * length.sum(axis=0) + at.is_last * length[0] + laps * at.block + visits
+        return at.cycle * length.sum(axis=0) + at.is_last * length[0] + cycles * at.block + visits
 
     def _beyond_floor_in_block(self, worth: _Worth, at: _Places, condition: NDArray[np.int64]) -> NDArray[np.int64]:
         first, count = self._beyond_floor(worth, at, condition)
@@ -280,7 +283,7 @@ class ChosenSlots:
         return derive(derive(self._key[_BLOCK], at.group), at.cycle, at.is_last, at.block)
 
     def _turn(self, at: _Places) -> NDArray[np.int64]:
-        """Return which batch of its block gets the first ticket."""
+        """Return which batch of its block gets the first entry."""
         return below(derive(self._block_keys(at), _TURN), np.maximum(self._width[at.key], 1)).astype(np.int64)
 
 

@@ -21,6 +21,7 @@ from viscy_data._random.hash import derive, epoch_key
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from viscy_data._compose.choice import Choice
     from viscy_data._compose.quotas import Quotas
     from viscy_data._options import SamplerOptions
     from viscy_data.index import AnchorIndex
@@ -47,6 +48,7 @@ class Stream(IntEnum):
     DRAWS = 1
     PERMUTATIONS = 2
     ORDER = 3
+    REPEATS = 4
 
 
 class Epoch:
@@ -131,18 +133,34 @@ class Epoch:
         primary, leak
             Slots of each condition, both of shape (n_batches, n_conditions).
         """
-        if self._quotas.choice is not None and n_slots != self.n_slots:
-            return self._cut_choice(scheduled, n_slots)
+        if n_slots != self.n_slots and self._quotas.choice is not None:
+            return self._cut_slots(scheduled, n_slots, self._quotas.choice)
+        if self._chosen is None:
+            return self._rounded_slots(scheduled, n_slots)
+        which = self._chosen.which(scheduled)
+        if len(which) == len(scheduled.group):
+            return self._chosen.slots(scheduled)
+        primary, leak = self._rounded_slots(scheduled, n_slots)
+        primary[which], leak[which] = self._chosen.slots(scheduled.take(which))
+        return primary, leak
+
+    def _rounded_slots(self, scheduled: Scheduled, n_slots: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Round the quotas of batches that have all conditions of their groups."""
         bound = self._bound if n_slots == self.n_slots else self._short_bound
         rounded = rounding.round_slots(bound[scheduled.group], self._offset(scheduled))
         primary, leak = self._by_condition(rounded)
         even = np.flatnonzero(self._has_even_leak[scheduled.group])
         if even.size:
             self._even_out(primary, leak, scheduled, even)
-        chosen = self._with_choice(scheduled)
-        if chosen.size:
-            primary[chosen], leak[chosen] = self._chosen.slots(scheduled.take(chosen))
         return primary, leak
+
+    def _cut_slots(
+        self, scheduled: Scheduled, n_slots: int, choice: Choice
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the slots of short batches, which have some of the conditions that full ones would have."""
+        primary, leak = self.slots(scheduled, self.n_slots)
+        key = derive(self._key[Purpose.CHOICE], scheduled.group, scheduled.index)
+        return cut_slots(primary + leak, choice.leaky[scheduled.group], n_slots, choice.at_least, key)
 
     def _even_out(
         self, primary: NDArray[np.int64], leak: NDArray[np.int64], scheduled: Scheduled, even: NDArray[np.intp]
@@ -170,9 +188,9 @@ class Epoch:
             return primary << rounding.BITS
         bound = self._bound if n_slots == self.n_slots else self._short_bound
         quota = self._by_condition(np.diff(bound[scheduled.group], axis=1))[0]
-        chosen = self._with_choice(scheduled)
-        if chosen.size:
-            quota[chosen] = self._chosen.primary_quota(scheduled.take(chosen), primary[chosen])
+        if self._chosen is not None:
+            which = self._chosen.which(scheduled)
+            quota[which] = self._chosen.primary_quota(scheduled.take(which), primary[which])
         return quota
 
     def drawn_before(self, scheduled: Scheduled, primary: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -185,12 +203,10 @@ class Epoch:
         primary
             Their primary slots. The result is right where they are above 0.
         """
-        key = self._offset_key[scheduled.group]
-        before = rounding.slots_before(self._bound[scheduled.group], scheduled.index, self._offsets, key)
-        drawn = self._by_condition(before)[0]
-        chosen = self._with_choice(scheduled)
-        if chosen.size:
-            drawn[chosen] = self._chosen.drawn_before(scheduled.take(chosen), primary[chosen])
+        which = np.empty(0, np.intp) if self._chosen is None else self._chosen.which(scheduled)
+        drawn = np.empty_like(primary) if len(which) == len(primary) else self._rounded_before(scheduled)
+        if self._chosen is not None:
+            drawn[which] = self._chosen.drawn_before(scheduled.take(which), primary[which])
         if self._unused:
             short, slots = self._unused
             drawn = drawn - slots * ((scheduled.group == short.group) & (scheduled.index > short.index))[:, None]
@@ -201,26 +217,18 @@ class Epoch:
         choice = self._quotas.choice
         if choice is None or not choice.leaves_out.any():
             return None
-        batches, key = self._schedule.batches_in_cycle, self._key[Purpose.CHOICE, None]
-        return ChosenSlots(choice, self._quotas.leaky_of_chosen, self.n_slots, batches, key)
-
-    def _with_choice(self, scheduled: Scheduled) -> NDArray[np.intp]:
-        """Return which of some batches leave out conditions."""
-        if self._chosen is None:
-            return np.empty(0, np.intp)
-        return np.flatnonzero(self._quotas.choice.leaves_out[scheduled.group])
-
-    def _cut_choice(self, scheduled: Scheduled, n_slots: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the slots of short batches, which have some of the conditions that full ones would have."""
-        slots = sum(self.slots(scheduled, self.n_slots))
-        key = derive(self._key[Purpose.CHOICE], scheduled.group, scheduled.index)
-        leaky = self._quotas.leaky_of_chosen[scheduled.group]
-        return cut_slots(slots, leaky, n_slots, self._quotas.choice.at_least, key)
+        key = self._key[Purpose.CHOICE, None]
+        return ChosenSlots(choice, self.n_slots, self._schedule.batches_in_cycle, key)
 
     def _number_in_round(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the numbers of batches in the round; those beyond the end of the epoch come after the round."""
         cycle, number = np.divmod(batch, self.total)
         return cycle * self._round_batches + self._epoch_in_round * self.total + number
+
+    def _rounded_before(self, scheduled: Scheduled) -> NDArray[np.int64]:
+        key = self._offset_key[scheduled.group]
+        before = rounding.slots_before(self._bound[scheduled.group], scheduled.index, self._offsets, key)
+        return self._by_condition(before)[0]
 
     def _unused_by_short_batch(self) -> tuple[Scheduled, NDArray[np.int64]] | None:
         """Return the short batch, and how many fewer primary slots of each condition it has than a full batch."""

@@ -45,9 +45,6 @@ class Quotas:
         shape (n_groups, n_conditions).
     choice
         How conditions are chosen for a batch; None if batches have all conditions of their group.
-    leaky_of_chosen
-        Fraction of a chosen condition's slots that come from other groups: 0 for a condition that no other group has;
-        shape (n_groups, n_conditions). None without a choice.
     """
 
     group_share: NDArray[np.float64]
@@ -58,7 +55,6 @@ class Quotas:
     leak_source: NDArray[np.int64]
     leak_pool: NDArray[np.int64]
     choice: Choice | None = None
-    leaky_of_chosen: NDArray[np.float64] | None = None
 
     @classmethod
     def from_options(cls, index: AnchorIndex, options: SamplerOptions) -> Quotas:
@@ -69,18 +65,18 @@ class Quotas:
         leak_source = index.stratum_size * (share > 0)[:, None]
         leak_pool = leak_source.sum(axis=0) - leak_source
         primary, leak = _split(ratio, index.stratum_size), _split(ratio, leak_pool)
-        leaky, choice, leaky_of_chosen = np.where(leak.any(axis=1), options.leaky, 0.0), None, None
-        if options.chooses_conditions:
-            choice = Choice.from_shares(primary, options.batch_size, options.anchors_per_condition)
-            leaky_of_chosen = options.leaky * (leak_pool > 0)
-            leaky, primary, leak = _shares_of_choice(choice, options.batch_size, leaky_of_chosen)
+        leaky, choice = np.where(leak.any(axis=1), options.leaky, 0.0), None
+        if options.anchors_per_condition is not None and options.condition_balanced:
+            can_leak = np.where(leak_pool > 0, options.leaky, 0.0)
+            choice = Choice.from_shares(primary, options.batch_size, options.anchors_per_condition, can_leak)
+            leaky = np.cumsum(choice.leak, axis=1)[:, -1] / options.batch_size
+            primary, leak = _split_by(choice.primary), _split_by(choice.leak)
         return cls(
             group_share=share,
             leaky=leaky,
             primary=primary,
             leak=leak,
             choice=choice,
-            leaky_of_chosen=leaky_of_chosen,
             ratio=_split(ratio, np.ones((1, len(ratio)), np.int64))[0],
             leak_source=leak_source,
             leak_pool=leak_pool,
@@ -158,20 +154,6 @@ def _sum_of_others(values: NDArray[np.float64]) -> NDArray[np.float64]:
     np.cumsum(values[:-1], axis=0, out=before[1:])
     np.cumsum(values[:0:-1], axis=0, out=after[-2::-1])
     return before + after
-
-
-def _shares_of_choice(
-    choice: Choice, n_slots: int, leaky: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return `leaky`, `primary` and `leak` on average over batches, if all slots of a chosen condition leak alike.
-
-    The fraction that leaks is 0 for a condition that no other group has; shape (n_groups, n_conditions).
-    """
-    slots = choice.probability * choice.slots
-    return (
-        np.cumsum(slots * leaky, axis=1)[:, -1] / n_slots,
-        *(_split_by(part) for part in (slots * (1 - leaky), slots * leaky)),
-    )
 
 
 def _split_by(parts: NDArray[np.float64]) -> NDArray[np.float64]:

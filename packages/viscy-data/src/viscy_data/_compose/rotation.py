@@ -1,7 +1,7 @@
 """A rotation: numbers visited in equal steps around a circle, and how many visits fall on an arc, in closed form.
 
 The step is close to the golden section of the circle and has no divisor in common with its size. So every number is
-visited once in each lap, and every arc is visited evenly over time (V. T. Sos, 1958). How many of the first n visits
+visited once in each cycle, and every arc is visited evenly over time (V. T. Sos, 1958). How many of the first n visits
 fall on an arc is a difference of two sums of quotients, which a variant of Euclid's algorithm computes in a logarithmic
 number of steps (R. L. Graham, D. E. Knuth and O. Patashnik, "Concrete Mathematics", 1994, section 3.5).
 """
@@ -31,7 +31,7 @@ class Rotation:
 
     @classmethod
     def from_keys(cls, size: NDArray[np.int64], key: NDArray[np.uint64]) -> Rotation:
-        """Make a rotation of the numbers 0..size-1 (1 to 2**32 of them) for each key, with a random start."""
+        """Make a rotation of the numbers 0..size-1 (1 to 2**25 of them) for each key, with a random start."""
         step = np.rint(size * _GOLDEN_SECTION).astype(np.int64)
         while (shared := np.gcd(step, size) > 1).any():
             step += shared
@@ -62,26 +62,33 @@ class Rotation:
         NDArray[np.int64]
             In the shape to which the parameters and the rotations are broadcast.
         """
-        laps, time = np.divmod(time, self.size)
+        cycles, time = np.divmod(time, self.size)
         start = (self.start - first) % self.size
         on_arc = _sum_of_quotients(time, self.size, self.step, start)
         on_arc = on_arc - _sum_of_quotients(time, self.size, self.step, start + self.size - length) + time
-        return laps * length + on_arc
+        return cycles * length + on_arc
 
 
 def _sum_of_quotients(
-    n: NDArray[np.int64], modulus: NDArray[np.int64], step: NDArray[np.int64], start: NDArray[np.int64]
+    n: NDArray[Any], modulus: NDArray[Any], step: NDArray[Any], start: NDArray[Any]
 ) -> NDArray[np.int64]:
-    """Return the sum of ``(step * i + start) // modulus`` over i = 0..n-1."""
-    n, modulus, step, start = (array.copy() for array in np.broadcast_arrays(n, modulus, step, start))
+    """Return the sum of ``(step * i + start) // modulus`` over i = 0..n-1.
+
+    All numbers are below 2**52, so that quotients of doubles, which are several times as fast, are exact.
+    """
+    n, modulus, step, start = (array.astype(np.float64) for array in np.broadcast_arrays(n, modulus, step, start))
     total = np.zeros_like(n)
     while True:
-        whole, step = np.divmod(step, modulus)
-        total += n * (n - 1) // 2 * whole
-        whole, start = np.divmod(start, modulus)
+        whole = np.floor(step / modulus)
+        step -= whole * modulus
+        total += n * (n - 1) * (whole * 0.5)
+        whole = np.floor(start / modulus)
+        start -= whole * modulus
         total += n * whole
-        n, start = np.divmod(step * n + start, modulus)
+        last = step * n + start
+        n = np.floor(last / modulus)
         if not n.any():
-            return total
+            return total.astype(np.int64)
+        start = last - n * modulus
         # the roles of step and modulus change; a sum that is complete has no terms any more, whatever they are
-        modulus, step = np.where(n > 0, step, 1), modulus
+        modulus, step = np.where(n > 0, step, 1.0), modulus
