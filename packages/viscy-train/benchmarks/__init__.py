@@ -1,1 +1,1 @@
-"""Benchmarks of how viscy-train reads crops, compared with simpler methods; run by ``make bench-reading``."""
+"""Benchmarks of reading crops (``make bench-reading``) and of the loss (``make bench-loss``)."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 
@@ -25,6 +24,7 @@ from viscy_train.console import make_console
 from viscy_train.loading.rng import Purpose, random_uniform
 
 from .methods import METHODS, OURS
+from .page import format_median_and_range, format_table, write_part
 from .plate import CROP, N_FRAMES, N_TRACKS, SIDE, make_table, write_plate
 
 _CHUNKS = (512, SIDE)
@@ -98,10 +98,10 @@ def main(arguments: list[str] | None = None) -> None:
         title = f"Chunks of {chunk} x {chunk} pixels, batches of {size} pairs"
         rows = [_row(Job(method, chunk, size), rounds) for method in METHODS]
         _print(title, rows)
-        text += f"\n## {title}\n\n" + _markdown(rows)
+        text += f"\n## {title}\n\n" + format_table([_HEADING, *rows])
     text += _REMARKS.format(all_frames=4 * N_FRAMES)
     if options.output:
-        options.output.write_text(text, encoding="utf-8")
+        write_part(options.output, text)
 
 
 def _plate_path(folder: str, chunk: int) -> Path:
@@ -158,13 +158,8 @@ def _row(job: Job, rounds: list[dict[Job, Speed]]) -> list[str]:
     speedups = [measured[ours].pairs_per_second / measured[job].pairs_per_second for measured in rounds]
     cpu_ratios = [measured[job].cpu_ms / measured[ours].cpu_ms for measured in rounds]
     wall, cpu = [speed.pairs_per_second for speed in speeds], [speed.cpu_ms for speed in speeds]
-    ratios = [_median_and_range(speedups), _median_and_range(cpu_ratios)] if job != ours else ["", ""]
-    return [job.method, _median_and_range(wall), ratios[0], _median_and_range(cpu), ratios[1]]
-
-
-def _median_and_range(numbers: list[float]) -> str:
-    texts = [f"{n:.0f}" if n >= 100 else f"{n:.3g}" for n in (median(numbers), min(numbers), max(numbers))]
-    return f"{texts[0]} ({texts[1]} to {texts[2]})"
+    ratios = [format_median_and_range(speedups), format_median_and_range(cpu_ratios)] if job != ours else ["", ""]
+    return [job.method, format_median_and_range(wall), ratios[0], format_median_and_range(cpu), ratios[1]]
 
 
 _HEADING = ["method", "pairs per second", "speedup", "CPU ms per pair", "ratio"]
@@ -175,10 +170,6 @@ def _print(title: str, rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     make_console(width=120).print(table)
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    return "".join(f"| {' | '.join(row)} |\n" for row in [_HEADING, ["---"] * len(_HEADING), *rows])
 
 
 def _introduction(n_rounds: int, load: list[float]) -> str:
