@@ -168,7 +168,7 @@ trainer:
 model:
   # A small network for a laptop. Any other name is a model of timm, such as convnext_tiny.
   encoder: {{name: tiny, width: 16, features: 64, projection: 32}}
-  # Crops of the same lineage attract each other and repel all other crops in the batches of all processes.
+  # Crops of the same lineage attract each other and repel all other crops of their batch.
   loss: {{name: supcon, temperature: 0.2, positives: lineage}}
   optimizer: {{learning_rate: 0.002, schedule: constant}}
 
