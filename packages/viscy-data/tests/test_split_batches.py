@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -279,6 +280,26 @@ def test_a_short_batch_that_accelerate_would_fill_up_is_an_error():
         list(shard)
     no_rest = FlexibleBatchSampler(TABLE[:96], **OPTIONS, drop_last=False, split_batches=True)
     assert len(list(BatchSamplerShard(no_rest, 2, 0, split_batches=True))) == 2
+
+
+class Dispatcher(DataLoaderDispatcher):
+    """Draws the batches of all ranks, as accelerate's loader does on the first rank, but without processes."""
+
+    def __init__(self, num_processes, split_batches):
+        self.state, self.split_batches = SimpleNamespace(num_processes=num_processes), split_batches
+
+    def draw(self, sampler):
+        return list(sampler)
+
+
+def test_a_loader_that_draws_on_one_rank_and_cuts_gets_whole_batches_and_the_short_one():
+    assert Dispatcher(2, split_batches=True).draw(make_sampler(drop_last=False)) == whole_batches(
+        TOTAL + 1, drop_last=False
+    )
+    with pytest.raises(ValueError, match="got 5 ranks for 48 slots"):
+        Dispatcher(5, split_batches=True).draw(make_sampler())
+    with pytest.raises(RuntimeError, match="Dispatcher distributes whole batches over 2 ranks"):
+        Dispatcher(2, split_batches=False).draw(make_sampler())
 
 
 def test_a_cutting_loader_on_ranks_that_do_not_divide_the_short_batch_is_an_error():
