@@ -87,12 +87,26 @@ class _Batches:
         """Return the part of slots."""
         return (self.stop[batch] <= slot[:, None]).sum(axis=1)
 
+    def replace(
+        self,
+        batch: NDArray[np.intp],
+        slot: NDArray[np.intp],
+        rows: NDArray[np.int64],
+        codes: NDArray[np.unsignedinteger],
+    ) -> None:
+        """Give slots other rows, in place."""
+        self.rows[batch, slot], self.codes[batch, slot] = rows, codes
+
     def candidates(self, batch: int, part: int, count: NDArray[np.uint32]) -> NDArray[np.int64]:
         """Return the rows of a pool whose values the batch lacks, given how often it has each value."""
         if self.values.are_all_in(count, int(self.start[batch, part]), int(self.own[batch, part])):
             return np.empty(0, np.int64)
         number = self.start[batch, part] + np.arange(self.size[batch, part])
         rows = self.leak.rows(number, np.full(len(number), self.own[batch, part]))
+        return self.lacking(rows, count)
+
+    def lacking(self, rows: NDArray[np.int64], count: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """Return those rows whose values a batch lacks, given how often it has each value."""
         return rows[count[self.index.value_codes(rows)] == 0]
 
 
@@ -115,30 +129,37 @@ def replace_repeats(
         Key of each batch, shape (n_batches,).
     """
     batches = _Batches(rows, parts, leak, values)
-    batch, slot, present = _find_repeats(batches.codes)
+    batch, slot, *present = _find_repeats(batches.codes)
     for attempt in range(_ATTEMPTS):
         if not batch.size:
             return
-        batch, slot, present = _redraw(batches, batch, slot, present, derive(key[batch], slot, attempt))
+        rows, codes, new = _draw(batches, batch, slot, present, derive(key[batch], slot, attempt))
+        batches.replace(batch[new], slot[new], rows[new], codes[new])
+        present.append(_value_key(batch[new], codes[new]))
+        left = np.ones(len(batch), bool)
+        left[new] = False
+        batch, slot = batch[left], slot[left]
     for number in np.unique(batch):
         _replace_one_by_one(batches, int(number), slot[batch == number], key[number : number + 1])
 
 
 def _find_repeats(codes: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.uint64]]:
-    """Return the slots that repeat the value of an earlier one, and the sorted keys of all values (see `_value_key`).
+    """Return the slots that repeat the value of an earlier one, and all values of their batches (see `_value_key`).
 
     A code carries its slot in the lowest bits while it is sorted.
     """
-    n_batches, n_slots = codes.shape
-    n_bits = np.uint64(n_slots.bit_length())
-    tagged = codes.astype(np.uint64)
-    tagged <<= n_bits
-    tagged |= np.arange(n_slots, dtype=np.uint64)
+    n_slots = codes.shape[1]
+    n_bits = n_slots.bit_length()
+    dtype = np.uint32 if int(codes.max()) >> (32 - n_bits) == 0 else np.uint64
+    tagged = codes.astype(dtype)
+    tagged <<= dtype(n_bits)
+    tagged |= np.arange(n_slots, dtype=dtype)
     tagged.sort(axis=1)
-    value = tagged >> n_bits
-    batch, column = np.nonzero(value[:, 1:] == value[:, :-1])
-    slot = (tagged[batch, column + 1] & ((np.uint64(1) << n_bits) - np.uint64(1))).astype(np.intp)
-    return batch, slot, _value_key(np.arange(n_batches)[:, None], value).ravel()
+    is_repeated = (tagged[:, 1:] ^ tagged[:, :-1]) < dtype(1 << n_bits)
+    batch, column = np.divmod(np.flatnonzero(is_repeated), max(n_slots - 1, 1))
+    slot = (tagged[batch, column + 1] & dtype((1 << n_bits) - 1)).astype(np.intp)
+    affected = np.unique(batch)
+    return batch, slot, _value_key(affected[:, None], tagged[affected] >> dtype(n_bits)).ravel()
 
 
 def _value_key(batch: NDArray[np.intp], code: NDArray[np.unsignedinteger]) -> NDArray[np.uint64]:
@@ -146,14 +167,17 @@ def _value_key(batch: NDArray[np.intp], code: NDArray[np.unsignedinteger]) -> ND
     return (batch.astype(np.uint64) << np.uint64(32)) | code.astype(np.uint64)
 
 
-def _redraw(
+def _draw(
     batches: _Batches,
     batch: NDArray[np.intp],
     slot: NDArray[np.intp],
-    present: NDArray[np.uint64],
+    present: list[NDArray[np.uint64]],
     bits: NDArray[np.uint64],
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.uint64]]:
-    """Draw a row for each slot, and keep it if its value is new; return the other slots, and all values."""
+) -> tuple[NDArray[np.int64], NDArray[np.unsignedinteger], NDArray[np.intp]]:
+    """Draw a row for each slot; return the rows, their values, and which of them have a value that is new.
+
+    `present` lists the values that the batches have, in several ascending arrays (see `_value_key`).
+    """
     part = batches.part_of(batch, slot)
     bits >>= np.uint64(64 - _FRACTION_BITS)
     number = (bits * (batches.size[batch, part] * 2.0**-_FRACTION_BITS)).astype(np.int64)
@@ -161,15 +185,16 @@ def _redraw(
     rows = batches.leak.rows(number, batches.own[batch, part])
     codes = batches.index.value_codes(rows)
     value_key = _value_key(batch, codes)
-    place = np.searchsorted(present, value_key)
-    is_new = present[np.minimum(place, len(present) - 1)] != value_key
-    new, first = np.unique(value_key[is_new], return_index=True)
-    kept = np.flatnonzero(is_new)[first]
-    at = batch[kept], slot[kept]
-    batches.rows[at], batches.codes[at] = rows[kept], codes[kept]
-    left = np.ones(len(batch), bool)
-    left[kept] = False
-    return batch[left], slot[left], np.insert(present, place[kept], new)
+    is_new = np.arange(len(batch))
+    for values in present:
+        is_new = is_new[~_contains(values, value_key[is_new])]
+    return rows, codes, is_new[np.unique(value_key[is_new], return_index=True)[1]]
+
+
+def _contains(ascending: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return whether each number is among numbers in ascending order."""
+    place = np.searchsorted(ascending, numbers)
+    return np.append(ascending, ~np.uint64(0))[place] == numbers
 
 
 def _replace_one_by_one(batches: _Batches, batch: int, repeats: NDArray[np.intp], key: NDArray[np.uint64]) -> None:
@@ -179,19 +204,21 @@ def _replace_one_by_one(batches: _Batches, batch: int, repeats: NDArray[np.intp]
     """
     codes = batches.codes[batch]
     count = np.zeros(batches.values.n_values, np.uint32)
-    np.add.at(count, codes, 1)
-    others = np.setdiff1d(np.flatnonzero(count[codes] > 1), repeats)
+    values, times = np.unique(codes, return_counts=True)
+    count[values] = times
+    is_later = np.zeros(len(codes), bool)
+    is_later[repeats] = True
+    slots = np.append(np.flatnonzero(is_later), np.flatnonzero((count[codes] > 1) & ~is_later))
+    parts = batches.part_of(np.full(len(slots), batch), slots)
+    bits = derive(key, slots, _ATTEMPTS).tolist()
     candidates: dict[int, NDArray[np.int64]] = {}
-    for slot in np.append(np.sort(repeats), others):
-        if count[codes[slot]] < 2:
-            continue
-        part = int(batches.part_of(np.array([batch]), np.array([slot]))[0])
+    for slot, part, number in zip(slots.tolist(), parts.tolist(), bits, strict=True):
         if part not in candidates:
             candidates[part] = batches.candidates(batch, part, count)
-        rows = candidates[part] = candidates[part][count[batches.index.value_codes(candidates[part])] == 0]
-        if len(rows):
-            chosen = rows[int(derive(key, int(slot), _ATTEMPTS)[0]) * len(rows) >> 64]
-            count[codes[slot]] -= 1
-            batches.rows[batch, slot] = chosen
-            codes[slot] = batches.index.value_codes(np.array([chosen]))[0]
-            count[codes[slot]] += 1
+        if len(candidates[part]) and count[codes[slot]] > 1:
+            rows = candidates[part] = batches.lacking(candidates[part], count)
+            if len(rows):
+                count[codes[slot]] -= 1
+                chosen = rows[number * len(rows) >> 64 :][:1]
+                batches.replace(np.array([batch]), np.array([slot]), chosen, batches.index.value_codes(chosen))
+                count[codes[slot]] += 1
