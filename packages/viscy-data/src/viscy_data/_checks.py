@@ -79,7 +79,7 @@ def warn_of_changed_shares(index: AnchorIndex, options: SamplerOptions, quotas: 
 
 
 def warn_of_shortages(index: AnchorIndex, options: SamplerOptions, quotas: Quotas) -> None:
-    """Log a warning if nothing can leak, and one if pools are smaller than the slots they fill."""
+    """Log a warning if nothing can leak, and others if pools have fewer anchors or values than slots to fill."""
     has_batches = quotas.group_share > 0
     without_leak = int((has_batches & (quotas.leaky == 0)).sum())
     if options.experiment_aware and options.leaky > 0 and without_leak:
@@ -102,3 +102,16 @@ def warn_of_shortages(index: AnchorIndex, options: SamplerOptions, quotas: Quota
             options.batch_size,
             list_labels([index.groups[g] for g in np.flatnonzero(short)]),
         )
+    if index.values is not None:
+        few = has_batches & (primary > index.values.values_of_stratum).any(axis=1)
+        few |= has_batches & (index.values.n_values < options.batch_size)
+        if few.any():
+            _log.warning(
+                "%d of %d groups have fewer values of distinct_by=%r than they need for a batch of %d: batches repeat "
+                "values (first: %s)",
+                int(few.sum()),
+                int(has_batches.sum()),
+                options.distinct_by,
+                options.batch_size,
+                list_labels([index.groups[g] for g in np.flatnonzero(few)]),
+            )

@@ -34,25 +34,7 @@ if TYPE_CHECKING:
 
 # Primes above the largest number of rows: multiplication by one of them, modulo any number of rows, is one-to-one.
 _PRIMES = np.array(
-    [
-        "1362286843",
-        "1209262723",
-        "1621498427",
-        "1326970319",
-        "2137680607",
-        "2039016541",
-        "2087880779",
-        "1888959349",
-        "1524616343",
-        "1275303751",
-        "2121406033",
-        "1134617557",
-        "1910849879",
-        "2003102033",
-        "1078264543",
-        "2030203573",
-    ],
-    np.uint64,
+    [1362286843, 1209262723, 1621498427, 1326970319, 2137680607, 2039016541, 2087880779, 1888959349], np.uint64
 )
 _PRIME_BITS = np.uint64(len(_PRIMES) - 1)
 # What random bits of a stratum are used for.
