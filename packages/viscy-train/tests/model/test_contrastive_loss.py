@@ -319,7 +319,7 @@ def _step_of_rank(rank, n_ranks, dtype):
     loss.backward()
     for gradient in (weights.grad, temperature.grad) if n_ranks > 1 else ():
         dist.all_reduce(gradient)
-    return float(loss), (weights.grad / n_ranks).numpy(), float(temperature.grad) / n_ranks
+    return float(loss.detach()), (weights.grad / n_ranks).numpy(), float(temperature.grad) / n_ranks
 
 
 @pytest.mark.slow
