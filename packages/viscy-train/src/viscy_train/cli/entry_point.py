@@ -35,6 +35,7 @@ _NAMES = [
     "data.split.experiments",
     "data.sampler.experiment_weights",
     "data.sampler.condition_ratio",
+    "data.sampler.distinct_by",
     "model.encoder.name",
 ]
 _YAML = (".yaml", ".yml")

@@ -49,7 +49,7 @@ class SamplerConfig:
     Parameters
     ----------
     batch_size : int
-        Number of anchors in a batch of one process.
+        Number of anchors in a batch. Each process trains on a batch of its own, unless `split_batches`.
     experiment_aware : bool
         Whether each batch has an experiment of its own, which fills all slots except the leaked ones.
     leaky : float
@@ -67,6 +67,18 @@ class SamplerConfig:
         Half-width of the temporal window around the focal time, in hours.
     temporal_global_fraction : float
         Fraction of the slots from the batch's own experiment that is drawn from all times.
+    split_batches : bool
+        Whether all processes share one batch in each step, of which each trains on an equal part. `batch_size` is then
+        that of the step, which the number of processes must divide.
+    anchors_per_condition : int, optional
+        Anchors that each condition of a batch has at least, so that a loss whose positives are those of the same
+        condition has positives where there are many conditions. A batch then has fewer of the conditions.
+    epoch_batches : int, optional
+        Number of batches in an epoch, over all processes. Anchors are not drawn again before all have been drawn, over
+        as many epochs as that takes. By default, an epoch has as many batches as the table fills.
+    distinct_by : str or list of str, optional
+        Column of the anchor table, such as ``lineage_id``, or columns: anchors of a batch differ in it, as far as there
+        are enough.
     """
 
     batch_size: int = 128
@@ -78,6 +90,10 @@ class SamplerConfig:
     temporal_enrichment: bool = False
     temporal_window_hours: float = 2.0
     temporal_global_fraction: float = 0.3
+    split_batches: bool = False
+    anchors_per_condition: int | None = None
+    epoch_batches: int | None = None
+    distinct_by: list[str] | str | None = None
 
     def __post_init__(self) -> None:
         for name in ("experiment_weights", "condition_ratio"):

@@ -104,7 +104,7 @@ class Augment(nn.Module):
         self.options = options
 
     @torch.no_grad()
-    def forward(self, crops: Tensor, seed: int) -> Tensor:
+    def forward(self, crops: Tensor, seed: int, first_slot: int | None = None) -> Tensor:
         """Return augmented crops.
 
         Parameters
@@ -114,6 +114,9 @@ class Augment(nn.Module):
         seed : int
             In [0, 2**63), for example from `viscy_train.loading.rng.torch_seed`. The same seed gives the same pixels on
             the same device, bit for bit; the noise differs between types of device.
+        first_slot : int, optional
+            Slot of the batch in which the first crop is, if the batch may be cut into parts: a slot then has the same
+            pixels in any part, up to rounding. This draws the noise slot by slot, and other noise than without it.
 
         Returns
         -------
@@ -122,7 +125,9 @@ class Augment(nn.Module):
         """
         n, n_channels, n_slices = crops.shape[:3]
         sizes = [_DRAWS_PER_SLOT, _DRAWS_PER_CHANNEL * n_channels]
-        draws = torch.from_numpy(np.random.Generator(np.random.PCG64(seed)).random((n, sum(sizes)), dtype=np.float32))
+        first = first_slot or 0
+        generator = np.random.Generator(np.random.PCG64(seed))
+        draws = torch.from_numpy(generator.random((first + n, sum(sizes)), dtype=np.float32)[first:])
         slot_draws, channel_draws = draws.split(sizes, dim=1)
         gain, offset, dropout = channel_draws.reshape(n, n_channels, _DRAWS_PER_CHANNEL).unbind(-1)
         affine, blur, sigma, noise, kept_channel = slot_draws.split([6, 1, 1, 1, 1], dim=1)
@@ -133,7 +138,7 @@ class Augment(nn.Module):
             images = self._blur(images, blur[:, 0], sigma[:, 0])
             augmented = images.unflatten(1, (n_channels, n_slices))
             augmented = self._change_intensity(augmented, gain, offset)
-            augmented = self._add_noise(augmented, noise, seed)
+            augmented = self._add_noise(augmented, noise, [seed] if first_slot is None else _seeds(seed, first, n))
             augmented = self._drop_channels(augmented, dropout, kept_channel)
         return augmented.to(crops.dtype)
 
@@ -176,12 +181,13 @@ class Augment(nn.Module):
         factor, shift = 1 + self.options.gain * _to_signed(gain), self.options.offset * _to_signed(offset)
         return torch.addcmul(_expand_to(crops, shift), crops, _expand_to(crops, factor))
 
-    def _add_noise(self, crops: Tensor, draws: Tensor, seed: int) -> Tensor:
-        """Add Gaussian noise, with a different standard deviation for each slot."""
+    def _add_noise(self, crops: Tensor, draws: Tensor, seeds: list[int]) -> Tensor:
+        """Add Gaussian noise, with a different standard deviation for each slot, from one seed, or one for each."""
         if not self.options.noise:
             return crops
-        generator = torch.Generator(crops.device).manual_seed(seed)
-        noise = torch.randn(crops.shape, generator=generator, device=crops.device)
+        generator, noise = torch.Generator(crops.device), torch.empty(crops.shape, device=crops.device)
+        for seed, part in zip(seeds, noise.tensor_split(len(seeds)), strict=True):
+            part.normal_(generator=generator.manual_seed(seed))
         return torch.addcmul(crops, noise, _expand_to(crops, self.options.noise * draws))
 
     def _drop_channels(self, crops: Tensor, draws: Tensor, kept_channel: Tensor) -> Tensor:
@@ -199,6 +205,12 @@ class Augment(nn.Module):
 def _to_signed(draws: Tensor) -> Tensor:
     """Map uniform numbers in [0, 1) to [-1, 1)."""
     return 2 * draws - 1
+
+
+def _seeds(seed: int, first_slot: int, n: int) -> list[int]:
+    """Return a seed for each of n slots from a first one on."""
+    generator = np.random.Generator(np.random.PCG64([seed, 1]))
+    return generator.integers(2**63, size=first_slot + n)[first_slot:].tolist()
 
 
 def _expand_to(crops: Tensor, values: Tensor) -> Tensor:

@@ -29,11 +29,14 @@ class Batch:
         Epoch of the batch.
     index : int
         Index of the batch in the epoch's global sequence, over all ranks.
+    first_slot : int, default 0
+        Slot of the batch in which the first anchor is, if these are only a part of the batch.
     """
 
     rows: NDArray[np.int64]
     epoch: int
     index: int
+    first_slot: int = 0
 
 
 class IndexedBatches:
@@ -65,8 +68,12 @@ class IndexedBatches:
         batches: Any = iter(self._sampler)
         for anchors in batches:
             after = batches.state_dict()  # the epoch is known only when a batch was drawn
-            index = after["position"] - self._num_replicas + self._rank
-            yield Batch(self._rows[np.asarray(anchors)], after["epoch"], index)
+            yield self._batch(self._rows[np.asarray(anchors)], after["epoch"], after["position"])
+
+    def _batch(self, rows: NDArray[np.int64], epoch: int, next_step: int) -> Batch:
+        if self._sampler.split_batches:
+            return Batch(rows, epoch, next_step - 1, self._rank * len(rows))
+        return Batch(rows, epoch, next_step - self._num_replicas + self._rank)
 
     @property
     def sampler(self) -> Any:

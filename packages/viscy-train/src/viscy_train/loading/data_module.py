@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 
@@ -38,7 +39,6 @@ from viscy_train.loading.stall import StallWatch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
     from torch.utils.data import DataLoader
@@ -157,10 +157,16 @@ class PairDataModule(LightningDataModule):
         """Rows of the anchor table that are kept for validation, ascending; may be empty."""
         return self._split_rows[1]
 
-    @property
-    def split_warnings(self) -> list[str]:
-        """Warnings about the split, a sentence for each."""
-        return split_warnings(self._split, len(self.validation_rows))
+    def split_warnings(self, world_size: int) -> list[str]:
+        """Return warnings about the split on some processes, a sentence for each."""
+        warnings = split_warnings(self._split, len(self.validation_rows))
+        n_anchors = len(self._validated_rows)
+        if n_anchors and not self.count_validation_batches(world_size):
+            warnings.append(
+                f"there is no validation, because {world_size} processes cannot share {n_anchors} "
+                f"{'anchor' if n_anchors == 1 else 'anchors'}: keep more with data.split"
+            )
+        return warnings
 
     @cached_property
     def _split_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -246,12 +252,17 @@ class PairDataModule(LightningDataModule):
         batches = self._validation_batches(0, world_size)
         return 0 if batches is None else len(batches)
 
+    @cached_property
+    def _validated_rows(self) -> NDArray[np.int64]:
+        """Rows of the anchor table that are used for validation, ascending."""
+        return drop_excluded(self._options, self.table.observations, self.validation_rows)
+
     def _validation_batches(self, rank: int, world_size: int) -> RepeatedBatches | None:
-        rows = drop_excluded(self._options, self.table.observations, self.validation_rows)
-        if not len(rows):
-            return None
+        rows = self._validated_rows
         anchors = self.table.observations.iloc[rows].reset_index(drop=True)
-        options = validation_options(self._options, anchors)
+        options = validation_options(self._options, anchors, world_size)
+        if not options.batch_size:
+            return None
         with collect_sampler_warnings():
             sampler = make_sampler(anchors, options, self.seed, rank, world_size)
         return RepeatedBatches(sampler, rows, rank, world_size)
@@ -278,7 +289,7 @@ class PairDataModule(LightningDataModule):
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Keep the batch's key and rows on the host, where they can be read without waiting for the device."""
         if "batch" in batch:
-            batch |= {name: int(batch[name]) for name in ("epoch", "batch")}
+            batch |= {name: int(batch[name]) for name in ("epoch", "batch", "first_slot")}
         return batch | {name: batch[name].numpy() for name in ("row", "positive_row") if name in batch}
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
@@ -287,16 +298,24 @@ class PairDataModule(LightningDataModule):
         if not trainer.training:
             return batch
         # For the model's own randomness, such as dropout.
-        torch.manual_seed(torch_seed(self.seed, batch["epoch"], batch["batch"], Purpose.MODEL_NOISE))
+        seed = torch_seed(self.seed, batch["epoch"], batch["batch"], Purpose.MODEL_NOISE)
+        torch.manual_seed(seed ^ batch["first_slot"])
         return self.augment(batch)
 
     def augment(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return a batch with its crops augmented as in training."""
         key = self.seed, int(batch["epoch"]), int(batch["batch"])
+        first_slot = int(batch["first_slot"]) if self._options.split_batches else None
         return batch | {
-            "anchor": self._augment(batch["anchor"], torch_seed(*key, Purpose.AUGMENTED_ANCHOR)),
-            "positive": self._augment(batch["positive"], torch_seed(*key, Purpose.AUGMENTED_POSITIVE)),
+            "anchor": self._augment(batch["anchor"], torch_seed(*key, Purpose.AUGMENTED_ANCHOR), first_slot),
+            "positive": self._augment(batch["positive"], torch_seed(*key, Purpose.AUGMENTED_POSITIVE), first_slot),
         }
+
+    def complete_batch(self, batch: Mapping[str, Any]) -> NDArray[np.int64]:
+        """Return the rows of the anchor table in the batch of which a batch of this process may be a part."""
+        if not self._options.split_batches:
+            return np.asarray(batch["row"])
+        return self.train_rows[self.sampler.batch(int(batch["batch"]), int(batch["epoch"]))]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the cursor after the last batch used for training, and the fingerprints of sampler and table."""
@@ -327,6 +346,6 @@ class PairDataModule(LightningDataModule):
     def _keep_progress(self, trainer: Any) -> None:
         """Add the callback that keeps the progress to a trainer; in a later call of ``fit`` it is still there."""
         if self._progress is None or self._progress not in trainer.callbacks:
-            self._progress = Progress(self.n_batches, trainer)
+            self._progress = Progress(self.n_batches, trainer, split_batches=self._options.split_batches)
             others = [callback for callback in trainer.callbacks if not isinstance(callback, Progress)]
             trainer.callbacks[:] = [self._progress, *others]

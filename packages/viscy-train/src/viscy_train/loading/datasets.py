@@ -65,7 +65,7 @@ class PairDataset(Dataset):
         dict of str to torch.Tensor
             ``anchor`` and ``positive``, float32, shape (n, n_channels, z_slices, side, side); ``row``,
             ``positive_row``, ``lineage`` and ``condition`` (a code of the table's categories), int64, shape (n,);
-            ``epoch`` and ``batch`` (the batch index), int64, shape ().
+            ``epoch``, ``batch`` (the batch index) and ``first_slot``, int64, shape ().
 
         Raises
         ------
@@ -84,6 +84,7 @@ class PairDataset(Dataset):
             "condition": torch.tensor(self._condition[batch.rows]),
             "epoch": torch.tensor(batch.epoch),
             "batch": torch.tensor(batch.index),
+            "first_slot": torch.tensor(batch.first_slot),
         }
 
     def choose_positives(self, batch: Batch) -> NDArray[np.int64]:
@@ -99,9 +100,9 @@ class PairDataset(Dataset):
         numpy.ndarray
             Rows of the anchor table, shape (n,).
         """
-        frame_draws, relative_draws = random_uniform(
-            self._seed, batch.epoch, batch.index, Purpose.POSITIVE, len(batch.rows), 2
-        ).T
+        n_slots = batch.first_slot + len(batch.rows)
+        draws = random_uniform(self._seed, batch.epoch, batch.index, Purpose.POSITIVE, n_slots, 2)
+        frame_draws, relative_draws = draws[batch.first_slot :].T
         return self._lineages.choose(batch.rows, frame_draws, relative_draws)
 
 

@@ -50,9 +50,9 @@ class Span:
     limit : int or float
         ``trainer.limit_train_batches``, which determined it.
     num_replicas : int
-        The number of processes.
+        How many batches of the sequence all processes train on at once: one each, or a single one that they share.
     batches_per_step : int
-        How many batches each of them accumulates in an optimizer step.
+        How many times they do so in an optimizer step, which accumulates the gradients.
     """
 
     end: int
@@ -73,6 +73,8 @@ class Progress(Callback):
         Number of batches of an epoch without a limit, over all processes.
     trainer : lightning.pytorch.Trainer
         The trainer.
+    split_batches : bool, default False
+        Whether all processes share each batch, instead of having a batch each.
 
     Notes
     -----
@@ -83,8 +85,9 @@ class Progress(Callback):
     would have ended on the earlier number, unless the limit was changed.
     """
 
-    def __init__(self, n_batches: int, trainer: Any) -> None:
+    def __init__(self, n_batches: int, trainer: Any, *, split_batches: bool = False) -> None:
         self._n_batches, self._trainer = n_batches, trainer
+        self._split_batches = split_batches
         self.cursor = Cursor()
         self._resumed: tuple[int, Span] | None = None
         self._steps_differ = self._is_past_last_step = False
@@ -119,7 +122,7 @@ class Progress(Callback):
         It is negative if more batches are left than an epoch has on the present number of processes.
         """
         left = max(0, self._span(self.cursor.epoch).end - self.cursor.position)
-        return self._batches_per_process() - -(-left // self._trainer.world_size)
+        return self._batches_per_process() - -(-left // self._num_replicas)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Continue within an epoch that an earlier call of ``fit`` did not end."""
@@ -152,7 +155,8 @@ class Progress(Callback):
     ) -> None:
         """Advance the cursor."""
         if step_is_complete(trainer, batch_idx):
-            position = int(batch["batch"]) - trainer.global_rank + trainer.world_size
+            first = int(batch["batch"]) - (0 if self._split_batches else trainer.global_rank)
+            position = first + self._num_replicas
             self.cursor = Cursor(trainer.current_epoch, min(position, self._n_batches))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -184,16 +188,21 @@ class Progress(Callback):
         self._trainer.fit_loop.epoch_loop.max_steps -= self._is_past_last_step
         self._is_past_last_step = False
 
+    @property
+    def _num_replicas(self) -> int:
+        """How many batches of the sequence all processes train on at once."""
+        return 1 if self._split_batches else self._trainer.world_size
+
     def _span(self, epoch: int) -> Span:
         if self._resumed is not None and self._resumed[0] == epoch:
             return self._resumed[1]
         trainer = self._trainer
-        end = min(self._batches_per_process() * trainer.world_size, self._n_batches)
-        return Span(end, trainer.limit_train_batches, trainer.world_size, trainer.accumulate_grad_batches)
+        end = min(self._batches_per_process() * self._num_replicas, self._n_batches)
+        return Span(end, trainer.limit_train_batches, self._num_replicas, trainer.accumulate_grad_batches)
 
     def _batches_per_process(self) -> int:
         """Return how many batches of an epoch Lightning trains on in each process."""
-        length = -(-self._n_batches // self._trainer.world_size)
+        length = -(-self._n_batches // self._num_replicas)
         return count_limited(length, self._trainer.limit_train_batches)
 
     def _epoch_was_ended(self) -> bool:

@@ -157,10 +157,24 @@ def drop_excluded(options: SamplerConfig, observations: pd.DataFrame, rows: NDAr
     return rows
 
 
-def validation_options(options: SamplerConfig, anchors: pd.DataFrame) -> SamplerConfig:
-    """Return the options for validation: in batches no larger than the table, without the weights of absent names.
+def validation_options(options: SamplerConfig, anchors: pd.DataFrame, num_replicas: int = 1) -> SamplerConfig:
+    """Return the options for validation: complete epochs of batches no larger than the table, without absent names.
 
     If a name is left out of the weights, as one that is not trained on may be, all have the default weight.
+
+    Parameters
+    ----------
+    options : SamplerConfig
+        Composition of the batches.
+    anchors : pandas.DataFrame
+        The anchors kept for validation.
+    num_replicas : int, default 1
+        Number of processes.
+
+    Returns
+    -------
+    SamplerConfig
+        The options. The batch size is 0 if there are fewer anchors than processes that share each batch.
     """
 
     def adapt(weights: dict[str, float], column: str) -> dict[str, float] | None:
@@ -169,7 +183,12 @@ def validation_options(options: SamplerConfig, anchors: pd.DataFrame) -> Sampler
         return None if None in of_each.values() else {label: weight or 0.0 for label, weight in of_each.items()}
 
     adapted = _replace_weights(options, adapt)
-    return replace(adapted, batch_size=min(options.batch_size, len(anchors)))
+    size = min(options.batch_size, len(anchors))
+    if options.split_batches and size < options.batch_size:
+        size -= size % num_replicas
+    least = options.anchors_per_condition
+    least = min(least, size) if isinstance(least, int) else least
+    return replace(adapted, batch_size=size, anchors_per_condition=least, epoch_batches=None)
 
 
 def _replace_weights(

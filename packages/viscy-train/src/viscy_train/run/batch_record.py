@@ -24,6 +24,8 @@ COLUMNS = ["step", "epoch", "batch", "rank", "rows"]
 _NUMBER = r"\d{1,18}"
 _LINE = re.compile(rf"(?:{_NUMBER},){{4}}(?:{_NUMBER} )*{_NUMBER}\r?\n")
 SLOT_COLUMNS = ["step", "epoch", "batch", "rank", "row"]
+NEVER = np.iinfo(np.int64).max
+"""An epoch after all others."""
 
 
 def record_of_rank(directory: Path, rank: int) -> StepCsv:
@@ -43,8 +45,8 @@ def batch_fields(step: int, epoch: int, batch: int, rank: int, rows: Iterable[in
 
 
 def count_batches(directory: Path) -> int:
-    """Return how many batches all ranks recorded."""
-    return sum(1 for _ in _lines(directory))
+    """Return how many batches all ranks recorded; one that they shared counts once."""
+    return len(pd.DataFrame(_keys(directory)).drop_duplicates())
 
 
 def read_slots(directory: Path, most_batches: int | None = None) -> pd.DataFrame:
@@ -55,17 +57,44 @@ def read_slots(directory: Path, most_batches: int | None = None) -> pd.DataFrame
     directory : pathlib.Path
         Contains a file for each rank.
     most_batches : int, optional
-        If more batches were recorded, only every nth is read.
+        If more batches were recorded, only those of every nth step are read.
 
     Returns
     -------
     pandas.DataFrame
         Columns `SLOT_COLUMNS`, a row for each slot in the order of its batch, sorted by epoch and batch.
     """
-    every = 1 if most_batches is None else max(1, -(-count_batches(directory) // most_batches))
-    # The lines of one rank follow those of another, so taking every nth leaves out no rank of a step systematically.
-    kept = [line for number, line in enumerate(_lines(directory)) if number % every == 0]
-    return parse_slots(kept).sort_values(["epoch", "batch"], kind="stable", ignore_index=True)
+    lines = list(_lines(directory)) if most_batches is None else _thin(directory, most_batches)
+    return parse_slots(lines).sort_values(["epoch", "batch"], kind="stable", ignore_index=True)
+
+
+def count_epochs_until_drawn(directory: Path, n_rows: int) -> NDArray[np.int64]:
+    """Return the first epoch that drew each row of the anchor table.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        Contains a file for each rank.
+    n_rows : int
+        Number of rows of the table.
+
+    Returns
+    -------
+    numpy.ndarray
+        Epochs, counted from 0, shape (n_rows,); `NEVER` for rows that were not drawn.
+
+    Raises
+    ------
+    UserError
+        If a line is damaged, or has a row that the table does not have.
+    """
+    first = np.full(n_rows, NEVER)
+    for line in _lines(directory):
+        (_, epoch, _, _), rows = _parse(line)
+        if rows.max() >= n_rows:
+            check_rows(rows, np.arange(n_rows), directory)
+        first[rows] = np.minimum(first[rows], int(epoch))
+    return first
 
 
 def parse_slots(lines: list[str]) -> pd.DataFrame:
@@ -76,16 +105,21 @@ def parse_slots(lines: list[str]) -> pd.DataFrame:
     UserError
         If a line is not four numbers and a list of rows.
     """
-    for line in lines:
-        if not _LINE.fullmatch(line):
-            raise UserError(f"the batch record has a damaged line, {line[:40]!r}; restore the file, or start a new run")
-    fields = [line.rstrip("\r\n").split(",") for line in lines]
-    rows = [np.array(field[4].split(), dtype=np.int64) for field in fields]
+    parsed = [_parse(line) for line in lines]
+    rows = [part for _, part in parsed]
     sizes = np.array([len(part) for part in rows], dtype=np.int64)
-    heads = np.array([field[:4] for field in fields], dtype=np.int64).reshape(-1, 4)
+    heads = np.array([head for head, _ in parsed], dtype=np.int64).reshape(-1, 4)
     frame = pd.DataFrame(np.repeat(heads, sizes, axis=0), columns=SLOT_COLUMNS[:4])
     frame["row"] = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
     return frame
+
+
+def _parse(line: str) -> tuple[list[str], NDArray[np.int64]]:
+    """Return step, epoch, batch and rank of a line, and its rows."""
+    if not _LINE.fullmatch(line):
+        raise UserError(f"the batch record has a damaged line, {line[:40]!r}; restore the file, or start a new run")
+    *head, rows = line.rstrip("\r\n").split(",")
+    return head, np.array(rows.split(), dtype=np.int64)
 
 
 def check_rows(rows: NDArray[np.int64], trained_on: NDArray[np.int64], directory: Path) -> None:
@@ -111,6 +145,24 @@ def check_rows(rows: NDArray[np.int64], trained_on: NDArray[np.int64], directory
             f"the batch record in {directory} must contain rows that are used for training, got {unknown[0]} "
             f"({len(unknown)} rows affected); restore the files, or start a new run"
         )
+
+
+def _thin(directory: Path, most_batches: int) -> list[str]:
+    """Return the lines of every nth step, complete, so that there are at most so many batches."""
+    keys = pd.DataFrame(_keys(directory)).drop_duplicates()
+    steps = np.unique(keys[0].to_numpy())
+    kept = set(steps[:: max(1, -(-len(keys) // most_batches))].tolist())
+    return [line for line in _lines(directory) if int(line.partition(",")[0]) in kept]
+
+
+def _keys(directory: Path) -> NDArray[np.int64]:
+    """Return step, epoch and batch of each line, shape (n_lines, 3)."""
+    try:
+        numbers = (int(field) for line in _lines(directory) for field in line.split(",", 3)[:3])
+        return np.fromiter(numbers, dtype=np.int64).reshape(-1, 3)
+    except (ValueError, OverflowError):
+        parse_slots(list(_lines(directory)))  # names the line
+        raise
 
 
 def _lines(directory: Path) -> Iterator[str]:

@@ -29,7 +29,7 @@ class RecordedBatch:
     rank : int
         The rank that trained on it.
     rows : numpy.ndarray
-        Rows of the anchor table in order, shape (n_slots,), int64.
+        Rows of the anchor table in order, shape (n_slots,), int64: the rank's part, if the ranks shared the batch.
     """
 
     step: int

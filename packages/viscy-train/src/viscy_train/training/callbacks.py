@@ -17,6 +17,8 @@ from viscy_train.run.metrics_csv import LEARNING_RATE, LOSS, TEMPERATURE, is_log
 from viscy_train.training.data_wait import data_wait_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
     from lightning.pytorch import LightningModule, Trainer
     from numpy.typing import NDArray
@@ -34,19 +36,24 @@ class CompositionLogger(Callback):
     ----------
     observations : pandas.DataFrame
         The table in which a batch's ``row`` counts rows: experiment, condition, hours_post_infection, lineage_id.
+    complete_batch : callable, optional
+        Returns the rows of the batch of which a batch of this process is a part, if processes share batches.
 
     Notes
     -----
     The metrics are ``batch/experiment/<name>`` and ``batch/condition/<name>``, the shares of the slots;
     ``batch/own_experiment``, the share of the experiment with most slots; ``batch/hours_mean`` and
     ``batch/hours_std``, in hours; and ``batch/distinct_lineages``, a count. They describe the batch of rank 0, which is
-    one of the batches of the step and drawn like all others; collecting those of other ranks would make the ranks wait
+    drawn like those of the other ranks, or shared with them; collecting those of other ranks would make the ranks wait
     for one another. The batch record contains all batches. Steps are logged as often as the trainer logs; a step that
     accumulates gradients is described by the first of its batches.
     """
 
-    def __init__(self, observations: pd.DataFrame) -> None:
+    def __init__(
+        self, observations: pd.DataFrame, complete_batch: Callable[[Any], NDArray[np.int64]] | None = None
+    ) -> None:
         self._logged = -1
+        self._rows_of = complete_batch or (lambda batch: np.asarray(batch["row"]))
         self._experiment, experiments = encode(observations["experiment"])
         self._condition, conditions = encode(observations["condition"])
         self._experiment_names = share_names("batch/experiment/", experiments)
@@ -59,7 +66,7 @@ class CompositionLogger(Callback):
         step = trainer.global_step
         if trainer.is_global_zero and trainer.loggers and step != self._logged and is_logged(trainer, step):
             self._logged = step
-            metrics = self.composition(np.asarray(batch["row"]))
+            metrics = self.composition(self._rows_of(batch))
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=step)
 

@@ -124,7 +124,8 @@ def _check(
     if checkpoint is None:
         return []
     changes = list_changes(_config_of(checkpoint), yaml.safe_load(cli.dump()))
-    return [*_describe_size(checkpoint, trainer), *changes]
+    sizes = _describe_size(checkpoint, trainer, split_batches=data.options.split_batches)
+    return [*sizes, *changes]
 
 
 def _create_directory(cli: TrainingCLI) -> None:
@@ -155,15 +156,18 @@ def _config_of(checkpoint: Checkpoint) -> Any:
     return read_yaml(path) if path.is_file() else None
 
 
-def _describe_size(checkpoint: Checkpoint, trainer: Any) -> list[str]:
+def _describe_size(checkpoint: Checkpoint, trainer: Any, *, split_batches: bool) -> list[str]:
     """Return a sentence if the epochs of a limited run have another size on the present number of processes."""
     span, limit = checkpoint.data.get("span"), trainer.limit_train_batches
-    if span is None or span["num_replicas"] == trainer.world_size or not isinstance(limit, int):
+    num_replicas = 1 if split_batches else trainer.world_size
+    if span is None or span["num_replicas"] == num_replicas or not isinstance(limit, int):
         return []
     name = "overfit_batches" if trainer.overfit_batches else "limit_train_batches"
+    whose = "that all processes share" if split_batches else f"of each of {num_replicas} processes"
+    former = f"of each of {span['num_replicas']}" if split_batches else span["num_replicas"]
     return [
-        f"trainer.{name} {limit} counts batches of each of {trainer.world_size} processes (was "
-        f"{span['num_replicas']}); an epoch in progress ends where it would have ended"
+        f"trainer.{name} {limit} counts batches {whose} (was {former}); an epoch in progress ends where "
+        "it would have ended"
     ]
 
 
@@ -193,5 +197,5 @@ def show_targets(data: PairDataModule, planned: PlannedComposition, world_size: 
         shares = f"{row['table_share']:.1%}", f"{row['target']:.1%}"
         table.add_row(experiment, condition, f"{row['anchors']:,.0f}", *shares)
     get_console().print(table)
-    for note in [*notes, *data.split_warnings]:
+    for note in [*notes, *data.split_warnings(world_size)]:
         say(f"Note: {note}")

@@ -103,6 +103,7 @@ class TrainingCLI(LightningCLI):
         for name, keywords in self._command_options.items():
             parser.add_argument(f"--{name}", **keywords)
         parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("data.sampler.split_batches", "model.split_batches")
         parser.link_arguments("data.n_channels", "model.n_channels", apply_on="instantiate")
         parser.link_arguments("data.z_slices", "model.z_slices", apply_on="instantiate")
         parser.link_arguments("data.crop", "model.crop", apply_on="instantiate")
@@ -228,7 +229,7 @@ class TrainingCLI(LightningCLI):
             AttemptRecorder(run_directory),
             BatchRecorder(run_directory.batches),
             DataWait(),
-            CompositionLogger(made.data.table.observations),
+            CompositionLogger(made.data.table.observations, made.data.complete_batch),
             LossLogger(),
             LossProgress(get_console()),
             GracefulStop(last),
