@@ -24,6 +24,7 @@ def make_table():
             "condition": np.array(["mock", "infected", "treated"])[np.minimum(scattered // 7 % 20 // 9, 2)],
             "hours_post_infection": scattered // 11 % 97 * 0.5,
             "site": scattered % 4,
+            "lineage": scattered // 3 % 300,
         }
     )
 
@@ -46,6 +47,13 @@ CASES = {
         "bced97e4aafd83f4",
     ),
     "short epochs": ({**ALL, "epoch_batches": 7}, "3098b6d9b8853daf"),
+    "distinct values": ({"distinct_by": "lineage", "leaky": 0.1}, "176266b11e1e16fb"),
+    "distinct values, few of them": ({"distinct_by": ["site", "experiment"]}, "bf6f68b12fb20798"),
+    "distinct values, short epochs": (
+        {"distinct_by": "lineage", "epoch_batches": 7, "batch_size": 20},
+        "9a063433f439b97e",
+    ),
+    "distinct values, all axes": ({**ALL, "distinct_by": ["lineage", "site"], "batch_size": 48}, "bca6213ebefc4017"),
     "several columns": ({"experiment_by": ["experiment", "site"], "condition_by": "condition"}, "61dec5231b849d10"),
 }
 

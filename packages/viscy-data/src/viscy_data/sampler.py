@@ -175,12 +175,12 @@ class FlexibleBatchSampler(SamplerAttributes, Sampler[list[int]]):
     counts the affected groups.
 
     **Distinct values.** With `distinct_by`, no two anchors of a batch share a value while the pool of one of them has
-    an anchor of a value that the batch lacks. A pool is the rows that may fill a slot: the window or all rows of a group
-    and condition, or the rows of a condition that may leak. Groups, conditions, times and all counts are the same as
-    without it. Without enrichment, a stratum is drawn without replacement as otherwise, unless a value has more rows in
-    it than there are batches in a round, or is in two conditions or in two groups. Where anchors are drawn at random,
-    those of values that have many rows are drawn less often, as only one of them is in a batch. If a stratum has fewer
-    values than slots to fill, a warning is logged.
+    an anchor of a value that the batch lacks. A pool is the anchors that may fill a slot: those of a group and
+    condition, all or in the window, or those of a condition that may leak. Groups, focal times and all counts are the
+    same as without it. Without enrichment, a stratum is still drawn without replacement, unless a value has about as
+    many anchors in it as a round has batches of its group, or occurs in several conditions of the group. Where anchors
+    are drawn at random, those of values that have many anchors in the pool are drawn less often, since a batch has one
+    of them. If a stratum has fewer values than slots to fill, a warning is logged.
 
     **Order.** The slots of a batch are in random order: a slot's position says nothing about group, condition or time.
 
