@@ -6,10 +6,12 @@ import torch
 
 from viscy_train.errors import UserError
 from viscy_train.run.batch_record import (
+    NEVER,
     BatchRecorder,
     batch_fields,
     check_rows,
     count_batches,
+    count_epochs_until_drawn,
     find_records,
     parse_slots,
     read_slots,
@@ -91,6 +93,44 @@ def test_a_sample_of_a_long_record_covers_all_steps_and_ranks(run):
     assert 90 <= len(sample) <= 100
     assert sample["step"].diff().max() <= 20
     assert set(sample["rank"]) == {0, 1}
+
+
+def record_shared_steps(run, n_steps):
+    """Record a batch of the rows 0 to 3 for each step, which two ranks share."""
+    for rank in range(2):
+        fields = [batch_fields(step, 0, step, rank, [2 * rank, 2 * rank + 1]) for step in range(n_steps)]
+        record_of_rank(run.batches, rank).rewrite(format_line(batch.values()) for batch in fields)
+
+
+def test_the_parts_of_a_batch_that_ranks_share_are_one_batch(run):
+    record_shared_steps(run, 100)
+    assert count_batches(run.batches) == 100
+    for most_batches, n_read in ((None, 100), (10, 10), (7, 7)):
+        slots = run.read_batches(most_batches)
+        assert slots["row"].tolist() == [0, 1, 2, 3] * n_read
+        assert slots["batch"].nunique() == n_read
+
+
+def test_a_batch_that_is_repeated_in_each_epoch_is_counted_each_time(run):
+    fields = [batch_fields(step, 0, step % 2, 0, [1]) for step in range(6)]
+    record_of_rank(run.batches, 0).rewrite(format_line(batch.values()) for batch in fields)
+    assert count_batches(run.batches) == 6
+
+
+def test_the_first_epoch_that_drew_a_row_is_counted_over_all_ranks(run):
+    for rank, rows in enumerate([[[3, 4], [0, 1]], [[5], [3]]]):
+        fields = [batch_fields(step, 2 * step, 0, rank, part) for step, part in enumerate(rows)]
+        record_of_rank(run.batches, rank).rewrite(format_line(batch.values()) for batch in fields)
+    assert count_epochs_until_drawn(run.batches, 7).tolist() == [2, 2, NEVER, 0, 0, 0, NEVER]
+    with pytest.raises(UserError, match="got 5 "):
+        count_epochs_until_drawn(run.batches, 5)
+
+
+@pytest.mark.parametrize("line", ["0,0,x,0,1", "0,0"])
+def test_a_damaged_line_is_a_user_error_also_when_batches_are_counted(run, line):
+    record_of_rank(run.batches, 0).rewrite([f"{line}\n"])
+    with pytest.raises(UserError, match="damaged line"):
+        count_batches(run.batches)
 
 
 def test_an_empty_record_is_an_empty_table(run):

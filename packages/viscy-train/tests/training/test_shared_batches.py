@@ -1,0 +1,51 @@
+"""Runs whose processes share each batch, compared with a run on one process."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from viscy_train.run.directory import RunDirectory
+from viscy_train.run.metrics_csv import LOSS, read_log
+
+pytestmark = pytest.mark.slow
+CHANGES = {
+    "data.sampler.split_batches": True,
+    "data.sampler.epoch_batches": 4,
+    "data.sampler.anchors_per_condition": 2,
+    "trainer.max_epochs": 2,
+    "checkpoint.every_n_steps": 1,
+    "model.optimizer.schedule": "constant",
+    "model.loss.positives": "condition",
+}
+FIT = ["fit", "--config", "config.yaml", "--ckpt_path", "last"]
+ON_TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+NO_REPORT = """
+import viscy_train.report.write
+viscy_train.report.write.evaluate_and_write_page = lambda *_: None
+"""
+# Float32: the order of sums depends on the number of processes, and each step builds on the one before.
+TOLERANCE = 1e-4
+
+
+def test_a_run_resumed_on_another_number_of_processes_has_the_batches_and_losses_of_one_process(
+    make_project, run_viscy_train, tmp_path
+):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for directory in (one, two):
+        make_project(directory, **CHANGES)
+    run_viscy_train(FIT, one, before=NO_REPORT)
+    run_viscy_train([*FIT, *ON_TWO, "--trainer.max_steps", "3"], two, processes=2, before=NO_REPORT)
+    started = RunDirectory(two / "run").read_batches()
+    assert started.groupby(["step", "rank"]).size().tolist() == [8] * 6
+    resumed = run_viscy_train(FIT, two, before=NO_REPORT)
+    assert "devices 1 (was 2)" in resumed.stdout
+    runs = [RunDirectory(directory / "run") for directory in (one, two)]
+    batches, expected = (run.read_batches().drop(columns="rank") for run in runs[::-1])
+    pd.testing.assert_frame_equal(batches, expected)
+    assert batches.groupby(["epoch", "batch"]).size().tolist() == [16] * 8
+    logs = [read_log(run.metrics) for run in runs]
+    for name, n in ((LOSS, 8), ("val/loss", 2), ("batch/condition/infected", 8), ("batch/own_experiment", 8)):
+        values = [log.dropna(subset=name).sort_values("step")[name].to_numpy() for log in logs]
+        assert len(values[0]) == n
+        np.testing.assert_allclose(*values, rtol=TOLERANCE, err_msg=name)
+    assert logs[0]["batch/own_experiment"].dropna().tolist() == [0.875] * 8
