@@ -141,6 +141,24 @@ def test_any_number_of_conditions_and_slots(n_conditions, batch_size, at_least, 
         assert counts.min() >= min(at_least, len(batch))
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"leaky": 0.1}, {"temporal_enrichment": True, "drop_last": False}, {"drop_last": False}], ids=str
+)
+def test_a_group_with_few_conditions_has_all_of_them_in_every_batch(options):
+    anchors = make_anchors(6010, n_conditions=20, n_groups=2)
+    few = anchors["experiment"] == "e0"
+    anchors.loc[few, "condition"] = np.where(anchors.loc[few, "condition"] < "c010", "c003", "c004")
+    sampler = FlexibleBatchSampler(anchors, 24, anchors_per_condition=4, **options)
+    condition, group = anchors["condition"].to_numpy(), anchors["experiment"].to_numpy()
+    n_conditions = {"e0": set(), "e1": set()}
+    for batch in draw(sampler):
+        labels, counts = np.unique(condition[batch], return_counts=True)
+        n_conditions[pd.Series(group[batch]).mode()[0]].add((len(batch), len(labels)))
+        assert counts.min() >= 4
+    assert {n for size, n in n_conditions["e0"] if size == 24} == {2}
+    assert {n for size, n in n_conditions["e1"] if size == 24} == {6}
+
+
 def test_pairs_of_conditions_differ_from_batch_to_batch():
     anchors = make_anchors(20000, n_conditions=40, n_groups=1)
     sampler = FlexibleBatchSampler(anchors, 32, anchors_per_condition=4)
