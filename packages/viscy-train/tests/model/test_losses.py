@@ -154,6 +154,19 @@ def test_with_one_label_per_pair_the_loss_is_nt_xent():
     torch.testing.assert_close(ours, NTXentLoss(temperature=0.3)(projections, labels))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_recall_distinguishes_similarities_that_are_equal_in_half_precision(dtype):
+    model = ContrastiveModule(ENCODER, n_channels=2)
+    # Two neighbors in bfloat16; the cosine of their angle is 1 in half precision.
+    positives = torch.tensor([[1.0, 1.0], [1.0, 0.9921875]], dtype=dtype)
+    metrics: dict[str, Any] = {}
+    object.__setattr__(model, "_project", lambda batch: positives.repeat(2, 1))
+    object.__setattr__(model, "log_dict", lambda values, **options: metrics.update(values))
+    with torch.autocast("cpu", torch.bfloat16):
+        model.validation_step({"lineage": torch.tensor([3, 4]), "condition": torch.tensor([0, 1])})
+    assert float(metrics["val/recall_at_1"]) == 1
+
+
 def test_hardness_of_the_configuration_is_used():
     projections, labels = torch.randn(40, 8, generator=torch.Generator().manual_seed(0)), torch.arange(20).repeat(2)
     plain, hard = (make_loss(LossConfig(hardness=hardness))(projections, labels) for hardness in (0.0, 2.0))

@@ -155,5 +155,8 @@ class ContrastiveModule(LightningModule):
 
 def _recall_at_1(anchors: Tensor, of_anchors: Tensor, positives: Tensor, of_positives: Tensor) -> Tensor:
     """Return the fraction of anchors whose nearest positive, by cosine similarity, is of the same lineage."""
-    anchors, positives = torch.nn.functional.normalize(anchors), torch.nn.functional.normalize(positives)
-    return (of_positives[(anchors @ positives.T).argmax(dim=1)] == of_anchors).float().mean()
+    dtype = torch.promote_types(anchors.dtype, torch.float32)
+    with torch.autocast(anchors.device.type, enabled=False):  # in half precision, many similarities are equal
+        anchors, positives = (torch.nn.functional.normalize(part.to(dtype)) for part in (anchors, positives))
+        nearest = (anchors @ positives.T).argmax(dim=1)
+    return (of_positives[nearest] == of_anchors).float().mean()
