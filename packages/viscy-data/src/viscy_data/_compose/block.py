@@ -169,11 +169,10 @@ class BlockComposer:
     def _segment_rows(self, parts: Parts, first: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the rows of parts, given the first index and the key of their permutations, shape (n,)."""
         segments = Segments.from_parts(parts, first, key)
-        elements = segments.elements()
+        rows = segments.rows()
         if Kind.GLOBAL in parts.kinds:
-            avoid_window_rows(segments, elements)
-        elements += parts.per_slot(parts.start)
-        return self._leak.rows(elements, parts.per_slot(parts.own))
+            avoid_window_rows(segments, rows)
+        return self._leak.rows(rows, parts.per_slot(parts.own))
 
 
 def _in_random_order(positions: NDArray[np.uint32], streams: NDArray[np.uint64]) -> NDArray[np.uint32]:

@@ -59,10 +59,13 @@ class Segments:
         """Return the number of each slot within its segment, from 0, shape (n_slots,)."""
         return np.arange(self.slots.sum()) - np.repeat(np.cumsum(self.slots) - self.slots, self.slots)
 
-    def elements(self) -> NDArray[np.int64]:
-        """Return the element of each slot, shape (n_slots,); a permutation starts over when it is used up."""
-        index = np.repeat(self.first, self.slots) + self.slot_numbers()
-        permutations = self.permutations.repeat(self.slots)
+    def rows(self) -> NDArray[np.int64]:
+        """Return the row of each slot, shape (n_slots,)."""
+        return self.rows_at(self.of_slots(), np.repeat(self.first, self.slots) + self.slot_numbers())
+
+    def rows_at(self, segment: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return rows of segments, given their indices in the permutations, which start over when they are used up."""
+        permutations = self.permutations.take(segment)
         beyond = np.flatnonzero(index >= permutations.size)
         index[beyond] %= permutations.size[beyond]
-        return permutations.element(index).astype(np.int64)
+        return self.start[segment] + permutations.element(index)

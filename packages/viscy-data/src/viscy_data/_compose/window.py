@@ -56,12 +56,11 @@ def window_slots(
     return (window >> BITS) + np.diff((bound + offset[:, None]) >> BITS, axis=1)
 
 
-def avoid_window_rows(segments: Segments, elements: NDArray[np.int64]) -> None:
-    """Change the elements of global slots, in place, so that they repeat no row of a window slot while others are left.
+def avoid_window_rows(segments: Segments, rows: NDArray[np.int64]) -> None:
+    """Change the rows of global slots, in place, so that they repeat no row of a window slot while others are left.
 
-    A global slot whose row is also the row of a window slot of the same stratum takes the next element of its
-    permutation instead. The index of the row in the permutation of the window shows whether a window slot has it. Once
-    all rows of a stratum are used, its permutation starts over.
+    A global slot whose row is also the row of a window slot of the same stratum takes the next row of its segment
+    instead. Once all rows of a stratum are used, its permutation starts over.
     """
     segment_of_slot = segments.of_slots()
     # rows of the window that a window slot has
@@ -71,36 +70,31 @@ def avoid_window_rows(segments: Segments, elements: NDArray[np.int64]) -> None:
     slots = np.flatnonzero(has_window[segment_of_slot])
     number = segments.slot_numbers()[slots]
 
-    is_late = number >= n_free[segment_of_slot[slots]]
-    late = slots[is_late]
-    _replace_elements(segments, elements, late, number[is_late] - n_free[segment_of_slot[late]])
+    late = number >= n_free[segment_of_slot[slots]]
+    segment = segment_of_slot[slots[late]]
+    rows[slots[late]] = segments.rows_at(segment, number[late] - n_free[segment])
 
+    of_windows = np.flatnonzero((segments.kind == Kind.WINDOW)[segment_of_slot])
+    window_rows = np.sort(_row_keys(segment_of_slot[of_windows], rows[of_windows]))
     next_index = np.minimum(segments.slots, n_free)
-    slots = _in_window(segments, elements, slots[~is_late], segment_of_slot)
-    while slots.size:
-        segment, first, count = np.unique(segment_of_slot[slots], return_index=True, return_counts=True)
-        rank = np.arange(len(slots)) - np.repeat(first, count)
-        _replace_elements(segments, elements, slots, np.repeat(next_index[segment], count) + rank)
-        next_index[segment] += count
-        slots = _in_window(segments, elements, slots, segment_of_slot)
+    slots = slots[~late]
+    while True:
+        segment = segment_of_slot[slots]
+        repeated = _contains(window_rows, _row_keys(segments.sibling[segment], rows[slots]))
+        slots, segment = slots[repeated], segment[repeated]
+        if not slots.size:
+            return
+        count = np.bincount(segment, minlength=len(next_index))
+        rank = np.arange(len(slots)) - (np.cumsum(count) - count)[segment]
+        rows[slots] = segments.rows_at(segment, next_index[segment] + rank)
+        next_index += count
 
 
-def _replace_elements(
-    segments: Segments, elements: NDArray[np.int64], slots: NDArray[np.int64], index: NDArray[np.int64]
-) -> None:
-    """Give slots the elements at other indices of their permutations, which start over when they are used up."""
-    if slots.size:
-        permutations = segments.permutations.take(segments.of_slots()[slots])
-        elements[slots] = permutations.element(index % permutations.size)
+def _row_keys(segment: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return an integer for each pair of segment and row."""
+    return segment << 32 | row
 
 
-def _in_window(
-    segments: Segments, elements: NDArray[np.int64], slots: NDArray[np.int64], segment_of_slot: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return those global slots whose row is also the row of a window slot."""
-    segment = segment_of_slot[slots]
-    window = segments.sibling[segment]
-    element = elements[slots] + (segments.start[segment] - segments.start[window])
-    inside = np.flatnonzero((element >= 0) & (element < segments.size[window]))
-    slots, window, element = slots[inside], window[inside], element[inside]
-    return slots[segments.permutations.take(window).index_of(element) < segments.slots[window]]
+def _contains(ascending: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether each number is among numbers in ascending order."""
+    return ascending.take(np.searchsorted(ascending, numbers), mode="clip") == numbers

@@ -14,7 +14,7 @@ numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,12 +22,12 @@ import numpy as np
 from viscy_data._random.hash import MAX_SHUFFLED, below, derive, shuffled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import ArrayLike, NDArray
 
 SMALL = MAX_SHUFFLED
 _ROTATION = 0
+# The fields with an entry per permutation.
+_COLUMNS = ("size", "high", "low_bits", "left_key", "right_key", "rotation", "small_row")
 _HALF_BITS = np.uint32(16)
 _FOLD = np.uint32(15)
 _MULTIPLIER = np.uint32(0x85EBCA6B)
@@ -68,12 +68,11 @@ class KeyedPermutations:
 
     def take(self, which: NDArray) -> KeyedPermutations:
         """Return some of the permutations: `which` holds positions, which may repeat, or is a mask."""
-        return KeyedPermutations(*(getattr(self, field.name)[which] for field in fields(self)[:-1]), small=self.small)
+        return KeyedPermutations(*(getattr(self, name)[which] for name in _COLUMNS), small=self.small)
 
     def repeat(self, counts: NDArray[np.integer]) -> KeyedPermutations:
         """Return each permutation `counts` times in a row: one entry per slot instead of one per permutation."""
-        columns = (np.repeat(getattr(self, field.name), counts) for field in fields(self)[:-1])
-        return KeyedPermutations(*columns, small=self.small)
+        return KeyedPermutations(*(np.repeat(getattr(self, name), counts) for name in _COLUMNS), small=self.small)
 
     def element(self, index: ArrayLike) -> NDArray[np.uint32]:
         """Return the element at `index` (0..size-1) of each permutation, shape (n_permutations,)."""
@@ -87,26 +86,14 @@ class KeyedPermutations:
             element[large] = self.take(large)._large_element(index[large])
         return element
 
-    def index_of(self, element: ArrayLike) -> NDArray[np.uint32]:
-        """Return the index of an element of each permutation: the inverse of `element`."""
-        element = np.asarray(element).astype(np.uint32)
-        index = self._walk(_add_modulo(element, self.size - self.rotation, self.size), _decrypt)
-        small = np.flatnonzero(self.small_row >= 0)
-        if small.size:
-            index[small] = np.argsort(self.small, axis=1)[self.small_row[small], element[small]]
-        return index
-
     def _large_element(self, index: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        return _add_modulo(self._walk(index, _encrypt), self.rotation, self.size)
-
-    def _walk(self, value: NDArray[np.uint32], step: Callable) -> NDArray[np.uint32]:
-        """Apply a step of the network until every value is inside 0..size-1."""
-        value = step(self, value)
+        """Apply the network until every value is inside 0..size-1, then the rotation."""
+        value = _encrypt(self, index)
         outside = np.flatnonzero(value >= self.size)
         while outside.size:
-            value[outside] = step(self.take(outside), value[outside])
+            value[outside] = _encrypt(self.take(outside), value[outside])
             outside = outside[value[outside] >= self.size[outside]]
-        return value
+        return _add_modulo(value, self.rotation, self.size)
 
 
 def _shuffle_small(size: NDArray[np.uint64], key: NDArray[np.uint64]) -> NDArray[np.uint8]:
@@ -120,16 +107,6 @@ def _encrypt(permutations: KeyedPermutations, value: NDArray[np.uint32]) -> NDAr
     for factor in _ROUND_FACTORS:
         left = _add_modulo(left, _left_noise(permutations, right, factor), permutations.high)
         right ^= _right_noise(permutations, left, factor, mask)
-    left <<= permutations.low_bits
-    return left | right
-
-
-def _decrypt(permutations: KeyedPermutations, value: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    mask = (np.uint32(1) << permutations.low_bits) - np.uint32(1)
-    left, right = value >> permutations.low_bits, value & mask
-    for factor in reversed(_ROUND_FACTORS):
-        right ^= _right_noise(permutations, left, factor, mask)
-        left = _add_modulo(left, permutations.high - _left_noise(permutations, right, factor), permutations.high)
     left <<= permutations.low_bits
     return left | right
 
