@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 # A block is composed at once: large enough to spread the cost of array calls, small enough to take milliseconds.
 _SLOTS_PER_BLOCK = 2**18
+# How many times as large as the block before it a block is. A block of 64 batches takes twice as long as one batch alone:
+# what it costs to call array operations does not depend on the number of batches.
+_BLOCK_GROWTH = 64
 
 
 class FlexibleBatchSampler(SamplerAttributes, Sampler[list[int]]):
@@ -519,7 +522,7 @@ class FlexibleBatchSampler(SamplerAttributes, Sampler[list[int]]):
                 block = block[: max(before_last, 1)]
             yield block
             numbers = numbers[len(block) :]
-            size = min(4 * size, largest)
+            size = min(_BLOCK_GROWTH * size, largest)
 
     def _plan_of(self, epoch: int) -> Epoch:
         if self._epoch_plan is None or self._epoch_plan[0] != epoch:
