@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from viscy_sampling_testkit import assert_replays, assert_resumes_elastically
+from viscy_sampling_testkit import assert_length_stays, assert_replays, assert_resumes_elastically
 
 N_BATCHES = 11
 
@@ -109,3 +109,17 @@ def test_batches_that_depend_on_earlier_requests_fail(sampler, lines, assertion_
 def test_index_outside_the_epoch_raises():
     with pytest.raises(ValueError, match=r"positions must be in \[0, 11\), the batches of an epoch, got \[3, 11\]"):
         assert_replays(GlobalSampler, [11, 3])
+
+
+def test_length_that_counts_the_rest_fails(assertion_fails):
+    class Sized(GlobalSampler):
+        def __len__(self):
+            return N_BATCHES
+
+    class Rest(GlobalSampler):
+        def __len__(self):
+            return N_BATCHES - self.position
+
+    assert_length_stays(Sized)
+    with assertion_fails("length of a sampler must not change", "10 after a state was loaded", "11 at all times"):
+        assert_length_stays(Rest)

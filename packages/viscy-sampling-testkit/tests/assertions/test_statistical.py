@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from viscy_sampling_testkit import assert_exchangeable_slots, assert_mean_counts, assert_uniform, assert_unrelated
+from viscy_sampling_testkit import (
+    assert_exchangeable_slots,
+    assert_mean_counts,
+    assert_slot_classes,
+    assert_uniform,
+    assert_unrelated,
+)
 
 # At the default false-alarm rate of 1e-6, these tests fail by chance in one of about five thousand runs.
 SEEDS = range(200)
@@ -238,3 +244,19 @@ def test_false_alarm_rate_out_of_range_raises(false_alarm):
         assert_exchangeable_slots(epoch(0), LABELS, false_alarm=false_alarm)
     with pytest.raises(ValueError, match=message):
         assert_unrelated(epoch(0), epoch(1), 1000, false_alarm=false_alarm)
+
+
+def test_slots_in_random_order_have_the_same_labels_in_all_classes():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        batches = [rng.permutation(40)[:9].tolist() for _ in range(200)]
+        assert_slot_classes(batches, [0] * 20 + [1] * 20, seed=seed)
+
+
+@pytest.mark.parametrize("arrange", [lambda batch: batch[::2] + batch[1::2], lambda batch: [*batch[:-1], max(batch)]])
+def test_even_odd_or_last_slots_that_prefer_a_label_fail(arrange, assertion_fails):
+    rng = np.random.default_rng(0)
+    batches = [sorted(rng.permutation(40)[:8].tolist()) for _ in range(200)]
+    in_pairs = [[row for pair in zip(batch[:4], batch[4:], strict=True) for row in pair] for batch in batches]
+    with assertion_fails("must not depend on the class of its index", "labels deviate most in class"):
+        assert_slot_classes([arrange(batch) for batch in in_pairs], [0] * 20 + [1] * 20)

@@ -65,6 +65,11 @@ def factorize(labels: Labels) -> tuple[np.ndarray, list[Any]]:
     return codes, list(uniques)
 
 
+def plain(labels: Sequence[Any]) -> list[Any]:
+    """Return labels with NumPy scalars converted to Python's, as they should appear in a message."""
+    return [label.item() if isinstance(label, np.generic) else label for label in labels]
+
+
 def rounded(quotas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return floor and ceiling of quotas; quotas within floating-point error of an integer count as that integer."""
     return np.floor(quotas + 1e-9).astype(int), np.ceil(quotas - 1e-9).astype(int)

@@ -13,8 +13,7 @@ import numpy as np
 from viscy_sampling_testkit.assertions._bounds import hoeffding_p_value
 from viscy_sampling_testkit.assertions._failure import check_false_alarm, fail, fail_where, judge
 from viscy_sampling_testkit.assertions._home import Homes
-from viscy_sampling_testkit.assertions._slots import Batches, Labels, factorize, rounded
-from viscy_sampling_testkit.assertions.statistical import assert_mean_counts
+from viscy_sampling_testkit.assertions._slots import Batches, Labels, factorize, plain, rounded
 
 
 @dataclass(frozen=True)
@@ -205,8 +204,9 @@ def assert_choice_unbiased(
     """Assert that the choice of conditions, and their slots beyond the fewest, are rounded without preference.
 
     Two tests share the false-alarm rate. In how many batches of a group a condition is, rounded up or down in each
-    epoch, must match its share on average over epochs (Hoeffding). In the batches that hold a condition, the mean
-    number of its slots must be its part (`assert_mean_counts`).
+    epoch, must match its share on average over epochs. In the batches that hold a condition, the mean number of its
+    slots must be its part. Both use Hoeffding's bound with one value for each epoch (and group), so slots may depend on
+    each other within an epoch.
 
     Parameters
     ----------
@@ -227,12 +227,7 @@ def assert_choice_unbiased(
     check_false_alarm(false_alarm)
     choices = [_Choice(epoch, conditions, anchors_per_condition, groups, shares) for epoch in epochs]
     _judge_choice_rounding(choices, false_alarm / 2, seed)
-    counts = np.concatenate([choice.counts for choice in choices])
-    parts = np.array([targets.parts for choice in choices for targets in choice.targets])
-    tested = [(c, part) for c in range(counts.shape[1]) for part in np.unique(parts[counts[:, c] > 0, c].round(9))]
-    for c, part in tested:
-        of_condition = counts[(counts[:, c] > 0) & (np.abs(parts[:, c] - part) < 1e-6), c]
-        assert_mean_counts(of_condition, float(part), false_alarm=false_alarm / (2 * len(tested)), seed=seed)
+    _judge_further_slots(choices, false_alarm / 2, seed)
 
 
 def assert_pairs_chosen(
@@ -302,9 +297,10 @@ class _Choice:
         groups: Labels | None,
         shares: Mapping[Any, float] | None,
     ) -> None:
-        codes, self.names = factorize(conditions)
+        codes, names = factorize(conditions)
+        self.names = plain(names)
         homes = Homes(batches, np.zeros(len(codes), np.int64) if groups is None else groups)
-        self.groups, self.of_batch = homes.names, homes.of_batch
+        self.groups, self.of_batch = plain(homes.names), homes.of_batch
         self.counts = homes.slots.counts(codes, len(self.names))
         weights = np.array([1.0 if shares is None else shares.get(name, 0.0) for name in self.names])
         present = np.zeros((len(homes.names), len(self.names)))
@@ -362,6 +358,29 @@ def _judge_choice_rounding(choices: Sequence[_Choice], false_alarm: float, seed:
                 expected=f"{expected[c]:.4g}",
                 seed=seed,
             )
+
+
+def _judge_further_slots(choices: Sequence[_Choice], false_alarm: float, seed: int | None) -> None:
+    """Compare the slots of each condition, in the batches that hold it, with its part, on average over epochs."""
+    found: dict[tuple[int, float], list[float]] = {}
+    for choice in choices:
+        for _, numbers in choice.by_group():
+            full = choice.counts[numbers].sum(axis=1) == choice.counts.sum(axis=1).max()
+            numbers, parts = numbers[full], choice.targets[numbers[full.argmax()]].parts
+            for c in np.flatnonzero(choice.counts[numbers].any(axis=0)):
+                counts = choice.counts[numbers, c]
+                found.setdefault((int(c), round(float(parts[c]), 9)), []).append(float(counts[counts > 0].mean()))
+    for (c, part), means in found.items():
+        low = rounded(np.array([part]))[0][0]
+        judge(
+            "the slots of a chosen condition must be its part on average",
+            hoeffding_p_value(sum(np.clip(np.array(means) - low, 0, 1)), len(means) * max(0.0, part - low), len(means)),
+            false_alarm / len(found),
+            observed=f"mean {np.mean(means):.4g} for {choices[0].names[c]!r}",
+            expected=f"mean {part:.4g}",
+            n=f"{len(means)} epochs of groups",
+            seed=seed,
+        )
 
 
 def _raise_to(due: np.ndarray, weights: np.ndarray, total: float, least: float) -> np.ndarray:

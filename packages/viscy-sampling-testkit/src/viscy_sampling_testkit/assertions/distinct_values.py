@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from viscy_sampling_testkit.assertions._failure import fail
-from viscy_sampling_testkit.assertions._slots import Batches, Labels, Slots, factorize
+from viscy_sampling_testkit.assertions._slots import Batches, Labels, Slots, factorize, plain
 
 _HOURS_TOLERANCE = 1e-6
 
@@ -88,7 +88,8 @@ class _Pools:
         window_fraction: float,
         excluded: Sequence[object],
     ) -> None:
-        self.values, self.names = factorize(values)
+        self.values, names = factorize(values)
+        self.names = plain(names)
         nothing = np.zeros(len(self.values), np.int64)
         self.groups, self.group_names = (nothing, [None]) if groups is None else factorize(groups)
         self.conditions = nothing if conditions is None else factorize(conditions)[0]

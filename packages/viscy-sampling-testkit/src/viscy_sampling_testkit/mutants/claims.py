@@ -134,6 +134,16 @@ def _shuffled() -> Claim:
     )
 
 
+# Claims that do not depend on the options of a batch, and are checked with other options.
+_WITHOUT_RUNS: dict[str, Any] = dict.fromkeys(
+    (
+        *("deterministic", "resume", "elastic_resume", "set_epoch_keeps_state", "plain_state", "large_seeds"),
+        *("epochs_advance", "epoch_of_first_draw", "direct_access", "copies", "random_epochs", "independent_rows"),
+    ),
+    False,
+)
+_WITHOUT_RUNS["refuses_state"] = None
+
 _MIXED = {
     "group_by": "experiment",
     "group_shares": _GROUP_SHARES,
@@ -265,6 +275,7 @@ CLAIMS = {
         distinct=True,
         coverage=True,
         rounds=True,
+        **_WITHOUT_RUNS,
     ),
     # The same with a condition that is in every batch, others that are rare, and a short last batch.
     "chosen by share": _claim(
@@ -283,6 +294,7 @@ CLAIMS = {
         distinct=True,
         coverage=True,
         rounds=True,
+        **_WITHOUT_RUNS,
     ),
     # Lineages, which span conditions, of which a batch holds one row each.
     "lineages": _claim(
@@ -290,11 +302,11 @@ CLAIMS = {
         {**_MIXED, "leaky": 0.2, "distinct_by": "lineage"},
         leaky=0.2,
         distinct_by="lineage",
-        independent_rows=False,
         group_shares=_GROUP_SHARES,
         distinct=True,
         coverage=True,
         rounds=True,
+        **_WITHOUT_RUNS,
     ),
     # The same in a temporal window.
     "lineages in windows": _claim(
@@ -302,13 +314,13 @@ CLAIMS = {
         {**_MIXED, "time_by": "hours", "window_hours": 1.0, "distinct_by": "lineage"},
         leaky=0.0,
         distinct_by="lineage",
-        independent_rows=False,
         independent_batches=False,
         group_shares=_GROUP_SHARES,
         distinct=True,
         time_by="hours",
         window_hours=1.0,
         window_fraction=0.75,
+        **_WITHOUT_RUNS,
     ),
     # Short epochs, of which several are a round.
     "short epochs": _claim(
@@ -340,12 +352,12 @@ CLAIMS = {
         fresh_padding=False,
         leaky=0.125,
         distinct_by="lineage",
-        independent_rows=False,
         epoch_batches=8,
         anchors_per_condition=8,
         distinct=True,
         coverage=True,
         rounds=True,
+        **_WITHOUT_RUNS,
     ),
     # A condition with fewer rows than slots.
     "tiny": _claim(
