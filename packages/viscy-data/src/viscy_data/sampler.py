@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 # A block is composed at once: large enough to spread the cost of array calls, small enough to take milliseconds.
 _SLOTS_PER_BLOCK = 2**18
-# How many times as large as the block before it a block is. A block of 64 batches takes twice as long as one batch alone:
-# what it costs to call array operations does not depend on the number of batches.
+# How much larger each block is than the one before it. A block of 64 batches takes only twice as long as one batch,
+# because most of its time is spent calling array operations.
 _BLOCK_GROWTH = 64
 
 
