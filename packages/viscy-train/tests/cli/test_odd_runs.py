@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'future.infer_string' option is deprecated"),
 ]
 SHORT = {"trainer.max_epochs": 1, "data.sampler.batch_size": 16, "model.optimizer.schedule": "constant"}
+FEW_STEPS = SHORT | {"trainer.limit_train_batches": 4}
 
 
 def fit(config, *options):
@@ -33,6 +34,12 @@ def fit(config, *options):
 
 def read_metrics(folder):
     return pd.read_csv(RunDirectory(folder / "run").metrics)
+
+
+@pytest.fixture
+def without_report(monkeypatch):
+    """Write no report, which takes longer than training."""
+    monkeypatch.setattr("viscy_train.report.write.evaluate_and_write_page", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +67,7 @@ def copy_config(trained, folder, **changes):
 
 
 def test_a_run_with_fewer_steps_than_the_log_interval_has_a_report(make_project, tmp_path):
-    config = make_project(tmp_path, **SHORT | {"trainer.log_every_n_steps": 1000})
+    config = make_project(tmp_path, **FEW_STEPS | {"trainer.log_every_n_steps": 1000})
     assert fit(config) == 0
     assert len(steps_of(read_metrics(tmp_path))) == 1
     assert "Loss by training step" in RunDirectory(tmp_path / "run").report.read_text(encoding="utf-8")
@@ -71,13 +78,14 @@ def test_a_fast_dev_run_has_a_report(make_project, tmp_path):
     assert "No loss was logged" in RunDirectory(tmp_path / "run").report.read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("without_report")
 def test_the_loss_of_a_step_is_the_mean_of_its_accumulated_batches(make_project, tmp_path):
     """With a negligible learning rate, steps of one batch have the losses of the batches in steps of two."""
     losses = []
     for n_batches in (1, 2):
         folder = tmp_path / str(n_batches)
         frozen = {"model.optimizer.learning_rate": 1e-12, "trainer.accumulate_grad_batches": n_batches}
-        assert fit(make_project(folder, **SHORT | frozen)) == 0
+        assert fit(make_project(folder, **SHORT | {"trainer.limit_train_batches": 9} | frozen)) == 0
         log = read_metrics(folder)
         steps = steps_of(log)
         assert steps["step"].is_unique
@@ -88,6 +96,7 @@ def test_the_loss_of_a_step_is_the_mean_of_its_accumulated_batches(make_project,
     np.testing.assert_allclose(losses[1][: len(pairs)], pairs, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_replay_shows_the_crops_that_the_encoder_saw(make_project, tmp_path, monkeypatch):
     seen = {}
     step = ContrastiveModule.training_step
@@ -97,7 +106,7 @@ def test_replay_shows_the_crops_that_the_encoder_saw(make_project, tmp_path, mon
         return step(self, batch)
 
     monkeypatch.setattr(ContrastiveModule, "training_step", record)
-    config = make_project(tmp_path, **SHORT)
+    config = make_project(tmp_path, **FEW_STEPS)
     assert fit(config) == 0
     data = TrainingCLI("replay", ["--config", str(config)], "").make_data()
     data.setup("fit")
@@ -119,38 +128,52 @@ def test_a_run_with_nothing_left_to_train_reports_that(trained, tmp_path, capsys
 def test_a_warning_of_the_sampler_is_printed_once(make_project, tmp_path, capsys):
     """A leak needs a second experiment, and there is only one."""
     split = {"data.split": {"by": "experiment", "experiments": ["tuesday"]}}
-    assert fit(make_project(tmp_path, **SHORT | split)) == 0
+    assert fit(make_project(tmp_path, **FEW_STEPS | split)) == 0
     printed = capsys.readouterr()
     assert sum("leak" in line for line in (printed.out + printed.err).splitlines()) == 1
     assert "Note: " in printed.out
 
 
 def test_a_split_that_keeps_nothing_is_reported(make_project, tmp_path, capsys):
-    assert fit(make_project(tmp_path, **SHORT | {"data.split": {"by": "position", "fraction": 0.2}})) == 0
+    assert fit(make_project(tmp_path, **FEW_STEPS | {"data.split": {"by": "position", "fraction": 0.2}})) == 0
     assert "Note: no anchors are kept for validation" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_condition_without_a_share_is_not_validated(make_project, tmp_path):
     ratio = {"data.sampler.condition_ratio": {"infected": 1.0, "uninfected": 0.0}}
-    assert fit(make_project(tmp_path, **SHORT | ratio)) == 0
+    assert fit(make_project(tmp_path, **FEW_STEPS | ratio)) == 0
     assert read_metrics(tmp_path)["val/loss"].notna().any()
 
 
-@pytest.mark.parametrize(
-    "weights", [{"monday": 1.0, "tuesday": 3.0}, {"tuesday": 1.0}, {"...": 2.0}, {"monday": 0.0, "...": 2.0}]
-)
-def test_weights_may_name_experiments_that_are_not_trained_on(make_project, tmp_path, capsys, weights):
-    changes = {"data.split": {"by": "experiment", "experiments": ["monday"]}, "data.sampler.leaky": 0.0}
-    config = make_project(tmp_path, **SHORT | changes | {"data.sampler.experiment_weights": weights})
+def with_weights(weights):
+    """Return a run that is trained on one experiment and validated on the other, with weights of experiments."""
+    split = {"data.split": {"by": "experiment", "experiments": ["monday"]}, "data.sampler.leaky": 0.0}
+    return FEW_STEPS | split | {"data.sampler.experiment_weights": weights}
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_run_with_weights_of_experiments_that_are_not_trained_on_is_validated(make_project, tmp_path):
+    config = make_project(tmp_path, **with_weights({"monday": 1.0, "tuesday": 3.0}))
     assert fit(config) == 0
-    log = read_metrics(tmp_path)
-    assert ("val/loss" in log and log["val/loss"].notna().any()) == (weights.get("monday") != 0)
+    assert read_metrics(tmp_path)["val/loss"].notna().any()
     assert main(["inspect", "--config", str(config), "--page", str(tmp_path / "page.html")]) == 0
 
 
+@pytest.mark.parametrize("weights", [{"tuesday": 1.0}, {"...": 2.0}, {"monday": 0.0, "...": 2.0}])
+def test_weights_may_name_experiments_that_are_not_trained_on(make_project, tmp_path, weights):
+    config = make_project(tmp_path, **with_weights(weights))
+    data = TrainingCLI("inspect", ["--config", str(config)], "").make_data()
+    data.setup("fit")
+    trained_on = data.train_anchors()["experiment"].iloc[next(iter(data.sampler))]
+    assert set(trained_on) == {"tuesday"}
+    assert (data.count_validation_batches(1) > 0) == (weights.get("monday") != 0)
+
+
+@pytest.mark.usefixtures("without_report")
 def test_a_single_callback_need_not_be_a_list(make_project, tmp_path):
     callback = {"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}
-    assert fit(make_project(tmp_path, **SHORT | {"trainer.callbacks": callback})) == 0
+    assert fit(make_project(tmp_path, **FEW_STEPS | {"trainer.callbacks": callback})) == 0
 
 
 def test_a_cosine_schedule_needs_a_finite_run(make_project, tmp_path, error_line):
@@ -179,11 +202,12 @@ def test_a_part_of_the_anchors_can_be_embedded(trained, tmp_path):
     assert some.obs.index.tolist() == [str(row) for row in range(256)]
 
 
+@pytest.mark.usefixtures("without_report")
 def test_fewer_batches_than_processes_can_be_embedded(make_project, run_viscy_train, tmp_path):
     """One of the two processes has no batch."""
     import anndata
 
-    config = make_project(tmp_path, **SHORT)
+    config = make_project(tmp_path, **FEW_STEPS)
     experiments = yaml.safe_load((tmp_path / "experiments.yaml").read_text())["experiments"]
     experiments[0]["conditions"] = {"A/1": "uninfected"}
     (tmp_path / "experiments.yaml").write_text(yaml.safe_dump({"experiments": experiments[:1]}))
@@ -287,6 +311,7 @@ def test_observations_outside_the_plates_are_refused(trained, table, tmp_path, c
     assert "observations outside; rebuild it" in problems or "cannot read position A/1/7" in problems
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_checkpoint_without_a_fingerprint_of_its_table_can_be_resumed(trained, tmp_path, capsys):
     """Earlier versions did not store it."""
     state = torch.load(RunDirectory(trained.parent / "run").last_checkpoint, weights_only=True)
@@ -331,9 +356,12 @@ def test_a_run_that_cannot_be_resumed_is_not_changed(trained, error_line, option
 @pytest.mark.parametrize(
     "command", [["inspect"], ["fit"], ["validate"], ["predict"], ["replay", "--step", "1"], ["report"]]
 )
-def test_every_command_accepts_the_configuration_of_a_run(trained, tmp_path, monkeypatch, command):
+def test_every_command_accepts_the_configuration_of_a_run(trained, tmp_path, monkeypatch, request, command):
     monkeypatch.chdir(tmp_path)
-    options = ["--output", str(tmp_path / "second")] if command == ["fit"] else []
+    options = []
+    if command == ["fit"]:
+        request.getfixturevalue("without_report")
+        options = ["--output", str(tmp_path / "second"), "--trainer.limit_train_batches", "4"]
     config = RunDirectory(trained.parent / "run").config
     assert main([command[0], "--config", str(config), *command[1:], *options]) == 0
 
