@@ -16,11 +16,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from viscy_data import FlexibleBatchSampler
+from viscy_sampling_testkit import (
+    assert_conditions_chosen,
+    assert_distinct_values,
+    assert_drawn_in_rounds,
+    assert_slices_join,
+    interleave,
+)
 from viscy_sampling_testkit.strategies import anchor_tables, sampler_options
 
 pytestmark = pytest.mark.slow
 
 CASES = anchor_tables().flatmap(lambda table: st.tuples(st.just(table), sampler_options(table)))
+
+
+ALL_OPTIONS = anchor_tables().flatmap(lambda table: st.tuples(st.just(table), sampler_options(table, all_options=True)))
 
 
 class Oracle:
@@ -203,3 +213,70 @@ def test_the_index_and_other_columns_do_not_matter(case, index):
     a, b = FlexibleBatchSampler(table, **options), FlexibleBatchSampler(other, **options)
     assert list(a) == list(b)
     assert a.state_dict() == b.state_dict()
+
+
+FEWER = settings(EXAMPLES, max_examples=60)
+
+
+def epoch_of(sampler, epoch):
+    return [sampler.batch(k, epoch) for k in range(len(sampler))]
+
+
+@FEWER
+@given(case=ALL_OPTIONS, epoch=st.integers(0, 2**40))
+def test_conditions_are_chosen_and_values_distinct_with_all_options(case, epoch):
+    table, options = case
+    options |= {"leaky": 0.0, "temporal_enrichment": False}
+    batches = epoch_of(FlexibleBatchSampler(table, **options), epoch)
+    groups = list(table["experiment"]) if options["experiment_aware"] else None
+    conditions = list(table["condition"]) if options["condition_balanced"] else None
+    if options["anchors_per_condition"] and conditions is not None:
+        ratio = options["condition_ratio"]
+        assert_conditions_chosen(batches, conditions, options["anchors_per_condition"], groups=groups, shares=ratio)
+    if options["distinct_by"] is not None:
+        by = options["distinct_by"]
+        values = list(table[by]) if isinstance(by, str) else list(zip(*(table[name] for name in by), strict=True))
+        assert_distinct_values(batches, values, groups, conditions)
+
+
+@FEWER
+@given(case=ALL_OPTIONS, first=st.integers(0, 2**20))
+def test_strata_are_drawn_in_rounds_over_short_epochs(case, first):
+    table, options = case
+    options |= {"leaky": 0.0, "temporal_enrichment": False, "distinct_by": None}
+    sampler = FlexibleBatchSampler(table, **options)
+    full, rest = divmod(len(table), options["batch_size"])
+    n_epochs = -(-(full + (rest > 0 and not options["drop_last"])) // len(sampler))
+    batches = [batch for i in range(n_epochs) for batch in epoch_of(sampler, first * n_epochs + i)]
+    oracle = Oracle(table, options)
+    assert_drawn_in_rounds(batches, list(zip(oracle.group, oracle.condition, strict=True)))
+
+
+@FEWER
+@given(case=ALL_OPTIONS, data=st.data())
+def test_ranks_share_steps_or_batches_and_resume_with_all_options(case, data):
+    table, options = case
+    single = FlexibleBatchSampler(table, **options)
+    rest = 0 if options["drop_last"] or options["epoch_batches"] else len(table) % options["batch_size"]
+    fits = [n for n in range(1, 9) if not options["split_batches"] or math.gcd(options["batch_size"], rest) % n == 0]
+    before, after = data.draw(st.sampled_from(fits)), data.draw(st.sampled_from(fits))
+    samplers = [FlexibleBatchSampler(table, num_replicas=before, rank=r, **options) for r in range(before)]
+    ranks = [list(sampler) for sampler in samplers]
+    if options["split_batches"]:
+        assert_slices_join(ranks, list(single))
+    else:
+        assert interleave(ranks)[: len(single)] == list(single)
+    stop = data.draw(st.integers(0, len(ranks[0]) - 1))
+    stopped = FlexibleBatchSampler(table, num_replicas=before, rank=before - 1, **options)
+    for _ in itertools.islice(iter(stopped), stop):
+        pass
+    resumed = [FlexibleBatchSampler(table, num_replicas=after, rank=r, **options) for r in range(after)]
+    for sampler in resumed:
+        sampler.load_state_dict(stopped.state_dict())
+    drawn = [list(sampler) for sampler in resumed]
+    start = stop * (1 if options["split_batches"] else before)
+    left = epoch_of(FlexibleBatchSampler(table, **options), 0)[start:]
+    if options["split_batches"]:
+        assert_slices_join(drawn, left)
+    else:
+        assert interleave(drawn)[: len(left)] == left

@@ -130,7 +130,9 @@ def _indexes(n: int) -> st.SearchStrategy[pd.Index]:
 
 
 @st.composite
-def sampler_options(draw: st.DrawFn, table: pd.DataFrame, *, max_batch_size: int = 24) -> dict[str, Any]:
+def sampler_options(
+    draw: st.DrawFn, table: pd.DataFrame, *, max_batch_size: int = 24, all_options: bool = False
+) -> dict[str, Any]:
     """Return a strategy of options for a batch sampler that are valid for the table.
 
     Parameters
@@ -139,6 +141,10 @@ def sampler_options(draw: st.DrawFn, table: pd.DataFrame, *, max_batch_size: int
         Shape (n_anchors, n_columns), with labels in ``experiment`` and ``condition``.
     max_batch_size : int, default 24
         Largest batch size. A batch size larger than the table implies ``drop_last=False``.
+    all_options : bool, default False
+        Whether to draw ``split_batches``, ``anchors_per_condition`` (None, or 1 to the batch size), ``epoch_batches``
+        (None, or up to 6, if the table fills a batch) and ``distinct_by`` (None, a column of the table, or two of
+        them) as well.
 
     Returns
     -------
@@ -158,7 +164,7 @@ def sampler_options(draw: st.DrawFn, table: pd.DataFrame, *, max_batch_size: int
     """
     batch_size = draw(st.integers(1, max_batch_size))
     schemes = st.sampled_from([None, "proportional", "sqrt", "uniform"])
-    return {
+    options = {
         "batch_size": batch_size,
         "experiment_aware": draw(st.booleans()),
         "leaky": draw(st.sampled_from([0.0, 0.25, 0.05, 1 / 3, 0.9])),
@@ -171,6 +177,21 @@ def sampler_options(draw: st.DrawFn, table: pd.DataFrame, *, max_batch_size: int
         "seed": draw(st.integers(0, 2**70)),
         "drop_last": draw(st.booleans()) and batch_size <= len(table),
     }
+    return options | draw(_more_options(table, batch_size)) if all_options else options
+
+
+def _more_options(table: pd.DataFrame, batch_size: int) -> st.SearchStrategy[dict[str, Any]]:
+    """Return a strategy of the options that change the steps, the choice, the values and the length of an epoch."""
+    columns = [None, "hours_post_infection", "condition", ["experiment", "hours_post_infection"]]
+    given = [None, *(by for by in columns[1:] if set([by] if isinstance(by, str) else by) <= set(table.columns))]
+    return st.fixed_dictionaries(
+        {
+            "split_batches": st.booleans(),
+            "anchors_per_condition": st.none() | st.integers(1, batch_size),
+            "epoch_batches": st.none() | st.integers(1, 6) if batch_size <= len(table) else st.none(),
+            "distinct_by": st.sampled_from(given),
+        }
+    )
 
 
 def _weights(labels: pd.Series) -> st.SearchStrategy[dict[Hashable, float]]:
