@@ -47,7 +47,7 @@ CASES = {
         "bced97e4aafd83f4",
     ),
     "short epochs": ({**ALL, "epoch_batches": 7}, "3098b6d9b8853daf"),
-    "distinct values": ({"distinct_by": "lineage", "leaky": 0.1}, "176266b11e1e16fb"),
+    "distinct values": ({"distinct_by": "lineage", "leaky": 0.1}, "5203c72daad1fafd"),
     "distinct values, few of them": ({"distinct_by": ["site", "experiment"]}, "bf6f68b12fb20798"),
     "distinct values, short epochs": (
         {"distinct_by": "lineage", "epoch_batches": 7, "batch_size": 20},

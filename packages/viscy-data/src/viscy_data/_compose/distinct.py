@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from viscy_data._compose.quotas import Quotas
     from viscy_data.index import AnchorIndex
 
-_ATTEMPTS = 12
+_ATTEMPTS = 8
 _FRACTION_BITS = 53  # of a float64
+
+type _Candidates = tuple[NDArray[np.int64], NDArray[np.unsignedinteger]]
+"""Rows of the sorted anchors, and their values."""
 
 
 class ValuesOfPools:
@@ -97,17 +100,20 @@ class _Batches:
         """Give slots other rows, in place."""
         self.rows[batch, slot], self.codes[batch, slot] = rows, codes
 
-    def candidates(self, batch: int, part: int, count: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """Return the rows of a pool whose values the batch lacks, given how often it has each value."""
+    def candidates(self, batch: int, part: int, count: NDArray[np.uint32]) -> _Candidates:
+        """Return the rows of a pool whose values the batch lacks, given how often it has each value, and the values."""
         if self.values.are_all_in(count, int(self.start[batch, part]), int(self.own[batch, part])):
-            return np.empty(0, np.int64)
+            return np.empty(0, np.int64), self.codes[:0, 0]
         number = self.start[batch, part] + np.arange(self.size[batch, part])
         rows = self.leak.rows(number, np.full(len(number), self.own[batch, part]))
-        return self.lacking(rows, count)
+        return _lacking((rows, self.index.value_codes(rows)), count)
 
-    def lacking(self, rows: NDArray[np.int64], count: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """Return those rows whose values a batch lacks, given how often it has each value."""
-        return rows[count[self.index.value_codes(rows)] == 0]
+
+def _lacking(candidates: _Candidates, count: NDArray[np.uint32]) -> _Candidates:
+    """Return those of rows, given with their values, whose values a batch lacks."""
+    rows, codes = candidates
+    is_lacking = count[codes] == 0
+    return rows[is_lacking], codes[is_lacking]
 
 
 def replace_repeats(
@@ -184,17 +190,17 @@ def _draw(
     number += batches.start[batch, part]
     rows = batches.leak.rows(number, batches.own[batch, part])
     codes = batches.index.value_codes(rows)
-    value_key = _value_key(batch, codes)
-    is_new = np.arange(len(batch))
-    for values in present:
-        is_new = is_new[~_contains(values, value_key[is_new])]
-    return rows, codes, is_new[np.unique(value_key[is_new], return_index=True)[1]]
+    value_key, is_new = np.unique(_value_key(batch, codes), return_index=True)  # sorted, they are found faster
+    for values in filter(len, present):
+        kept = ~_contains(values, value_key)
+        value_key, is_new = value_key[kept], is_new[kept]
+    return rows, codes, is_new
 
 
 def _contains(ascending: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Return whether each number is among numbers in ascending order."""
     place = np.searchsorted(ascending, numbers)
-    return np.append(ascending, ~np.uint64(0))[place] == numbers
+    return ascending.take(place, mode="clip") == numbers
 
 
 def _replace_one_by_one(batches: _Batches, batch: int, repeats: NDArray[np.intp], key: NDArray[np.uint64]) -> None:
@@ -211,14 +217,14 @@ def _replace_one_by_one(batches: _Batches, batch: int, repeats: NDArray[np.intp]
     slots = np.append(np.flatnonzero(is_later), np.flatnonzero((count[codes] > 1) & ~is_later))
     parts = batches.part_of(np.full(len(slots), batch), slots)
     bits = derive(key, slots, _ATTEMPTS).tolist()
-    candidates: dict[int, NDArray[np.int64]] = {}
+    candidates: dict[int, _Candidates] = {}
     for slot, part, number in zip(slots.tolist(), parts.tolist(), bits, strict=True):
         if part not in candidates:
             candidates[part] = batches.candidates(batch, part, count)
-        if len(candidates[part]) and count[codes[slot]] > 1:
-            rows = candidates[part] = batches.lacking(candidates[part], count)
+        if len(candidates[part][0]) and count[codes[slot]] > 1:
+            rows, new_codes = candidates[part] = _lacking(candidates[part], count)
             if len(rows):
+                chosen = number * len(rows) >> 64
                 count[codes[slot]] -= 1
-                chosen = rows[number * len(rows) >> 64 :][:1]
-                batches.replace(np.array([batch]), np.array([slot]), chosen, batches.index.value_codes(chosen))
+                batches.rows[batch, slot], codes[slot] = rows[chosen], new_codes[chosen]
                 count[codes[slot]] += 1
