@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from viscy_data.index import AnchorIndex
 
 _ATTEMPTS = 8
+# From a pool with more rows than this, this many rows are drawn before all of them are looked through.
+_SAMPLE = 1024
 _FRACTION_BITS = 53  # of a float64
 
 type _Candidates = tuple[NDArray[np.int64], NDArray[np.unsignedinteger]]
@@ -99,6 +101,15 @@ class _Batches:
     ) -> None:
         """Give slots other rows, in place."""
         self.rows[batch, slot], self.codes[batch, slot] = rows, codes
+
+    def sample(self, batch: int, part: int, key: NDArray[np.uint64]) -> _Candidates:
+        """Return random rows of a large pool, none of a small one, and their values."""
+        if self.size[batch, part] <= _SAMPLE:
+            return np.empty(0, np.int64), self.codes[:0, 0]
+        bits = derive(key, self.codes.shape[1] + part, np.arange(_SAMPLE)) >> np.uint64(64 - _FRACTION_BITS)
+        number = (bits * (self.size[batch, part] * 2.0**-_FRACTION_BITS)).astype(np.int64) + self.start[batch, part]
+        rows = self.leak.rows(number, np.full(len(number), self.own[batch, part]))
+        return rows, self.index.value_codes(rows)
 
     def candidates(self, batch: int, part: int, count: NDArray[np.uint32]) -> _Candidates:
         """Return the rows of a pool whose values the batch lacks, given how often it has each value, and the values."""
@@ -218,13 +229,20 @@ def _replace_one_by_one(batches: _Batches, batch: int, repeats: NDArray[np.intp]
     parts = batches.part_of(np.full(len(slots), batch), slots)
     bits = derive(key, slots, _ATTEMPTS).tolist()
     candidates: dict[int, _Candidates] = {}
+    complete: set[int] = set()  # parts whose pools were looked through
     for slot, part, number in zip(slots.tolist(), parts.tolist(), bits, strict=True):
+        if count[codes[slot]] < 2:
+            continue
         if part not in candidates:
+            candidates[part] = batches.sample(batch, part, key)
+        if len(candidates[part][0]):
+            candidates[part] = _lacking(candidates[part], count)
+        if not len(candidates[part][0]) and part not in complete:
+            complete.add(part)
             candidates[part] = batches.candidates(batch, part, count)
-        if len(candidates[part][0]) and count[codes[slot]] > 1:
-            rows, new_codes = candidates[part] = _lacking(candidates[part], count)
-            if len(rows):
-                chosen = number * len(rows) >> 64
-                count[codes[slot]] -= 1
-                batches.rows[batch, slot], codes[slot] = rows[chosen], new_codes[chosen]
-                count[codes[slot]] += 1
+        rows, new_codes = candidates[part]
+        if len(rows):
+            chosen = number * len(rows) >> 64
+            count[codes[slot]] -= 1
+            batches.rows[batch, slot], codes[slot] = rows[chosen], new_codes[chosen]
+            count[codes[slot]] += 1
