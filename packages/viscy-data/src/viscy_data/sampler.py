@@ -127,8 +127,8 @@ class FlexibleBatchSampler(SamplerAttributes, Sampler[list[int]]):
         replacement over the round, as it is over an epoch otherwise. All batches are full.
     distinct_by : str or sequence of str, optional
         Column, or columns, such as a lineage, whose values a batch repeats only if it has to: the same cell a frame
-        later would be a false negative. See Notes. It takes up to four more bytes per anchor, and a batch takes up to
-        about twice the time.
+        later would be a false negative. See Notes. It takes up to four more bytes per anchor, and a batch takes about
+        twice the time; several milliseconds where pools have fewer values than slots.
     sharded_by : {"sampler", "loader"}, optional
         Who splits the batches over ranks. "sampler": this sampler yields the batches of its own rank, as plain loops,
         torchrun, Lightning, Fabric and Ray Train need it. "loader": this sampler yields all batches on every rank, and
