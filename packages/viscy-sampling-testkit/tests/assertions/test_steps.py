@@ -31,7 +31,7 @@ def test_slices_of_batches_join(num_replicas):
         ([[[0, 1], [4, 5]], [[2, 3]]], ["a slice of every batch", r"\[2, 1\] slices", "1 on each"]),
     ],
 )
-def test_slices_that_are_no_parts_of_a_batch_fail(ranks, patterns, assertion_fails):
+def test_slices_that_do_not_make_up_a_batch_fail(ranks, patterns, assertion_fails):
     with assertion_fails(*patterns):
         assert_slices_join(ranks, [[0, 1, 2, 3]])
 
