@@ -122,12 +122,16 @@ class ChosenSlots:
         primary
             Their primary slots. Only where they are above 0 the result is right; shape (n_batches, n_conditions).
         """
-        batch, condition = np.nonzero(primary)
-        at = self._locate(scheduled).take(batch)
+        at = self._locate(scheduled)
+        is_certain = self._is_certain[scheduled.group]
         drawn = np.zeros_like(primary)
-        drawn[batch, condition] = self._before(self._slots, at, condition)
-        if self._has_leak:
-            drawn[batch, condition] -= self._before(self._leak, at, condition)
+        for has_condition, count in (
+            ((primary > 0) & ~is_certain, self._drawn_before_if_open),
+            ((primary > 0) & is_certain, self._drawn_before_if_certain),
+        ):
+            batch, condition = np.nonzero(has_condition)
+            if batch.size:
+                drawn[batch, condition] = count(at.take(batch), condition)
         return drawn
 
     def _lay_out(self, probability: NDArray[np.float64], leaks: NDArray[np.bool_]) -> None:
@@ -250,28 +254,49 @@ class ChosenSlots:
         )
         return (self._turn(at) + to_start - to_end) % np.maximum(self._width[at.key], 1), to_stop - to_start
 
-    def _before(self, worth: _Worth, at: _Places, condition: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many slots a condition had in the earlier batches of a group, for batches that have it."""
-        is_certain = self._is_certain[at.group, condition]
-        start = np.where(is_certain, worth.start[:, at.group, condition], self._start[:, at.group, condition])
-        entries = self._length[:, at.group, condition]
-        raised = np.clip(worth.raised[:, at.group] - start, 0, entries)
-        beyond = np.where(is_certain, worth.length[:, at.group, condition], raised)
-        n_entries = np.where(is_certain, at.index, 0 if is_certain.all() else self._sum_before(at, start, entries))
-        drawn = worth.floor[0, at.group, condition] * n_entries
-        if beyond.any():
-            drawn += self._sum_before(at, start, beyond)
-        some = np.flatnonzero(is_certain)
-        if some.size:
-            drawn[some] += self._beyond_floor_in_block(worth, at.take(some), condition[some])
-        return drawn
+    def _drawn_before_if_open(self, at: _Places, condition: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Count a condition's primary slots in the earlier batches of a group, for batches that have it by chance."""
+        start, entries = (array[:, at.group, condition] for array in (self._start, self._length))
+        raised = (np.clip(worth.raised[:, at.group] - start, 0, entries) for worth in (self._slots, self._leak))
+        n_entries, n_raised, n_raised_leak = self._sums_before(at, start, np.array([entries, *raised]))
+        floor = self._slots.floor[0, at.group, condition] - self._leak.floor[0, at.group, condition]
+        return floor * n_entries + n_raised - n_raised_leak
 
-    def _sum_before(self, at: _Places, start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Count how much of an arc the earlier blocks of a group have taken; `start` and `length` have shape (2, n)."""
-        n = np.arange(len(at.group))
-        cycles, rest = np.divmod(length[at.is_last, n], self._n_blocks[at.key])
-        visits = self._rotation.take(at.key).count(at.block, start[at.is_last, n], rest)
-        return at.cycle * length.sum(axis=0) + at.is_last * length[0] + cycles * at.block + visits
+    def _drawn_before_if_certain(self, at: _Places, condition: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Count a condition's primary slots in the earlier batches of a group, for batches that always have it."""
+        slots, leak = (self._certain_before(worth, at, condition) for worth in (self._slots, self._leak))
+        return slots - leak
+
+    def _certain_before(self, worth: _Worth, at: _Places, condition: NDArray[np.int64]) -> NDArray[np.int64]:
+        start, length = (array[:, at.group, condition] for array in (worth.start, worth.length))
+        drawn = worth.floor[0, at.group, condition] * at.index + self._sums_before(at, start, length[None])[0]
+        return drawn + self._beyond_floor_in_block(worth, at, condition)
+
+    def _sums_before(self, at: _Places, start: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Count how much of arcs with a common start the earlier blocks of a group have taken.
+
+        Parameters
+        ----------
+        at
+            The batches.
+        start
+            Where the arcs start in the regular blocks and in the last one, shape (2, n).
+        lengths
+            Lengths of the arcs, shape (n_arcs, 2, n).
+
+        Returns
+        -------
+        NDArray[np.int64]
+            Shape (n_arcs, n).
+        """
+        sums = np.zeros((len(lengths), lengths.shape[2]), np.int64)
+        taken = np.flatnonzero(lengths.any(axis=(1, 2)))
+        if taken.size:
+            n, lengths = np.arange(lengths.shape[2]), lengths[taken]
+            cycles, rest = np.divmod(lengths[:, at.is_last, n], self._n_blocks[at.key])
+            visits = self._rotation.take(at.key).count(at.block, start[at.is_last, n], rest)
+            sums[taken] = at.cycle * lengths.sum(axis=1) + at.is_last * lengths[:, 0] + cycles * at.block + visits
+        return sums
 
     def _beyond_floor_in_block(self, worth: _Worth, at: _Places, condition: NDArray[np.int64]) -> NDArray[np.int64]:
         first, count = self._beyond_floor(worth, at, condition)
