@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 
 from . import markdown, released, tables
-from .comparisons import SMALL, Round, comparisons, epoch
+from .comparisons import SMALL, TINY, Round, comparisons, epoch
 from .jobs import Files, Job
 from .measure import run
+from .new_options import compare_options
 from .result import Result
 from .samplers import FLEXIBLE, RANDOM, RELEASED, contenders
 from .slopes import slopes
@@ -63,13 +64,14 @@ def _run(options: argparse.Namespace, files: Files) -> Result:
     while sizes[-1] < options.rows * (10 if options.full else 1):
         sizes.append(10 * sizes[-1])
     samplers = contenders(files.released)
-    lines, slopes_ = comparisons(options.rows, sizes[-1], with_released=RELEASED in samplers), slopes(sizes[-1])
+    lines = comparisons(options.rows, sizes[-1], with_released=RELEASED in samplers) + compare_options(_LEAST_ROWS)
+    slopes_ = slopes(sizes[-1])
     targeted = [job for line in lines for job in (line.job, line.reference) if job is not None]
     others = [job for slope in slopes_ for job in slope.jobs]
     others += [epoch(n, name) for name, sampler in samplers.items() for n in sizes if n <= sampler.max_rows]
     often = [job for job in targeted if job.n_rows <= options.rows and job.sampler != RELEASED]
     plan = _plan(often, targeted + others, options.rounds)
-    for n_rows in sizes:
+    for n_rows in (TINY, *sizes):
         run(Job("building", n_rows), files)
     rounds, skipped = _measure(plan, files)
     notes = []
@@ -108,7 +110,7 @@ def _measure(plan: list[list[Job]], files: Files) -> tuple[list[Round], dict[str
                     raise
                 # other samplers may fail for reasons of their own
                 skipped[job.sampler] = f"{type(error).__name__}: {error}"
-            description = f"{job.kind}, {job.sampler}, {job.n_rows} rows"
+            description = f"{job.kind}, {job.option or job.sampler}, {job.n_rows} rows"
             took = f"{monotonic() - began:.1f} s"
             print(f"round {number}/{len(plan)}, {at}/{len(jobs)}: {description}, {took}", file=sys.stderr)
     return rounds, skipped

@@ -11,7 +11,7 @@ from .jobs import Job
 from .samplers import FLEXIBLE, OURS, RANDOM, RELEASED
 from .setting import BATCH_SIZE, power_of_ten
 
-SMALL = 10**5
+TINY, SMALL = 10**4, 10**5
 _BUDGET_S = 1.0
 
 # The measurements of one round.
@@ -102,6 +102,7 @@ def comparisons(large: int, largest: int, *, with_released: bool) -> list[Compar
     return [
         *(_against_released(large) if with_released else []),
         *_epochs(large, largest),
+        *_complete_epochs_of_ranks(large),
         *_ranks(largest),
         *_construction(large, largest),
         *_index(largest),
@@ -132,16 +133,30 @@ def _epochs(large: int, largest: int) -> list[Comparison]:
 
     An epoch of 1e5 rows is so short that its start, spread over its batches, would hide the cost of a larger table.
     """
-    rows, many, small = map(power_of_ten, (large, largest, SMALL))
+    many, small = map(power_of_ten, (largest, SMALL))
     first, end = settled_block()
     settled, of_small = (Job("epoch", n, n_batches=end, n_untimed=first) for n in (largest, SMALL))
     what = f"time per batch, {many} rows relative to {small}, batches {first} to {end - 1} of each epoch"
-    shuffle = f"complete epoch, {rows} rows, relative to torch's plain shuffle"
     return [
-        Comparison(shuffle, "s_per_batch", epoch(large), epoch(large, RANDOM), 1.0, 0.5),
+        _against_a_shuffle(large, 0.5, 0.25),
+        _against_a_shuffle(SMALL, 2.0, 1.0),
+        _against_a_shuffle(TINY, 10.0, 5.0),
         Comparison(what, "s_per_batch", settled, of_small, 2.0, 1.3),
         Comparison("the same, complete epochs", "s_per_batch", epoch(largest), epoch(SMALL)),
     ]
+
+
+def _against_a_shuffle(n_rows: int, must: float, aim: float) -> Comparison:
+    what = f"complete epoch, {power_of_ten(n_rows)} rows, relative to torch's plain shuffle"
+    return Comparison(what, "s_per_batch", epoch(n_rows), epoch(n_rows, RANDOM), must, aim)
+
+
+def _complete_epochs_of_ranks(n_rows: int) -> list[Comparison]:
+    """Compare complete epochs of one rank of many with those of a single process."""
+    n_ranks = 64
+    of_ranks = f"rank 0 of {n_ranks} relative to rank 0 of 1"
+    what = f"time per own batch, {of_ranks}, {power_of_ten(n_rows)} rows, complete epochs"
+    return [Comparison(what, "s_per_batch", epoch(n_rows, num_replicas=n_ranks), epoch(n_rows), 1.3, 1.1)]
 
 
 def _ranks(n_rows: int) -> list[Comparison]:
@@ -163,11 +178,11 @@ def _construction(large: int, largest: int) -> list[Comparison]:
     build, sorting, latency = Job("construction", large), Job("sorting", large), Job("latency", largest)
     what = f"construction, {rows} rows, relative to factorizing the columns and one 16-bit sort"
     kept = Comparison(
-        f"memory kept, {many} rows", "bytes_per_anchor", Job("memory", largest), None, 8.0, 4.5, "bytes per anchor"
+        f"memory kept, {many} rows", "bytes_per_anchor", Job("memory", largest), None, 4.5, 4.0, "bytes per anchor"
     )
     steps = (("first_ms", "first batch"), ("batch_ms", "`batch(k)`"), ("load_ms", "`load_state_dict`"))
     return [
-        Comparison(what, "s", build, sorting, 3.0, 1.5),
+        Comparison(what, "s", build, sorting, 1.5, 1.2),
         kept,
         *(Comparison(f"{what}, {many} rows", name, latency, None, 5.0, 0.5, "ms") for name, what in steps),
     ]

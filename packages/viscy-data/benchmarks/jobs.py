@@ -28,6 +28,8 @@ class Job:
         How many of them are drawn before the clock starts.
     budget_s
         If not 0, CPU seconds after which an epoch is cut off and its cost extrapolated.
+    option
+        Name of the option that is measured, if the job measures one.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class Job:
     n_batches: int = 0
     n_untimed: int = 0
     budget_s: float = 0.0
+    option: str = ""
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ Explanations:
   faster.
 - *Batches n to m of each epoch* leave the start out. They are the same batches of any table and make up one block, the
   last complete one in an epoch of 1e5 rows. Batches are composed in blocks that grow from one batch to many.
-- *Ranks*: the first complete blocks of both, including the start of the epoch. An epoch of rank 0 of 1024 has few
-  batches, so in complete epochs each of them carries a larger part of the start.
+- *First batches of ranks*: the first complete blocks of both, including the start of the epoch. An epoch of rank 0 of
+  1024 has few batches, so in complete epochs each of them carries a larger part of the start.
 - *First batch*, `batch(k)` and `load_state_dict` are single steps in a process that takes such a step for the first
   time.
 - *Memory kept* is what Python and NumPy have allocated (`tracemalloc`) after construction, once the table is freed.
@@ -51,6 +51,8 @@ Explanations:
 - *Private memory* is `Private_*` in `/proc/self/smaps_rollup`, minus that before opening: the maximum of {n_samples}
   samples in {n_batches} batches. Another process has mapped and read the files, as on a node with several ranks, so
   mapped pages count as shared. *Opening* is timed by wall clock, with the files in the page cache.
+- *The same batch without the option*: complete epochs of two samplers of one table were drawn alternately in one
+  process. Without enrichment means `temporal_enrichment=False`.
 - Epochs of FlexibleBatchSampler use an index that was built once, saved, and read into memory.
 """
 _PEERS = """

@@ -13,10 +13,12 @@ from concurrent.futures import ProcessPoolExecutor
 from .construction import construction, latency, memory, sorting
 from .epochs import epoch
 from .jobs import Files, Job
+from .new_options import new_option
 from .opening import building, opening
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-_KINDS = {kind.__name__: kind for kind in (epoch, construction, sorting, memory, latency, building, opening)}
+_FUNCTIONS = (epoch, construction, sorting, memory, latency, building, opening, new_option)
+_KINDS = {function.__name__: function for function in _FUNCTIONS}
 # Not forked: all memory of a forked process is shared at first and becomes private when it is written to.
 _SPAWNED = {opening.__name__}
 

@@ -21,13 +21,15 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def make_table(n_rows: int) -> pd.DataFrame:
+def make_table(n_rows: int, n_conditions: int = N_CONDITIONS) -> pd.DataFrame:
     """Make a table of anchors in random order, with no other columns than those the axes use.
 
     Parameters
     ----------
     n_rows : int
         Number of anchors.
+    n_conditions : int
+        Number of conditions.
 
     Returns
     -------
@@ -36,16 +38,21 @@ def make_table(n_rows: int) -> pd.DataFrame:
     """
     rng = np.random.default_rng(0)
     group = rng.integers(0, N_GROUPS, n_rows, dtype=np.int8)
-    condition = rng.integers(0, N_CONDITIONS, n_rows, dtype=np.int8)
+    condition = rng.integers(0, n_conditions, n_rows, dtype=np.min_scalar_type(-n_conditions))
     frame = rng.integers(0, N_TIMES, n_rows, dtype=np.int8)
     return pd.DataFrame(
         {
             "experiment": pd.Categorical.from_codes(group, [f"experiment {i}" for i in range(N_GROUPS)]),
-            "condition": pd.Categorical.from_codes(condition, ["uninfected", "infected"]),
+            "condition": pd.Categorical.from_codes(condition, _conditions(n_conditions)),
             "hours_post_infection": (np.arange(N_TIMES) * FRAME_HOURS).astype(np.float32)[frame],
         },
         copy=False,
     )
+
+
+def _conditions(n_conditions: int) -> list[str]:
+    """Return labels of conditions: uninfected cells, and cells infected by one virus or by several."""
+    return ["uninfected", "infected", *(f"infected by virus {i}" for i in range(2, n_conditions))]
 
 
 def power_of_ten(n_rows: int) -> str:
