@@ -265,10 +265,11 @@ def dry_run_of() -> Callable[..., Any]:
 
     small = {("a", "mock"): 400, ("a", "virus"): 14, ("b", "mock"): 200}
 
-    def make_dry_run(anchors=None, *, world_size=1, epochs=1, max_batches=2000, **options):
+    def make_dry_run(anchors=None, *, loss=None, world_size=1, epochs=1, max_batches=2000, **options):
         anchors = make_anchors(small) if anchors is None else anchors
         config = SamplerConfig(**{"batch_size": 20} | options)
-        return dry_run(anchors, config, seed=3, world_size=world_size, epochs=epochs, max_batches=max_batches)
+        sizes = {"world_size": world_size, "epochs": epochs, "max_batches": max_batches}
+        return dry_run(anchors, config, seed=3, loss=loss, **sizes)
 
     return make_dry_run
 

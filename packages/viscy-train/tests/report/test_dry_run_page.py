@@ -1,5 +1,6 @@
 import pytest
 
+from viscy_train.config.schema import LossConfig
 from viscy_train.console import make_console
 from viscy_train.report.dry_run_page import write_dry_run_page
 from viscy_train.report.dry_run_summary import print_dry_run
@@ -27,7 +28,12 @@ def test_a_dry_run_page_is_one_self_contained_file(page, assert_self_contained):
 def test_a_dry_run_page_has_a_title_and_headings(page):
     assert page.elements["title"] == ["viscy-train: dry run"]
     assert page.elements["h1"] == ["Dry run: what the batches will contain"]
-    assert page.elements["h2"] == ["Composition of each batch", "Composition of an epoch", "Draws of each anchor"]
+    assert page.elements["h2"] == [
+        "Composition of each batch",
+        "The step",
+        "Composition of an epoch",
+        "Draws of each anchor",
+    ]
     assert page.elements["h3"] == ["Diagnostics"]
 
 
@@ -43,6 +49,35 @@ def test_a_dry_run_page_shows_targets_and_observed_shares(page):
     assert page.elements["td"].count("yes") == 4
     assert "except for 10% that leak in from other experiments" in page.text
     assert "2 hours before and after its focal time" in page.text
+
+
+def rows_of(page, label, n_columns=3):
+    """Return the other cells of the row of a table that starts with a label."""
+    first = page.elements["td"].index(label)
+    return page.elements["td"][first + 1 : first + n_columns]
+
+
+def test_a_dry_run_page_shows_the_step(tmp_path, anchors_of, dry_run_of, read_page):
+    anchors = anchors_of({(experiment, f"{condition}"): 100 for experiment in "ab" for condition in range(10)})
+    loss = LossConfig(negatives="step", positives="condition")
+    write_dry_run_page(tmp_path / "page.html", dry_run_of(anchors, loss=loss, world_size=2, batch_size=5, epochs=2))
+    page = read_page(tmp_path / "page.html")
+    assert "The loss compares an anchor with the 10 anchors of the step. An anchor's negatives: 2" in page.text
+    planned, observed = (float(cell[:-1]) for cell in rows_of(page, "negatives from other experiments"))
+    assert planned == pytest.approx(observed, abs=4)
+    assert rows_of(page, "the same with each anchor's own batch only") == ["0.0%", "0.0%"]
+    assert rows_of(page, "conditions in a batch") == ["", "5.0"]
+    assert rows_of(page, "conditions with two anchors or more") == ["", "0.0"]
+    assert rows_of(page, "2", n_columns=2) == ["100.0%"], "coverage after the second epoch"
+    assert "set data.sampler.anchors_per_condition to 2 or more" in page.text
+
+
+def test_the_step_is_printed(anchors_of, dry_run_of):
+    text = print_to_text(dry_run_of(anchors_of(AWKWARD), split_batches=True, world_size=4, epochs=2), width=80)
+    assert "The loss compares an anchor with the 20 anchors of a batch that 4 processes share." in text
+    assert "negatives from other experiments" in text
+    assert "Anchors drawn at least once: 100.0% after epoch 1, 100.0% after epoch 2." in text
+    assert max(map(len, text.partition("Anchors drawn")[0].splitlines())) <= 82
 
 
 def test_a_dry_run_page_says_that_there_are_no_problems(tmp_path, anchors_of, dry_run_of, read_page):

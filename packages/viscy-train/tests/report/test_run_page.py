@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from viscy_train.composition.step import StepSettings
 from viscy_train.config.schema import SamplerConfig
 from viscy_train.evaluation.embeddings import EncoderEvaluation, Probe
 from viscy_train.evaluation.retrieval import Recall
@@ -46,6 +47,7 @@ def page(tmp_path_factory, anchors_of, record_batches, read_page):
         observations=observations,
         train_rows=train_rows,
         planned=sampler.planned(),
+        step=StepSettings(world_size=2, split_batches=False, negatives="step", positives="pair"),
         n_processes=2,
         seed=0,
         seconds=5.0,
@@ -74,6 +76,7 @@ def test_a_run_page_has_a_title_and_headings(page):
     assert page.elements["h2"] == [
         "Example cells",
         "Composition of each batch",
+        "The step",
         "Composition of the run",
         "Loss",
         "Embeddings",
@@ -95,6 +98,10 @@ def test_names_with_markup_are_escaped_on_a_run_page(page):
     "sentence",
     [
         "Every batch matched its target.",
+        "The loss compares an anchor with the 16 anchors of the step. An anchor's negatives: 5",
+        "negatives from other experiments 5",
+        "the same with each anchor's own batch only 0.0% 0.0%",
+        "epoch anchors drawn 1 9",
         "The training loss hardly decreased.",
         "Training spent 50% of its time waiting for data",
         "The validation loss was lowest (1.00) at step 3 and rose to 2.00",

@@ -86,7 +86,8 @@ def fit(options: list[str], description: str) -> int:
             return explain_exit(str(error), EXIT_STOPPED) if trainer.is_global_zero else 0
         if encoders is not None:
             with claimed(cli.run_directory.report, REPORT, "fit", on_wait=say):
-                evaluate_and_write_page(cli.run_directory, *encoders, data, trainer.strategy.root_device)
+                device = trainer.strategy.root_device
+                evaluate_and_write_page(cli.run_directory, *encoders, data, cli.make_loss_config(), device)
     return 0
 
 
@@ -106,6 +107,7 @@ def inspect(options: list[str], description: str) -> int:
             data.train_anchors(),
             data.options,
             seed=data.seed,
+            loss=cli.make_loss_config(),
             world_size=cli.config.processes,
             epochs=cli.config.epochs,
         )
@@ -217,7 +219,8 @@ def report(options: list[str], description: str) -> int:
         data.setup("fit")
         data.load_state_dict(checkpoint.data)  # refuses another anchor table
         model.load_state_dict(checkpoint.weights)
-        evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, trainer.strategy.root_device)
+        loss, device = cli.make_loss_config(), trainer.strategy.root_device
+        evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, loss, device)
     return 0
 
 

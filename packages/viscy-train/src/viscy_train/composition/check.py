@@ -151,6 +151,8 @@ def check_targets(batches: pd.DataFrame, anchors: pd.DataFrame, planned: Planned
     if planned.options["condition_balanced"]:
         observed = shares_of_batches(batches, anchors, "condition")
         by_condition = targets.T.groupby(level=1, sort=False).sum().T
+        if conditions_are_chosen(by_condition, planned):
+            return [*checks, _check_least(observed.to_numpy(), slots, planned.options["anchors_per_condition"])]
         # With a leak and at least three conditions, both parts of a condition may be rounded in the same direction.
         tolerance = 2 if len(observed.columns) > 2 and planned.options["leaky"] else 1
         checks += [
@@ -158,6 +160,33 @@ def check_targets(batches: pd.DataFrame, anchors: pd.DataFrame, planned: Planned
             for name in observed.columns
         ]
     return checks
+
+
+def conditions_are_chosen(targets: pd.DataFrame, planned: PlannedComposition) -> bool:
+    """Return whether batches have some of the conditions only, so that a target is that of many batches together.
+
+    Parameters
+    ----------
+    targets : pandas.DataFrame
+        Target share of each condition, a row for each batch or group.
+    planned : viscy_data.PlannedComposition
+        The sampler's plan.
+    """
+    least = planned.options["anchors_per_condition"]
+    return least is not None and bool((targets > 0).sum(axis=1).max() > planned.options["batch_size"] // least)
+
+
+def _check_least(observed: NDArray[np.float64], slots: NDArray[np.int64], least: int) -> TargetCheck:
+    """Check that each condition of a batch has at least so many anchors, given the shares of all conditions."""
+    rarest = np.where(observed > 0, observed, 1.0).min(axis=1)
+    return TargetCheck(
+        name=f"rarest condition in the batch (at least {least} anchors)",
+        target=float((least / slots).mean()),
+        observed=float(rarest.mean()),
+        lowest=float(rarest.min()),
+        highest=float(rarest.max()),
+        off_target=float((rarest * slots < least - SLOT_TOLERANCE).mean()),
+    )
 
 
 def _check(

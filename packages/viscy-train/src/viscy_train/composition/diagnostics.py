@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from viscy_train.composition.step import warn_of_missing_positives
 from viscy_train.composition.targets import encode, group_shares
 from viscy_train.composition.temporal import share_in_window
 
@@ -35,6 +36,8 @@ def diagnose(dry_run: DryRun) -> list[str]:
     """
     kinds = [
         _missed_targets(dry_run),
+        _mixed_negatives(dry_run),
+        warn_of_missing_positives(dry_run.planned_step, dry_run.planned),
         _unreachable_conditions(dry_run),
         _missing_conditions(dry_run),
         _frequent_draws(dry_run),
@@ -60,6 +63,17 @@ def _missed_targets(dry_run: DryRun) -> list[str]:
         f"{check.lowest:.1%} to {check.highest:.1%}"
         for check in dry_run.checks
         if not check.matched
+    ]
+
+
+def _mixed_negatives(dry_run: DryRun) -> list[str]:
+    planned = dry_run.planned_step
+    if not planned.mixes_experiments:
+        return []
+    return [
+        f"{planned.from_others:.0%} of an anchor's negatives come from other experiments, because the loss compares it "
+        f"with {planned.settings.n_compared} batches (model.loss.negatives=step): "
+        f"{planned.from_others_in_batch:.0%} with data.sampler.split_batches"
     ]
 
 
@@ -137,7 +151,7 @@ def _excluded_anchors(dry_run: DryRun) -> list[str]:
 
 
 def _anchors_never_drawn(dry_run: DryRun) -> list[str]:
-    if not dry_run.draws.covers_an_epoch:
+    if not dry_run.draws.covers_an_epoch or dry_run.epochs < dry_run.epochs_per_round:
         return []
     included = dry_run.strata[dry_run.strata["target"] > 0]
     sums = included[["anchors", "never"]].groupby(level=0, sort=False).sum()
@@ -177,20 +191,21 @@ def _shared_lineages(dry_run: DryRun) -> list[str]:
     if dry_run.lineage_pairs < size / 20:
         return []
     share = dry_run.lineage_pairs / (size * (size - 1) / 2)
+    is_distinct = "lineage_id" in (dry_run.planned.options["distinct_by"] or ())
+    remedy = "" if is_distinct else "; set data.sampler.distinct_by to lineage_id"
     return [
         f"on average {dry_run.lineage_pairs:,.0f} pairs of anchors of a batch of {size} ({share:.1%}) belong to the "
-        "same lineage: a loss that ignores lineages treats them as different cells"
+        f"same lineage: a loss that ignores lineages treats them as different cells{remedy}"
     ]
 
 
 def _steps(dry_run: DryRun) -> list[str]:
-    sentences = []
+    sentences, n_in_step = [], dry_run.planned_step.settings.n_batches
     if dry_run.steps_per_epoch < _FEW_STEPS:
         sentences.append(
-            f"an epoch has only {_count(dry_run.steps_per_epoch, 'step')} of {dry_run.world_size} x "
-            f"{dry_run.batch_size} anchors"
+            f"an epoch has only {_count(dry_run.steps_per_epoch, 'step')} of {n_in_step} x {dry_run.batch_size} anchors"
         )
-    n_extra = dry_run.steps_per_epoch * dry_run.world_size - dry_run.batches_per_epoch
+    n_extra = dry_run.steps_per_epoch * n_in_step - dry_run.batches_per_epoch
     if n_extra > 0:
         sentences.append(
             f"{dry_run.batches_per_epoch:,} batches do not divide evenly among {dry_run.world_size} processes: "

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from viscy_train.composition.check import number_batches
 from viscy_train.composition.result import DrawCounts, DryRun
+from viscy_train.composition.step import StepSettings
+from viscy_train.composition.step_count import count_content, count_step
+from viscy_train.composition.step_plan import plan_step
 from viscy_train.composition.targets import encode, target_composition
 from viscy_train.composition.temporal import check_all_targets
+from viscy_train.config.schema import LossConfig
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ def dry_run(
     options: SamplerConfig,
     *,
     seed: int,
+    loss: LossConfig | None = None,
     world_size: int = 1,
     epochs: int = 1,
     max_batches: int = 2000,
@@ -44,12 +50,15 @@ def dry_run(
         Target composition of the batches.
     seed : int
         Seed of the run.
+    loss : LossConfig, optional
+        The loss, by default with its default settings.
     world_size : int, default 1
         Number of processes of the run.
     epochs : int, default 1
         Number of epochs to draw.
     max_batches : int, default 2000
-        Maximum number of batches to examine, evenly spaced; draws are counted in up to twenty times as many.
+        Maximum number of batches to examine, those of evenly spaced steps; draws are counted in up to twenty times as
+        many. At least one step is examined.
 
     Returns
     -------
@@ -60,17 +69,23 @@ def dry_run(
     Raises
     ------
     UserError
-        If the sampler rejects the options or the table.
+        If the sampler rejects the options or the table, or the processes cannot share a batch.
     """
     start = time.perf_counter()
     with collect_sampler_warnings() as warnings:
         sampler = make_sampler(anchors, options, seed, 0, 1, as_arrays=True)
+        if options.split_batches:
+            make_sampler(anchors, options, seed, 0, world_size)
     seconds_to_start = time.perf_counter() - start
     planned = sampler.planned()
     n_counted = min(planned.n_batches * epochs, _COUNTED_PER_EXAMINED * max_batches)
-    examined = np.unique(np.linspace(0, max(n_counted - 1, 0), min(n_counted, max_batches)).round().astype(np.int64))
+    settings = StepSettings.from_config(
+        loss or LossConfig(), split_batches=options.split_batches, world_size=world_size
+    )
+    examined = _choose_batches(planned.n_batches, n_counted, settings.n_compared, max_batches)
     draws, batches, seconds = _draw(sampler, len(anchors), planned.n_batches, n_counted, examined)
     distinct_lineages, lineage_pairs = _count_lineages(batches, anchors)
+    complete, size = _number_complete_steps(batches, settings.n_compared), planned.options["batch_size"]
     return DryRun(
         anchors=anchors,
         planned=planned,
@@ -80,6 +95,9 @@ def dry_run(
         strata=_summarize_strata(anchors, planned, draws),
         checks=check_all_targets(batches, anchors, planned) if n_counted else [],
         draws=draws,
+        planned_step=plan_step(anchors, planned, settings),
+        step=count_step(complete, anchors, complete["batch_key"].to_numpy() // settings.n_compared, settings, size),
+        content=count_content(batches.assign(batch_key=number_batches(batches)[0]), anchors),
         distinct_lineages=distinct_lineages,
         lineage_pairs=lineage_pairs,
         duplicate_slots=_count_duplicate_slots(batches, len(anchors)),
@@ -90,6 +108,31 @@ def dry_run(
     )
 
 
+def _choose_batches(n_batches: int, n_counted: int, n_in_step: int, max_batches: int) -> NDArray[np.int64]:
+    """Return the numbers of the batches to examine, ascending, counted over all epochs: those of some steps."""
+    n_in_step = min(n_in_step, n_batches)
+    first_of_epoch = np.arange(0, n_counted, n_batches)[:, None]
+    first = (first_of_epoch + np.arange(0, n_batches, n_in_step)).ravel()
+    first = first[first < n_counted]
+    n_chosen = min(len(first), max(1, max_batches // n_in_step))
+    chosen = first[np.unique(np.linspace(0, len(first) - 1, n_chosen).round().astype(np.int64))]
+    number = (chosen[:, None] + np.arange(n_in_step)).ravel()
+    is_in_epoch = number // n_batches == np.repeat(chosen // n_batches, n_in_step)
+    return number[is_in_epoch & (number < n_counted)]
+
+
+def _number_complete_steps(batches: pd.DataFrame, n_in_step: int) -> pd.DataFrame:
+    """Return the slots of the complete steps, or of all batches if there are none, with consecutive `batch_key`s."""
+    number, index = number_batches(batches)
+    step = index.get_level_values("batch").to_numpy() // n_in_step
+    n_found = pd.Series(1, index=[index.get_level_values("epoch"), step]).groupby(level=[0, 1]).transform("sum")
+    is_complete = n_found.to_numpy() == n_in_step
+    if not is_complete.any():
+        return batches.assign(batch_key=number)
+    key = np.cumsum(is_complete) - 1
+    return batches.assign(batch_key=key[number])[is_complete[number]]
+
+
 def _draw(
     sampler: FlexibleBatchSampler, n_anchors: int, n_batches: int, n_counted: int, examined: NDArray[np.int64]
 ) -> tuple[DrawCounts, pd.DataFrame, NDArray[np.float64]]:
@@ -97,6 +140,7 @@ def _draw(
     total, most = np.zeros(n_anchors, dtype=np.int64), np.zeros(n_anchors, dtype=np.int64)
     kept: list[tuple[int, int, NDArray[np.int64]]] = []
     seconds: list[float] = []
+    drawn: list[int] = []
     to_examine = deque(examined.tolist())
     for first in range(0, n_counted, n_batches):
         epoch = first // n_batches
@@ -116,6 +160,7 @@ def _draw(
         if uncounted:
             draws_of_epoch += np.bincount(np.concatenate(uncounted), minlength=n_anchors)
         total, most = total + draws_of_epoch, np.maximum(most, draws_of_epoch)
+        drawn.append(int((total > 0).sum()))
     slots = [len(rows) for _, _, rows in kept]
     batches = pd.DataFrame(
         {
@@ -124,7 +169,8 @@ def _draw(
             "row": np.concatenate([rows for _, _, rows in kept] or [np.zeros(0, dtype=np.int64)]),
         }
     )
-    return DrawCounts(total=total, most=most, epochs=n_counted / max(n_batches, 1)), batches, np.array(seconds)
+    counts = DrawCounts(total=total, most=most, epochs=n_counted / max(n_batches, 1), drawn=tuple(drawn))
+    return counts, batches, np.array(seconds)
 
 
 def _summarize_strata(anchors: pd.DataFrame, planned: PlannedComposition, draws: DrawCounts) -> pd.DataFrame:

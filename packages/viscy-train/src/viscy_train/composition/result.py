@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from viscy_data import PlannedComposition
     from viscy_train.composition.check import TargetCheck
+    from viscy_train.composition.step import StepComposition
+    from viscy_train.composition.step_count import BatchContent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +28,14 @@ class DrawCounts:
         Draws of each anchor in the epoch that drew it most often, shape (n_anchors,).
     epochs : float
         Number of epochs that were counted, for example 0.25.
+    drawn : tuple of int
+        Number of anchors that were drawn at least once, after each of these epochs.
     """
 
     total: NDArray[np.int64]
     most: NDArray[np.int64]
     epochs: float
+    drawn: tuple[int, ...]
 
     @property
     def covers_an_epoch(self) -> bool:
@@ -49,7 +54,7 @@ class DryRun:
     planned : viscy_data.PlannedComposition
         The sampler's plan and options.
     world_size : int
-        Number of processes that share the batches of an epoch.
+        Number of processes of the run.
     epochs : int
         Number of epochs requested.
     batches : pandas.DataFrame
@@ -64,6 +69,10 @@ class DryRun:
         Observed composition of the examined batches against the targets.
     draws : DrawCounts
         Draws of each anchor.
+    planned_step, step : StepComposition
+        What the loss of a step compares an anchor with, as expected and as counted in the examined batches.
+    content : BatchContent
+        Conditions and lineages of the examined batches.
     distinct_lineages : float
         Lineages in a batch, on average.
     lineage_pairs : float
@@ -84,6 +93,9 @@ class DryRun:
     strata: pd.DataFrame
     checks: list[TargetCheck]
     draws: DrawCounts
+    planned_step: StepComposition
+    step: StepComposition
+    content: BatchContent
     distinct_lineages: float
     lineage_pairs: float
     duplicate_slots: float
@@ -105,7 +117,18 @@ class DryRun:
     @property
     def steps_per_epoch(self) -> int:
         """Steps of an epoch on each process."""
-        return -(-self.batches_per_epoch // self.world_size)
+        return -(-self.batches_per_epoch // self.planned_step.settings.n_batches)
+
+    @property
+    def epochs_per_round(self) -> int:
+        """Epochs that have together as many batches as the table fills: 1 unless epochs are short."""
+        return max(1, -(-(len(self.anchors) // self.batch_size) // max(self.batches_per_epoch, 1)))
+
+    @property
+    def coverage(self) -> list[float]:
+        """Share of the anchors drawn at least once after each counted epoch, among those that batches may contain."""
+        n_included = self.strata.loc[self.strata["target"] > 0, "anchors"].sum()
+        return [count / n_included for count in self.draws.drawn]
 
     @property
     def n_examined(self) -> int:

@@ -85,13 +85,13 @@ def describe_step(planned: StepComposition) -> list[str]:
     """Return sentences on what the loss compares an anchor with, without a final period."""
     settings, size = planned.settings, planned.batch_size
     if settings.n_compared > 1:
-        compared = f"the {size * settings.n_compared:,} of the step"
+        compared = f"the {size * settings.n_compared:,} anchors of the step"
     elif settings.world_size == 1:
-        compared = f"the {size:,} of its batch"
+        compared = f"the {size:,} anchors of its batch"
     elif settings.split_batches:
-        compared = f"the {size:,} of a batch that {settings.world_size} processes share"
+        compared = f"the {size:,} anchors of a batch that {settings.world_size} processes share"
     else:
-        compared = f"the {size:,} of its own batch, one of {settings.world_size} in a step"
+        compared = f"the {size:,} anchors of its own batch, one of {settings.world_size} batches in a step"
     sentences = [f"The loss compares an anchor with {compared}"]
     if planned.mixes_experiments:
         sentences.append(

@@ -86,6 +86,34 @@ def count_content(slots: pd.DataFrame, anchors: pd.DataFrame) -> BatchContent:
     )
 
 
+def number_compared(slots: pd.DataFrame, settings: StepSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the number of the batch of each recorded slot, and that of the set that the loss compares it with.
+
+    Parameters
+    ----------
+    slots : pandas.DataFrame
+        A row for each slot: `step`, `epoch`, `batch` and `rank`, sorted by epoch and batch.
+    settings : StepSettings
+        The processes and the loss. The number of processes is that of each recorded step.
+
+    Returns
+    -------
+    batch, compared : numpy.ndarray
+        Numbers from 0, each of shape (n_slots,).
+    """
+    batch = slots.groupby(["step", "epoch", "batch"]).ngroup().to_numpy()
+    if settings.n_batches == 1 or settings.negatives == "batch":
+        return batch, batch
+    # A step that accumulates gradients compares the first batches of all processes, then the second ones, and so on.
+    lines = slots[["step", "rank", "epoch", "batch"]]
+    first = ~lines.duplicated().to_numpy()
+    turn = lines[first].groupby(["step", "rank"]).cumcount().to_numpy()
+    of_line = lines.groupby(["step", "rank", "epoch", "batch"]).ngroup().to_numpy()
+    turn_of_line = np.zeros(len(turn), dtype=np.int64)
+    turn_of_line[of_line[first]] = turn
+    return batch, slots.assign(turn=turn_of_line[of_line]).groupby(["step", "turn"]).ngroup().to_numpy()
+
+
 def _count_pairs(compared: NDArray[np.int64], codes: dict[str, NDArray[np.int64]], positives: str) -> tuple[int, int]:
     """Return the ordered pairs of an anchor and a negative, and those of them from one experiment."""
     total, same = _count_alike(compared), _count_alike(compared, codes["experiment"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from viscy_train.composition.step import StepSettings
 
 # Batches from which the expected composition of a step is computed, to within about half a percent.
-_N_BATCHES = 16384
+_N_BATCHES = 8192
 _LEAST_STEPS = 64
 
 
@@ -40,8 +40,7 @@ def plan_step(anchors: pd.DataFrame, planned: PlannedComposition, settings: Step
         Expected shares. Pairs of slots of one batch follow from its quotas, rounded to whole slots: a part of q slots
         has f(f - 1) + 2f(q - f) ordered pairs on average, with f the whole part of q. Slots of two batches are
         independent, given their groups, which are those of steps of a sampler with the same schedule. Anchors of one
-        lineage, which are few, count as negatives here, and the batches of a
-        step choose their conditions independently.
+        lineage, which are few, count as negatives here, and batches choose their conditions independently.
     """
     batch = _Batch(batch_targets(anchors, planned), planned, by_condition=settings.positives == "condition")
     shares = group_shares(planned).to_numpy()
@@ -80,24 +79,32 @@ class _Batch:
         shares, size = self._shares[group], self.size
         own = shares[self.experiment == self._own[group]]
         leak = np.where(self.experiment == self._own[group], 0.0, shares)
-        n_own, n_leak = size * own.sum(), size * leak.sum()
-        others = _sum_by(leak[None], self.experiment)[0]
-        same = _pairs(n_own) + _pairs(n_leak) * _alike(others)
+        same_in_leak, alike_in_leak = self._pairs_of_leak(leak)
+        same = _pairs(size * own.sum()) + same_in_leak
         if not self.by_condition:
             return size * (size - 1.0), float(same)
         of_conditions = self._pairs_of_parts(self.by_name[1][group])
-        in_both = self._pairs_of_parts(own) + self._pairs_of_leak(leak)
+        in_both = self._pairs_of_parts(own) + alike_in_leak
         return float(size * (size - 1.0) - of_conditions), float(same - in_both)
 
-    def _pairs_of_leak(self, shares: NDArray[np.float64]) -> float:
-        """Return the ordered pairs of leaked slots of one stratum; the experiments within a condition are random."""
-        of_conditions = _sum_by(shares[None], self.condition)[0]
-        within = np.divide(shares, of_conditions[self.condition], out=np.zeros_like(shares), where=shares > 0)
-        alike = _sum_by(within[None] ** 2, self.condition)[0]
+    def _pairs_of_leak(self, shares: NDArray[np.float64]) -> tuple[float, float]:
+        """Return the ordered pairs of leaked slots of one experiment, and those of them of one stratum.
+
+        Within a condition, the experiments are random, in proportion to the shares.
+        """
+        of_experiments, of_conditions = (_sum_by(shares[None], code)[0] for code in (self.experiment, self.condition))
+        n_pairs = _pairs(self.size * shares.sum())
         if not self.is_balanced:
-            return float(_pairs(self.size * shares.sum()) * _alike(shares))
+            return float(n_pairs * _alike(of_experiments)), float(n_pairs * _alike(shares))
+        within = np.divide(shares, of_conditions[self.condition], out=np.zeros_like(shares), where=shares > 0)
         probability, slots = self.presence(of_conditions)
-        return float((probability * _pairs(slots) * alike).sum())
+        of_one_condition = probability * _pairs(slots)
+        in_stratum = float(of_one_condition @ _sum_by(within[None] ** 2, self.condition)[0])
+        # Pairs of two conditions: their number follows from the others, and their experiments are independent.
+        possible = of_conditions.sum() ** 2 - (of_conditions**2).sum()
+        alike = (of_experiments**2).sum() - (shares**2).sum()
+        of_two = (n_pairs - of_one_condition.sum()) * alike / possible if possible > 1e-12 else 0.0
+        return float(in_stratum + of_two), in_stratum
 
     def _pairs_of_parts(self, shares: NDArray[np.float64]) -> float:
         """Return the ordered pairs of slots of one condition, given the share of each."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_train.composition.check import number_batches, own_experiments, shares_of_batches
+from viscy_train.composition.check import conditions_are_chosen, number_batches, own_experiments, shares_of_batches
 from viscy_train.composition.targets import batch_targets
 from viscy_train.composition.temporal import find_temporal_windows
 from viscy_train.report.batch_plots import MAX_BATCHES_WITH_TARGETS, plot_batches
@@ -68,6 +68,8 @@ def make_batches_figure(batches: pd.DataFrame, anchors: pd.DataFrame, planned: P
         axis: targets.T.groupby(level=axis, sort=False).sum().T[columns].cumsum(axis=1).to_numpy()[:, :-1]
         for axis, columns in (("experiment", experiments.columns), ("condition", conditions.columns))
     }
+    if conditions_are_chosen(targets.T.groupby(level="condition", sort=False).sum().T, planned):
+        target_edges["condition"] = target_edges["condition"][:, :0]
     figure = plot_batches(
         experiments=experiments,
         conditions=conditions,

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viscy_train.composition.diagnostics import diagnose
+from viscy_train.composition.step import describe_step
 from viscy_train.composition.targets import encode
 from viscy_train.console import on_each_of
 from viscy_train.report.batch_plots import plot_composition, plot_draws
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.dry_run_summary import measurements
 from viscy_train.report.html import DRY_RUN, data_uri, render, write_page
+from viscy_train.report.step_section import coverage_rows, step_rows
 from viscy_train.report.style import experiment_colors
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ def write_dry_run_page(path: Path, dry_run: DryRun) -> None:
         diagnostics=diagnose(dry_run),
         batches=make_batches_figure(dry_run.batches, anchors, dry_run.planned),
         measurements=measurements(dry_run),
+        step_sentences=describe_step(dry_run.planned_step),
+        step_rows=step_rows(dry_run.planned_step, dry_run.step, dry_run.content),
+        coverage_rows=coverage_rows(dry_run.coverage),
         composition_figure=data_uri(plot_composition(strata, strata["observed"], anchors)),
         composition_rows=composition_rows(
             strata,

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viscy_train.composition.diagnostics import diagnose
+from viscy_train.composition.step import describe_step
 from viscy_train.console import get_console, make_table, on_each_of
 from viscy_train.report.formatting import duration, percent, thousands
+from viscy_train.report.step_section import coverage_rows, step_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +38,11 @@ def print_dry_run(dry_run: DryRun, console: Console | None = None) -> None:
     )
     console.print(f"Composition of a batch ({dry_run.n_examined:,} batches examined):")
     console.print(_check_table(dry_run))
+    for sentence in describe_step(dry_run.planned_step):
+        console.print(f"{sentence}.")
+    console.print(_step_table(dry_run))
+    covered = ", ".join(f"{share} after epoch {epoch}" for epoch, share in coverage_rows(dry_run.coverage))
+    console.print(f"Anchors drawn at least once: {covered}.")
     console.print("Composition of an epoch (draws per anchor, most draws, anchors never drawn):")
     console.print(_composition_table(dry_run))
     for sentence in measurements(dry_run):
@@ -70,6 +77,13 @@ def _check_table(dry_run: DryRun) -> Table:
             f"{percent(check.lowest, 1)} to {percent(check.highest, 1)}",
             "yes" if check.matched else f"no, {percent(check.off_target, 1)} off",
         )
+    return table
+
+
+def _step_table(dry_run: DryRun) -> Table:
+    table = make_table([], ["planned", "observed"], sentence="in a step")
+    for row in step_rows(dry_run.planned_step, dry_run.step, dry_run.content):
+        table.add_row(*row)
     return table
 
 

@@ -10,22 +10,27 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from viscy_train.composition.check import observed_composition
-from viscy_train.composition.targets import target_composition
+from viscy_train.composition.step import describe_step
+from viscy_train.composition.step_count import count_content, count_step, number_compared
+from viscy_train.composition.step_plan import plan_step
+from viscy_train.composition.targets import STRATUM, target_composition
 from viscy_train.composition.temporal import check_all_targets
 from viscy_train.report.batch_plots import plot_composition
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.formatting import percent, plural, thousands
 from viscy_train.report.html import REPORT, data_uri, render, write_page
 from viscy_train.report.run_plots import plot_data_wait, plot_embeddings, plot_example_tracks, plot_loss
+from viscy_train.report.step_section import coverage_rows, step_rows
 from viscy_train.report.summary import diagnose_run, summarize_run
 from viscy_train.run.attempts import read_attempts
-from viscy_train.run.batch_record import check_rows, count_batches
+from viscy_train.run.batch_record import NEVER, check_rows, count_batches, count_epochs_until_drawn
 from viscy_train.run.metrics_csv import DATA_WAIT, LOSS, read_log
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viscy_data import PlannedComposition
+    from viscy_train.composition.step import StepSettings
     from viscy_train.evaluation.embeddings import EncoderEvaluation
     from viscy_train.report.example_tracks import ExampleTracks
     from viscy_train.run.directory import RunDirectory
@@ -47,6 +52,8 @@ class RunResults:
         Rows that were trained on, ascending, shape (n_anchors,).
     planned : viscy_data.PlannedComposition
         The plan of the sampler of these rows.
+    step : StepSettings
+        The processes of the last attempt, and the loss.
     n_processes, seed : int
         Number of processes of the last attempt, and the seed of the run.
     seconds : float
@@ -64,6 +71,7 @@ class RunResults:
     observations: pd.DataFrame
     train_rows: NDArray[np.int64]
     planned: PlannedComposition
+    step: StepSettings
     n_processes: int
     seed: int
     seconds: float
@@ -127,7 +135,33 @@ def _batch_context(
         "composition_figure": data_uri(plot_composition(targets, observed, anchors)),
         "composition_rows": composition_rows(targets, observed, [f"{count:.1f}" for count in draws]),
         "n_strata": len(targets),
+        **_step_context(batches, anchors, results),
+        "coverage_rows": coverage_rows(_coverage(run_directory, anchors, targets, results)),
     }
+
+
+def _step_context(batches: pd.DataFrame, anchors: pd.DataFrame, results: RunResults) -> dict[str, Any]:
+    """Return what the loss of a step compared an anchor with."""
+    planned = plan_step(anchors, results.planned, results.step)
+    key, compared = number_compared(batches, results.step)
+    slots = batches.assign(batch_key=key)
+    observed = count_step(slots, anchors, compared, results.step, planned.batch_size)
+    return {
+        "step_sentences": describe_step(planned),
+        "step_rows": step_rows(planned, observed, count_content(slots, anchors)),
+    }
+
+
+def _coverage(
+    run_directory: RunDirectory, anchors: pd.DataFrame, targets: pd.DataFrame, results: RunResults
+) -> list[float]:
+    """Return the share of the anchors drawn at least once after each epoch, among those that batches may contain."""
+    first = count_epochs_until_drawn(run_directory.batches, len(results.observations))[results.train_rows]
+    excluded = targets.index[targets["target"] == 0]
+    included = first[~pd.MultiIndex.from_frame(anchors[STRATUM]).isin(excluded)]
+    n_epochs = int(first[first < NEVER].max(initial=-1)) + 1
+    counts = np.bincount(included[included < NEVER], minlength=n_epochs)
+    return (counts.cumsum() / max(len(included), 1)).tolist()
 
 
 def _list_facts(anchors: pd.DataFrame, n_batches: int, epochs: float, results: RunResults) -> list[tuple[str, str]]:

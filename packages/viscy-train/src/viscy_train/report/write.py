@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from viscy_train.composition.step import StepSettings
 from viscy_train.console import say
 from viscy_train.errors import UserError
 from viscy_train.evaluation.embeddings import evaluate_encoders
@@ -18,13 +19,19 @@ from viscy_train.run.metrics_csv import read_log
 if TYPE_CHECKING:
     import torch
 
+    from viscy_train.config.schema import LossConfig
     from viscy_train.loading.data_module import PairDataModule
     from viscy_train.model.encoder import Encoder
     from viscy_train.run.directory import RunDirectory
 
 
 def evaluate_and_write_page(
-    run_directory: RunDirectory, untrained: Encoder, trained: Encoder, data: PairDataModule, device: torch.device
+    run_directory: RunDirectory,
+    untrained: Encoder,
+    trained: Encoder,
+    data: PairDataModule,
+    loss: LossConfig,
+    device: torch.device,
 ) -> None:
     """Evaluate the encoders of a run, write its page and print the path.
 
@@ -36,6 +43,8 @@ def evaluate_and_write_page(
         The encoder before and after training.
     data : PairDataModule
         The data of the run.
+    loss : LossConfig
+        The loss of the run.
     device : torch.device
         Device to compute embeddings on.
     """
@@ -51,11 +60,13 @@ def evaluate_and_write_page(
     middle = crops[:, :, crops.shape[2] // 2]
     with collect_sampler_warnings():  # training has shown them
         planned = make_sampler(data.train_anchors(), data.options, data.seed, 0, 1).planned()
+    n_processes = int(attempts["processes"].iloc[-1]) if len(attempts) else len(find_records(run_directory.batches))
     results = RunResults(
         observations=table.observations,
         train_rows=data.train_rows,
         planned=planned,
-        n_processes=int(attempts["processes"].iloc[-1]) if len(attempts) else len(find_records(run_directory.batches)),
+        step=StepSettings.from_config(loss, split_batches=data.options.split_batches, world_size=n_processes),
+        n_processes=n_processes,
         seed=data.seed,
         seconds=float(attempts["seconds"].sum()),
         channels=data.channels,

@@ -9,6 +9,8 @@ import yaml
 
 from viscy_train.anchors.fingerprint import check_fingerprint
 from viscy_train.anchors.staleness import check_sources
+from viscy_train.composition.step import StepSettings, describe_step, warn_of_missing_positives
+from viscy_train.composition.step_plan import plan_step
 from viscy_train.composition.targets import target_composition
 from viscy_train.config.yaml_source import read_yaml
 from viscy_train.console import get_console, make_table, say
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from viscy_data import FlexibleBatchSampler, PlannedComposition
+    from viscy_train.config.schema import LossConfig
     from viscy_train.loading.data_module import PairDataModule
     from viscy_train.model.encoder import Encoder
     from viscy_train.model.module import ContrastiveModule
@@ -64,7 +67,7 @@ def fit(
         return _end_at_once(cli, trainer, model, data, checkpoint, reached)
     if trainer.is_global_zero:
         _create_directory(cli)
-        show_targets(data, sampler.planned(), trainer.world_size, warnings)
+        show_targets(data, sampler.planned(), trainer.world_size, cli.make_loss_config(), warnings)
         _begin(cli, data, checkpoint, changes)
     untrained = deepcopy(model.encoder)
     path = None if checkpoint is None else checkpoint.path
@@ -171,8 +174,10 @@ def _describe_size(checkpoint: Checkpoint, trainer: Any, *, split_batches: bool)
     ]
 
 
-def show_targets(data: PairDataModule, planned: PlannedComposition, world_size: int, notes: list[str]) -> None:
-    """Print the size and the target composition of an epoch.
+def show_targets(
+    data: PairDataModule, planned: PlannedComposition, world_size: int, loss: LossConfig, notes: list[str]
+) -> None:
+    """Print the size and the target composition of an epoch, and what the loss compares an anchor with.
 
     Parameters
     ----------
@@ -182,6 +187,8 @@ def show_targets(data: PairDataModule, planned: PlannedComposition, world_size: 
         The sampler's plan.
     world_size : int
         Number of processes that train.
+    loss : LossConfig
+        The loss.
     notes : list of str
         Warnings of the sampler.
     """
@@ -197,5 +204,9 @@ def show_targets(data: PairDataModule, planned: PlannedComposition, world_size: 
         shares = f"{row['table_share']:.1%}", f"{row['target']:.1%}"
         table.add_row(experiment, condition, f"{row['anchors']:,.0f}", *shares)
     get_console().print(table)
-    for note in [*notes, *data.split_warnings(world_size)]:
+    settings = StepSettings.from_config(loss, split_batches=data.options.split_batches, world_size=world_size)
+    step = plan_step(anchors, planned, settings)
+    for sentence in describe_step(step):
+        say(sentence)
+    for note in [*notes, *warn_of_missing_positives(step, planned), *data.split_warnings(world_size)]:
         say(f"Note: {note}")

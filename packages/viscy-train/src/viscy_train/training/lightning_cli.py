@@ -17,7 +17,7 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvi
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from viscy_train.config.checks import require
-from viscy_train.config.schema import CheckpointConfig, FilePath
+from viscy_train.config.schema import CheckpointConfig, FilePath, LossConfig
 from viscy_train.config.yaml_source import read_yaml
 from viscy_train.console import get_console
 from viscy_train.errors import UserError
@@ -170,6 +170,10 @@ class TrainingCLI(LightningCLI):
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(PairDataModule, "data")
         return parser.instantiate(Namespace(data=self.config.data)).data
+
+    def make_loss_config(self) -> LossConfig:
+        """Return the configuration of the loss, for commands without a model."""
+        return LossConfig(**self.config.model.loss.as_dict())
 
     def make_all(self, *, training: bool = True) -> tuple[Trainer, ContrastiveModule, PairDataModule]:
         """Return trainer, module and data module.
