@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'future.infer_string' option is deprecated"),
 ]
 SHORT = {"trainer.max_epochs": 1, "data.sampler.batch_size": 16, "model.optimizer.schedule": "constant"}
-FEW_STEPS = SHORT | {"trainer.limit_train_batches": 4}
+FEW_STEPS = SHORT | {"trainer.limit_train_batches": 4, "trainer.limit_val_batches": 1}
 
 
 def fit(config, *options):
@@ -85,7 +85,7 @@ def test_the_loss_of_a_step_is_the_mean_of_its_accumulated_batches(make_project,
     for n_batches in (1, 2):
         folder = tmp_path / str(n_batches)
         frozen = {"model.optimizer.learning_rate": 1e-12, "trainer.accumulate_grad_batches": n_batches}
-        assert fit(make_project(folder, **SHORT | {"trainer.limit_train_batches": 9} | frozen)) == 0
+        assert fit(make_project(folder, **FEW_STEPS | {"trainer.limit_train_batches": 9} | frozen)) == 0
         log = read_metrics(folder)
         steps = steps_of(log)
         assert steps["step"].is_unique
