@@ -19,7 +19,7 @@ from viscy_data import FlexibleBatchSampler
 from .comparisons import Comparison
 from .epochs import drain
 from .jobs import Files, Job
-from .setting import N_TIMES, OPTIONS, make_table, power_of_ten
+from .setting import FRAME_HOURS, N_TIMES, OPTIONS, make_table, power_of_ten
 
 LINEAGE_ROWS = 50
 _N_RANKS = 8
@@ -55,6 +55,8 @@ class Option:
 def make_lineages(n_rows: int) -> pd.DataFrame:
     """Make a table of lineages of 50 rows: each is observed in consecutive frames, in one group and condition.
 
+    Frames are counted modulo their number, so that all have equally many anchors.
+
     Parameters
     ----------
     n_rows : int
@@ -67,11 +69,11 @@ def make_lineages(n_rows: int) -> pd.DataFrame:
     """
     n_lineages = n_rows // LINEAGE_ROWS
     each = make_table(n_lineages).loc[:, ["experiment", "condition"]]
-    first = np.random.default_rng(1).integers(0, N_TIMES - LINEAGE_ROWS, n_lineages)
-    frame = (first[:, None] + np.arange(LINEAGE_ROWS)).ravel()
+    first = np.random.default_rng(1).integers(0, N_TIMES, n_lineages)
+    frame = (first[:, None] + np.arange(LINEAGE_ROWS)).ravel() % N_TIMES
     table = each.loc[each.index.repeat(LINEAGE_ROWS)].reset_index(drop=True)
     lineage = np.repeat(np.arange(n_lineages, dtype=np.int32), LINEAGE_ROWS)
-    return table.assign(hours_post_infection=(frame * 0.5).astype(np.float32), lineage_id=lineage)
+    return table.assign(hours_post_infection=(frame * FRAME_HOURS).astype(np.float32), lineage_id=lineage)
 
 
 _LISTED = (
