@@ -3,10 +3,11 @@
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 
 from viscy_data import FlexibleBatchSampler
-from viscy_sampling_testkit import make_anchors
+from viscy_sampling_testkit import Setting, make_anchors
 from viscy_sampling_testkit.conformance.check import check_batch_sampler
 from viscy_sampling_testkit.conformance.promises import Promises
 
@@ -18,11 +19,23 @@ TABLE = make_anchors(
     1800, experiments=EXPERIMENTS, conditions={"mock": 7, "infected": 3}, n_timepoints=24, seed=11
 ).reset_index(drop=True)
 
+# one seed and fewer batches, for laws that do not look for small deviations
+BRIEF = Setting(
+    name="brief", seeds=(0,), replicas=(1, 2, 3), n_epochs=2, row_times=30, most_batches=600, every_position=False
+)
+
 AXES = [
     (aware, leaky, balanced, enriched)
     for aware, leaky, balanced, enriched in itertools.product((True, False), (LEAKY, 0.0), (True, False), (True, False))
     if aware or not leaky
 ]
+
+# six conditions, of which a batch has room for some; 24 lineages of each stratum, of about equal size
+MANY = make_anchors(1080, experiments=EXPERIMENTS, conditions=list("pqrstu"), n_timepoints=24, seed=12)
+MANY = MANY.reset_index(drop=True).assign(
+    lineage=lambda table: table.groupby(["experiment", "condition"]).cumcount() % 24,
+    stratum=lambda table: table.groupby(["experiment", "condition"]).ngroup(),
+)
 
 # claims that do not depend on the axes
 WITH_ANY_AXES = dict.fromkeys(
@@ -136,3 +149,62 @@ def test_a_short_last_batch_passes_the_conformance_suite():
 
     promises = make_promises(*axes, last_batch="short")
     check_batch_sampler(make_sampler, Promises(**vars(promises) | {"table": table})).raise_if_failed()
+
+
+def check_options(batch_size, **options):
+    """Check the laws of the options, and those that they could break, with a leak and six conditions."""
+    leaky, enriched = 0.125, options.get("temporal_enrichment", False)
+    options |= {"leaky": leaky, "experiment_weights": "uniform", "temporal_window_hours": 4.0}
+    options["temporal_global_fraction"] = 0.5
+    splits = options.get("split_batches", False)
+    promises: dict[str, Any] = {
+        **dict.fromkeys(("seeded", "python_ints", "length", "distinct", "exchangeable", "row_inclusion"), True),
+        **dict.fromkeys(("equal_steps", "resume", "elastic_resume", "random_access", "random_order"), True),
+        "epochs": "set_epoch",
+        "last_batch": "full",
+        "ranks": "split" if splits else "interleave",
+        "fresh_padding": not splits,
+        "coverage": not enriched,
+        "rounds": not enriched,
+        "group_by": "experiment",
+        "group_shares": dict.fromkeys(EXPERIMENTS, 1 / 3),
+        "leaky": leaky,
+        "condition_by": "condition",
+        **{name: options.get(name) for name in ("anchors_per_condition", "epoch_batches", "distinct_by")},
+        "refuses_state": ({"drop_last": False, "epoch_batches": None}, {"table": "other rows"}),
+    }
+    if not options.get("anchors_per_condition"):
+        promises["condition_shares"] = dict.fromkeys("pqrstu", 1 / 6)
+    if enriched:
+        promises |= {"time_by": "hours_post_infection", "window_hours": 4.0, "window_fraction": 0.2}
+
+    def make_sampler(rank, num_replicas, table=None, **others):
+        rows = MANY if table is None else MANY.assign(condition=np.roll(MANY["condition"], 1))
+        return FlexibleBatchSampler(rows, batch_size, num_replicas=num_replicas, rank=rank, **options | others)
+
+    report = check_batch_sampler(make_sampler, Promises(table=MANY, batch_size=batch_size, **promises), setting=BRIEF)
+    report.raise_if_failed()
+    return report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"anchors_per_condition": 5, "epoch_batches": 7},
+        {"anchors_per_condition": 5, "temporal_enrichment": True, "distinct_by": ["stratum", "lineage"]},
+        {"distinct_by": ["stratum", "lineage"], "epoch_batches": 7},
+    ],
+    ids=lambda options: " ".join(options),
+)
+def test_choice_values_and_short_epochs_pass_the_conformance_suite(options):
+    report = check_options(22, **options)
+    assert not report.of("not testable")
+
+
+@pytest.mark.slow
+def test_all_options_pass_the_conformance_suite():
+    report = check_options(
+        24, anchors_per_condition=7, epoch_batches=9, distinct_by=["stratum", "lineage"], split_batches=True
+    )
+    assert {"slices", "slices alike", "distinct values", "pairs of conditions", "short epochs"} <= set(report.passed)
