@@ -61,7 +61,7 @@ def test_a_plate_that_is_written_again_in_another_way_is_accepted(moved):
         pixels, names = image[:], image.metadata.dimension_names
         options = {"dimension_names": names} if names else {}
         plate.create_array(
-            f"{position}/0", data=pixels, chunks=(2, 1, 1, 16, 16), compressors=None, overwrite=True, **options
+            f"{position}/0", data=pixels, chunks=(2, 1, 1, 96, 64), compressors=None, overwrite=True, **options
         )
     check_plates(moved)
 
