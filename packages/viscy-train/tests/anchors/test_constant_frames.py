@@ -61,7 +61,7 @@ LAYOUTS = {
     "several frames": {"chunks": (3, 1, 1, 40, 48)},
     "one chunk": {"chunks": SHAPE},
     "larger than the image": {"chunks": (1, 1, 1, 64, 64)},
-    "sharded": {"chunks": (1, 1, 1, 8, 8), "shards": (2, 2, 3, 40, 48)},
+    "sharded": {"chunks": (1, 1, 1, 20, 16), "shards": (2, 2, 3, 40, 48)},
     "sharded, index first": {
         "chunks": (2, 2, 3, 40, 48),
         "compressors": None,
@@ -71,10 +71,10 @@ LAYOUTS = {
         "chunks": (2, 2, 3, 40, 48),
         "compressors": None,
         "filters": TransposeCodec(order=(0, 1, 2, 4, 3)),
-        "serializer": ShardingCodec(chunk_shape=(1, 1, 1, 8, 8)),
+        "serializer": ShardingCodec(chunk_shape=(1, 1, 3, 8, 8)),
     },
     "another fill value": {"fill_value": 7},
-    "numcodecs": {"compressors": numcodecs.LZMA()},
+    "numcodecs": {"compressors": numcodecs.LZMA(preset=0)},
 }
 
 
