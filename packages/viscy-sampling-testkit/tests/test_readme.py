@@ -4,12 +4,15 @@ import importlib
 import re
 from pathlib import Path
 
+import pytest
+
 import viscy_sampling_testkit
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SOURCES = Path(viscy_sampling_testkit.__file__).parent
 
 
+@pytest.mark.slow
 def test_examples_run():
     names = {}
     for example in re.findall(r"```python\n(.*?)```", README, re.DOTALL):

@@ -96,6 +96,7 @@ def test_tables_of_every_trait_are_drawn(trait):
     assert trait(find_any(anchor_tables(), trait))
 
 
+@pytest.mark.slow
 @QUICK
 @given(drawn=with_options(anchor_tables()))
 def test_drawn_options_are_valid_for_their_table(drawn):

@@ -29,6 +29,7 @@ def test_equal_batches_pass():
     assert_same_in_other_processes(lambda: iter([[len("local")]]), n_epochs=1)
 
 
+@pytest.mark.slow
 def test_other_processes_may_run_in_another_directory(monkeypatch, tmp_path):
     """Then they do not find modules that this process finds in its current directory."""
     monkeypatch.setattr(_forks, "_servers", {})

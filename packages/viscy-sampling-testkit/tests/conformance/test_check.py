@@ -235,6 +235,7 @@ def test_epoch_is_set_on_the_inner_sampler_if_only_that_can_be_set():
     )
 
 
+@pytest.mark.slow
 def test_statistical_law_that_passes_says_what_it_would_have_detected():
     factory, promises = REFERENCE_SAMPLERS["mixed"]
     report = check_batch_sampler(factory, promises)
@@ -312,6 +313,7 @@ def test_slack_allows_a_condition_to_be_one_slot_off():
     assert not check_batch_sampler(lambda *_: batches, make_promises(**claims, condition_slack=1)).failed
 
 
+@pytest.mark.slow
 def test_failure_in_a_report_starts_with_the_name_of_the_law():
     factory, law, promises = MUTANTS["leak rounded down"]
     text = str(check_batch_sampler(factory, promises))

@@ -56,6 +56,7 @@ def test_a_run_that_resumes_rightly_passes_every_fault(make_command, tmp_path):
     assert not list((tmp_path / "runs").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mutant", "fault", "check", "message", "plan"), MUTANTS)
 def test_a_mutant_fails_the_check_that_it_breaks(run_plan, mutant, fault, check, message, plan):
     is_slow = mutant.startswith(("hangs", "leaves a child"))

@@ -1,5 +1,7 @@
 """The testkit's conformance suite over the sampler of a run, as its configuration describes it."""
 
+import pytest
+
 from viscy_sampling_testkit import make_anchors
 from viscy_sampling_testkit.conformance.check import check_batch_sampler
 from viscy_sampling_testkit.conformance.promises import Promises
@@ -9,6 +11,7 @@ from viscy_train.loading.sampler import make_sampler
 ANCHORS = make_anchors(1200, experiments={"monday": 2, "tuesday": 1}, n_timepoints=24, seed=3)
 
 
+@pytest.mark.slow
 def test_the_sampler_of_a_run_conforms_to_its_configuration():
     options = SamplerConfig(
         batch_size=16, leaky=0.25, experiment_weights="uniform", temporal_enrichment=True, temporal_global_fraction=0.5

@@ -135,13 +135,13 @@ LIMITS = {
     "overfitting": {"overfit_batches": 2},
     "accumulated gradients": {"accumulate_grad_batches": 2},
     "accumulated gradients of some batches": {"accumulate_grad_batches": 2, "limit_train_batches": 3},
-    "validation after some batches": {"val_check_interval": 2},
-    "validation after a fraction": {"val_check_interval": 0.34},
+    "validation after some batches": pytest.param({"val_check_interval": 2}, marks=pytest.mark.slow),
+    "validation after a fraction": pytest.param({"val_check_interval": 0.34}, marks=pytest.mark.slow),
     "validation across epochs": {"val_check_interval": 4, "check_val_every_n_epoch": None},
     "validation of every second epoch": {"check_val_every_n_epoch": 2},
     "new loaders": {"reload_dataloaders_every_n_epochs": 1},
     "new loaders with a worker": pytest.param(
-        {"reload_dataloaders_every_n_epochs": 1, "num_workers": 1}, marks=pytest.mark.slow
+        {"reload_dataloaders_every_n_epochs": 1, "num_workers": 1, "max_epochs": 2}, marks=pytest.mark.slow
     ),
 }
 
