@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -17,7 +18,7 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvi
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from viscy_train.config.checks import require
-from viscy_train.config.schema import CheckpointConfig, FilePath, LossConfig
+from viscy_train.config.schema import CheckpointConfig, FilePath, LossConfig, SamplerConfig
 from viscy_train.config.yaml_source import read_yaml
 from viscy_train.console import get_console
 from viscy_train.errors import UserError
@@ -148,7 +149,8 @@ class TrainingCLI(LightningCLI):
         if not isinstance(recorded, dict) or not isinstance(recorded.get("data", {}), dict):
             raise UserError(f"{self.run_directory.config} must be the configuration of a run; restore it")
         pairs = {"seed_everything": (recorded.get("seed_everything"), given["seed_everything"])}
-        pairs |= {f"data.{name}": (recorded.get("data", {}).get(name), given["data"][name]) for name in _BATCH_OPTIONS}
+        sections = recorded.get("data", {})
+        pairs |= {f"data.{name}": (_complete(name, sections.get(name)), given["data"][name]) for name in _BATCH_OPTIONS}
         for name, (expected, got) in pairs.items():
             if expected != got:
                 raise UserError(
@@ -250,6 +252,13 @@ class TrainingCLI(LightningCLI):
                 )
             )
         return [*_as_list(made.trainer.callbacks), *callbacks]
+
+
+def _complete(name: str, section: Any) -> Any:
+    """Return a section of `data` with the default of each option that did not exist when it was recorded."""
+    if name == "sampler" and isinstance(section, dict):
+        return asdict(SamplerConfig()) | section
+    return section
 
 
 def _as_list(value: Any) -> list[Any]:
