@@ -115,8 +115,9 @@ def _run(arguments: list[str]) -> int:
         _check_bounds_of(path)
     # Importing Lightning takes seconds, so the mistakes above are reported first.
     _check_that_viscy_data_is_ours()
-    from viscy_train.cli import commands
+    from viscy_train.cli import commands, zarr_thread
 
+    zarr_thread.end_at_exit()
     run: Callable[[list[str], str], int] = getattr(commands, command)
     return run(options, _sentence(_CONFIG_COMMANDS[command]))
 
