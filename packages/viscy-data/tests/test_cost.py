@@ -29,6 +29,12 @@ AXES = {
     "no enrichment": {"leaky": 0.1, "experiment_weights": "uniform"},
     "plain": {"experiment_aware": False, "condition_balanced": False},
 }
+NEW_OPTIONS = {
+    "split_batches": {"split_batches": True, "num_replicas": 8, "rank": 0},
+    "anchors_per_condition": {"anchors_per_condition": 4},
+    "epoch_batches": {"epoch_batches": 100},
+    "distinct_by": {"distinct_by": "lineage_id"},
+}
 
 
 def make_table(n_anchors):
@@ -151,6 +157,21 @@ def test_resuming_late_costs_as_much_as_resuming_early(tables, count):
         draw_batches(sampler, n_batches=1)
 
     assert count(lambda: resume(late)) <= SLACK * count(lambda: resume(early))
+
+
+@pytest.mark.parametrize("new", NEW_OPTIONS.values(), ids=NEW_OPTIONS.keys())
+@pytest.mark.parametrize("options", [AXES["all axes"], AXES["no enrichment"]], ids=["enriched", "not enriched"])
+def test_a_new_option_at_most_doubles_the_cost_of_a_batch(options, new):
+    row = np.arange(10**5)
+    table = make_table(len(row)).assign(condition=row // 20 % 50, lineage_id=row // 50)
+    without, with_option = (FlexibleBatchSampler(table, BATCH_SIZE, **options, **added) for added in ({}, new))
+    for count in (peak_bytes, count_calls):
+        assert count(lambda: draw_batches(with_option)) <= 2 * SLACK * count(lambda: draw_batches(without))
+
+
+def test_an_epoch_of_39_batches_costs_little_more_than_its_first_batch():
+    sampler = FlexibleBatchSampler(make_table(39 * BATCH_SIZE), BATCH_SIZE, **AXES["all axes"])
+    assert count_calls(lambda: draw_batches(sampler)) <= 2.5 * count_calls(lambda: draw_batches(sampler, 1))
 
 
 def test_a_sampler_keeps_at_most_eight_bytes_per_anchor_and_not_the_table():
