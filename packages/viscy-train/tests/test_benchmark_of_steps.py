@@ -1,0 +1,36 @@
+"""The page of benchmarks has the numbers of the present code where they do not depend on the machine."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def step_tables():
+    """The module `benchmarks.step`, under a name that no other package has."""
+    name = "viscy_train_benchmarks"
+    spec = importlib.util.spec_from_file_location(
+        name, FOLDER / "benchmarks" / "__init__.py", submodule_search_locations=[str(FOLDER / "benchmarks")]
+    )
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+    return importlib.import_module(f"{name}.step")
+
+
+def test_the_page_has_the_computed_tables(step_tables):
+    assert step_tables.describe().strip() in (FOLDER / "BENCHMARKS.md").read_text(encoding="utf-8")
+
+
+def test_a_step_mixes_experiments_and_a_batch_does_not(step_tables):
+    rows = step_tables.negatives_table(step_tables.make_anchors())[1:]
+    assert [int(row[0]) for row in rows] == [1, 4, 8, 32]
+    planned, counted, batch, split = ([float(row[column]) for row in rows] for column in range(1, 5))
+    # If the experiments of all batches were chosen at random; the sampler spreads them evenly.
+    at_random = [0.9 * (1 - 1 / n) for n in (1, 4, 8, 32)]
+    assert planned == pytest.approx(at_random, abs=0.03)
+    assert counted == pytest.approx(planned, abs=0.02)
+    assert batch == split == [0, 0, 0, 0]
