@@ -182,8 +182,8 @@ def sampler_options(
 
 def _more_options(table: pd.DataFrame, batch_size: int) -> st.SearchStrategy[dict[str, Any]]:
     """Return a strategy of the options that change the steps, the choice, the values and the length of an epoch."""
-    columns = [None, "hours_post_infection", "condition", ["experiment", "hours_post_infection"]]
-    given = [None, *(by for by in columns[1:] if set([by] if isinstance(by, str) else by) <= set(table.columns))]
+    columns = [["hours_post_infection"], ["condition"], ["experiment", "hours_post_infection"]]
+    given = [None, *(by[0] if len(by) == 1 else by for by in columns if set(by) <= set(table.columns))]
     return st.fixed_dictionaries(
         {
             "split_batches": st.booleans(),
