@@ -34,3 +34,6 @@ def test_a_step_mixes_experiments_and_a_batch_does_not(step_tables):
     assert planned == pytest.approx(at_random, abs=0.03)
     assert counted == pytest.approx(planned, abs=0.02)
     assert batch == split == [0, 0, 0, 0]
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert f"{planned[1]:.0%}".replace("%", " % of an anchor's negatives") in readme
+    assert f"and {planned[3]:.0%}".replace("%", " % on 32") in readme

@@ -10,7 +10,7 @@ from viscy_train.anchors.lineages import Lineages
 from viscy_train.config.schema import PositiveConfig, SamplerConfig
 from viscy_train.errors import UserError
 from viscy_train.loading.augmentation import Augment, AugmentationConfig
-from viscy_train.loading.batches import IndexedBatches, RepeatedBatches, TrainingBatches
+from viscy_train.loading.batches import Batch, IndexedBatches, RepeatedBatches, TrainingBatches
 from viscy_train.loading.datasets import PairDataset
 from viscy_train.loading.progress import Progress
 from viscy_train.loading.sampler import make_sampler, validation_options
@@ -41,6 +41,13 @@ def test_the_parts_of_a_step_are_the_batch_of_one_process(anchors, n_ranks, make
         assert np.concatenate([part.rows for part in step]).tolist() == batch.rows.tolist()
         assert {(part.epoch, part.index) for part in step} == {(batch.epoch, batch.index)}
         assert [part.first_slot for part in step] == list(range(0, 12, 12 // n_ranks))
+
+
+@pytest.mark.parametrize("n_ranks", [1, 3])
+def test_a_recorded_part_is_found_in_its_batch(anchors, n_ranks):
+    for rank, part in enumerate(parts_of(anchors, n_ranks)[4]):
+        found = Batch.of_rank(part.rows, part.epoch, part.index, rank=rank, batch_size=12)
+        assert (found.epoch, found.index, found.first_slot) == (part.epoch, part.index, part.first_slot)
 
 
 def test_training_resumes_at_the_next_batch_on_all_processes(anchors):

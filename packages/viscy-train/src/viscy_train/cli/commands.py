@@ -186,10 +186,8 @@ def replay(options: list[str], description: str) -> int:
         if cli.run_directory.last_checkpoint.exists():
             data.load_state_dict(Checkpoint.read(cli.run_directory.last_checkpoint).data)  # refuses another table
         check_rows(recorded.rows, data.train_rows, cli.run_directory.batches)
-        # Batches are full, so a smaller one is a part of a batch that the ranks shared.
-        is_part = len(recorded.rows) < data.options.batch_size
-        first_slot = recorded.rank * len(recorded.rows) if is_part else 0
-        pairs = data.load_pairs(Batch(recorded.rows, recorded.epoch, recorded.number, first_slot))
+        size, key = data.options.batch_size, (recorded.epoch, recorded.number)
+        pairs = data.load_pairs(Batch.of_rank(recorded.rows, *key, rank=recorded.rank, batch_size=size))
         where = f"batch {recorded.number} of epoch {recorded.epoch + 1}"
         title = f"Step {recorded.step} of process {recorded.rank}: {where}"
         figure = plot_replay(pairs, data.augment(pairs), data.table.observations, data.channels, title)

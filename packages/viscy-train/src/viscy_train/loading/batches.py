@@ -38,6 +38,11 @@ class Batch:
     index: int
     first_slot: int = 0
 
+    @classmethod
+    def of_rank(cls, rows: NDArray[np.int64], epoch: int, index: int, *, rank: int, batch_size: int) -> Batch:
+        """Return what a rank trained on, given its rows: all batches are full, so fewer are its part of a batch."""
+        return cls(rows, epoch, index, rank * len(rows) if len(rows) < batch_size else 0)
+
 
 class IndexedBatches:
     """Batch sampler that yields each batch of a `FlexibleBatchSampler` with its epoch and index.
