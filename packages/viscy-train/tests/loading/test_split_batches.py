@@ -14,6 +14,8 @@ from viscy_train.loading.batches import Batch, IndexedBatches, RepeatedBatches, 
 from viscy_train.loading.datasets import PairDataset
 from viscy_train.loading.progress import Progress
 from viscy_train.loading.sampler import make_sampler, validation_options
+from viscy_train.model.module import ContrastiveModule
+from viscy_train.training.lightning_cli import TrainingCLI
 
 ROWS = np.arange(40, 360)
 OPTIONS = SamplerConfig(batch_size=12, split_batches=True)
@@ -87,6 +89,17 @@ def test_a_step_is_one_batch_of_the_sequence_however_many_processes_there_are():
     trainer.is_last_batch, trainer.current_epoch = False, 0
     progress.on_train_batch_end(trainer, None, None, {"batch": 6}, 6)
     assert (progress.cursor.position, progress.count_done()) == (7, 7)
+
+
+@pytest.mark.parametrize("in_data", [False, True])
+def test_a_module_that_does_not_share_batches_as_the_data_do_is_a_user_error(project, in_data):
+    data = TrainingCLI("fit", ["--config", str(project), f"--data.sampler.split_batches={in_data}"], "").make_data()
+    trainer = SimpleNamespace(
+        world_size=1, global_rank=0, lightning_module=ContrastiveModule(n_channels=2, split_batches=not in_data)
+    )
+    vars(data)["trainer"] = trainer
+    with pytest.raises(UserError, match=f"split_batches of the module must be that of data.sampler, {in_data}, got"):
+        data.setup("fit")
 
 
 def test_processes_that_cannot_share_a_batch_are_a_user_error(anchors):

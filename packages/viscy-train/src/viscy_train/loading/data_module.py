@@ -206,11 +206,13 @@ class PairDataModule(LightningDataModule):
         Raises
         ------
         UserError
-            If Lightning is configured to replace the sampler, or the sampler options are invalid.
+            If Lightning is configured to replace the sampler, the sampler options are invalid, or the module does not
+            share batches as they say.
         """
         if stage == "predict":
             return
         trainer: Any = self.trainer
+        self._check_module(getattr(trainer, "lightning_module", None))
         if trainer is not None and trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
             raise UserError(
                 "Trainer needs use_distributed_sampler=False, because the sampler distributes batches over ranks itself"
@@ -223,6 +225,11 @@ class PairDataModule(LightningDataModule):
             self._sampler = make_sampler(self.train_anchors(), self.options, self.seed, rank, world_size)
         if trainer is not None and stage == "fit":
             self._keep_progress(trainer)
+
+    def _check_module(self, module: Any) -> None:
+        given, own = getattr(module, "split_batches", None), self._options.split_batches
+        if given is not None and given != own:
+            raise UserError(f"split_batches of the module must be that of data.sampler, {own}, got {given}")
 
     def train_dataloader(self) -> DataLoader:
         """Return the loader of the training pairs."""

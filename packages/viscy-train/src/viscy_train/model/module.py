@@ -64,6 +64,11 @@ class ContrastiveModule(LightningModule):
         self._compares_ranks = split_batches or loss.negatives == "step"
         self._options = optimizer
 
+    @property
+    def split_batches(self) -> bool:
+        """Whether the processes share each batch."""
+        return self._shares_batches
+
     def training_step(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the loss of a batch of pairs, crops of shape (n_pairs, n_channels, z_slices, side, side)."""
         loss = self._compute_loss(self._project(batch), batch)
