@@ -1,5 +1,6 @@
 """Checks before training, and the settings with which a run resumes."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from lightning.pytorch import Callback
 from viscy_train.errors import UserError
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.metrics_csv import LEARNING_RATE, read_log
-from viscy_train.training.fit import fit
+from viscy_train.training.fit import _describe_size, fit
 from viscy_train.training.lightning_cli import TrainingCLI
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -229,3 +230,20 @@ def test_a_malformed_checkpoint_is_refused(trained, tmp_path, path, value):
     with pytest.raises(UserError, match="damaged") as raised:
         train(trained, *options, "--trainer.max_epochs", "2")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "world_size", "split_batches", "expected"),
+    [
+        (2, 1, False, "counts batches of each of 1 processes (was 2); an epoch in progress ends where"),
+        (2, 4, True, "counts batches that all processes share (was of each of 2); an epoch in progress ends where"),
+        (1, 4, True, None),
+        (4, 4, False, None),
+    ],
+)
+def test_a_limit_that_means_another_number_of_batches_is_named(before, world_size, split_batches, expected):
+    checkpoint: Any = SimpleNamespace(data={"span": {"num_replicas": before}})
+    trainer = SimpleNamespace(limit_train_batches=3, overfit_batches=0, world_size=world_size)
+    sentences = _describe_size(checkpoint, trainer, split_batches=split_batches)
+    assert len(sentences) == (expected is not None)
+    assert expected is None or sentences[0].startswith(f"trainer.limit_train_batches 3 {expected}")
