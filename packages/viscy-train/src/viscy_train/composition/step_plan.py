@@ -124,13 +124,12 @@ class _Batch:
 
     def pairs_between(self, groups: NDArray[np.int64]) -> tuple[float, float]:
         """Return what `pairs_within` has for pairs of slots of different batches, of the given groups."""
-        of_strata, of_experiments, of_conditions = (
-            shares[groups] * self.size for shares in (self._shares, *self.by_name)
-        )
-        total, same = (len(groups) * (len(groups) - 1) * self.size**2, _products(of_experiments))
+        total = len(groups) * (len(groups) - 1) * self.size**2
+        same = _products(self.by_name[0][groups] * self.size)
         if not self.by_condition:
             return total, same
-        return total - _products(of_conditions), same - _products(of_strata)
+        of_conditions, of_strata = (_products(shares[groups] * self.size) for shares in (self.by_name[1], self._shares))
+        return total - of_conditions, same - of_strata
 
 
 def _plan_without_positive(batch: _Batch, shares: NDArray[np.float64], settings: StepSettings) -> float:

@@ -84,11 +84,10 @@ def batch_targets(anchors: pd.DataFrame, planned: PlannedComposition) -> pd.Data
     """
     counts = count_strata(anchors)
     is_aware = planned.options["experiment_aware"]
-    shares = {
-        group: _by_experiment_and_condition(planned.batch_shares(group if is_aware else None), counts, planned)
-        for group in group_shares(planned).index
-    }
-    return pd.DataFrame.from_dict(shares, orient="index", columns=counts.index)
+    position, parts = _parts_of_strata(counts, planned)
+    groups = group_shares(planned).index
+    shares = [planned.batch_shares(group if is_aware else None).to_numpy()[position] * parts for group in groups]
+    return pd.DataFrame(np.stack(shares), index=groups, columns=counts.index)
 
 
 def target_composition(anchors: pd.DataFrame, planned: PlannedComposition) -> pd.DataFrame:
@@ -106,21 +105,19 @@ def target_composition(anchors: pd.DataFrame, planned: PlannedComposition) -> pd
         their share of the epoch's slots.
     """
     counts = count_strata(anchors)
-    target = _by_experiment_and_condition(planned.strata["epoch_share"], counts, planned)
+    position, parts = _parts_of_strata(counts, planned)
+    target = planned.strata["epoch_share"].to_numpy()[position] * parts
     return pd.DataFrame({"anchors": counts, "table_share": counts / len(anchors), "target": target})
 
 
-def _by_experiment_and_condition(
-    shares: pd.Series, counts: pd.Series, planned: PlannedComposition
-) -> NDArray[np.float64]:
-    """Split the share of each of the sampler's strata over experiments and conditions, shape (n_counts,).
+def _parts_of_strata(counts: pd.Series, planned: PlannedComposition) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return, for each (experiment, condition), which of the sampler's strata it belongs to, and what part of it it is.
 
     If an axis of the sampler is off, one of its strata contains several experiments or conditions. All anchors of a
     stratum are equally likely to be drawn, so each (experiment, condition) gets a part in proportion to its anchors.
     """
     position = _positions_of_strata(counts.index, planned)
-    sizes = planned.strata["anchors"].to_numpy()
-    return shares.to_numpy()[position] * counts.to_numpy() / sizes[position]
+    return position, counts.to_numpy() / planned.strata["anchors"].to_numpy()[position]
 
 
 def _positions_of_strata(names: pd.Index, planned: PlannedComposition) -> NDArray[np.intp]:
