@@ -82,7 +82,8 @@ def test_conditions_are_chosen_in_proportion_to_their_shares(options, batch_size
     )
     n_epochs = 1 if epoch_batches is None else -(-(len(anchors) // batch_size) // epoch_batches)
     batches = list(itertools.chain.from_iterable(draw(sampler, epoch) for epoch in range(n_epochs)))
-    probability = sampler._quotas.choice.probability
+    choice = sampler._quotas.choice
+    assert choice is not None
     groups, labels = sampler._index.groups, sampler._index.conditions
     group = anchors["experiment"].to_numpy() if groups != (None,) else np.full(len(anchors), None)
     of_group = {label: [] for label in groups}
@@ -93,7 +94,7 @@ def test_conditions_are_chosen_in_proportion_to_their_shares(options, batch_size
         found = np.zeros(len(labels))
         for batch in of_group[label]:
             found[np.unique(np.searchsorted(labels, anchors["condition"].to_numpy()[batch]))] += 1
-        assert (np.abs(found - len(of_group[label]) * probability[code]) < 1).all()
+        assert (np.abs(found - len(of_group[label]) * choice.probability[code]) < 1).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"leaky": 0.25}, {"leaky": 0.1}, *OPTIONS[6:]], ids=str)

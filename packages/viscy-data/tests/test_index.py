@@ -184,6 +184,7 @@ def test_without_times_the_rows_of_a_stratum_are_in_order_of_their_values(n, sha
     group, condition, value = (random_codes(rng, n, size) for size in shape)
     index = AnchorIndex.from_codes(group, condition, constant_codes(n), value)
     values = index.values
+    assert values is not None
     assert values.value_code.tolist() == value.codes[index.order].tolist()
     assert index.value_codes(np.arange(n)).tolist() == index.value_codes(slice(0, n)).tolist()
     stratum = (group.codes * shape[1] + condition.codes)[index.order].tolist()
@@ -205,6 +206,7 @@ def test_with_times_the_rows_stay_in_order_of_time():
     plain = AnchorIndex.from_codes(*axes)
     index = AnchorIndex.from_codes(*axes, value, time_by="hours")
     assert index.order.tolist() == plain.order.tolist()
+    assert index.values is not None
     assert index.values.value_code.tolist() == value.codes[index.order].tolist()
     assert index.values.values_of_stratum.max() <= 20
     assert index.digest != plain.digest

@@ -16,6 +16,8 @@ def step_tables():
     spec = importlib.util.spec_from_file_location(
         name, FOLDER / "benchmarks" / "__init__.py", submodule_search_locations=[str(FOLDER / "benchmarks")]
     )
+    assert spec is not None
+    assert spec.loader is not None
     sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules[name])
     return importlib.import_module(f"{name}.step")

@@ -116,6 +116,7 @@ def test_an_index_with_values_gives_the_batches_of_its_table(tmp_path, by, optio
 
 def test_values_are_memory_mapped_and_shown(value_folder):
     index = AnchorIndex.open(value_folder)
+    assert index.values is not None
     assert isinstance(index.values.value_code.base, np.memmap)
     assert repr(index).endswith("1 times by None, 286 values by 'lineage')")
     again = pickle.loads(pickle.dumps(index))
@@ -156,6 +157,7 @@ def test_an_array_of_values_that_does_not_fit_raises_an_error(value_folder, name
 def test_classes_must_ascend_within_a_stratum(tmp_path):
     table = pd.DataFrame({"lineage": np.repeat(np.arange(3), [2, 2, 4])})
     index = AnchorIndex.build(table, experiment_by=None, condition_by=None, time_by=None, distinct_by="lineage")
+    assert index.values is not None
     assert (index.values.class_start.tolist(), index.values.class_length.tolist()) == ([0, 4], [2, 4])
     index.save(tmp_path / "index")
     replace_array(tmp_path / "index", "class_length", np.array([4, 2]))
