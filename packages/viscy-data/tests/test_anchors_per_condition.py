@@ -160,6 +160,44 @@ def test_a_group_with_few_conditions_has_all_of_them_in_every_batch(options):
     assert {n for size, n in n_conditions["e1"] if size == 24} == {6}
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(2, 11),
+    st.integers(1, 30),
+    st.integers(1, 6),
+    st.sampled_from([0.05, 0.1, 0.3, 0.5]),
+    st.booleans(),
+    st.integers(0, 2**20),
+)
+def test_conditions_that_cannot_leak_have_enough_anchors_too(n_conditions, batch_size, at_least, leaky, equal, seed):
+    at_least = min(at_least, batch_size)
+    rng = np.random.default_rng(seed)
+    shared = rng.random(n_conditions) < 0.5
+    in_both = [("a", c) for c in range(n_conditions)] + [("b", c) for c in np.flatnonzero(shared)] + [("b", 0)]
+    anchors = pd.DataFrame(in_both * 20, columns=["experiment", "condition"])
+    ratio = None if equal else {c: rng.choice([0.5, 1.0, 2.0]) for c in range(n_conditions)}
+    sampler = FlexibleBatchSampler(
+        anchors,
+        batch_size,
+        anchors_per_condition=at_least,
+        leaky=leaky,
+        experiment_weights="uniform",
+        condition_ratio=ratio,
+        drop_last=len(anchors) >= batch_size,
+    )
+    slots = sampler._quotas.choice.slots
+    for batch in draw(sampler)[:30]:
+        if len(batch) < batch_size:
+            continue
+        rows = anchors.iloc[batch]
+        counts = rows["condition"].value_counts()
+        group = int((rows["experiment"] == "b").sum() > batch_size / 2) if leaky < 0.5 else None
+        assert counts.min() >= at_least
+        if group is not None:
+            due = slots[group, counts.index]
+            assert (np.abs(counts - due) < 1 + 1e-9).all()
+
+
 def test_pairs_of_conditions_differ_from_batch_to_batch():
     anchors = make_anchors(20000, n_conditions=40, n_groups=1)
     sampler = FlexibleBatchSampler(anchors, 32, anchors_per_condition=4)

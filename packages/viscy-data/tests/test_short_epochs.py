@@ -115,10 +115,20 @@ def test_a_state_of_a_short_epoch_resumes():
     assert drawn + list(resumed) == [sampler.batch(k, epoch=1) for k in range(7)]
 
 
-@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (2.5, TypeError), (True, TypeError)])
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(0, ValueError), (-1, ValueError), (2**30 + 1, ValueError), (2.5, TypeError), (True, TypeError)],
+)
 def test_the_number_of_batches_must_be_a_positive_integer(value, error):
     with pytest.raises(error, match="epoch_batches must be"):
         FlexibleBatchSampler(make_anchors(), batch_size=32, epoch_batches=value)
+
+
+def test_an_epoch_may_be_very_long():
+    sampler = FlexibleBatchSampler(make_anchors(), batch_size=32, epoch_batches=2**30)
+    assert len(sampler) == 2**30
+    for k in (0, 12345, 2**29, 2**30 - 1, 2**31):
+        assert len(set(sampler.batch(k))) == 32
 
 
 def test_a_batch_larger_than_the_table_is_an_error():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 _MAX_SLOTS = 2**30
+_MAX_BATCHES = 2**30
 _WEIGHTINGS = ("proportional", "sqrt", "uniform")
 
 
@@ -58,7 +59,7 @@ class SamplerOptions:
         plain["anchors_per_condition"] = optional_integer(
             "anchors_per_condition", self.anchors_per_condition, at_most=plain["batch_size"], limit="batch_size"
         )
-        plain["epoch_batches"] = optional_integer("epoch_batches", self.epoch_batches, at_most=2**48)
+        plain["epoch_batches"] = optional_integer("epoch_batches", self.epoch_batches, at_most=_MAX_BATCHES)
         for name, value in plain.items():
             object.__setattr__(self, name, value)
 

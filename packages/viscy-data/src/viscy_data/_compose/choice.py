@@ -80,6 +80,14 @@ class Choice:
         return self.probability * self.slots * self.leaky
 
     @property
+    def rounds_totals(self) -> NDArray[np.bool_]:
+        """Whether a condition's slots are rounded before they are split into primary and leak slots, shape (n_groups,).
+
+        If both parts were rounded on their own, their sum could be one slot short.
+        """
+        return self.leaves_out | (self.leak > 0).any(axis=1)
+
+    @property
     def leaves_out(self) -> NDArray[np.bool_]:
         """Whether batches of a group leave out some of its conditions, shape (n_groups,)."""
         return ((self.probability > 0) & (self.probability < 1)).any(axis=1)

@@ -77,7 +77,7 @@ class ChosenSlots:
     ) -> None:
         self._key = derive(key, np.arange(5))
         self._batches = np.clip(batches, 1, _MOST_BATCHES)
-        self._leaves_out = choice.leaves_out
+        self._rounds_totals = choice.rounds_totals
         self._is_certain = choice.probability == 1
         self._is_open = (choice.probability > 0) & ~self._is_certain
         self._n_open = choice.n_chosen - self._is_certain.sum(axis=1)
@@ -92,8 +92,8 @@ class ChosenSlots:
         self._has_leak = bool(leak.any())
 
     def which(self, scheduled: Scheduled) -> NDArray[np.intp]:
-        """Return which batches leave out conditions of their groups; the methods are for such batches only."""
-        return np.flatnonzero(self._leaves_out[scheduled.group])
+        """Return the batches whose slots are rounded here; the methods are for such batches only."""
+        return np.flatnonzero(self._rounds_totals[scheduled.group])
 
     def slots(self, scheduled: Scheduled) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the primary and the leak slots of each condition, both of shape (n_batches, n_conditions)."""

@@ -213,9 +213,9 @@ class Epoch:
         return drawn
 
     def _choose(self) -> ChosenSlots | None:
-        """Return the slots of the groups of which a batch leaves out conditions, None if there are no such groups."""
+        """Return the slots of groups of which conditions are chosen or rounded in total, None if there are none."""
         choice = self._quotas.choice
-        if choice is None or not choice.leaves_out.any():
+        if choice is None or not choice.rounds_totals.any():
             return None
         key = self._key[Purpose.CHOICE, None]
         return ChosenSlots(choice, self.n_slots, self._schedule.batches_in_cycle, key)
