@@ -8,6 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine takes any time for an example; only processes that hang have deadlines.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 # Seconds to wait for another process; many times what an idle machine needs, so that a load of 16 is not a problem.
 PATIENCE = 600.0

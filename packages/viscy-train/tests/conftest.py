@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import settings
 from iohub.ngff import open_ome_zarr
 from numpy.typing import NDArray
 from torch.distributed import TCPStore
@@ -32,6 +33,10 @@ from viscy_train.run.batch_record import batch_fields, record_of_rank
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.step_csv import format_line
 from viscy_train.sample_projects import simulation
+
+# A busy machine takes any time for an example; only processes that hang have deadlines.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 WELLS = {"A/1": "uninfected", "B/1": "infected"}
 
