@@ -185,7 +185,8 @@ def test_conditions_that_cannot_leak_have_enough_anchors_too(n_conditions, batch
         condition_ratio=ratio,
         drop_last=len(anchors) >= batch_size,
     )
-    slots = sampler._quotas.choice.slots
+    choice = sampler._quotas.choice
+    assert choice is not None
     for batch in draw(sampler)[:30]:
         if len(batch) < batch_size:
             continue
@@ -194,7 +195,7 @@ def test_conditions_that_cannot_leak_have_enough_anchors_too(n_conditions, batch
         group = int((rows["experiment"] == "b").sum() > batch_size / 2) if leaky < 0.5 else None
         assert counts.min() >= at_least
         if group is not None:
-            due = slots[group, counts.index]
+            due = choice.slots[group, counts.index]
             assert (np.abs(counts - due) < 1 + 1e-9).all()
 
 
@@ -237,6 +238,21 @@ def test_the_planned_composition_is_what_batches_hold():
     difference = (expected - held.reindex(expected.index, fill_value=0)).abs()
     assert difference.max() < 0.002
     assert planned.options["anchors_per_condition"] == 4
+
+
+def test_conditions_that_cannot_leak_have_their_share_of_slots():
+    in_both = [("a", c) for c in range(6)] + [("b", c) for c in range(3)] + [("b", 6 + c) for c in range(3)]
+    anchors = pd.DataFrame(in_both * 60, columns=["experiment", "condition"])
+    sampler = FlexibleBatchSampler(anchors, 14, anchors_per_condition=4, leaky=0.3)
+    condition = anchors["condition"].to_numpy()
+    n_epochs, slots, batches = 150, np.zeros(9), np.zeros(9)
+    for epoch in range(n_epochs):
+        for batch in draw(sampler, epoch):
+            counts = np.bincount(condition[batch], minlength=9)
+            slots += counts
+            batches += counts > 0
+    # 14 slots are split over 3 conditions; which ones get 5 is drawn once in each epoch and group
+    assert slots / batches == pytest.approx(np.full(9, 14 / 3), abs=6 * 0.5 / np.sqrt(n_epochs))
 
 
 def test_ranks_and_resume_follow_the_global_sequence():

@@ -164,7 +164,7 @@ class FlexibleBatchSampler(SamplerAttributes, Sampler[list[int]]):
     primary slots and its leak slots, the window slots of the primary ones) gets the floor or the ceiling of its quota,
     the parts add up to the batch exactly, and over batches each part gets exactly its quota on average. So does a
     condition's total, primary and leak slots together; only with a leak and three or more conditions with unequal
-    shares can that total differ from its quota by one slot more.
+    shares can that total differ from its quota by one slot more (not with `anchors_per_condition`).
 
     **Several anchors a condition.** With `anchors_per_condition`, each of the chosen conditions gets the floor or the
     ceiling of an equal part of the slots, and over the group's batches in an epoch (in a round, with `epoch_batches`),

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 _CODE_BITS = np.uint64(24)
 _CODE_MASK = np.uint64((1 << 24) - 1)
-_CATEGORY_BITS = np.uint64(62)
-_LEFT_OUT = 3
+_CATEGORY_BITS = np.uint64(60)
+_LEFT_OUT = 4
 _MOST_BATCHES = 2**24
 # What random bits are used for.
-_LAYOUT, _OFFSET, _ROTATION, _BLOCK, _TURN = range(5)
+_LAYOUT, _OFFSET, _ROTATION, _BLOCK, _TURN, _SPLIT = range(6)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,8 +45,8 @@ class _Worth:
 
     floor: NDArray[np.int64]
     """Slots of an entry, rounded down, shape (1, n_groups, n_conditions)."""
-    raised: NDArray[np.int64]
-    """The first entries of the line, this many, are worth one slot more; shape (2, n_groups)."""
+    limit: NDArray[np.int64]
+    """The entries of a condition that are below it on the line are worth one slot more."""
     start: NDArray[np.int64]
     """Where the slots beyond the floor of a condition that is in every batch are on their line; it ends at 0."""
     length: NDArray[np.int64]
@@ -75,7 +75,7 @@ class ChosenSlots:
         batches: NDArray[np.int64],
         key: NDArray[np.uint64],
     ) -> None:
-        self._key = derive(key, np.arange(5))
+        self._key = derive(key, np.arange(6))
         self._batches = np.clip(batches, 1, _MOST_BATCHES)
         self._rounds_totals = choice.rounds_totals
         self._is_certain = choice.probability == 1
@@ -138,7 +138,7 @@ class ChosenSlots:
         """Lay out the entries of all conditions that are not in every batch; those that leak come first."""
         n_groups, n_conditions = probability.shape
         group = np.arange(n_groups)
-        bits = derive(self._key[_LAYOUT], group[:, None], np.arange(n_conditions)) >> np.uint64(2)
+        bits = derive(self._key[_LAYOUT], group[:, None], np.arange(n_conditions)) >> np.uint64(4)
         order = np.argsort(bits | np.where(self._is_open, ~leaks, 2).astype(np.uint64) << _CATEGORY_BITS, axis=1)
         bound = np.zeros((n_groups, n_conditions + 1), np.int64)
         bound[:, 1:] = np.rint(np.cumsum(np.take_along_axis(probability, order, axis=1), axis=1) * UNIT)
@@ -151,7 +151,7 @@ class ChosenSlots:
         n_blocks = self._batches // width
         in_last = entry * (self._batches - n_blocks * width)[:, None] // self._batches[:, None]
         line = np.array([entry - in_last, in_last])
-        self._order = order
+        self._order, self._leaks = order, leaks
         self._n_blocks = np.array([n_blocks, np.ones_like(n_blocks)])
         self._width = np.array([width, self._batches - n_blocks * width])
         self._start, self._length = self._by_condition(line[:, :, :-1]), self._by_condition(np.diff(line, axis=2))
@@ -184,7 +184,27 @@ class ChosenSlots:
         places = np.broadcast_to(first, position.shape)
         np.put_along_axis(length, places, np.diff(position, axis=2, prepend=0), axis=2)
         np.put_along_axis(start, places, position - np.diff(position, axis=2, prepend=0) - end, axis=2)
-        return _Worth(floor[None], raised, start, length)
+        return _Worth(floor[None], self._limits(raised, total), start, length)
+
+    def _limits(self, raised: NDArray[np.int64], total: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return below which entry the entries of each condition are worth more, shape (2, n_groups, n_conditions).
+
+        Entries of conditions that leak come first, and those of the others follow. On average over epochs, both have
+        their share of the entries that are worth more. These are chosen so that all blocks have equally many of them:
+        the second part continues where the first one ends, modulo the number of blocks.
+        """
+        n_leaking, n_blocks = self._n_leaking, self._n_blocks
+        n_others = n_blocks * self._width * self._n_open - n_leaking
+        expected = raised * (n_leaking / np.maximum(n_leaking + n_others, 1))
+        whole = np.floor(expected).astype(np.int64)
+        lower = whole - (whole - n_leaking) % n_blocks
+        bounds = np.maximum(raised - n_others, 0), np.minimum(raised, n_leaking)
+        lower, upper = np.clip(lower, *bounds), np.clip(lower + n_blocks, *bounds)
+        bits = derive(self._key[_SPLIT], np.arange(2)[:, None], np.arange(raised.shape[1]))
+        is_upper = (bits >> np.uint64(11)) * 2.0**-53 * (upper - lower) < expected - lower
+        of_leaking = np.where(total < 0, np.minimum(raised, n_leaking), np.where(is_upper, upper, lower))
+        of_others = n_leaking + raised - of_leaking
+        return np.where(self._leaks, of_leaking[..., None], of_others[..., None])
 
     def _by_condition(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
         result = np.empty_like(values)
@@ -213,8 +233,8 @@ class ChosenSlots:
         Entries of equal worth are distributed one after the other, so that batches get equally many of them.
         """
         n_batches, n_conditions = entry.shape
-        raised, raised_leak = self._slots.raised[at.key][:, None], self._leak.raised[at.key][:, None]
-        category = np.where(has_entry, 2 - (entry < raised) - (entry < raised_leak), _LEFT_OUT).astype(np.uint64)
+        is_raised, is_raised_leak = (entry < worth.limit[at.key] for worth in (self._slots, self._leak))
+        category = np.where(has_entry, 3 - 2 * is_raised - is_raised_leak, _LEFT_OUT).astype(np.uint64)
         shuffled = random_uint32(self._block_keys(at), n_conditions).astype(np.uint64) << _CODE_BITS
         shuffled |= category << _CATEGORY_BITS
         shuffled |= np.arange(n_conditions, dtype=np.uint64)
@@ -231,7 +251,7 @@ class ChosenSlots:
     def _worth_of(
         self, worth: _Worth, at: _Places, entry: NDArray[np.int64], chosen: NDArray[np.bool_]
     ) -> NDArray[np.int64]:
-        slots = chosen * (worth.floor[0, at.group] + (entry < worth.raised[at.key][:, None]))
+        slots = chosen * (worth.floor[0, at.group] + (entry < worth.limit[at.key]))
         batch, condition = np.nonzero(self._is_certain[at.group])
         if batch.size:
             some = at.take(batch)
@@ -257,7 +277,9 @@ class ChosenSlots:
     def _drawn_before_if_open(self, at: _Places, condition: NDArray[np.int64]) -> NDArray[np.int64]:
         """Count a condition's primary slots in the earlier batches of a group, for batches that have it by chance."""
         start, entries = (array[:, at.group, condition] for array in (self._start, self._length))
-        raised = (np.clip(worth.raised[:, at.group] - start, 0, entries) for worth in (self._slots, self._leak))
+        raised = (
+            np.clip(worth.limit[:, at.group, condition] - start, 0, entries) for worth in (self._slots, self._leak)
+        )
         n_entries, n_raised, n_raised_leak = self._sums_before(at, start, np.array([entries, *raised]))
         floor = self._slots.floor[0, at.group, condition] - self._leak.floor[0, at.group, condition]
         return floor * n_entries + n_raised - n_raised_leak
