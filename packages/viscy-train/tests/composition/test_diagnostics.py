@@ -3,6 +3,7 @@ import re
 import pytest
 
 from viscy_train.composition.diagnostics import diagnose
+from viscy_train.config.schema import LossConfig
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,10 @@ from viscy_train.composition.diagnostics import diagnose
             {"temporal_enrichment": True, "temporal_window_hours": 9.0},
         ),
         (r"covers \d\d% of the anchors of 'b' on average", {"temporal_enrichment": True, "temporal_window_hours": 7.0}),
-        (r"on average \d+ pairs of anchors of a batch of 20 \(\d+\.\d%\) belong to the same lineage", {}),
+        (
+            r"on average \d+ pairs of anchors of a batch of 20 \(\d+\.\d%\) belong to the same lineage, which the loss",
+            {"loss": LossConfig(positives="pair")},
+        ),
         (r"on average \d+\.\d slots of a batch of 60 repeat an anchor of the same batch", {"batch_size": 60}),
         (r"leaky=0.1 has no effect: experiment_aware=False", {"experiment_aware": False, "leaky": 0.1}),
         (r"30 batches do not divide evenly among 4 processes: 2 extra batches will complete", {"world_size": 4}),
@@ -33,6 +37,10 @@ from viscy_train.composition.diagnostics import diagnose
 def test_a_problem_is_reported_in_a_sentence(dry_run_of, pattern, options):
     sentences = diagnose(dry_run_of(**options))
     assert any(re.search(pattern, sentence) for sentence in sentences), sentences
+
+
+def test_a_loss_that_knows_lineages_may_have_several_anchors_of_one(dry_run_of):
+    assert not any("same lineage" in sentence for sentence in diagnose(dry_run_of()))
 
 
 def test_a_balanced_table_has_no_problems(anchors_of, dry_run_of):

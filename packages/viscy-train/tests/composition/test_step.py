@@ -7,7 +7,12 @@ import pandas as pd
 import pytest
 
 from viscy_train.composition.diagnostics import diagnose
-from viscy_train.composition.step import StepSettings, describe_step, warn_of_missing_positives
+from viscy_train.composition.step import (
+    StepSettings,
+    describe_step,
+    warn_of_missing_negatives,
+    warn_of_missing_positives,
+)
 from viscy_train.composition.step_count import count_content, count_step, number_compared
 from viscy_train.composition.step_plan import plan_step
 from viscy_train.config.schema import LossConfig, SamplerConfig
@@ -95,13 +100,36 @@ def test_too_few_anchors_of_a_condition_are_a_warning_with_the_remedy(anchors_of
     anchors, settings = anchors_of(MANY), settings_of(1, "batch", "condition")
     for options, pattern in (
         ({}, r"100.0% of the anchors have no other anchor of their condition to attract .*: set data.sampler.anchors"),
-        ({"condition_balanced": False}, r"set data.sampler.condition_balanced to true and data.sampler.anchors_per"),
+        ({"condition_balanced": False}, r"set data.sampler.condition_balanced to true, data.sampler.anchors_per"),
         ({"anchors_per_condition": 2}, None),
     ):
         planned = make_sampler_of(anchors, **options).planned()
         sentences = warn_of_missing_positives(plan_step(anchors, planned, settings), planned)
         assert len(sentences) == (pattern is not None)
         assert pattern is None or re.search(pattern, sentences[0])
+
+
+@pytest.mark.parametrize(("negatives", "world_size"), [("batch", 1), ("step", 1), ("step", 4)])
+@pytest.mark.parametrize("least", [10, 12])
+def test_batches_of_one_condition_are_a_warning_with_the_remedy(anchors_of, negatives, world_size, least):
+    anchors, settings = anchors_of(MANY), settings_of(world_size, negatives, "condition")
+    planned = make_sampler_of(anchors, anchors_per_condition=least).planned()
+    step, counted = plan_step(anchors, planned, settings), count(anchors, settings, anchors_per_condition=least)
+    has_one_condition = least > 10 and world_size == 1
+    assert (step.without_negative, round(counted.without_negative)) == (has_one_condition, has_one_condition)
+    sentences = warn_of_missing_negatives(step, planned)
+    assert len(sentences) == has_one_condition
+    assert not sentences or "anchors_per_condition to at most half of the batch size" in sentences[0]
+
+
+def test_an_experiment_with_one_condition_has_no_negatives(anchors_of):
+    anchors, settings = anchors_of(UNEQUAL), settings_of(1, "batch", "condition")
+    planned = make_sampler_of(anchors).planned()
+    step = plan_step(anchors, planned, settings)
+    assert step.without_negative == pytest.approx(planned.group_shares["b"])
+    assert step.without_negative == pytest.approx(count(anchors, settings).without_negative, abs=0.02)
+    (sentence,) = warn_of_missing_negatives(step, planned)
+    assert "set model.loss.positives to lineage" in sentence
 
 
 @pytest.mark.parametrize("positives", ["lineage", "pair"])
@@ -140,6 +168,8 @@ def test_a_recorded_step_is_compared_as_a_whole_or_batch_by_batch():
     accumulated = record([(0, 0, 0, 0), (0, 0, 1, 1), (0, 0, 2, 0), (0, 0, 3, 1), (1, 0, 4, 0), (1, 0, 5, 1)])
     assert number_compared(accumulated, settings_of(2))[1].tolist() == [0, 0, 1, 1, 2, 2]
     assert number_compared(accumulated, settings_of(2, "batch"))[1].tolist() == [0, 1, 2, 3, 4, 5]
+    # a run on two processes that one process resumed
+    assert number_compared(accumulated, settings_of(1))[1].tolist() == [0, 0, 1, 1, 2, 2]
     shared = record([(0, 0, 0, 0), (0, 0, 0, 1), (1, 0, 1, 0), (1, 0, 1, 1)])
     for settings in (settings_of(2, split_batches=True), settings_of(2, "batch", split_batches=True)):
         assert [numbers.tolist() for numbers in number_compared(shared, settings)] == [[0, 0, 1, 1]] * 2

@@ -208,7 +208,7 @@ def test_a_learned_temperature_is_limited_below_as_in_clip(value, expected):
         ({"hardness": -0.1}, "model.loss.hardness must be at least 0, got -0.1"),
         ({"hardness": float("nan")}, "model.loss.hardness must be finite, got nan"),
         ({"hardness": True}, "model.loss.hardness must be a number, got True"),
-        ({"temperature": 0.0}, "model.loss.temperature must be above 0, got 0.0"),
+        ({"temperature": 0.0}, "model.loss.temperature must be at least 0.0001, got 0.0"),
         (
             {"temperature": 0.001, "learn_temperature": True},
             "model.loss.temperature must be at least 0.01 if it is learned, got 0.001",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from viscy_train.composition.step import warn_of_missing_positives
+from viscy_train.composition.step import warn_of_missing_negatives, warn_of_missing_positives
 from viscy_train.composition.targets import encode, group_shares
 from viscy_train.composition.temporal import share_in_window
 
@@ -38,6 +38,7 @@ def diagnose(dry_run: DryRun) -> list[str]:
         _missed_targets(dry_run),
         _mixed_negatives(dry_run),
         warn_of_missing_positives(dry_run.planned_step, dry_run.planned),
+        warn_of_missing_negatives(dry_run.step, dry_run.planned),
         _unreachable_conditions(dry_run),
         _missing_conditions(dry_run),
         _frequent_draws(dry_run),
@@ -188,14 +189,15 @@ def _wide_windows(dry_run: DryRun) -> list[str]:
 
 def _shared_lineages(dry_run: DryRun) -> list[str]:
     size = dry_run.batch_size
-    if dry_run.lineage_pairs < size / 20:
+    if dry_run.lineage_pairs < size / 20 or dry_run.step.settings.positives == "lineage":
         return []
     share = dry_run.lineage_pairs / (size * (size - 1) / 2)
     is_distinct = "lineage_id" in (dry_run.planned.options["distinct_by"] or ())
+    positives = dry_run.step.settings.positives
     remedy = "" if is_distinct else "; set data.sampler.distinct_by to lineage_id"
     return [
         f"on average {dry_run.lineage_pairs:,.0f} pairs of anchors of a batch of {size} ({share:.1%}) belong to the "
-        f"same lineage: a loss that ignores lineages treats them as different cells{remedy}"
+        f"same lineage, which the loss does not know (model.loss.positives={positives}){remedy}"
     ]
 
 

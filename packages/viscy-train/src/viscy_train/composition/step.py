@@ -67,6 +67,8 @@ class StepComposition:
     without_positive : float
         Share of the anchors that have no other anchor of their condition to attract; 0 unless the positives are those
         of the same condition. When counted, another anchor is one of another lineage.
+    without_negative : float
+        Share of the anchors that have no other anchor to repel, because all they are compared with attract them.
     """
 
     settings: StepSettings
@@ -74,6 +76,7 @@ class StepComposition:
     from_others: float
     from_others_in_batch: float
     without_positive: float
+    without_negative: float = 0.0
 
     @property
     def mixes_experiments(self) -> bool:
@@ -106,10 +109,26 @@ def warn_of_missing_positives(step: StepComposition, planned: PlannedComposition
     if step.without_positive < NEGLIGIBLE:
         return []
     is_balanced = planned.options["condition_balanced"]
-    also = "" if is_balanced else "data.sampler.condition_balanced to true and "
+    also = "" if is_balanced else "data.sampler.condition_balanced to true, "
+    also += "" if step.batch_size >= 4 else "data.sampler.batch_size to 4 or more, "
     return [
         f"{step.without_positive:.1%} of the anchors have no other anchor of their condition to attract "
-        f"(model.loss.positives=condition): set {also}data.sampler.anchors_per_condition to 2 or more"
+        f"(model.loss.positives=condition): set {also}data.sampler.anchors_per_condition to 2 or more, at most half of "
+        "the batch size"
+    ]
+
+
+def warn_of_missing_negatives(step: StepComposition, planned: PlannedComposition) -> list[str]:
+    """Return a sentence if anchors have no other anchor to repel, and how to change that."""
+    if step.without_negative < NEGLIGIBLE:
+        return []
+    least = planned.options["anchors_per_condition"]
+    remedy = "set model.loss.positives to lineage"
+    if least is not None and 2 * least > step.batch_size:
+        remedy = "set data.sampler.anchors_per_condition to at most half of the batch size"
+    return [
+        f"{step.without_negative:.1%} of the anchors have no other anchor to repel, so that nothing is learned from "
+        f"them: all that they are compared with attract them (model.loss.positives={step.settings.positives}); {remedy}"
     ]
 
 

@@ -49,6 +49,7 @@ def count_step(
         from_others=share_of_others(*_count_pairs(compared, codes, settings.positives)),
         from_others_in_batch=share_of_others(*_count_pairs(batch, codes, settings.positives)),
         without_positive=without,
+        without_negative=_count_without_negative(compared, codes, settings.positives),
     )
 
 
@@ -102,7 +103,7 @@ def number_compared(slots: pd.DataFrame, settings: StepSettings) -> tuple[NDArra
         Numbers from 0, each of shape (n_slots,).
     """
     batch = slots.groupby(["step", "epoch", "batch"]).ngroup().to_numpy()
-    if settings.n_batches == 1 or settings.negatives == "batch":
+    if settings.split_batches or settings.negatives == "batch":
         return batch, batch
     # A step that accumulates gradients compares the first batches of all processes, then the second ones, and so on.
     lines = slots[["step", "rank", "epoch", "batch"]]
@@ -127,6 +128,14 @@ def _count_without_positive(compared: NDArray[np.int64], codes: dict[str, NDArra
     """Return the share of the slots whose set has no slot of the same condition and another lineage."""
     of_condition = _sizes(compared, codes["condition"])
     return float((of_condition == _sizes(compared, codes["condition"], codes["lineage_id"])).mean())
+
+
+def _count_without_negative(compared: NDArray[np.int64], codes: dict[str, NDArray[np.int64]], positives: str) -> float:
+    """Return the share of the slots whose set has only slots with their label."""
+    if positives == "pair":
+        return float((_sizes(compared) == 1).mean())
+    label = codes["condition" if positives == "condition" else "lineage_id"]
+    return float((_sizes(compared) == _sizes(compared, label)).mean())
 
 
 def _sizes(*codes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Batches from which the expected composition of a step is computed, to within about half a percent.
 _N_BATCHES = 8192
 _LEAST_STEPS = 64
+_NO_PAIR = 1e-6
 
 
 def plan_step(anchors: pd.DataFrame, planned: PlannedComposition, settings: StepSettings) -> StepComposition:
@@ -45,17 +46,18 @@ def plan_step(anchors: pd.DataFrame, planned: PlannedComposition, settings: Step
     batch = _Batch(batch_targets(anchors, planned), planned, by_condition=settings.positives == "condition")
     shares = group_shares(planned).to_numpy()
     in_batch = shares @ batch.pairs_within
-    pairs = in_batch
+    pairs, without_negative = in_batch, shares @ (batch.pairs_within[:, 0] < _NO_PAIR)
     if settings.n_compared > 1:
         groups = _groups_of_steps(shares, planned.n_batches, settings.n_compared)
-        within = batch.pairs_within[groups].sum(axis=1).mean(axis=0)
-        pairs = within + np.mean([batch.pairs_between(step) for step in groups], axis=0)
+        of_steps = batch.pairs_within[groups].sum(axis=1) + [batch.pairs_between(step) for step in groups]
+        pairs, without_negative = of_steps.mean(axis=0), (of_steps[:, 0] < _NO_PAIR).mean()
     return StepComposition(
         settings=settings,
         batch_size=batch.size,
         from_others=share_of_others(*pairs),
         from_others_in_batch=share_of_others(*in_batch),
         without_positive=_plan_without_positive(batch, shares, settings) if batch.by_condition else 0.0,
+        without_negative=float(without_negative) if batch.by_condition else 0.0,
     )
 
 

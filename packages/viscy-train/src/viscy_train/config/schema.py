@@ -15,6 +15,8 @@ else:
     # Whether the file exists is checked where it is used, because the error can then say how to create it.
     FilePath = path_type("", docstring="A path that need not exist.")
 
+MIN_TEMPERATURE = 1e-4
+"""Smallest temperature: with a smaller one, gradients may not be finite in float32."""
 MIN_LEARNED_TEMPERATURE = 0.01
 """Smallest temperature that is learned: logits are multiplied by 100 at most, as in CLIP (Radford et al. 2021)."""
 
@@ -74,8 +76,8 @@ class SamplerConfig:
         Anchors that each condition of a batch has at least, so that a loss whose positives are those of the same
         condition has positives where there are many conditions. A batch then has fewer of the conditions.
     epoch_batches : int, optional
-        Number of batches in an epoch, over all processes. Anchors are not drawn again before all have been drawn, over
-        as many epochs as that takes. By default, an epoch has as many batches as the table fills.
+        Number of batches in an epoch, over all processes. The next epochs continue with anchors that were not drawn, as
+        the rest of a long epoch would. By default, an epoch has as many batches as the table fills.
     distinct_by : str or list of str, optional
         Column of the anchor table, such as ``lineage_id``, or columns: anchors of a batch differ in it, as far as there
         are enough.
@@ -170,7 +172,7 @@ class LossConfig:
     name : str
         ``supcon``, or ``nt_xent``, which supports pairs only.
     temperature : float
-        Temperature of the softmax, above 0.
+        Temperature of the softmax, at least 0.0001.
     learn_temperature : bool
         Whether the temperature is learned, starting at `temperature`. Its logarithm is a weight of the model, without
         weight decay, and it never falls below 0.01.
@@ -194,7 +196,8 @@ class LossConfig:
     def __post_init__(self) -> None:
         if self.name == "nt_xent":
             require(self.positives == "pair", "model.loss.positives must be pair for nt_xent", self.positives)
-        require_above_0("model.loss.temperature", self.temperature)
+        rule = f"model.loss.temperature must be at least {MIN_TEMPERATURE}"
+        require(self.temperature >= MIN_TEMPERATURE, rule, self.temperature)
         if self.learn_temperature:
             rule = f"model.loss.temperature must be at least {MIN_LEARNED_TEMPERATURE} if it is learned"
             require(self.temperature >= MIN_LEARNED_TEMPERATURE, rule, self.temperature)

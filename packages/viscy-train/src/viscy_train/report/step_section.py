@@ -39,6 +39,8 @@ def step_rows(planned: StepComposition, observed: StepComposition, content: Batc
     if planned.settings.positives == "condition":
         without = _percents(planned.without_positive, observed.without_positive)
         rows.append(["anchors without another cell of their condition", *without])
+        alike = _percents(planned.without_negative, observed.without_negative)
+        rows.append(["anchors without an anchor of another condition", *alike])
     return [
         *rows,
         ["conditions in a batch", "", f"{content.conditions:.1f}"],

@@ -9,7 +9,12 @@ import yaml
 
 from viscy_train.anchors.fingerprint import check_fingerprint
 from viscy_train.anchors.staleness import check_sources
-from viscy_train.composition.step import StepSettings, describe_step, warn_of_missing_positives
+from viscy_train.composition.step import (
+    StepSettings,
+    describe_step,
+    warn_of_missing_negatives,
+    warn_of_missing_positives,
+)
 from viscy_train.composition.step_plan import plan_step
 from viscy_train.composition.targets import target_composition
 from viscy_train.config.yaml_source import read_yaml
@@ -208,5 +213,6 @@ def show_targets(
     step = plan_step(anchors, planned, settings)
     for sentence in describe_step(step):
         say(sentence)
-    for note in [*notes, *warn_of_missing_positives(step, planned), *data.split_warnings(world_size)]:
+    missing = [*warn_of_missing_positives(step, planned), *warn_of_missing_negatives(step, planned)]
+    for note in [*notes, *missing, *data.split_warnings(world_size)]:
         say(f"Note: {note}")
