@@ -280,6 +280,18 @@ def test_an_invalid_argument_raises_an_error(arguments, error, message):
         from_viscy(TABLE, 16, **arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [({}, "stratify_by"), ({"stratify_by": [], "batch_group_by": ["marker", "perturbation"]}, "batch_group_by")],
+)
+def test_a_missing_column_is_reported_under_the_name_of_viscy(arguments, name):
+    table = TABLE.drop(columns="perturbation")
+    with pytest.raises(ValueError, match=f"{name} must name columns of the table, got 'perturbation', which it lacks"):
+        from_viscy(table, 16, **arguments)
+    with pytest.raises(ValueError, match=rf"switch it off with {name}=\[\]"):
+        from_viscy(table, 16, **arguments)
+
+
 def test_the_column_of_times_is_that_of_the_version():
     table = TABLE.drop(columns=["hours_post_perturbation", "hours_post_infection"])
     with pytest.raises(ValueError, match="'hours_post_perturbation'"):

@@ -110,6 +110,8 @@ def from_viscy(
         stratify_by = "condition" if _is_on("condition_balanced", condition_balanced) else None
         group_weights, weights_name, time_by = experiment_weights, "experiment_weights", "hours_post_infection"
     groups, conditions = _columns("batch_group_by", batch_group_by), _columns("stratify_by", stratify_by)
+    if weights_name == "group_weights":
+        _check_columns(valid_anchors, batch_group_by=groups, stratify_by=conditions)
     columns_in_use = {} if groups is None else {"experiment_by": groups}
     columns_in_use |= {} if conditions is None else {"condition_by": conditions}
     arguments: dict[str, Any] = {"time_by": time_by} | options | columns_in_use
@@ -139,6 +141,22 @@ def _check_names(options: Mapping[str, Any]) -> None:
             raise TypeError(
                 f"from_viscy must get the columns as {name}, got {own}={options[own]!r}; rename the argument"
             )
+
+
+def _check_columns(anchors: Anchors | AnchorIndex, **used: str | tuple[str, ...] | None) -> None:
+    """Raise ValueError if the table lacks a column, with the names that from_viscy has for the arguments."""
+    if isinstance(anchors, AnchorIndex):
+        return
+    from viscy_data._table.tables import check_table
+
+    present = list(check_table(anchors).columns)
+    for name, by in used.items():
+        for column in (by,) if isinstance(by, str) else by or ():
+            if column not in present:
+                raise ValueError(
+                    f"{name} must name columns of the table, got {column!r}, which it lacks; its columns are {present}: "
+                    f"name others with {name}, or switch it off with {name}=[]"
+                )
 
 
 def _check_one_version(batch_group_by: Any, group_weights: Any, stratify_by: Any) -> None:
