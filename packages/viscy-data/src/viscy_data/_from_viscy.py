@@ -149,13 +149,13 @@ def _check_columns(anchors: Anchors | AnchorIndex, **used: str | tuple[str, ...]
         return
     from viscy_data._table.tables import check_table
 
-    present = list(check_table(anchors).columns)
+    present = check_table(anchors).names
     for name, by in used.items():
         for column in (by,) if isinstance(by, str) else by or ():
             if column not in present:
                 raise ValueError(
-                    f"{name} must name columns of the table, got {column!r}, which it lacks; its columns are {present}: "
-                    f"name others with {name}, or switch it off with {name}=[]"
+                    f"{name} must name columns of the table, got {column!r}, which it lacks; it has {present}; "
+                    f"name others, or switch it off with {name}=[]"
                 )
 
 
