@@ -74,9 +74,11 @@ test-anndata: ## read and rewrite a file of embeddings with the oldest supported
 		$(ANNDATA)/venv/bin/python tools/embeddings_file.py read $(ANNDATA)/embeddings.h5ad; \
 	done
 
-coverage: ## run all tests in parallel; fail if a line or branch of viscy_data is not covered
-	uv run pytest -n auto --dist worksteal --cov --cov-report= $(ARGS)
+coverage: ## run all tests in parallel; fail if the fast tests of viscy_data leave out a line or branch of it
+	uv run pytest packages/viscy-data -m "not slow" -n auto --dist worksteal --cov=viscy_data --cov-report= $(ARGS)
 	uv run coverage report --include='packages/viscy-data/src/*' --fail-under=100
+	uv run pytest packages/viscy-data -m slow -n auto --dist worksteal $(ARGS)
+	uv run pytest packages/viscy-sampling-testkit packages/viscy-train tools -n auto --dist worksteal $(ARGS)
 
 demo: ## run the demo into a new folder or into OUT
 	out="$(OUT)"; uv run viscy-train demo --out "$${out:-$$(mktemp -d)/demo}"
