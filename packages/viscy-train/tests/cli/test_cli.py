@@ -101,7 +101,7 @@ def test_a_misspelled_key_is_reported_with_its_line(error_line, make_project, tm
         ("data.experiments", "nowhere.yaml", "nowhere.yaml"),
         ("model.encoder.features", 1, "model.encoder.features must be at least 2, got 1"),
         ("model.encoder.name", "resnet999", "model.encoder.name must be 'tiny' or the name of a timm model"),
-        ("model.loss.temperature", 0, "model.loss.temperature must be above 0, got 0"),
+        ("model.loss.temperature", 0, "model.loss.temperature must be at least 0.0001, got 0"),
         ("model.loss", {"name": "nt_xent"}, "model.loss.positives must be pair for nt_xent, got 'lineage'"),
         ("model.optimizer.learning_rate", float("inf"), "model.optimizer.learning_rate must be finite, got inf"),
         ("checkpoint.every_n_steps", 0, "checkpoint.every_n_steps must be at least 1, got 0"),
