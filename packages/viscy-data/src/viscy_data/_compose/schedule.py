@@ -72,11 +72,6 @@ class Schedule:
         self._n_chunks = 1 << self._bits
         self._key = key
 
-    @property
-    def most_batches(self) -> int:
-        """Largest number of batches that a group has in one cycle."""
-        return int(self.batches_in_cycle.max())
-
     def look_up(self, batch: NDArray[np.int64]) -> Scheduled:
         """Return group and index within the group of batches, given by number; shape (n_batches,)."""
         cycle, number = np.divmod(batch, self._total)

@@ -50,11 +50,6 @@ class ShortEpochSchedule:
         self._n_epochs = n_epochs
         self.batches_in_cycle = np.diff(self._bounds_before(np.array(n_epochs)))
 
-    @property
-    def most_batches(self) -> int:
-        """Largest number of batches that a group has in the round."""
-        return int(self.batches_in_cycle.max())
-
     def look_up(self, number: NDArray[np.int64]) -> Scheduled:
         """Return group and index within the group of batches.
 

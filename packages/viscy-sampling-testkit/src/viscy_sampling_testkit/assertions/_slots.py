@@ -65,6 +65,17 @@ def factorize(labels: Labels) -> tuple[np.ndarray, list[Any]]:
     return codes, list(uniques)
 
 
+def codes_by_slot(batches: Batches, labels: Labels) -> tuple[np.ndarray, list[Any]]:
+    """Return the label code of each slot, shape (n_batches, batch_size), and the list of distinct labels.
+
+    Batches that do not have the most frequent length are left out.
+    """
+    codes, names = factorize(labels)
+    Slots.of(batches).check_bounds(len(codes))
+    size = np.bincount([len(batch) for batch in batches]).argmax()
+    return codes[np.array([batch for batch in batches if len(batch) == size])], names
+
+
 def plain(labels: Sequence[Any]) -> list[Any]:
     """Return labels with NumPy scalars converted to Python's, as they should appear in a message."""
     return [label.item() if isinstance(label, np.generic) else label for label in labels]

@@ -9,7 +9,7 @@ import numpy as np
 
 from viscy_sampling_testkit.assertions._bounds import chatterjee_excess, chatterjee_p_value, relative_entropy
 from viscy_sampling_testkit.assertions._failure import check_false_alarm, fail, judge, judge_chi_square, judge_deviation
-from viscy_sampling_testkit.assertions._slots import Batches, Labels, Slots, factorize
+from viscy_sampling_testkit.assertions._slots import Batches, Labels, Slots, codes_by_slot
 
 # A sum with a smaller variance is too far from normal in the tails that small false-alarm rates need.
 _LEAST_VARIANCE = 10.0
@@ -174,13 +174,10 @@ def assert_exchangeable_slots(
         If labels vary too little within the batches for a test, or `false_alarm` is outside (0, 1).
     """
     check_false_alarm(false_alarm)
-    codes, names = factorize(labels)
-    Slots.of(batches).check_bounds(len(codes))
-    size = np.bincount([len(batch) for batch in batches]).argmax()
-    slot_codes = codes[np.array([batch for batch in batches if len(batch) == size])]
+    slot_codes, names = codes_by_slot(batches, labels)
     fractions = np.stack([(slot_codes == code).mean(axis=1) for code in range(len(names))], axis=1)
     _judge_slot_positions(slot_codes, fractions, false_alarm / 2, seed)
-    _judge_runs(slot_codes, fractions * size, false_alarm / 2, seed)
+    _judge_runs(slot_codes, fractions * slot_codes.shape[1], false_alarm / 2, seed)
 
 
 def assert_slot_classes(
@@ -215,10 +212,8 @@ def assert_slot_classes(
     >>> assert_slot_classes([rng.permutation(40)[:8].tolist() for _ in range(200)], [0] * 20 + [1] * 20)
     """
     check_false_alarm(false_alarm)
-    codes, names = factorize(labels)
-    Slots.of(batches).check_bounds(len(codes))
-    size = int(np.bincount([len(batch) for batch in batches]).argmax())
-    slot_codes = codes[np.array([batch for batch in batches if len(batch) == size])]
+    slot_codes, names = codes_by_slot(batches, labels)
+    size = slot_codes.shape[1]
     index = np.arange(size)
     classes = {"slots of even index": index % 2}
     # A test of single slots needs labels that vary enough in one slot.

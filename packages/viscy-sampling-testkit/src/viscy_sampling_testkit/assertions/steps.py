@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from viscy_sampling_testkit.assertions._failure import check_false_alarm, fail, fail_where_different
-from viscy_sampling_testkit.assertions._slots import Batches, Labels, factorize
+from viscy_sampling_testkit.assertions._slots import Batches, Labels, codes_by_slot
 from viscy_sampling_testkit.assertions.statistical import _judge_slot_ranges
 
 
@@ -113,10 +113,8 @@ def assert_slices_alike(
     check_false_alarm(false_alarm)
     if len(ranks) < 2:
         raise ValueError(f"there must be at least 2 ranks to compare, got {len(ranks)}")
-    codes, names = factorize(labels)
-    batches = join_slices(ranks)
-    size = np.bincount([len(batch) for batch in batches]).argmax()
-    slot_codes = codes[np.array([batch for batch in batches if len(batch) == size])]
+    slot_codes, names = codes_by_slot(join_slices(ranks), labels)
+    size = slot_codes.shape[1]
     _judge_slot_ranges(
         "a slice must not betray its rank by a label",
         slot_codes,
