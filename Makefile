@@ -23,7 +23,7 @@ ANNDATA_VERSIONS := anndata==0.10.9,numpy==1.26.4,pandas==2.2.3 anndata==0.12.3,
 BENCH := .venvs/bench
 BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 
-.PHONY: help setup wheels lint format types test test-fast $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-env faults profile lock lock-check plan-check check clean
+.PHONY: help setup wheels lint format types test test-fast test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-env faults profile lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test: ## run all tests
 
 test-fast: ## run the tests that are not marked slow, in parallel
 	uv run pytest -m "not slow" -n auto --dist worksteal $(ARGS)
+
+test-random: ## run the tests that are not marked slow with other random examples than the usual ones
+	RANDOM_EXAMPLES=1 uv run pytest -m "not slow" -n auto --dist worksteal $(ARGS)
 
 test-viscy-data: ## run its tests with its own dependencies only
 test-viscy-sampling-testkit: ## run its tests with its own dependencies only

@@ -15,9 +15,10 @@ from hypothesis import settings
 from viscy_data import FlexibleBatchSampler
 from viscy_sampling_testkit import spawn_ranks
 
-# A busy machine takes any time for an example; only processes that hang have deadlines.
-settings.register_profile("without deadline", deadline=None)
-settings.load_profile("without deadline")
+# Each run tries the same examples, others only on request (`make test-random`). A busy machine takes any time for an
+# example; only processes that hang have deadlines.
+settings.register_profile("project", deadline=None, derandomize="RANDOM_EXAMPLES" not in os.environ)
+settings.load_profile("project")
 
 # Seconds that only a process that hangs takes; the tests need seconds, and a few minutes under heavy load.
 DEADLINE = 1800.0

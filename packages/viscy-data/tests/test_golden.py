@@ -51,7 +51,7 @@ CASES = {
     "distinct values, few of them": ({"distinct_by": ["site", "experiment"]}, "bf6f68b12fb20798"),
     "distinct values, short epochs": (
         {"distinct_by": "lineage", "epoch_batches": 7, "batch_size": 20},
-        "9a063433f439b97e",
+        "a8e382a2a97af133",
     ),
     "distinct values, all axes": ({**ALL, "distinct_by": ["lineage", "site"], "batch_size": 48}, "bca6213ebefc4017"),
     "several columns": ({"experiment_by": ["experiment", "site"], "condition_by": "condition"}, "61dec5231b849d10"),

@@ -1,6 +1,7 @@
 """Fixtures of all tests: contexts in which an assertion must fail, and checks that no process is left behind."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A busy machine takes any time for an example; only processes that hang have deadlines.
-settings.register_profile("without deadline", deadline=None)
-settings.load_profile("without deadline")
+# Each run tries the same examples, others only on request (`make test-random`). A busy machine takes any time for an
+# example; only processes that hang have deadlines.
+settings.register_profile("project", deadline=None, derandomize="RANDOM_EXAMPLES" not in os.environ)
+settings.load_profile("project")
 
 # Seconds to wait for another process; many times what an idle machine needs, so that a load of 16 is not a problem.
 PATIENCE = 600.0

@@ -34,9 +34,10 @@ from viscy_train.run.directory import RunDirectory
 from viscy_train.run.step_csv import format_line
 from viscy_train.sample_projects import simulation
 
-# A busy machine takes any time for an example; only processes that hang have deadlines.
-settings.register_profile("without deadline", deadline=None)
-settings.load_profile("without deadline")
+# Each run tries the same examples, others only on request (`make test-random`). A busy machine takes any time for an
+# example; only processes that hang have deadlines.
+settings.register_profile("project", deadline=None, derandomize="RANDOM_EXAMPLES" not in os.environ)
+settings.load_profile("project")
 
 WELLS = {"A/1": "uninfected", "B/1": "infected"}
 

@@ -1,7 +1,7 @@
 """Rotations: each cycle visits every number once, and visits to an arc are counted without visiting."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from viscy_data._compose.rotation import Rotation
@@ -29,6 +29,8 @@ def test_visits_to_an_arc_are_counted(size, time, first, data):
 
 
 @given(st.integers(1, 2**22), st.integers(1, 2**22))
+@example(104_056, 340_102)  # the step next to the golden section has a quotient of 199 here
+@example(1_859_870, 929_935)  # and of 359 here
 def test_visits_to_an_arc_are_spread_evenly(size, time):
     length = size // 3
     count = make_rotation(size).count(np.array([time]), np.array([0]), np.array([length]))
