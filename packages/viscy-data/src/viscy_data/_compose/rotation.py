@@ -73,7 +73,7 @@ class Rotation:
 
 
 def _unevenness(size: NDArray[np.int64], step: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the sum of the quotients of Euclid's algorithm; the largest integer where step and size share a divisor."""
+    """Return the sum of the quotients of Euclid's algorithm; the largest integer where a divisor is shared."""
     size, step = np.broadcast_arrays(size, step % size)
     total = np.zeros_like(size)
     while step.any():
