@@ -84,7 +84,7 @@ def descendants_of(pid):
 
 def is_running(pid):
     """Return whether a process runs; a zombie does not."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the latter if it ends while its file is read
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
 
