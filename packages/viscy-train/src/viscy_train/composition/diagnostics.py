@@ -188,12 +188,11 @@ def _wide_windows(dry_run: DryRun) -> list[str]:
 
 
 def _shared_lineages(dry_run: DryRun) -> list[str]:
-    size = dry_run.batch_size
-    if dry_run.lineage_pairs < size / 20 or dry_run.step.settings.positives == "lineage":
+    size, positives = dry_run.batch_size, dry_run.step.settings.positives
+    if dry_run.lineage_pairs < size / 20 or positives == "lineage":
         return []
     share = dry_run.lineage_pairs / (size * (size - 1) / 2)
     is_distinct = "lineage_id" in (dry_run.planned.options["distinct_by"] or ())
-    positives = dry_run.step.settings.positives
     remedy = "" if is_distinct else "; set data.sampler.distinct_by to lineage_id"
     return [
         f"on average {dry_run.lineage_pairs:,.0f} pairs of anchors of a batch of {size} ({share:.1%}) belong to the "
