@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import zarr
 from iohub.ngff import open_ome_zarr
-from iohub.ngff.models import ChannelAxisMeta, SpaceAxisMeta, TimeAxisMeta
+from iohub.ngff.models import ChannelAxisMeta, SpaceAxisMeta, TimeAxisMeta, TransformationMeta
 from zarr.storage import LocalStore
 
 from viscy_train.anchors.ngff import channel_names, check_plate, full_resolution, list_images, list_wells, ome_metadata
+from viscy_train.anchors.ngff_scale import PhysicalScale, physical_scale
 from viscy_train.anchors.pixels import zarr_codecs
 from viscy_train.errors import UserError, kind_of_file, require_regular_file
 
@@ -27,12 +28,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from viscy_train.config.schema import CropSettings
 
-_AXES = [TimeAxisMeta(name="T"), ChannelAxisMeta(name="C"), *(SpaceAxisMeta(name=name) for name in "ZYX")]
+
 _METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
-def write_plate(path: Path, channels: list[str], images: Mapping[str, NDArray[np.uint16]]) -> None:
+def write_plate(
+    path: Path,
+    channels: list[str],
+    images: Mapping[str, NDArray[np.uint16]],
+    *,
+    micrometers_per_pixel: float | None = None,
+    micrometers_per_slice: float | None = None,
+) -> None:
     """Write a plate.
 
     Parameters
@@ -43,13 +52,20 @@ def write_plate(path: Path, channels: list[str], images: Mapping[str, NDArray[np
         Channel names, in order.
     images : mapping of str to numpy.ndarray
         Images of each position, such as ``A/1/0``, shape (n_frames, n_channels, n_slices, height, width).
+    micrometers_per_pixel, micrometers_per_slice : float, optional
+        Physical scale to write into the metadata.
     """
+    scale = [1.0, 1.0, micrometers_per_slice or 1.0, *[micrometers_per_pixel or 1.0] * 2]
+    units = {"Z": micrometers_per_slice, "Y": micrometers_per_pixel, "X": micrometers_per_pixel}
+    space = [SpaceAxisMeta(name=name, unit="micrometer" if length else None) for name, length in units.items()]
+    axes = [TimeAxisMeta(name="T"), ChannelAxisMeta(name="C"), *space]
+    transform = TransformationMeta(type="scale", scale=scale)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open_ome_zarr(path, layout="hcs", mode="w-", channel_names=channels, axes=_AXES) as plate:
+    with open_ome_zarr(path, layout="hcs", mode="w-", channel_names=channels, axes=axes) as plate:
         for name, image in images.items():
             # One chunk holds all channels of a frame, which is what a crop needs.
             chunks = (1, image.shape[1], 1, *image.shape[3:])
-            plate.create_position(*name.split("/")).create_image("0", image, chunks=chunks)
+            plate.create_position(*name.split("/")).create_image("0", image, chunks=chunks, transform=[transform])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +80,35 @@ class PositionImage:
         Names of the channels.
     where : str
         The position and its plate, for error messages.
+    scale : PhysicalScale
+        Physical scale, as far as the metadata of the image give it.
     """
 
     array: zarr.Array
     channels: list[str]
     where: str
+    scale: PhysicalScale = field(default_factory=PhysicalScale)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the array."""
         return self.array.shape
+
+    @property
+    def micrometers_per_pixel(self) -> float | None:
+        """The side of a pixel in micrometers, or None if the metadata do not give it.
+
+        Raises
+        ------
+        UserError
+            If pixels are not square.
+        """
+        return self.scale.side(self.where)
+
+    @property
+    def micrometers_per_slice(self) -> float | None:
+        """The distance of two slices in micrometers, or None if the metadata do not give it."""
+        return self.scale.z
 
     def channel_indices(self, names: list[str]) -> list[int]:
         """Return the index of each channel.
@@ -91,15 +126,13 @@ class PositionImage:
                 raise UserError(f"{self.where} has {n} channels {name!r}; give them different names")
         return [self.channels.index(name) for name in names]
 
-    def check_fits(self, crop: int, z_slices: int) -> None:
+    def check_fits(self, crops: CropSettings) -> None:
         """Refuse pixels that are not real numbers, and an image that is smaller than a crop.
 
         Parameters
         ----------
-        crop : int
-            Side of a crop, in pixels.
-        z_slices : int
-            Number of slices in a crop.
+        crops : CropSettings
+            What a crop contains.
 
         Raises
         ------
@@ -109,10 +142,14 @@ class PositionImage:
         if self.array.dtype.kind not in "uif":
             raise UserError(f"pixels must be integers or floats, got {self.array.dtype} in {self.where}")
         _, _, n_slices, height, width = self.shape
-        if crop > min(height, width):
-            raise UserError(f"data.crop must fit into the image, {height} x {width} pixels in {self.where}, got {crop}")
-        if z_slices > n_slices:
-            raise UserError(f"data.z_slices must fit into the stack, {n_slices} slices in {self.where}, got {z_slices}")
+        if crops.crop > min(height, width):
+            raise UserError(
+                f"data.crop must fit into the image, {height} x {width} pixels in {self.where}, got {crops.crop}"
+            )
+        if crops.z_slices > n_slices:
+            raise UserError(
+                f"data.z_slices must fit into the stack, {n_slices} slices in {self.where}, got {crops.z_slices}"
+            )
 
 
 class Plate:
@@ -184,12 +221,13 @@ class Plate:
             if len(array.shape) != 5:
                 raise UserError(f"images must have five axes, got shape {array.shape} in {where}")
             channels = channel_names(ome, array.shape[1])
+            scale = physical_scale(ome["multiscales"][0])
         if len(channels) != array.shape[1]:
             raise UserError(
                 f"images must have the channels that their metadata name, {', '.join(channels)}, got {array.shape[1]} "
                 f"in {where}"
             )
-        return PositionImage(array=array, channels=channels, where=where)
+        return PositionImage(array=array, channels=channels, where=where, scale=scale)
 
     def _group(self, name: str) -> zarr.Group:
         node = self._node(name)
