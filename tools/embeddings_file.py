@@ -20,7 +20,7 @@ def write(path: Path) -> None:
 
     from viscy_train.anchors.experiments import Experiment
     from viscy_train.anchors.table import AnchorTable
-    from viscy_train.config.schema import PositiveConfig
+    from viscy_train.config.schema import CropSettings, PositiveConfig
     from viscy_train.evaluation.predict import write_embeddings
 
     observations = pd.DataFrame(
@@ -38,8 +38,7 @@ def write(path: Path) -> None:
         observations=observations,
         experiments=[experiment],
         positive=PositiveConfig(),
-        crop=8,
-        z_slices=1,
+        crops=CropSettings(crop=8),
         intensity={"a": [[0.0, 1.0]]},
         excluded=[],
     )

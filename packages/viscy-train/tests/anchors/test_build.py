@@ -17,7 +17,7 @@ from viscy_train.anchors.staleness import check_settings, check_sources
 from viscy_train.anchors.summary import print_summary
 from viscy_train.anchors.table import COLUMNS, AnchorTable, Exclusion
 from viscy_train.anchors.tracks import write_tracks
-from viscy_train.config.schema import PositiveConfig
+from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.console import make_console
 from viscy_train.errors import ProjectError, UserError
 
@@ -70,7 +70,7 @@ def write_experiment(folder, name="monday", *, images=None, version="0.5", chunk
 
 def build(*experiments, positive=POSITIVE, crop=16, z_slices=1, **options):
     """Build the anchor table of some experiments, with defaults for the settings."""
-    return build_anchor_table(list(experiments), positive, crop, z_slices, **options)
+    return build_anchor_table(list(experiments), positive, CropSettings(crop=crop, z_slices=z_slices), **options)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_a_table_read_from_disk_equals_the_one_written(experiment, tmp_path):
     pd.testing.assert_frame_equal(loaded.observations, table.observations)
     assert loaded.intensity == table.intensity
     assert loaded.excluded == table.excluded
-    check_settings(loaded, [experiment], POSITIVE, 16, 1)
+    check_settings(loaded, [experiment], POSITIVE, CropSettings(crop=16))
     check_sources(loaded)
 
 
@@ -497,8 +497,11 @@ def test_all_mismatches_are_reported_at_once(monday, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"crop": 8}, "data.crop was 16, is now 8; rebuild it with `viscy-train index --config FILE`"),
-        ({"z_slices": 3}, "data.z_slices was 1, is now 3"),
+        (
+            {"crops": CropSettings(crop=8)},
+            "data.crop was 16, is now 8; rebuild it with `viscy-train index --config FILE`",
+        ),
+        ({"crops": CropSettings(crop=16, z_slices=3)}, "data.z_slices was 1, is now 3"),
         ({"positive": PositiveConfig(min_frames=1, max_frames=3)}, "data.positive.max_frames was 2, is now 3"),
         ({"experiments": []}, r"list of experiments was \['monday'\], is now \[\]"),
         ({"channels": ["Virus"]}, "channels of 'monday' was"),
@@ -508,7 +511,7 @@ def test_all_mismatches_are_reported_at_once(monday, tmp_path):
     ],
 )
 def test_a_table_built_with_other_settings_is_refused(experiment, change, message):
-    now = {"experiments": [experiment], "positive": POSITIVE, "crop": 16, "z_slices": 1}
+    now = {"experiments": [experiment], "positive": POSITIVE, "crops": CropSettings(crop=16)}
     experiment_changes = {key: value for key, value in change.items() if key not in now}
     now |= {key: value for key, value in change.items() if key in now}
     if experiment_changes:
@@ -519,7 +522,9 @@ def test_a_table_built_with_other_settings_is_refused(experiment, change, messag
 
 
 def test_a_table_can_be_used_after_its_plates_have_moved(experiment, tmp_path):
-    check_settings(build(experiment), [replace(experiment, plate=tmp_path, tracks=tmp_path)], POSITIVE, 16, 1)
+    check_settings(
+        build(experiment), [replace(experiment, plate=tmp_path, tracks=tmp_path)], POSITIVE, CropSettings(crop=16)
+    )
 
 
 @pytest.mark.parametrize(

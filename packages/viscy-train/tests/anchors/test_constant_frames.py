@@ -13,7 +13,7 @@ from viscy_train.anchors.pixels import PixelReader
 from viscy_train.anchors.stored_chunks import StoredChunks
 from viscy_train.anchors.summary import print_summary
 from viscy_train.anchors.table import Exclusion
-from viscy_train.config.schema import PositiveConfig
+from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.console import make_console
 from viscy_train.errors import ProjectError
 
@@ -35,7 +35,9 @@ def write(folder, images, **options):
 
 
 def build(experiment, z_slices=1, **options):
-    return build_anchor_table([experiment], PositiveConfig(min_frames=1, max_frames=7), 16, z_slices, **options)
+    return build_anchor_table(
+        [experiment], PositiveConfig(min_frames=1, max_frames=7), CropSettings(crop=16, z_slices=z_slices), **options
+    )
 
 
 def make_images(dtype=np.uint16):

@@ -18,7 +18,7 @@ from viscy_train.anchors.build import build_anchor_table
 from viscy_train.anchors.geometry import crop_corners
 from viscy_train.anchors.lineages import Lineages
 from viscy_train.anchors.staleness import check_sources
-from viscy_train.config.schema import PositiveConfig
+from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.errors import ProjectError
 from viscy_train.loading.batches import Batch
 from viscy_train.loading.datasets import PairDataset
@@ -30,7 +30,7 @@ POSITIVE = PositiveConfig(min_frames=1, max_frames=2)
 
 
 def build(experiment, **options):
-    return build_anchor_table([experiment], POSITIVE, CROP, 1, **options)
+    return build_anchor_table([experiment], POSITIVE, CropSettings(crop=CROP), **options)
 
 
 def read_all(table):

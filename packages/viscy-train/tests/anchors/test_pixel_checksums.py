@@ -91,5 +91,5 @@ def test_checksums_are_read_as_they_were_written(table, tmp_path):
 
 
 def test_an_experiment_of_few_observations_has_few_checksums(table):
-    assert len(pixel_checksums(table.experiments[0], table.observations.iloc[:3], table.crop, table.z_slices)) == 3
-    assert pixel_checksums(table.experiments[0], table.observations.iloc[:0], table.crop, table.z_slices) == []
+    assert len(pixel_checksums(table.experiments[0], table.observations.iloc[:3], table.crops)) == 3
+    assert pixel_checksums(table.experiments[0], table.observations.iloc[:0], table.crops) == []

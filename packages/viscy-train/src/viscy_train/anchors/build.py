@@ -25,7 +25,7 @@ from viscy_train.errors import Problems, UserError
 if TYPE_CHECKING:
     from viscy_train.anchors.experiments import Experiment
     from viscy_train.anchors.plates import PositionImage
-    from viscy_train.config.schema import PositiveConfig
+    from viscy_train.config.schema import CropSettings, PositiveConfig
 
 # Frames sampled for the intensity statistics of an experiment; at least one for each position.
 _SAMPLED_FRAMES = 64
@@ -37,16 +37,14 @@ _NO_POSITIVE = "without another frame of their lineage"
 
 @dataclass(frozen=True, kw_only=True)
 class _Settings:
-    crop: int
-    z_slices: int
+    crops: CropSettings
     pixels: str
 
 
 def build_anchor_table(
     experiments: list[Experiment],
     positive: PositiveConfig,
-    crop: int,
-    z_slices: int,
+    crops: CropSettings,
     *,
     pixels: Literal["sample", "all"] = "sample",
 ) -> AnchorTable:
@@ -58,10 +56,8 @@ def build_anchor_table(
         Plates, tracks and wells of the project.
     positive : PositiveConfig
         Which frames may be positives.
-    crop : int
-        Side of the square around a cell, in pixels; at a border of the image, the crop is moved inside.
-    z_slices : int
-        Number of slices in a crop, taken from the middle of the stack.
+    crops : CropSettings
+        What the crop around a cell contains.
     pixels : {"sample", "all"}, default "sample"
         ``sample`` reads some frames, for the intensity statistics. ``all`` reads every frame and excludes observations
         whose pixels cannot be read or are not finite.
@@ -78,7 +74,7 @@ def build_anchor_table(
         If plates, tracks and settings do not match, or a condition of an experiment has no anchor; one line per
         problem.
     """
-    settings = _Settings(crop=crop, z_slices=z_slices, pixels=pixels)
+    settings = _Settings(crops=crops, pixels=pixels)
     reader = PixelReader(_CACHE_MB)
     problems = Problems()
     parts: list[pd.DataFrame] = []
@@ -103,12 +99,11 @@ def build_anchor_table(
         observations=observations[COLUMNS],
         experiments=experiments,
         positive=positive,
-        crop=crop,
-        z_slices=z_slices,
+        crops=crops,
         intensity=intensity,
         excluded=excluded,
         tracks={one.name: checksums(one.tracks, by_experiment[one.name]["position"].unique()) for one in experiments},
-        pixels={one.name: pixel_checksums(one, by_experiment[one.name], crop, z_slices) for one in experiments},
+        pixels={one.name: pixel_checksums(one, by_experiment[one.name], crops) for one in experiments},
     )
 
 
@@ -135,7 +130,7 @@ def _observations_by_position(
         for index, (position, well) in enumerate(track(wells.items(), experiment.name)):
             with problems.collected(subject, position):
                 image = plate.image(position)
-                image.check_fits(settings.crop, settings.z_slices)
+                image.check_fits(settings.crops)
                 channels: list[int] = []
                 with problems.collected(subject, position):
                     channels = image.channel_indices(experiment.channels)
@@ -179,18 +174,18 @@ def _position_crops(
 ) -> PositionCrops:
     _, _, n_slices, height, width = image.shape
     centers = np.rint(observations[["y", "x"]].to_numpy()).astype(np.int64)
-    corners = crop_corners(centers, settings.crop, (height, width))
+    corners = crop_corners(centers, settings.crops.crop, (height, width))
     stored = StoredChunks(image.array)
     return PositionCrops(
         image=image,
         stored=stored,
         source=reader.open(image.array, fill_missing=stored.are_known),
         channels=channels,
-        z=middle_slices(n_slices, settings.z_slices),
+        z=middle_slices(n_slices, settings.crops.z_slices),
         frame=observations["t"].to_numpy(),
         top=corners[:, 0],
         left=corners[:, 1],
-        side=settings.crop,
+        side=settings.crops.crop,
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viscy_train.anchors.experiments import Experiment
-    from viscy_train.config.schema import PositiveConfig
+    from viscy_train.config.schema import CropSettings, PositiveConfig
 
 FINGERPRINT = "anchors"
 """Key of the fingerprint of the anchor table in the state of the data module."""
@@ -34,8 +34,7 @@ def fingerprint_of(
     observations: pd.DataFrame,
     experiments: list[Experiment],
     positive: PositiveConfig,
-    crop: int,
-    z_slices: int,
+    crops: CropSettings,
     intensity: dict[str, list[list[float]]],
     pixels: dict[str, list[list[str | int]]],
 ) -> dict[str, str]:
@@ -43,7 +42,7 @@ def fingerprint_of(
 
     Parameters
     ----------
-    observations, experiments, positive, crop, z_slices, intensity, pixels
+    observations, experiments, positive, crops, intensity, pixels
         The parts of an `AnchorTable`.
 
     Returns
@@ -56,8 +55,8 @@ def fingerprint_of(
     rounded = {name: [[f"{value:.7g}" for value in channel] for channel in intensity[name]] for name in intensity}
     return {
         "number of rows": str(len(observations)),
-        "crop": str(crop),
-        "z_slices": str(z_slices),
+        "crop": str(crops.crop),
+        "z_slices": str(crops.z_slices),
         "positive": f"{positive.min_frames} to {positive.max_frames} frames",
         "channels": json.dumps({experiment.name: experiment.channels for experiment in experiments}),
         "pixels": _hash([json.dumps(pixels, sort_keys=True).encode()]),

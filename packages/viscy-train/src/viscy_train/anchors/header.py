@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from viscy_train.anchors.experiments import Experiment
 from viscy_train.config.checks import require, require_integer, require_name, require_number
-from viscy_train.config.schema import PositiveConfig
+from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def format_header(
     *,
     experiments: list[Experiment],
     positive: PositiveConfig,
-    crop: int,
-    z_slices: int,
+    crops: CropSettings,
     intensity: dict[str, list[list[float]]],
     excluded: list[Exclusion],
     tracks: dict[str, dict[str, int]],
@@ -61,8 +60,8 @@ def format_header(
             for experiment in experiments
         ],
         "positive": asdict(positive),
-        "crop": crop,
-        "z_slices": z_slices,
+        "crop": crops.crop,
+        "z_slices": crops.z_slices,
         "brightness": intensity,
         "dropped": [
             {
@@ -133,8 +132,7 @@ def _check_header(header: dict[str, Any]) -> dict[str, Any]:
     return {
         "experiments": experiments,
         "positive": PositiveConfig(**header["positive"]),
-        "crop": header["crop"],
-        "z_slices": header["z_slices"],
+        "crops": CropSettings(crop=header["crop"], z_slices=header["z_slices"]),
         "intensity": header["brightness"],
         "excluded": [_parse_exclusion(**one) for one in header["dropped"]],
         "tracks": tracks,

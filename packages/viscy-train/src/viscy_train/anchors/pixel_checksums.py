@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 
     from viscy_train.anchors.experiments import Experiment
     from viscy_train.anchors.plates import Plate
+    from viscy_train.config.schema import CropSettings
 
 _N_CROPS = 8
 
 
-def pixel_checksums(
-    experiment: Experiment, observations: pd.DataFrame, crop: int, z_slices: int
-) -> list[list[str | int]]:
+def pixel_checksums(experiment: Experiment, observations: pd.DataFrame, crops: CropSettings) -> list[list[str | int]]:
     """Return checksums of the pixels of a few observations.
 
     Parameters
@@ -35,10 +34,8 @@ def pixel_checksums(
         The experiment.
     observations : pandas.DataFrame
         Its observations, in the order of an anchor table.
-    crop : int
-        Side of a crop, in pixels.
-    z_slices : int
-        Number of slices in a crop.
+    crops : CropSettings
+        What a crop contains.
 
     Returns
     -------
@@ -59,30 +56,30 @@ def pixel_checksums(
         position, frame = str(observation["position"]), int(observation["t"])
         center = np.rint(np.array([[observation["y"], observation["x"]]], dtype=float)).astype(np.int64)
         height, width = plate.image(position).shape[3:]
-        top, left = crop_corners(center, crop, (height, width))[0].tolist()
-        checksum = _checksum(plate, experiment.channels, (position, frame, top, left), crop, z_slices)
+        top, left = crop_corners(center, crops.crop, (height, width))[0].tolist()
+        checksum = _checksum(plate, experiment.channels, (position, frame, top, left), crops)
         samples.append([position, frame, top, left, checksum])
     return samples
 
 
-def pixels_changed(plate: Plate, channels: list[str], samples: list[list[Any]], crop: int, z_slices: int) -> bool:
+def pixels_changed(plate: Plate, channels: list[str], samples: list[list[Any]], crops: CropSettings) -> bool:
     """Return whether a crop has another checksum than the one that `pixel_checksums` returned."""
     return any(
-        _checksum(plate, channels, (position, frame, top, left), crop, z_slices) != checksum
+        _checksum(plate, channels, (position, frame, top, left), crops) != checksum
         for position, frame, top, left, checksum in samples
     )
 
 
-def _checksum(plate: Plate, channels: list[str], corner: tuple[str, int, int, int], crop: int, z_slices: int) -> int:
+def _checksum(plate: Plate, channels: list[str], corner: tuple[str, int, int, int], crops: CropSettings) -> int:
     position, frame, top, left = corner
     image = plate.image(position)
-    z = middle_slices(image.shape[2], z_slices)
+    z = middle_slices(image.shape[2], crops.z_slices)
     region = (
         frame,
         np.array(image.channel_indices(channels)),
         z,
-        slice(top, top + crop),
-        slice(left, left + crop),
+        slice(top, top + crops.crop),
+        slice(left, left + crops.crop),
     )
     try:
         pixels = np.asarray(read_with_zarr(image.array, region))

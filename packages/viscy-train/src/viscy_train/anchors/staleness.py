@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from viscy_train.anchors.experiments import Experiment
     from viscy_train.anchors.plates import Plate
     from viscy_train.anchors.table import AnchorTable
-    from viscy_train.config.schema import PositiveConfig
+    from viscy_train.config.schema import CropSettings, PositiveConfig
 
 _REBUILD = "rebuild it with `viscy-train index --config FILE`"
 
 
 def check_settings(
-    table: AnchorTable, experiments: list[Experiment], positive: PositiveConfig, crop: int, z_slices: int
+    table: AnchorTable, experiments: list[Experiment], positive: PositiveConfig, crops: CropSettings
 ) -> None:
     """Refuse a table that was built with other settings.
 
@@ -28,7 +28,7 @@ def check_settings(
     ----------
     table : AnchorTable
         The table, as read from disk.
-    experiments, positive, crop, z_slices
+    experiments, positive, crops
         The current settings. The paths of plates and tracks may differ from those in the table.
 
     Raises
@@ -37,8 +37,8 @@ def check_settings(
         If a setting differs; the message names it.
     """
     for name, before, now in (
-        ("data.crop", table.crop, crop),
-        ("data.z_slices", table.z_slices, z_slices),
+        ("data.crop", table.crops.crop, crops.crop),
+        ("data.z_slices", table.crops.z_slices, crops.z_slices),
         ("data.positive.min_frames", table.positive.min_frames, positive.min_frames),
         ("data.positive.max_frames", table.positive.max_frames, positive.max_frames),
         ("list of experiments", [one.name for one in table.experiments], [one.name for one in experiments]),
@@ -108,7 +108,7 @@ def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
                 with problems.collected(subject, str(position)):
                     image = plate.image(str(position))
                     image.channel_indices(experiment.channels)
-                    image.check_fits(table.crop, table.z_slices)
+                    image.check_fits(table.crops)
                     bounds = coordinate_bounds(image.shape)
                     if any(coordinates[column] > bound for column, (_, bound) in bounds.items()):
                         n_frames, _, _, height, width = image.shape
@@ -122,7 +122,7 @@ def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
 
 def _check_pixels(table: AnchorTable, experiment: Experiment, plate: Plate) -> None:
     samples = table.pixels.get(experiment.name, [])  # an earlier version has none
-    if pixels_changed(plate, experiment.channels, samples, table.crop, table.z_slices):
+    if pixels_changed(plate, experiment.channels, samples, table.crops):
         raise UserError(
             f"plate {experiment.plate} has other pixels than when the anchor table was built; restore it, or build the "
             "table again with `viscy-train index --config FILE`"

@@ -17,7 +17,7 @@ from viscy_train.anchors.fingerprint import fingerprint_of
 from viscy_train.anchors.header import Exclusion, format_header, parse_header
 from viscy_train.anchors.observations import COLUMNS, check_observations
 from viscy_train.atomic import atomic_write
-from viscy_train.config.schema import PositiveConfig
+from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.errors import UserError
 from viscy_train.output import OutputKind, require_replaceable
 
@@ -52,10 +52,8 @@ class AnchorTable:
         Experiments that the table was built from.
     positive : PositiveConfig
         Which frames may be positives.
-    crop : int
-        Side of the square around a cell, in pixels.
-    z_slices : int
-        Number of slices in a crop, taken from the middle of the stack.
+    crops : CropSettings
+        What the crop around a cell contains.
     intensity : dict of str to list
         For each experiment, mean and standard deviation of each channel, shape (n_channels, 2).
     excluded : list of Exclusion
@@ -70,8 +68,7 @@ class AnchorTable:
     observations: pd.DataFrame
     experiments: list[Experiment]
     positive: PositiveConfig
-    crop: int
-    z_slices: int
+    crops: CropSettings
     intensity: dict[str, list[list[float]]]
     excluded: list[Exclusion]
     tracks: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -101,8 +98,7 @@ class AnchorTable:
         header = format_header(
             experiments=self.experiments,
             positive=self.positive,
-            crop=self.crop,
-            z_slices=self.z_slices,
+            crops=self.crops,
             intensity=self.intensity,
             excluded=self.excluded,
             tracks=self.tracks,
@@ -157,7 +153,7 @@ class AnchorTable:
     def fingerprint(self) -> dict[str, str]:
         """Checksums of what decides a pixel, a positive or a label, see `viscy_train.anchors.fingerprint`."""
         return fingerprint_of(
-            self.observations, self.experiments, self.positive, self.crop, self.z_slices, self.intensity, self.pixels
+            self.observations, self.experiments, self.positive, self.crops, self.intensity, self.pixels
         )
 
 

@@ -63,7 +63,7 @@ def index(options: list[str], description: str) -> int:
     cli = TrainingCLI("index", options, description, {"pixels": _PIXELS})
     data = cli.make_data()
     with claimed(data.path, ANCHOR_TABLE, "index"):
-        table = build_anchor_table(data.experiments, data.positive, data.crop, data.z_slices, pixels=cli.config.pixels)
+        table = build_anchor_table(data.experiments, data.positive, data.crops, pixels=cli.config.pixels)
         table.write(data.path)
     print_summary(table)
     say(f"Done. Wrote {data.path}")

@@ -22,6 +22,26 @@ MIN_LEARNED_TEMPERATURE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
+class CropSettings:
+    """What the crop around a cell contains; everything that decides the pixels of an observation.
+
+    Parameters
+    ----------
+    crop : int
+        Side of the square around a cell, in pixels; at a border of the image, the crop is moved inside.
+    z_slices : int
+        Number of slices in a crop, taken from the middle of the stack.
+    """
+
+    crop: int = 64
+    z_slices: int = 1
+
+    def __post_init__(self) -> None:
+        require_at_least("data.crop", self.crop, 8)
+        require_at_least("data.z_slices", self.z_slices, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PositiveConfig:
     """How far the positive is from its anchor along the lineage.
 

@@ -54,7 +54,8 @@ class CropReader:
     def __init__(self, table: AnchorTable, *, cache_mb: int = 256) -> None:
         observations = table.observations
         self._experiments = table.experiments
-        self._side, self._z_slices, self._cache_mb = table.crop, table.z_slices, cache_mb
+        self._crops, self._cache_mb = table.crops, cache_mb
+        self._side, self._z_slices = table.crops.crop, table.crops.z_slices
         names = [experiment.name for experiment in table.experiments]
         intensity = np.array([table.intensity[name] for name in names], dtype=np.float32)[..., None, None, None]
         self._mean = intensity[:, :, 0]
@@ -142,7 +143,7 @@ class CropReader:
         experiment = self._experiments[self._experiment_of_position[position]]
         name = self._name_of_position[position]
         image, pixels = images.open(experiment.plate, name)
-        image.check_fits(self._side, self._z_slices)
+        image.check_fits(self._crops)
         channels = np.array(image.channel_indices(experiment.channels))
         _, _, n_slices, height, width = image.shape
         slices = middle_slices(n_slices, self._z_slices)

@@ -17,7 +17,7 @@ from viscy_train.anchors.lineages import Lineages
 from viscy_train.anchors.staleness import check_settings
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.config.checks import require, require_above_0, require_at_least
-from viscy_train.config.schema import FilePath, PositiveConfig, SamplerConfig, SplitConfig
+from viscy_train.config.schema import CropSettings, FilePath, PositiveConfig, SamplerConfig, SplitConfig
 from viscy_train.errors import UserError
 from viscy_train.loading.augmentation import Augment, AugmentationConfig
 from viscy_train.loading.batches import Batch, RepeatedBatches, SequentialBatches, TrainingBatches
@@ -103,8 +103,6 @@ class PairDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        require_at_least("data.crop", crop, 8)
-        require_at_least("data.z_slices", z_slices, 1)
         require_at_least("data.num_workers", num_workers, 0)
         require_at_least("data.cache_mb", cache_mb, 1)
         require_above_0("data.stall_warning_seconds", stall_warning_seconds)
@@ -112,7 +110,7 @@ class PairDataModule(LightningDataModule):
         require(0 <= seed < 2**32, "seed_everything must be in [0, 2**32)", seed)
         self.experiments = load_experiments(Path(experiments))
         self.path = Path(anchors)
-        self.crop, self.z_slices, self.positive = crop, z_slices, positive
+        self.crops, self.positive = CropSettings(crop=crop, z_slices=z_slices), positive
         self._options, self.seed = sampler, seed
         self._split, self._augment = split, Augment(augmentation)
         self._num_workers, self._start_method, self._cache_mb = num_workers, start_method, cache_mb
@@ -122,6 +120,16 @@ class PairDataModule(LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self._sampler: FlexibleBatchSampler | None = None
         self._progress: Progress | None = None
+
+    @property
+    def crop(self) -> int:
+        """Side of a crop, in pixels."""
+        return self.crops.crop
+
+    @property
+    def z_slices(self) -> int:
+        """Number of slices in a crop."""
+        return self.crops.z_slices
 
     @property
     def n_channels(self) -> int:
@@ -143,7 +151,7 @@ class PairDataModule(LightningDataModule):
             If the file does not exist, is damaged, or was built with other settings.
         """
         table = AnchorTable.read(self.path)
-        check_settings(table, self.experiments, self.positive, self.crop, self.z_slices)
+        check_settings(table, self.experiments, self.positive, self.crops)
         # Only the paths of plates and tracks may differ; use the current ones.
         return replace(table, experiments=self.experiments)
 
