@@ -9,6 +9,7 @@ from zarr.codecs import BloscCodec, GzipCodec, ShardingCodec, TransposeCodec, Zs
 from viscy_train.anchors import pixels as pixels_module
 from viscy_train.anchors.build import build_anchor_table
 from viscy_train.anchors.constant_frames import find_constant_frames, screened_array
+from viscy_train.anchors.image_array import ImageArray
 from viscy_train.anchors.pixels import PixelReader
 from viscy_train.anchors.stored_chunks import StoredChunks
 from viscy_train.anchors.summary import print_summary
@@ -216,7 +217,8 @@ def screen(path, shape=(6, 1, 1, 512, 512), **options):
     """Return the constant frames of an array whose frame 4 is blank, and how many chunks were read."""
     image = np.random.default_rng(0).normal(1000, 30, shape).astype(np.uint16)
     image[4] = 0
-    array = OddPlate(path).write_image("A/1/0", image, **({"chunks": (1, 1, 1, 128, 128)} | WRITE_ALL | options))
+    options = {"chunks": (1, 1, 1, 128, 128)} | WRITE_ALL | options
+    array = ImageArray(OddPlate(path).write_image("A/1/0", image, **options))
     requests = []
 
     class Counted:

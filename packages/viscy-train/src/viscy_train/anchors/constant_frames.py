@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from viscy_train.anchors.pixels import Pending, Pixels, Region
+    from viscy_train.anchors.image_array import ImageArray, Region
+    from viscy_train.anchors.pixels import Pending, Pixels
     from viscy_train.anchors.stored_chunks import StoredChunks
 
     # Constant frames, and damaged ones.
@@ -66,12 +67,12 @@ class ScreenedArray:
     max_in_flight: int
 
 
-def screened_array(array: Any, pixels: Pixels, stored: StoredChunks, *, thorough: bool) -> ScreenedArray:
+def screened_array(array: ImageArray, pixels: Pixels, stored: StoredChunks, *, thorough: bool) -> ScreenedArray:
     """Return an array to search for constant frames.
 
     Parameters
     ----------
-    array : zarr.Array
+    array : ImageArray
         The array.
     pixels : Pixels
         Its pixels.
@@ -87,7 +88,7 @@ def screened_array(array: Any, pixels: Pixels, stored: StoredChunks, *, thorough
         The array. The sizes of chunks are only used if each contains a single frame and channel, and is not larger
         than the image.
     """
-    n_bytes = chunk_bytes(array)
+    n_bytes = chunk_bytes(array.stored)
     frames, channels, slices, *_ = array.chunks
     one_plane = frames == channels == 1 and (slices == 1 or (n_bytes > _MAX_BYTES and not thorough))
     inside = all(n <= total for n, total in zip(array.chunks, array.shape, strict=True))
@@ -96,7 +97,7 @@ def screened_array(array: Any, pixels: Pixels, stored: StoredChunks, *, thorough
         stored=stored,
         shape=array.shape,
         chunk=array.chunks,
-        largest_constant=_MARGIN * constant_chunk_size(array) if one_plane and inside else None,
+        largest_constant=_MARGIN * constant_chunk_size(array.stored) if one_plane and inside else None,
         max_in_flight=int(np.clip(_MAX_BYTES_IN_FLIGHT // max(n_bytes, 1), 1, _MAX_READS_IN_FLIGHT)),
     )
 

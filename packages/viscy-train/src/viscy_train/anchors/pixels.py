@@ -12,36 +12,36 @@ import logging
 import multiprocessing
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import tensorstore
 import zarr
 import zarr.errors
 
 from viscy_train.anchors.fork import may_use_tensorstore
+from viscy_train.anchors.image_array import AXES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from numpy.typing import NDArray
+    from viscy_train.anchors.image_array import ImageArray, Region
 
 _logger = logging.getLogger(__name__)
-
-# Selection along each axis: frames, channels, slices, rows, columns.
-type Region = tuple[int | slice, NDArray[Any] | slice, slice, slice, slice]
 
 _ZARR_CODECS = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 _COPYING_THREADS = 4
 
 
-def read_with_zarr(array: zarr.Array, region: Region) -> Any:
+def read_with_zarr(array: ImageArray, region: Region) -> Any:
     """Read a region with zarr-python, which leaves tensorstore usable in processes that are forked later.
 
     Parameters
     ----------
-    array : zarr.Array
-        Array on a local file system.
+    array : ImageArray
+        The array.
     region : tuple
         As for `Pixels.request`.
 
@@ -104,13 +104,13 @@ class PixelReader:
                 "set data.start_method to forkserver or spawn"
             )
 
-    def open(self, array: zarr.Array, *, fill_missing: bool) -> Pixels:
+    def open(self, array: ImageArray, *, fill_missing: bool) -> Pixels:
         """Open the pixels of an array.
 
         Parameters
         ----------
-        array : zarr.Array
-            Array on a local file system.
+        array : ImageArray
+            The array.
         fill_missing : bool
             Whether a missing chunk has the fill value. Otherwise, reading it is an error, except for a chunk that is
             missing from a shard when zarr-python reads it. A lost chunk cannot be distinguished from one that the
@@ -126,21 +126,24 @@ class PixelReader:
 
 
 def _open_with_tensorstore(
-    array: zarr.Array, context: tensorstore.Context, fill_missing: bool
+    array: ImageArray, context: tensorstore.Context, fill_missing: bool
 ) -> tensorstore.TensorStore | None:
     """Return an open array, or None if tensorstore does not support it."""
+    stored = array.stored
     spec = {
-        "driver": "zarr3" if array.metadata.zarr_format == 3 else "zarr",
-        "kvstore": {"driver": "file", "path": str(path_of(array))},
+        "driver": "zarr3" if stored.metadata.zarr_format == 3 else "zarr",
+        "kvstore": {"driver": "file", "path": str(path_of(stored))},
         "fill_missing_data_reads": fill_missing,
         "recheck_cached_data": "open",
     }
     try:
-        return tensorstore.open(spec, read=True, open=True, context=context).result()
+        store = tensorstore.open(spec, read=True, open=True, context=context).result()
     except Exception:  # many types, depending on what it does not support
         if multiprocessing.parent_process() is None:
-            _warn_once(str(_root_of(array)))
+            _warn_once(str(_root_of(stored)))
         return None
+    axes = tuple(tensorstore.newaxis if index in array.missing else slice(None) for index in range(len(AXES)))
+    return store[axes] if array.missing else store
 
 
 @functools.cache
@@ -184,9 +187,9 @@ class _TensorStorePixels:
 class _ZarrPixels:
     """The pixels of an array that zarr-python reads."""
 
-    def __init__(self, array: zarr.Array, fill_missing: bool) -> None:
+    def __init__(self, array: ImageArray, fill_missing: bool) -> None:
         with zarr_codecs():
-            self._array = array.with_config({"read_missing_chunks": fill_missing})
+            self._array = replace(array, stored=array.stored.with_config({"read_missing_chunks": fill_missing}))
 
     def request(self, region: Region) -> Pending:
         return _ZarrRead(self._array, region)
@@ -195,8 +198,9 @@ class _ZarrPixels:
 class _ZarrRead:
     """A read that takes place when its result is requested."""
 
-    def __init__(self, array: zarr.Array, region: Region) -> None:
+    def __init__(self, array: ImageArray, region: Region) -> None:
         self._array, self._region = array, region
 
     def result(self) -> Any:
-        return self._array.oindex[self._region]
+        pixels = self._array.stored.oindex[self._array.of_stored(self._region)]
+        return self._array.with_all_axes(np.asarray(pixels), self._region)

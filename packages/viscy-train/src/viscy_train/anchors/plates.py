@@ -17,6 +17,7 @@ from iohub.ngff import open_ome_zarr
 from iohub.ngff.models import ChannelAxisMeta, SpaceAxisMeta, TimeAxisMeta, TransformationMeta
 from zarr.storage import LocalStore
 
+from viscy_train.anchors.image_array import ImageArray
 from viscy_train.anchors.ngff import channel_names, check_plate, full_resolution, list_images, list_wells, ome_metadata
 from viscy_train.anchors.ngff_scale import PhysicalScale, physical_scale
 from viscy_train.anchors.pixels import zarr_codecs
@@ -74,8 +75,8 @@ class PositionImage:
 
     Parameters
     ----------
-    array : zarr.Array
-        Array of shape (n_frames, n_channels, n_slices, height, width), which returns the fill value for missing chunks.
+    array : ImageArray
+        Its pixels, shape (n_frames, n_channels, n_slices, height, width).
     channels : list of str
         Names of the channels.
     where : str
@@ -84,7 +85,7 @@ class PositionImage:
         Physical scale, as far as the metadata of the image give it.
     """
 
-    array: zarr.Array
+    array: ImageArray
     channels: list[str]
     where: str
     scale: PhysicalScale = field(default_factory=PhysicalScale)
@@ -227,7 +228,7 @@ class Plate:
                 f"images must have the channels that their metadata name, {', '.join(channels)}, got {array.shape[1]} "
                 f"in {where}"
             )
-        return PositionImage(array=array, channels=channels, where=where, scale=scale)
+        return PositionImage(array=ImageArray(array), channels=channels, where=where, scale=scale)
 
     def _group(self, name: str) -> zarr.Group:
         node = self._node(name)

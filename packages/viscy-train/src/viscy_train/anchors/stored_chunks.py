@@ -16,6 +16,8 @@ from viscy_train.errors import require_regular_file
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from viscy_train.anchors.image_array import ImageArray
+
 # What the index of a shard gives for a chunk it lacks.
 _NO_CHUNK = np.iinfo(np.uint64).max
 _CHECKSUM_BYTES = 4
@@ -27,11 +29,13 @@ class StoredChunks:
 
     Parameters
     ----------
-    array : zarr.Array
-        Array in a `zarr.storage.LocalStore`, of zarr 2 or 3, with or without shards.
+    image : ImageArray
+        Array of zarr 2 or 3, with or without shards.
     """
 
-    def __init__(self, array: zarr.Array) -> None:
+    def __init__(self, image: ImageArray) -> None:
+        array = image.stored
+        self._of_stored = image.of_stored
         self._directory = str(path_of(array))
         self._key = array.metadata.encode_chunk_key
         self._index = _ShardIndex.of(array)
@@ -50,6 +54,7 @@ class StoredChunks:
         UserError
             If the chunk is not a regular file.
         """
+        chunk = self._of_stored(chunk)
         if self._index is None:
             return self._file_size(chunk)
         shard, within = zip(*(divmod(i, n) for i, n in zip(chunk, self._index.shape, strict=True)), strict=True)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from viscy_train.anchors.pixels import Pixels, Region
+    from viscy_train.anchors.image_array import Region
+    from viscy_train.anchors.pixels import Pixels
     from viscy_train.anchors.table import AnchorTable
 
 # A constant channel has a standard deviation of 0, by which crops cannot be divided.
