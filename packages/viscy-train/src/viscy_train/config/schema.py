@@ -22,6 +22,24 @@ MIN_LEARNED_TEMPERATURE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
+class NormalizationConfig:
+    """How the intensities of each channel are normalized: (intensity - center) / spread.
+
+    Parameters
+    ----------
+    by : str
+        Whether center and spread are those of the ``experiment``, of the ``position``, or of the ``frame``, which is
+        one position at one time.
+    method : str
+        ``mean_std``: mean and standard deviation. ``percentiles``: the median, and the range from percentile 1 to 99
+        divided by 4.652, which is the standard deviation of a normal distribution and ignores the brightest pixels.
+    """
+
+    by: Literal["experiment", "position", "frame"] = "experiment"
+    method: Literal["mean_std", "percentiles"] = "mean_std"
+
+
+@dataclass(frozen=True, kw_only=True)
 class CropSettings:
     """What the crop around a cell contains; everything that decides the pixels of an observation.
 
@@ -30,15 +48,34 @@ class CropSettings:
     crop : int
         Side of the square around a cell, in pixels; at a border of the image, the crop is moved inside.
     z_slices : int
-        Number of slices in a crop, taken from the middle of the stack.
+        Number of slices in a crop.
+    crop_um : float, optional
+        Side of the square in micrometers. It is read at the scale of its image and resampled to `crop` pixels, so that
+        crops of all experiments show the same size. By default, a crop has the pixels of the image.
+    depth_um : float, optional
+        Depth of a crop in micrometers, resampled to `z_slices` slices. By default, a crop has the slices of the image.
+    z : str
+        Which slices: those in the ``middle`` of the stack; those around the ``sharpest`` slice, which ``index`` finds
+        for each position and frame; a ``random`` range, in training only; or the ``maximum`` of all slices.
+    normalization : NormalizationConfig
+        How intensities are normalized.
     """
 
     crop: int = 64
     z_slices: int = 1
+    crop_um: float | None = None
+    depth_um: float | None = None
+    z: Literal["middle", "sharpest", "random", "maximum"] = "middle"
+    normalization: NormalizationConfig = field(default_factory=NormalizationConfig)
 
     def __post_init__(self) -> None:
         require_at_least("data.crop", self.crop, 8)
         require_at_least("data.z_slices", self.z_slices, 1)
+        for name in ("crop_um", "depth_um"):
+            if getattr(self, name) is not None:
+                require_above_0(f"data.{name}", getattr(self, name))
+        if self.z == "maximum":
+            require(self.z_slices == 1, "data.z_slices must be 1 if data.z is maximum", self.z_slices)
 
 
 @dataclass(frozen=True, kw_only=True)
