@@ -80,25 +80,98 @@ class CropSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PositiveConfig:
-    """How far the positive is from its anchor along the lineage.
+    """Which observations may be the positive of an anchor: others of its lineage, or others with the same metadata.
 
     Parameters
     ----------
-    min_frames : int
-        Smallest number of frames between an anchor and its positive, in either direction.
-    max_frames : int
-        Largest number of frames between them.
+    min_frames : int, optional
+        Smallest number of frames between an anchor and its positive, in either direction; 1 by default. With 0, the
+        same frame is permitted, that is, the anchor itself with another augmentation.
+    max_frames : int, optional
+        Largest number of frames between them; 4 by default.
+    min_hours : float, optional
+        Smallest number of hours between them, instead of frames; by default one frame, or 0 with `match`. Hours are
+        converted to frames for each experiment, inward: the range contains the frames that are in it.
+    max_hours : float, optional
+        Largest number of hours between them; by default unlimited with `match`.
+    decay : float
+        How much likelier near frames are, at least 0: the weight of a frame that is d away is proportional to
+        exp(-decay * (d - min) / (max - min)). With 0, all permitted frames are equally likely.
+    match : list of str or str
+        Columns of the anchor table, such as ``condition``. If there are any, a positive is not of the anchor's lineage,
+        but any other observation with the same values in all of them, each equally likely.
+    differ : list of str or str
+        Columns in which the positive has another value than its anchor, such as ``well``; needs `match`.
+    channel : str
+        With ``data.channels: one``, the channel of a positive: the ``same`` as that of the anchor, an ``other``, or
+        ``any``.
     """
 
-    min_frames: int = 1
-    max_frames: int = 4
+    min_frames: int | None = None
+    max_frames: int | None = None
+    min_hours: float | None = None
+    max_hours: float | None = None
+    decay: float = 0.0
+    match: list[str] | str = field(default_factory=list)
+    differ: list[str] | str = field(default_factory=list)
+    channel: Literal["same", "other", "any"] = "same"
 
     def __post_init__(self) -> None:
-        require_at_least("data.positive.min_frames", self.min_frames, 1)
-        require_number("data.positive.max_frames", self.max_frames)
-        require(
-            self.max_frames >= self.min_frames, "data.positive.max_frames must be at least min_frames", self.max_frames
-        )
+        for name in ("match", "differ"):
+            object.__setattr__(self, name, _names(f"data.positive.{name}", getattr(self, name)))
+        for name in ("min_frames", "max_frames", "min_hours", "max_hours"):
+            if getattr(self, name) is not None:
+                require_at_least(f"data.positive.{name}", getattr(self, name), 0)
+        require_at_least("data.positive.decay", self.decay, 0)
+        if self.match:
+            self._check_metadata()
+        else:
+            self._check_lineage()
+        if self.min_hours is not None and self.max_hours is not None:
+            rule = "data.positive.max_hours must be at least min_hours"
+            require(self.max_hours >= self.min_hours, rule, self.max_hours)
+
+    @property
+    def in_hours(self) -> bool:
+        """Whether the distance along the lineage is given in hours."""
+        return self.min_hours is not None or self.max_hours is not None
+
+    def _check_metadata(self) -> None:
+        for name in ("min_frames", "max_frames"):
+            rule = f"data.positive.{name} has no effect with data.positive.match; use hours, or remove it"
+            require(getattr(self, name) is None, rule, getattr(self, name))
+        require(self.decay == 0, "data.positive.decay has no effect with data.positive.match; remove it", self.decay)
+        shared = [name for name in self.match if name in self.differ]
+        require(not shared, "data.positive.match and data.positive.differ must name different columns", shared)
+        for name in ("channel", "marker"):
+            rule = f"data.positive.channel has no effect if data.positive.match or differ names {name}; remove it"
+            require(self.channel == "same" or name not in [*self.match, *self.differ], rule, self.channel)
+
+    def _check_lineage(self) -> None:
+        require(not self.differ, "data.positive.differ needs data.positive.match", self.differ)
+        if self.in_hours:
+            given = [name for name in ("min_frames", "max_frames") if getattr(self, name) is not None]
+            require(not given, "data.positive must be in frames or in hours, not in both", given)
+            require(self.max_hours is not None, "data.positive.max_hours must be given with min_hours", self.max_hours)
+            is_range = self.min_hours != self.max_hours
+        else:
+            smallest = 1 if self.min_frames is None else self.min_frames
+            largest = 4 if self.max_frames is None else self.max_frames
+            object.__setattr__(self, "min_frames", smallest)
+            object.__setattr__(self, "max_frames", largest)
+            require(largest >= smallest, "data.positive.max_frames must be at least min_frames", largest)
+            is_range = smallest != largest
+        rule = "data.positive.decay has no effect on a single distance; remove it"
+        require(is_range or self.decay == 0, rule, self.decay)
+
+
+def _names(option: str, value: list[str] | str) -> list[str]:
+    """Return the names of columns as a list, which may be given as one text."""
+    names = [value] if isinstance(value, str) else list(value)
+    for name in names:
+        require(isinstance(name, str) and bool(name.strip()), f"{option} must name columns", name)
+    require(len(set(names)) == len(names), f"{option} must name each column once", names)
+    return names
 
 
 @dataclass(frozen=True, kw_only=True)
