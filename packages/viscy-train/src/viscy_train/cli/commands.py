@@ -198,19 +198,18 @@ def replay(options: list[str], description: str) -> int:
 
 def report(options: list[str], description: str) -> int:
     """Write the report of a run again, from its last checkpoint."""
-    from copy import deepcopy
-
     from viscy_train.anchors.staleness import check_plates
     from viscy_train.report.html import REPORT
     from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
+    from viscy_train.training.fit import untrained_encoder
 
     cli = TrainingCLI("report", options, description)
     cli.require_config_of_run()
     trainer, model, data = cli.make_all(training=False)
     if not trainer.is_global_zero:
         return 0
-    untrained = deepcopy(model.encoder)
+    untrained = untrained_encoder(model)
     checkpoint = checkpoint_to_evaluate(cli.run_directory, "last", model)
     with claimed(cli.run_directory.report, REPORT, "report"):
         check_plates(data.table)

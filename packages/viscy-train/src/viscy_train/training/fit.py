@@ -19,11 +19,13 @@ from viscy_train.composition.step_plan import plan_step
 from viscy_train.composition.targets import target_composition
 from viscy_train.config.yaml_source import read_yaml
 from viscy_train.console import get_console, make_table, say
+from viscy_train.errors import UserError
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler, restore_sampler
 from viscy_train.run.attempts import read_attempts
 from viscy_train.run.checkpoint import checkpoint_to_resume
 from viscy_train.run.directory import RunDirectory, require_new
 from viscy_train.training.changes import list_changes
+from viscy_train.training.initial_weights import load_initial_weights
 from viscy_train.training.lightning_warnings import quiet_lightning
 from viscy_train.training.rank_watch import RankWatch
 from viscy_train.training.refusals import check_limits, explained_refusals
@@ -65,6 +67,7 @@ def fit(
         If the run was stopped on request.
     """
     checkpoint = checkpoint_to_resume(cli.run_directory, cli.config.ckpt_path, model)
+    start = _load_initial_weights(model) if checkpoint is None else None
     with collect_sampler_warnings() as warnings:
         sampler = make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
     changes = _check(cli, trainer, data, sampler, checkpoint)
@@ -74,14 +77,42 @@ def fit(
         _create_directory(cli)
         show_targets(data, sampler.planned(), trainer.world_size, cli.make_loss_config(), warnings)
         _begin(cli, data, checkpoint, changes)
-    untrained = deepcopy(model.encoder)
+        _say_start(model, checkpoint, start)
+    untrained = untrained_encoder(model) if trainer.is_global_zero else None
     path = None if checkpoint is None else checkpoint.path
     for callback in trainer.callbacks:  # ty: ignore[missing-attribute]
         if isinstance(callback, RankWatch):
             callback.wait_for_start(trainer)
     with quiet_lightning(), explained_refusals():
         trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=True)
-    return (untrained, model.encoder) if trainer.is_global_zero else None
+    return None if untrained is None else (untrained, model.encoder)
+
+
+def untrained_encoder(model: ContrastiveModule) -> Encoder:
+    """Return a copy of an encoder that has not been trained, with the weights that the run started from.
+
+    A resumed run needs them for its report only, so it is a note if they cannot be read.
+    """
+    untrained = deepcopy(model.encoder)
+    if model.init_from is not None:
+        try:
+            load_initial_weights(model.init_from, untrained)
+        except UserError as error:
+            say(f"Note: the report compares the trained encoder with random weights, because {error}")
+    return untrained
+
+
+def _load_initial_weights(model: ContrastiveModule) -> str | None:
+    """Load the weights that a new run starts from, on every process, and return what was loaded."""
+    return None if model.init_from is None else load_initial_weights(model.init_from, model.encoder)
+
+
+def _say_start(model: ContrastiveModule, checkpoint: Checkpoint | None, start: str | None) -> None:
+    """Say which weights the run starts from, if the configuration names some."""
+    if start is not None:
+        say(start)
+    elif model.init_from is not None and checkpoint is not None:
+        say(f"The weights are those of the checkpoint; model.init_from {model.init_from} has no effect")
 
 
 def _end_at_once(
@@ -98,7 +129,7 @@ def _end_at_once(
     say(f"Nothing to train: the checkpoint has reached {reached}; raise it to train for longer")
     if checkpoint.path.parent != cli.run_directory.checkpoints:
         return None
-    untrained = deepcopy(model.encoder)
+    untrained = untrained_encoder(model)
     data.setup("fit")
     model.load_state_dict(checkpoint.weights)
     return untrained, model.encoder

@@ -161,8 +161,9 @@ class TrainingCLI(LightningCLI):
     def dump(self) -> str:
         """Return the complete configuration with absolute paths, as YAML that every command reads."""
         config = self.config.clone()
-        for name in ("output", "data.experiments", "data.anchors"):
-            config[name] = str(Path(config[name]).absolute())
+        for name in ("output", "data.experiments", "data.anchors", "model.init_from"):
+            if config[name] is not None:
+                config[name] = str(Path(config[name]).absolute())
         for name in self._command_options:
             config.pop(name, None)
         return self.parser.dump(config, skip_unset=False, skip_validation=True)
