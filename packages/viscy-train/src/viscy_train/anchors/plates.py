@@ -127,6 +127,17 @@ class PositionImage:
                 raise UserError(f"{self.where} has {n} channels {name!r}; give them different names")
         return [self.channels.index(name) for name in names]
 
+    def check_type(self) -> None:
+        """Refuse pixels that are not real numbers.
+
+        Raises
+        ------
+        UserError
+            If pixels are neither integers nor floats.
+        """
+        if self.array.dtype.kind not in "uif":
+            raise UserError(f"pixels must be integers or floats, got {self.array.dtype} in {self.where}")
+
     def check_fits(self, crops: CropSettings) -> None:
         """Refuse pixels that are not real numbers, and an image that is smaller than a crop.
 
