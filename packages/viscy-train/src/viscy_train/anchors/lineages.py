@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+
+from viscy_train.anchors.choice import choose_weighted, scale
+from viscy_train.anchors.frame_range import FrameRange, fixed_range
+from viscy_train.anchors.relatives import ChannelTracks, Relatives, expand_ranges
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from viscy_train.config.schema import PositiveConfig
 
 _POSITION = ["experiment", "position"]
+CHANNEL = "channel"
+"""Column of a table whose rows are a cell in one channel."""
 _ROWS_PER_CHUNK = 2**16
 
 
@@ -27,30 +35,36 @@ class Lineages:
     track, frame : numpy.ndarray
         Track number and frame of each observation, shape (n_observations,). Track numbers ascend over the rows, frames
         within a track.
-    first_relative, relatives : numpy.ndarray
-        ``relatives[first_relative[i]:first_relative[i + 1]]`` are the relatives of track i, itself included. Some
-        tracks that are too far away in time to contain a positive are left out.
-    positive : PositiveConfig
-        Which frames may be positives.
+    relatives : Relatives
+        The relatives of each track.
+    smallest, largest : numpy.ndarray
+        Smallest and largest number of frames between an anchor and its positive, for each track.
+    decay : float
+        How much likelier near frames are, see `viscy_train.config.schema.PositiveConfig`.
     """
 
     track: NDArray[np.int64]
     frame: NDArray[np.int64]
-    first_relative: NDArray[np.int64]
-    relatives: NDArray[np.int64]
-    positive: PositiveConfig
+    relatives: Relatives
+    smallest: NDArray[np.int64]
+    largest: NDArray[np.int64]
+    decay: float
 
     @classmethod
-    def of(cls, observations: pd.DataFrame, positive: PositiveConfig) -> Lineages:
+    def of(
+        cls, observations: pd.DataFrame, positive: PositiveConfig, ranges: Mapping[str, FrameRange] | None = None
+    ) -> Lineages:
         """Find the lineages of a table.
 
         Parameters
         ----------
         observations : pandas.DataFrame
-            Sorted by experiment, position, track and frame, as in an `AnchorTable`; `parent_track_id` is -1 for a track
-            without a mother.
+            Sorted by experiment, position, channel if there is such a column, track and frame, as in an `AnchorTable`;
+            `parent_track_id` is -1 for a track without a mother.
         positive : PositiveConfig
-            Which frames may be positives.
+            Which observations may be positives.
+        ranges : mapping of str to FrameRange, optional
+            The permitted frames of each experiment; by default, those that `positive` gives in frames.
 
         Returns
         -------
@@ -61,21 +75,19 @@ class Lineages:
         frame = observations["t"].to_numpy(np.int64)
         first = np.flatnonzero(np.diff(track, prepend=-1))
         starts, ends = frame[first], frame[np.append(first[1:], len(track)) - 1]
-        pairs = [np.stack([np.arange(len(parent))] * 2, axis=1)]
-        descendant, ancestor = np.arange(len(parent)), parent.copy()
-        while len(descendant := descendant[(near := _is_near(starts[descendant], ends, ancestor, positive))]):
-            ancestor = ancestor[near]
-            pairs += [np.stack([descendant, ancestor], axis=1), np.stack([ancestor, descendant], axis=1)]
-            ancestor = parent[ancestor]
-        related = np.concatenate(pairs)
-        related = related[np.lexsort((related[:, 1], related[:, 0]))]
-        first_relative = np.searchsorted(related[:, 0], np.arange(len(parent) + 1))
+        tracks = observations.iloc[first]
+        smallest, largest = _bounds(tracks, positive, ranges)
+        channels = None
+        of_cells = parent, starts, ends, largest
+        if CHANNEL in observations:
+            channels, of_cells = _cells_of_channels(tracks, starts, ends, largest, positive.channel)
         return cls(
             track=track,
             frame=frame,
-            first_relative=first_relative,
-            relatives=np.ascontiguousarray(related[:, 1]),
-            positive=positive,
+            relatives=Relatives.of(*of_cells, channels),
+            smallest=smallest,
+            largest=largest,
+            decay=positive.decay,
         )
 
     def has_positive(self) -> NDArray[np.bool_]:
@@ -92,8 +104,8 @@ class Lineages:
     ) -> NDArray[np.int64]:
         """Choose a positive for each anchor.
 
-        First a frame is drawn uniformly from the permitted frames in which a relative was observed, then one of the
-        relatives in that frame.
+        First a frame is drawn from the permitted frames in which a relative was observed, then one of the relatives in
+        that frame.
 
         Parameters
         ----------
@@ -121,13 +133,23 @@ class Lineages:
         n_frames = np.diff(first_frame, append=len(frame_starts))
         if not n_frames.all():
             raise ValueError(f"rows must have a positive, row {rows[np.argmin(n_frames)]} has none")
-        chosen = first_frame + _scale(frame_draws, n_frames)
-        return found[frame_starts[chosen] + _scale(relative_draws, n_in_frame[chosen])]
+        if self.decay:
+            weights = self._log_weights(rows[slots[frame_starts]], self.frame[found[frame_starts]])
+            chosen = first_frame + choose_weighted(weights, n_frames, frame_draws)
+        else:
+            chosen = first_frame + scale(frame_draws, n_frames)
+        return found[frame_starts[chosen] + scale(relative_draws, n_in_frame[chosen])]
+
+    def _log_weights(self, rows: NDArray[np.int64], frames: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the logarithm of the weight of some frames for some anchors."""
+        track = self.track[rows]
+        distance = np.abs(frames - self.frame[rows]) - self.smallest[track]
+        return -self.decay * distance / np.maximum(self.largest[track] - self.smallest[track], 1)
 
     def _candidates(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the possible positives as pairs: index into `rows`, and row of the candidate."""
         slots, start, stop = self._candidate_ranges(rows)
-        owner, found = _expand_ranges(start, stop)
+        owner, found = expand_ranges(start, stop)
         return slots[owner], found
 
     def _candidate_ranges(
@@ -135,10 +157,10 @@ class Lineages:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return the possible positives as row ranges, some empty: index into `rows`, first row, and end."""
         track = self.track[rows]
-        slots, index = _expand_ranges(self.first_relative[track], self.first_relative[track + 1])
-        relative, now = self.relatives[index], self.frame[rows][slots]
-        nearest, furthest = self.positive.min_frames, self.positive.max_frames
-        start = [self._first_row(relative, now - furthest), self._first_row(relative, now + nearest)]
+        slots, relative = self.relatives.of_tracks(track)
+        now = self.frame[rows][slots]
+        nearest, furthest = self.smallest[track][slots], self.largest[track][slots]
+        start = [self._first_row(relative, now - furthest), self._first_row(relative, now + np.maximum(nearest, 1))]
         stop = [self._first_row(relative, now - nearest + 1), self._first_row(relative, now + furthest + 1)]
         return np.concatenate([slots, slots]), np.concatenate(start), np.concatenate(stop)
 
@@ -153,10 +175,14 @@ class Lineages:
     def _sort_key(self, track: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return numbers that ascend over the rows.
 
-        Frames up to `max_frames` before or after those of the table still sort between the neighboring tracks.
+        Frames before or after those of the table sort between the neighboring tracks.
         """
-        margin = self.positive.max_frames + 1
-        return track * (self.frame.max() + 2 * margin + 1) + frame + margin
+        last = self._last_frame
+        return track * (last + 3) + np.clip(frame, -1, last + 1) + 1
+
+    @cached_property
+    def _last_frame(self) -> int:
+        return int(self.frame.max())
 
 
 def number_tracks(observations: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -165,7 +191,7 @@ def number_tracks(observations: pd.DataFrame) -> tuple[NDArray[np.int64], NDArra
     Parameters
     ----------
     observations : pandas.DataFrame
-        Sorted by experiment, position and track.
+        Sorted by experiment, position, channel if there is such a column, and track.
 
     Returns
     -------
@@ -174,13 +200,14 @@ def number_tracks(observations: pd.DataFrame) -> tuple[NDArray[np.int64], NDArra
     parent : numpy.ndarray
         Number of each track's mother, -1 if it has none, shape (n_tracks,).
     """
-    position = observations.groupby(_POSITION, observed=True, sort=False).ngroup().to_numpy()
+    of_position = [*_POSITION, CHANNEL] if CHANNEL in observations else _POSITION
+    position = observations.groupby(of_position, observed=True, sort=False).ngroup().to_numpy()
     track_id = observations["track_id"].to_numpy(np.int64)
     is_first = starts_run(position) | starts_run(track_id)
     track = np.cumsum(is_first) - 1
     first = np.flatnonzero(is_first)
     mother_id = observations["parent_track_id"].to_numpy(np.int64)[first]
-    # Track ids are unique within a position, so a track is found by (position, track id).
+    # Track ids are unique within a position and channel, so a track is found by both.
     order = np.lexsort((track_id[first], position[first]))
     ids, code = np.unique(np.concatenate([track_id[first], mother_id]), return_inverse=True)
     key = position[first] * len(ids) + code[: len(first)]
@@ -209,11 +236,32 @@ def lineage_ids(observations: pd.DataFrame) -> NDArray[np.int64]:
     return root[track]
 
 
-def _is_near(
-    starts: NDArray[np.int64], ends: NDArray[np.int64], ancestor: NDArray[np.int64], positive: PositiveConfig
-) -> NDArray[np.bool_]:
-    """Return which ancestors exist and end late enough to contain a possible positive."""
-    return (ancestor >= 0) & (ends[ancestor] >= starts - positive.max_frames)
+def _bounds(
+    tracks: pd.DataFrame, positive: PositiveConfig, ranges: Mapping[str, FrameRange] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the smallest and the largest number of frames to a positive, for each track."""
+    names, experiments = pd.factorize(tracks["experiment"])
+    of_names = [fixed_range(positive) if ranges is None else ranges[str(name)] for name in experiments]
+    bounds = np.array([(one.smallest, one.largest) for one in of_names], dtype=np.int64).reshape(-1, 2)[names]
+    return bounds[:, 0], bounds[:, 1]
+
+
+def _cells_of_channels(
+    tracks: pd.DataFrame, starts: NDArray[np.int64], ends: NDArray[np.int64], largest: NDArray[np.int64], channel: str
+) -> tuple[ChannelTracks, tuple[NDArray[np.int64], ...]]:
+    """Return the cells of tracks in several channels, and their mothers, first and last frames, and largest ranges."""
+    position = tracks.groupby(_POSITION, observed=True, sort=False).ngroup().to_numpy()
+    order = np.lexsort((tracks["track_id"].to_numpy(), position))
+    cells = tracks.iloc[order].drop(columns=CHANNEL)
+    cell = np.empty(len(tracks), dtype=np.int64)
+    cell[order], parent = number_tracks(cells)
+    first, last, furthest = np.full(len(parent), np.iinfo(np.int64).max), *np.full((2, len(parent)), -1)
+    np.minimum.at(first, cell, starts)
+    np.maximum.at(last, cell, ends)
+    np.maximum.at(furthest, cell, largest)
+    names: Any = tracks[CHANNEL]
+    code = pd.factorize(names)[0].astype(np.int64)
+    return ChannelTracks.of(cell, code, channel), (parent, first, last, furthest)
 
 
 def starts_run(values: NDArray) -> NDArray[np.bool_]:
@@ -221,16 +269,3 @@ def starts_run(values: NDArray) -> NDArray[np.bool_]:
     starts = np.ones(len(values), dtype=bool)
     np.not_equal(values[1:], values[:-1], out=starts[1:])
     return starts
-
-
-def _expand_ranges(start: NDArray[np.int64], stop: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return all numbers of some ranges: the index of each number's range, and the number."""
-    sizes = np.maximum(stop - start, 0)
-    owner = np.repeat(np.arange(len(start)), sizes)
-    within = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return owner, start[owner] + within
-
-
-def _scale(draws: NDArray[np.float64], n: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return integers in [0, n) for uniform numbers in [0, 1); a product just below n may be rounded up to n."""
-    return np.minimum((draws * n).astype(np.int64), n - 1)
