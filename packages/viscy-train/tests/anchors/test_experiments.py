@@ -88,7 +88,7 @@ def test_hours_are_counted_from_the_infection(path):
         (to_yaml(ONE, TWO | {"name": None}), "line 12: .*name"),
         (to_yaml(ONE, TWO | {"minutes_per_frame": "fast"}), "line 21: .*fast"),
         (to_yaml(ONE, TWO | {"channels": "Phase3D"}), "line 15: .*list.*Phase3D"),
-        (to_yaml(ONE, TWO | {"conditions": ["A/1"]}), "line 18: .*dict"),
+        (to_yaml(ONE, TWO | {"conditions": ["A/1"]}), "line 18: conditions .* must be a mapping"),
         (to_yaml(ONE, TWO | {"conditions": {"A/1": {3: 4}}}), "line 19: condition of well 'A/1' must be text, got "),
         (to_yaml(ONE | {"minutes_per_frame": -1}), "minutes_per_frame of experiment 'monday' must be above 0, got -1"),
         (to_yaml(ONE | {"minutes_per_frame": float("nan")}), "minutes_per_frame of experiment 'monday' must be finite"),

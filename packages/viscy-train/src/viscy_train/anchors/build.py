@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from viscy_train.anchors.geometry import coordinate_bounds, crop_corners, middle_slices
-from viscy_train.anchors.intensity import IntensityStatistics
+from viscy_train.anchors.columns import COLUMNS
+from viscy_train.anchors.focus import Z_FOCUS, focus_of_frames
+from viscy_train.anchors.geometry import coordinate_bounds, crop_corners
+from viscy_train.anchors.image_intensity import ExperimentIntensity
 from viscy_train.anchors.lineages import Lineages, lineage_ids
 from viscy_train.anchors.pixel_checksums import pixel_checksums
 from viscy_train.anchors.pixels import PixelReader
 from viscy_train.anchors.plates import open_plate
 from viscy_train.anchors.position_crops import PositionCrops
+from viscy_train.anchors.scale import CropWindow, crop_window
 from viscy_train.anchors.stored_chunks import StoredChunks
-from viscy_train.anchors.table import COLUMNS, AnchorTable, Exclusion
+from viscy_train.anchors.table import AnchorTable, Exclusion
 from viscy_train.anchors.tracks import Tracks, checksums
 from viscy_train.anchors.unreadable import READABLE, REASONS, find_unreadable
 from viscy_train.console import track
@@ -78,11 +81,12 @@ def build_anchor_table(
     reader = PixelReader(_CACHE_MB)
     problems = Problems()
     parts: list[pd.DataFrame] = []
-    intensity = {}
+    intensity, local_intensity = {}, {}
     for experiment in experiments:
-        statistics = IntensityStatistics(len(experiment.channels))
-        parts += _observations_by_position(experiment, settings, reader, statistics, problems)
-        intensity[experiment.name] = statistics.mean_and_std()
+        counted = ExperimentIntensity(crops.normalization, len(experiment.channels), _SAMPLED_FRAMES)
+        parts += _observations_by_position(experiment, settings, reader, counted, problems)
+        intensity[experiment.name] = counted.center_and_spread()
+        local_intensity[experiment.name] = counted.by_position()
     problems.raise_any()
     observations = _sort(pd.concat(parts, ignore_index=True), experiments)
     observations["lineage_id"] = lineage_ids(observations)
@@ -111,7 +115,7 @@ def _observations_by_position(
     experiment: Experiment,
     settings: _Settings,
     reader: PixelReader,
-    statistics: IntensityStatistics,
+    intensity: ExperimentIntensity,
     problems: Problems,
 ) -> list[pd.DataFrame]:
     """Return the observations of each valid position; collect problems and intensity statistics on the way."""
@@ -130,18 +134,22 @@ def _observations_by_position(
         for index, (position, well) in enumerate(track(wells.items(), experiment.name)):
             with problems.collected(subject, position):
                 image = plate.image(position)
-                image.check_fits(settings.crops)
+                extent = crop_window(image, experiment, settings.crops)
                 channels: list[int] = []
                 with problems.collected(subject, position):
-                    channels = image.channel_indices(experiment.channels)
+                    channels = image.channel_indices(experiment.channel_names)
                 if tracks is None:
                     continue
                 observations = _observations_at(tracks, well, position, experiment)
                 _check_inside(observations, image.shape, position, experiment)
                 if channels:
-                    crops = _position_crops(observations, image, reader, channels, settings)
+                    crops = _position_crops(observations, image, reader, channels, settings, extent)
+                    counted = intensity.add_position(position, image.shape[0])
                     read_all, where = settings.pixels == "all", f"position {position}"
-                    defects = find_unreadable(crops, statistics, n_sampled, index, read_all=read_all, where=where)
+                    defects = find_unreadable(crops, counted, n_sampled, index, read_all=read_all, where=where)
+                    observations = (
+                        observations if crops.focus is None else observations.assign(**{Z_FOCUS: crops.focus})
+                    )
                     parts.append(observations.assign(defect=defects))
     return parts
 
@@ -150,7 +158,7 @@ def _observations_at(tracks: Tracks, well: str, position: str, experiment: Exper
     observations = tracks.of(position)
     return observations.assign(
         experiment=experiment.name,
-        condition=experiment.conditions[well],
+        condition=experiment.condition_of(position, well),
         well=well,
         position=position,
         hours_post_infection=experiment.hours_post_infection(observations["t"].astype(float)),
@@ -170,22 +178,33 @@ def _check_inside(observations: pd.DataFrame, shape: tuple[int, ...], position: 
 
 
 def _position_crops(
-    observations: pd.DataFrame, image: PositionImage, reader: PixelReader, channels: list[int], settings: _Settings
+    observations: pd.DataFrame,
+    image: PositionImage,
+    reader: PixelReader,
+    channels: list[int],
+    settings: _Settings,
+    extent: CropWindow,
 ) -> PositionCrops:
-    _, _, n_slices, height, width = image.shape
     centers = np.rint(observations[["y", "x"]].to_numpy()).astype(np.int64)
-    corners = crop_corners(centers, settings.crops.crop, (height, width))
+    corners = crop_corners(centers, extent.side, image.shape[3:])
     stored = StoredChunks(image.array)
+    source = reader.open(image.array, fill_missing=stored.are_known)
+    frame = observations["t"].to_numpy()
+    focus = None
+    if settings.crops.z == "sharpest":
+        sharpest = focus_of_frames(image, source, stored, channels[0], np.unique(frame).tolist())
+        focus = np.array([sharpest[one] for one in frame.tolist()], dtype=np.int64)
     return PositionCrops(
         image=image,
         stored=stored,
-        source=reader.open(image.array, fill_missing=stored.are_known),
+        source=source,
         channels=channels,
-        z=middle_slices(n_slices, settings.crops.z_slices),
-        frame=observations["t"].to_numpy(),
+        crops=settings.crops,
+        extent=extent,
+        frame=frame,
         top=corners[:, 0],
         left=corners[:, 1],
-        side=settings.crops.crop,
+        focus=focus,
     )
 
 

@@ -1,83 +1,43 @@
 """Experiments: the plates, tracks and conditions of a project, read from a YAML file."""
 
 from argparse import ArgumentError
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from viscy_train.config.checks import require, require_above_0, require_name, require_number
-from viscy_train.config.schema import FilePath
+from viscy_train.anchors.experiment import Experiment, as_list
+from viscy_train.anchors.metadata import (
+    CONDITION,
+    read_value,
+    well_of,
+)
+from viscy_train.config.checks import require
 from viscy_train.config.yaml_source import line_of, read_as_text, read_yaml, refuse_clock_time, with_line
 from viscy_train.errors import UserError
 
+__all__ = ["Experiment", "load_experiments"]
 
-@dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """One experiment: a plate, its tracks, the conditions of its wells, and its timing.
-
-    Parameters
-    ----------
-    name : str
-        Name of the experiment in the anchor table.
-    plate : path
-        HCS OME-Zarr plate (OME-NGFF 0.4 or 0.5).
-    tracks : path
-        Directory with a CSV for each position: for ``A/1/0``, the file ``A/1/0.csv`` or the only CSV in the directory
-        ``A/1/0``. Or one Parquet file of all positions.
-    channels : list of str
-        Channels of the plate that the encoder sees, in this order. Experiments may have different channel names, but
-        must have the same number of channels.
-    conditions : dict of str to str
-        Wells to use, such as ``A/1``, and the condition of each.
-    minutes_per_frame : float
-        Minutes between consecutive frames.
-    hour_of_infection : float
-        Hours from the first frame to the infection; negative if the cells were infected before imaging.
-    """
-
-    name: str
-    plate: FilePath
-    tracks: FilePath
-    channels: list[str]
-    conditions: dict[str, str]
-    minutes_per_frame: float
-    hour_of_infection: float = 0.0
-
-    def __post_init__(self) -> None:
-        require_name("name of an experiment", self.name)
-        where = f"of experiment {self.name!r}"
-        for field in ("plate", "tracks"):
-            require(getattr(self, field) is not None, f"{field} {where} must be a path", getattr(self, field))
-            object.__setattr__(self, field, Path(getattr(self, field)))
-        require(bool(self.channels), f"channels {where} must name at least one", self.channels)
-        for channel in self.channels:
-            require_name(f"a channel {where}", channel)
-        require(len(set(self.channels)) == len(self.channels), f"channels {where} must differ", self.channels)
-        require(bool(self.conditions), f"conditions {where} must name a well", self.conditions)
-        for well, condition in self.conditions.items():
-            require_name(f"condition of well {well!r} {where}", condition)
-        require_above_0(f"minutes_per_frame {where}", self.minutes_per_frame)
-        require_number(f"hour_of_infection {where}", self.hour_of_infection)
-
-    def hours_post_infection(self, frames: Any) -> Any:
-        """Return the hours post infection of frames, counted from 0."""
-        return frames * (self.minutes_per_frame / 60) - self.hour_of_infection
+# Keys whose values the user names freely, so that jsonargparse must not interpret them.
+_NESTED = ("channels", "conditions", "metadata", "wells", "annotations")
 
 
-def load_experiments(path: Path) -> list[Experiment]:
+def load_experiments(path: Path, channels_mode: str = "all") -> list[Experiment]:
     """Read the experiments of a project.
 
     Parameters
     ----------
     path : pathlib.Path
         YAML file with the key ``experiments``, a list. Relative paths in it are relative to its directory.
+    channels_mode : {"all", "one"}, default "all"
+        Whether an encoder sees all channels of a cell, or one.
 
     Returns
     -------
     list of Experiment
-        At least one experiment. Names are unique, and all have the same number of channels.
+        At least one experiment. Names are unique, and all have the same number of channels unless an encoder sees one.
 
     Raises
     ------
@@ -92,6 +52,8 @@ def load_experiments(path: Path) -> list[Experiment]:
         for number, (values, text) in enumerate(zip(content["experiments"], texts, strict=True))
     ]
     _check_together(path, experiments)
+    if channels_mode == "all":
+        _check_n_channels(path, experiments)
     return experiments
 
 
@@ -103,11 +65,27 @@ def _with_names_as_text(values: dict[str, Any], text: dict[str, Any]) -> dict[st
     channels, spelled = values.get("channels"), text.get("channels")
     if isinstance(channels, list) and isinstance(spelled, list):
         changed["channels"] = [_spelled(*pair) for pair in zip(channels, spelled, strict=True)]
-    wells, spelled = values.get("conditions"), text.get("conditions")
-    if isinstance(wells, dict) and isinstance(spelled, dict) and len(wells) == len(spelled):
-        pairs = zip(wells.items(), spelled.items(), strict=True)
-        changed["conditions"] = {str(well): _spelled(value, name) for (_, value), (well, name) in pairs}
+    for key, spell in (("channels", _spelled), ("conditions", _spelled), ("metadata", read_value)):
+        if isinstance(values.get(key), dict):
+            changed[key] = _map_values(values[key], text.get(key), spell)
+    if isinstance(values.get("wells"), dict):
+        changed["wells"] = _map_values(values["wells"], text.get("wells"), _values_of_well)
     return {key: value for key, value in changed.items() if key in values}
+
+
+def _map_values(values: dict[Any, Any], text: Any, change: Callable[[Any, Any], Any]) -> dict[str, Any]:
+    """Return a mapping with its keys as they are spelled, and a function of each value and its text."""
+    if not isinstance(text, dict) or len(text) != len(values):
+        return {str(key): value for key, value in values.items()}
+    return {key: change(value, text[key]) for value, key in zip(values.values(), text, strict=True)}
+
+
+def _values_of_well(values: Any, text: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    read = _map_values(values, text, read_value)
+    conditions = _map_values(values, text, _spelled)
+    return {key: conditions[key] if key == CONDITION else value for key, value in read.items()}
 
 
 def _spelled(value: Any, text: Any) -> Any:
@@ -120,21 +98,29 @@ def _parse_experiment(path: Path, number: int, values: dict[str, Any]) -> Experi
     within = f"experiments.{number}"
     for name in ("minutes_per_frame", "hour_of_infection"):
         refuse_clock_time(path, f"{within}.{name}")
-    conditions = values.get("conditions")
-    for well, condition in conditions.items() if isinstance(conditions, dict) else ():
-        where = f"{path}, line {line_of(path, f'{within}.conditions.{well}')}"
-        require(isinstance(condition, str), f"{where}: condition of well {well!r} must be text", condition)
     paths = {name: values[name] for name in ("plate", "tracks") if isinstance(values.get(name), str)}
-    absolute = {name: str(path.parent.absolute() / Path(value).expanduser()) for name, value in paths.items()}
+    absolute = {name: _absolute(path, value) for name, value in paths.items()}
+    nested = {name: values[name] for name in _NESTED if name in values}
+    if "annotations" in nested:
+        nested["annotations"] = [_absolute(path, value) for value in as_list(values["annotations"])]
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Experiment)
+    parser.add_class_arguments(Experiment, skip=set(_NESTED))
     try:
-        return Experiment(**parser.parse_object(values | absolute).as_dict())
+        parsed = parser.parse_object({name: value for name, value in values.items() if name not in _NESTED} | absolute)
+        return Experiment(**parsed.as_dict(), **nested)
     except (ArgumentError, UserError) as error:
         message = " ".join(str(error).split())
+        line = line_of(path, (*within.split("."), *error.keys)) if isinstance(error, UserError) and error.keys else None
+        if line is not None:
+            raise UserError(f"{path}, line {line}: {message}") from error
         if "is not accepted" in message:
             message += f"; an experiment has {', '.join(field.name for field in fields(Experiment))}"
         raise UserError(with_line(path, message, within)) from error
+
+
+def _absolute(path: Path, value: str) -> str:
+    """Return a path of an experiments file, which is relative to the directory of the file."""
+    return str(path.parent.absolute() / Path(value).expanduser())
 
 
 def _check_outline(path: Path, content: Any) -> None:
@@ -156,9 +142,6 @@ def _check_together(path: Path, experiments: list[Experiment]) -> None:
     """Refuse experiments that cannot be used together."""
     names = [experiment.name for experiment in experiments]
     require(len(set(names)) == len(names), f"{path}: experiments must have different names", names)
-    n_channels = {experiment.name: len(experiment.channels) for experiment in experiments}
-    rule = f"{path}: experiments must have the same number of channels"
-    require(len(set(n_channels.values())) == 1, rule, n_channels)
     conditions = {condition: None for one in experiments for condition in one.conditions.values()}
     spellings = {condition.casefold(): condition for condition in conditions}
     for condition in conditions:
@@ -167,7 +150,7 @@ def _check_together(path: Path, experiments: list[Experiment]) -> None:
         require(spelling == condition, rule, [condition, spelling])
     for number, one in enumerate(experiments):
         for other in experiments[:number]:
-            shared = sorted(set(one.conditions) & set(other.conditions))
+            shared = _overlap(one.conditions, other.conditions)
             if one.plate.resolve() == other.plate.resolve() and shared:
                 raise UserError(
                     f"{path}: experiments {other.name!r} and {one.name!r} both use well {shared[0]} of plate "
@@ -178,3 +161,20 @@ def _check_together(path: Path, experiments: list[Experiment]) -> None:
                     f"{path}: experiments {other.name!r} and {one.name!r} have different plates but the same tracks, "
                     f"{one.tracks}; correct one of them"
                 )
+
+
+def _overlap(one: Collection[str], other: Collection[str]) -> list[str]:
+    """Return the wells and fields of view that are in both, or of which one is in the other."""
+    names, others = set(one), set(other)
+    within = {name for name in names if well_of(name) in others} | {name for name in others if well_of(name) in names}
+    return sorted(names & others | within)
+
+
+def _check_n_channels(path: Path, experiments: list[Experiment]) -> None:
+    """Refuse experiments with unequal numbers of channels, which one encoder cannot see all at once."""
+    n_channels = {experiment.name: len(experiment.channels) for experiment in experiments}
+    if len(set(n_channels.values())) > 1:
+        raise UserError(
+            f"{path}: experiments must have the same number of channels, got {n_channels}; set data.channels to one, "
+            "so that a row of the anchor table is a cell in one of its channels, or name equally many"
+        )

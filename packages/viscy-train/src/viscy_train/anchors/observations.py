@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from viscy_train.anchors.columns import CHANNEL_COLUMNS, COLUMNS, FLOATS, INTEGERS, NAMES
 from viscy_train.anchors.geometry import coordinate_bounds
 from viscy_train.anchors.lineages import Lineages, number_tracks, starts_run
 from viscy_train.errors import UserError
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from viscy_train.anchors.experiments import Experiment
     from viscy_train.config.schema import PositiveConfig
 
-_NAMES = ["experiment", "condition", "well", "position"]
-_INTEGERS = ["track_id", "parent_track_id", "lineage_id", "t"]
-_FLOATS = ["hours_post_infection", "y", "x"]
-COLUMNS = [*_NAMES, *_INTEGERS, *_FLOATS, "has_positive"]
 _MAX_INTEGER = {"track_id": 2**53, "lineage_id": 2**53, "t": 2**31 - 1}
 _ORDER = ["experiment", "position", "track_id", "t"]
 # Hours are computed from frames; the rounding error is far below this fraction of them.
@@ -29,17 +26,21 @@ _TOLERANCE = 1e-6
 _MAX_SHIFT = 8
 
 
-def check_observations(observations: pd.DataFrame, experiments: list[Experiment], positive: PositiveConfig) -> None:
+def check_observations(
+    observations: pd.DataFrame, experiments: list[Experiment], positive: PositiveConfig, *, channels_mode: str = "all"
+) -> None:
     """Check that the observations are some that ``viscy-train index`` can have written. No pixels are read.
 
     Parameters
     ----------
     observations : pandas.DataFrame
-        Columns `COLUMNS`, with a RangeIndex.
+        Columns `COLUMNS` and any others, with a RangeIndex.
     experiments : list of Experiment
         Experiments of the table.
     positive : PositiveConfig
         Which frames may be positives.
+    channels_mode : {"all", "one"}, default "all"
+        Whether rows are of all channels, or of one.
 
     Raises
     ------
@@ -47,6 +48,7 @@ def check_observations(observations: pd.DataFrame, experiments: list[Experiment]
         If a rule is broken. The message gives the rule, the first row that breaks it, and how many rows do.
     """
     _check_types(observations)
+    _check_extra_columns(observations)
     _check_values(observations)
     codes = _check_experiments(observations, experiments)
     _check_order(observations, codes)
@@ -67,14 +69,12 @@ def _refuse(rule: str, values: Any, invalid: NDArray[np.bool_]) -> None:
 
 
 def _check_types(observations: pd.DataFrame) -> None:
-    expected = dict.fromkeys(_INTEGERS, "int64") | dict.fromkeys(_FLOATS, "float64") | {"has_positive": "bool"}
-    for column in _NAMES:
+    expected = dict.fromkeys(INTEGERS, "int64") | dict.fromkeys(FLOATS, "float64") | {"has_positive": "bool"}
+    for column in [*NAMES, *(name for name in CHANNEL_COLUMNS if name in observations)]:
         values: Any = observations[column]
         if not isinstance(values.dtype, pd.CategoricalDtype):
             raise UserError(f"column {column!r} must be a dictionary of text, got {values.dtype}")
-        categories = list(values.cat.categories)
-        if not all(isinstance(name, str) for name in categories):
-            raise UserError(f"column {column!r} must be a dictionary of text, got {categories[:3]}")
+        _check_categories(values, column)
         _refuse(f"column {column!r} must have no missing values", values, values.cat.codes.to_numpy() < 0)
     for column, dtype in expected.items():
         if observations[column].dtype != dtype:
@@ -83,13 +83,33 @@ def _check_types(observations: pd.DataFrame) -> None:
             )
 
 
+def _check_categories(values: Any, column: str) -> None:
+    categories = list(values.cat.categories)
+    if not all(isinstance(name, str) for name in categories):
+        raise UserError(f"column {column!r} must be a dictionary of text, got {categories[:3]}")
+
+
+def _check_extra_columns(observations: pd.DataFrame) -> None:
+    """Check the types of metadata and annotations, whose text and floating-point numbers may be missing."""
+    for column in observations.columns.difference([*COLUMNS, *CHANNEL_COLUMNS], sort=False):
+        values = observations[column]
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            _check_categories(values, column)
+        elif values.dtype not in ("int64", "float64", "bool"):
+            raise UserError(
+                f"column {column!r} must be a dictionary of text, float64, int64 or bool, got {values.dtype}"
+            )
+        elif values.dtype == "float64":
+            _refuse(f"column {column!r} must not be infinite", values, np.isinf(values.to_numpy()))
+
+
 def _check_values(observations: pd.DataFrame) -> None:
     if not observations["has_positive"].any():
         raise UserError(f"at least one observation must have a positive, got none of {len(observations)}")
     for column in ("track_id", "lineage_id", "t"):
         values, largest = observations[column].to_numpy(), _MAX_INTEGER[column]
         _refuse(f"column {column!r} must be in [0, {largest}]", values, (values < 0) | (values > largest))
-    for column in _FLOATS:
+    for column in FLOATS:
         values = observations[column].to_numpy()
         _refuse(f"column {column!r} must be finite", values, ~np.isfinite(values))
     for column in ("y", "x"):
@@ -136,12 +156,13 @@ def _check_wells(observations: pd.DataFrame, experiments: list[Experiment], code
     for condition, well, position, code, row in parts.drop_duplicates(list(parts.columns[:4])).itertuples(index=False):
         experiment = experiments[code]
         where = f"in row {row}"
-        if well not in experiment.conditions:
+        expected = experiment.condition_of(position, well)
+        if expected is None:
             raise UserError(f"wells must be those of experiment {experiment.name!r}, got {well!r} {where}")
-        if condition != experiment.conditions[well]:
+        if condition != expected:
             raise UserError(
-                f"the condition of well {well} of experiment {experiment.name!r} must be "
-                f"{experiment.conditions[well]!r}, got {condition!r} {where}"
+                f"the condition of well {well} of experiment {experiment.name!r} must be {expected!r}, got "
+                f"{condition!r} {where}"
             )
         if position.rpartition("/")[0] != well:
             raise UserError(f"positions must be in their well, {well}, got {position!r} {where}")

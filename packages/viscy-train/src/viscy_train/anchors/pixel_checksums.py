@@ -57,7 +57,7 @@ def pixel_checksums(experiment: Experiment, observations: pd.DataFrame, crops: C
         center = np.rint(np.array([[observation["y"], observation["x"]]], dtype=float)).astype(np.int64)
         height, width = plate.image(position).shape[3:]
         top, left = crop_corners(center, crops.crop, (height, width))[0].tolist()
-        checksum = _checksum(plate, experiment.channels, (position, frame, top, left), crops)
+        checksum = _checksum(plate, experiment.channel_names, (position, frame, top, left), crops)
         samples.append([position, frame, top, left, checksum])
     return samples
 

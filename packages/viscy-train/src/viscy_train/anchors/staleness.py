@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from viscy_train.anchors.geometry import coordinate_bounds
 from viscy_train.anchors.pixel_checksums import pixels_changed
@@ -16,11 +17,18 @@ if TYPE_CHECKING:
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.config.schema import CropSettings, PositiveConfig
 
+# What the experiments file says that decides the rows, and not where to find them.
+_COMPARED = ("channels", "conditions", "minutes_per_frame", "hour_of_infection", "metadata", "wells")
 _REBUILD = "rebuild it with `viscy-train index --config FILE`"
 
 
 def check_settings(
-    table: AnchorTable, experiments: list[Experiment], positive: PositiveConfig, crops: CropSettings
+    table: AnchorTable,
+    experiments: list[Experiment],
+    positive: PositiveConfig,
+    crops: CropSettings,
+    *,
+    channels_mode: str = "all",
 ) -> None:
     """Refuse a table that was built with other settings.
 
@@ -28,7 +36,7 @@ def check_settings(
     ----------
     table : AnchorTable
         The table, as read from disk.
-    experiments, positive, crops
+    experiments, positive, crops, channels_mode
         The current settings. The paths of plates and tracks may differ from those in the table.
 
     Raises
@@ -36,24 +44,29 @@ def check_settings(
     UserError
         If a setting differs; the message names it.
     """
+    names = [[one.name for one in part] for part in (table.experiments, experiments)]
     for name, before, now in (
-        ("data.crop", table.crops.crop, crops.crop),
-        ("data.z_slices", table.crops.z_slices, crops.z_slices),
-        ("data.positive.min_frames", table.positive.min_frames, positive.min_frames),
-        ("data.positive.max_frames", table.positive.max_frames, positive.max_frames),
-        ("list of experiments", [one.name for one in table.experiments], [one.name for one in experiments]),
+        *_compare(table.crops, crops, "data."),
+        *_compare(table.positive, positive, "data.positive."),
+        ("data.channels", table.channels_mode, channels_mode),
+        ("list of experiments", *names),
     ):
         if before != now:
             raise UserError(
                 f"the anchor table was built with other settings: {name} was {before}, is now {now}; {_REBUILD}"
             )
     for before, now in zip(table.experiments, experiments, strict=True):
-        for name in ("channels", "conditions", "minutes_per_frame", "hour_of_infection"):
+        for name in _COMPARED:
             if getattr(before, name) != getattr(now, name):
                 raise UserError(
                     f"the anchor table was built with other experiments: {name} of {now.name!r} was "
                     f"{getattr(before, name)}, is now {getattr(now, name)}; {_REBUILD}"
                 )
+
+
+def _compare[T: (CropSettings, PositiveConfig)](before: T, now: T, prefix: str) -> list[tuple[str, Any, Any]]:
+    """Return name, value in the table and current value of each option."""
+    return [(f"{prefix}{field.name}", getattr(before, field.name), getattr(now, field.name)) for field in fields(now)]
 
 
 def check_sources(table: AnchorTable) -> None:
@@ -107,7 +120,7 @@ def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
             for (_, position), coordinates in largest[in_experiment].iterrows():
                 with problems.collected(subject, str(position)):
                     image = plate.image(str(position))
-                    image.channel_indices(experiment.channels)
+                    image.channel_indices(experiment.channel_names)
                     image.check_fits(table.crops)
                     bounds = coordinate_bounds(image.shape)
                     if any(coordinates[column] > bound for column, (_, bound) in bounds.items()):
@@ -122,7 +135,7 @@ def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
 
 def _check_pixels(table: AnchorTable, experiment: Experiment, plate: Plate) -> None:
     samples = table.pixels.get(experiment.name, [])  # an earlier version has none
-    if pixels_changed(plate, experiment.channels, samples, table.crops):
+    if pixels_changed(plate, experiment.channel_names, samples, table.crops):
         raise UserError(
             f"plate {experiment.plate} has other pixels than when the anchor table was built; restore it, or build the "
             "table again with `viscy-train index --config FILE`"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from viscy_train.anchors.columns import COLUMNS
 from viscy_train.anchors.experiments import Experiment
 from viscy_train.anchors.fingerprint import fingerprint_of
 from viscy_train.anchors.header import Exclusion, format_header, parse_header
-from viscy_train.anchors.observations import COLUMNS, check_observations
+from viscy_train.anchors.observations import check_observations
 from viscy_train.atomic import atomic_write
 from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.errors import UserError
@@ -47,7 +49,8 @@ class AnchorTable:
         Sorted by experiment (in the order of `experiments`), position, track and frame, with a RangeIndex. Columns
         `COLUMNS`: experiment, condition, well and position are categoricals; `t` is the frame, from 0; `y` and `x` are
         in pixels; `lineage_id` is shared by a cell and all its descendants, and unique in the table; `has_positive`
-        is True for anchors.
+        is True for anchors. They are followed by `extra_columns`: text (categorical), float64, int64 or bool. Text and
+        float64 may have missing values.
     experiments : list of Experiment
         Experiments that the table was built from.
     positive : PositiveConfig
@@ -63,6 +66,11 @@ class AnchorTable:
     pixels : dict of str to list of list
         For each experiment, checksums of a few crops, see `viscy_train.anchors.pixel_checksums`; empty in a table of an
         earlier version.
+    channels_mode : {"all", "one"}, default "all"
+        Whether a row is a cell at a time in all channels, or in one: there are then the columns `channel` and `marker`,
+        and rows are sorted by experiment, position, channel, track and frame.
+    annotations : dict of str to dict of str to int
+        For each experiment, checksums of its tables of annotations.
     """
 
     observations: pd.DataFrame
@@ -73,6 +81,13 @@ class AnchorTable:
     excluded: list[Exclusion]
     tracks: dict[str, dict[str, int]] = field(default_factory=dict)
     pixels: dict[str, list[list[str | int]]] = field(default_factory=dict)
+    channels_mode: Literal["all", "one"] = "all"
+    annotations: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def extra_columns(self) -> list[str]:
+        """Columns of channels, metadata and annotations, in order."""
+        return [name for name in self.observations.columns if name not in COLUMNS]
 
     @property
     def anchors(self) -> NDArray[np.int64]:
@@ -94,7 +109,7 @@ class AnchorTable:
             table, or if `read` would refuse the settings and statistics.
         """
         require_replaceable(path, ANCHOR_TABLE)
-        table = pa.Table.from_pandas(self.observations[COLUMNS], preserve_index=False)
+        table = pa.Table.from_pandas(self.observations[[*COLUMNS, *self.extra_columns]], preserve_index=False)
         header = format_header(
             experiments=self.experiments,
             positive=self.positive,
@@ -103,6 +118,9 @@ class AnchorTable:
             excluded=self.excluded,
             tracks=self.tracks,
             pixels=self.pixels,
+            channels_mode=self.channels_mode,
+            annotations=self.annotations,
+            extra_columns=self.extra_columns,
         )
         try:
             parse_header(header.encode())
@@ -143,8 +161,10 @@ class AnchorTable:
             raise UserError(f"{path} is not an anchor table, or is damaged; {_BUILD}") from error
         try:
             settings = parse_header(header)
-            observations = _observations_of(table)
-            check_observations(observations, settings["experiments"], settings["positive"])
+            observations = _observations_of(table, settings.pop("extra_columns"))
+            check_observations(
+                observations, settings["experiments"], settings["positive"], channels_mode=settings["channels_mode"]
+            )
         except UserError as error:
             raise UserError(f"{path} is not as `viscy-train index` writes it: {error}; re{_BUILD}") from error
         return cls(observations=observations, **settings)
@@ -153,17 +173,23 @@ class AnchorTable:
     def fingerprint(self) -> dict[str, str]:
         """Checksums of what decides a pixel, a positive or a label, see `viscy_train.anchors.fingerprint`."""
         return fingerprint_of(
-            self.observations, self.experiments, self.positive, self.crops, self.intensity, self.pixels
+            self.observations,
+            self.experiments,
+            self.positive,
+            self.crops,
+            self.intensity,
+            self.pixels,
+            channels_mode=self.channels_mode,
         )
 
 
-def _observations_of(table: pa.Table) -> pd.DataFrame:
+def _observations_of(table: pa.Table, extra_columns: list[str]) -> pd.DataFrame:
     names = table.schema.names
-    for column in COLUMNS:
+    for column in (columns := [*COLUMNS, *extra_columns]):
         if names.count(column) != 1:
             raise UserError(f"it must have the column {column!r} once, got {', '.join(names)}")
     try:
         # Without the metadata of pandas, which other programs may have damaged.
-        return table.select(COLUMNS).replace_schema_metadata(None).to_pandas()
+        return table.select(columns).replace_schema_metadata(None).to_pandas()
     except (ValueError, TypeError, pa.ArrowException) as error:
         raise UserError(f"its columns must be readable, got {' '.join(str(error).split())}") from error

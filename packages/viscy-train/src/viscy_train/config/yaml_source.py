@@ -21,7 +21,7 @@ from viscy_train.config.yaml_bounds import MAX_BYTES, check_bounds
 from viscy_train.errors import UserError, require_regular_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 # How jsonargparse names a key: level by level from the outermost, or the one that is missing.
@@ -89,16 +89,17 @@ def read_as_text(path: Path) -> Any:
     return yaml.load(_read_text(path), Loader=yaml.BaseLoader)
 
 
-def line_of(path: Path, key: str) -> int | None:
+def line_of(path: Path, key: str | Sequence[str]) -> int | None:
     """Return the line of a key.
 
     Parameters
     ----------
     path : pathlib.Path
         YAML file.
-    key : str
-        Dotted key, with the index of a list's item as a level: ``experiments.1.plate``. The levels that jsonargparse
-        leaves out of its messages, such an index and ``init_args``, may be missing.
+    key : str or sequence of str
+        Dotted key, with the index of a list's item as a level: ``experiments.1.plate``; or its levels, which may then
+        have dots. The levels that jsonargparse leaves out of its messages, such an index and ``init_args``, may be
+        missing.
 
     Returns
     -------
@@ -205,14 +206,14 @@ def _keys_in(message: str) -> list[str]:
     return [word for word in words if "." in word] + words[:1]
 
 
-def _entry(path: Path, key: str) -> Entry | None:
+def _entry(path: Path, key: str | Sequence[str]) -> Entry | None:
     try:
         text = _read_text(path)
         check_bounds(path, text)
         found = [Entry(1, _load(text))]
     except (ValueError, YAMLError, yaml.YAMLError):
         return None  # Reading the file reports what is wrong with it.
-    for level in key.split("."):
+    for level in key.split(".") if isinstance(key, str) else key:
         found = [below for entry in found for below in _entries_below(entry.value, level)]
     return found[0] if len(found) == 1 else None
 

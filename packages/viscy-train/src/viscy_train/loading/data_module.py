@@ -139,7 +139,7 @@ class PairDataModule(LightningDataModule):
     @property
     def channels(self) -> list[str]:
         """Names of the channels in the first experiment."""
-        return self.experiments[0].channels
+        return self.experiments[0].channel_names
 
     @cached_property
     def table(self) -> AnchorTable:
