@@ -145,7 +145,7 @@ class CropReader:
         name = self._name_of_position[position]
         image, pixels = images.open(experiment.plate, name)
         image.check_fits(self._crops)
-        channels = np.array(image.channel_indices(experiment.channels))
+        channels = np.array(image.channel_indices(experiment.channel_names))
         _, _, n_slices, height, width = image.shape
         slices = middle_slices(n_slices, self._z_slices)
         return OpenPosition(pixels, _as_slice(channels), slices, height, width, image.array.dtype.kind == "f")
