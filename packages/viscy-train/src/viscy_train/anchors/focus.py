@@ -1,24 +1,30 @@
 """Focus: the sharpest slice of a stack, measured by the power of its image in a middle band of spatial frequencies.
 
 A slice in focus has the most structure of a size between that of noise, which is the same in all slices, and that of
-uneven illumination and of light from elsewhere, which hardly depend on focus. Such a band finds the focus of transmitted
-light as well as of fluorescence, as in the recOrder and waveorder packages (Guo et al. 2020, eLife 9:e55502). In stacks
-simulated with shot noise, it was wrong less often than Brenner's gradient, the Laplacian and the normalized variance,
-which Sun et al. (2004, Microsc. Res. Tech. 65:139) compare.
+uneven illumination and of light from elsewhere, which hardly depend on focus. Such a band finds the focus of
+transmitted light as well as of fluorescence, as in the packages recOrder and waveorder (Guo et al. 2020, eLife
+9:e55502). In stacks simulated with shot noise, it was wrong less often than Brenner's gradient, the Laplacian and the
+normalized variance, which Sun et al. (2004, Microsc. Res. Tech. 65:139) compare.
 """
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from numpy.typing import NDArray
 
+    from viscy_train.anchors.pixels import Pending, Pixels
+    from viscy_train.anchors.plates import PositionImage
+    from viscy_train.anchors.stored_chunks import StoredChunks
 
+Z_FOCUS = "z_focus"
+"""Column of an anchor table: the sharpest slice of the observation's frame, counted from 0."""
 # In cycles a pixel: structures of 8 to 16 pixels.
 _BAND = (1 / 16, 1 / 8)
 
@@ -60,3 +66,76 @@ def sharpest_slice(slices: Sequence[NDArray | None]) -> int:
     """
     scores = [-1.0 if image is None else sharpness(image) for image in slices]
     return int(np.argmax(scores)) if max(scores) >= 0 else len(scores) // 2
+
+
+def focus_of_frames(
+    image: PositionImage, pixels: Pixels, stored: StoredChunks, channel: int, frames: Iterable[int]
+) -> dict[int, int]:
+    """Return the sharpest slice of each frame of a position.
+
+    Parameters
+    ----------
+    image : PositionImage
+        Image of the position.
+    pixels : Pixels
+        Its pixels.
+    stored : StoredChunks
+        Its chunks. A slice that lacks one is not judged, because the fill value makes an edge.
+    channel : int
+        Channel to judge.
+    frames : iterable of int
+        Frames, each once.
+
+    Returns
+    -------
+    dict of int to int
+        Index of a slice for each frame.
+    """
+    n_slices = image.shape[2]
+    if n_slices == 1:
+        return dict.fromkeys(frames, 0)
+    focus = {}
+    for frame, pending in _one_ahead((frame, _request(pixels, frame, channel, slice(0, n_slices))) for frame in frames):
+        stack = _result(pending)
+        slices = list(stack) if stack is not None else _read_one_by_one(pixels, frame, channel, n_slices)
+        are_complete = [_is_complete(stored, image, (frame, channel, z)) for z in range(n_slices)]
+        focus[frame] = sharpest_slice([one if whole else None for one, whole in zip(slices, are_complete, strict=True)])
+    return focus
+
+
+def _request(pixels: Pixels, frame: int, channel: int, z: slice) -> Pending:
+    return pixels.request((frame, slice(channel, channel + 1), z, slice(None), slice(None)))
+
+
+def _read_one_by_one(pixels: Pixels, frame: int, channel: int, n_slices: int) -> list[NDArray | None]:
+    """Return the slices of a stack that cannot be read as a whole, None for those that cannot be read at all."""
+    stacks = [_result(_request(pixels, frame, channel, slice(z, z + 1))) for z in range(n_slices)]
+    return [None if stack is None else stack[0] for stack in stacks]
+
+
+def _one_ahead[T](items: Iterable[T]) -> Generator[T]:
+    """Yield items, each after the next one was made, so that the next frame is read while this one is judged."""
+    iterator = iter(items)
+    current = next(iterator, None)
+    while current is not None:
+        following = next(iterator, None)
+        yield current
+        current = following
+
+
+def _result(pending: Pending) -> NDArray | None:
+    """Return the slices of a channel, or None if they cannot be read."""
+    try:
+        return np.asarray(pending.result())[0]
+    except Exception:  # many types: those of tensorstore, zarr and each codec
+        return None
+
+
+def _is_complete(stored: StoredChunks, image: PositionImage, plane: tuple[int, int, int]) -> bool:
+    """Return whether no chunk of a plane (frame, channel, slice) is missing, as far as that is known."""
+    if not stored.are_known:
+        return True
+    sizes = image.array.chunks
+    first = tuple(index // size for index, size in zip(plane, sizes[:3], strict=True))
+    grid = (-(-total // size) for total, size in zip(image.shape[3:], sizes[3:], strict=True))
+    return all((*first, row, column) in stored for row, column in product(*map(range, grid)))

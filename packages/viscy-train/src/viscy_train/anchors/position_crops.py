@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from viscy_train.anchors.scale import to_crop_scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viscy_train.anchors.pixels import Pixels
     from viscy_train.anchors.plates import PositionImage
+    from viscy_train.anchors.scale import CropWindow
     from viscy_train.anchors.stored_chunks import StoredChunks
+    from viscy_train.config.schema import CropSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,31 +35,72 @@ class PositionCrops:
         Pixels of the image, shape (n_frames, n_channels, n_slices, height, width).
     channels : list of int
         Indices of the channels in a crop.
-    z : slice
-        Slices in a crop.
+    crops : CropSettings
+        What a crop contains.
+    extent : CropWindow
+        The pixels and slices of the image that a crop covers.
     frame, top, left : numpy.ndarray
         Frame, first row and first column of each observation's crop, shape (n_observations,).
-    side : int
-        Side of a crop, in pixels.
+    focus : numpy.ndarray, optional
+        The sharpest slice of each observation's frame, shape (n_observations,), if crops are around it.
     """
 
     image: PositionImage
     stored: StoredChunks
     source: Pixels
     channels: list[int]
-    z: slice
+    crops: CropSettings
+    extent: CropWindow
     frame: NDArray[np.int64]
     top: NDArray[np.int64]
     left: NDArray[np.int64]
-    side: int
+    focus: NDArray[np.int64] | None = None
+
+    def by_slices(self) -> list[tuple[slice, NDArray[np.int64]]]:
+        """Return each range of slices that crops may contain, and the observations whose crops may contain it."""
+        if self.focus is None:
+            return [(self.extent.reachable, np.arange(len(self.frame)))]
+        first = np.array([self.extent.slices_around(focus).start for focus in self.focus.tolist()], dtype=np.int64)
+        return [
+            (slice(start, start + self.extent.depth), np.flatnonzero(first == start))
+            for start in np.unique(first).tolist()
+        ]
+
+    def slices(self, frame: int) -> slice:
+        """Return the slices that the crops of a frame may contain."""
+        return self.extent.slices_around(self._focus[frame]) if self._focus else self.extent.reachable
+
+    @cached_property
+    def _focus(self) -> dict[int, int]:
+        return {} if self.focus is None else dict(zip(self.frame.tolist(), self.focus.tolist(), strict=True))
 
     def pixels(self, frame: int, window: tuple[slice, slice] = (slice(None), slice(None))) -> NDArray[np.float32]:
         """Read a frame, or a window of it, shape (n_channels, n_slices, height, width)."""
-        pixels = self.source.request((frame, np.array(self.channels), self.z, *window)).result()
+        pixels = self.source.request((frame, np.array(self.channels), self.slices(frame), *window)).result()
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which the caller reports
             return np.asarray(pixels).astype(np.float32)
 
     def window(self, observation: int) -> tuple[slice, slice]:
         """Return the rows and columns of one observation's crop."""
         top, left = self.top[observation], self.left[observation]
-        return slice(top, top + self.side), slice(left, left + self.side)
+        return slice(top, top + self.extent.side), slice(left, left + self.extent.side)
+
+    def at_crop_scale(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the pixels of a frame projected and resampled as crops are."""
+        return to_crop_scale(pixels, self.extent, self.crops)
+
+    def without_missing(self, frame: int, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the pixels of a frame with NaN instead of the fill value of missing chunks."""
+        if not self.stored.are_known:
+            return pixels
+        sizes, z = self.image.array.chunks, self.slices(frame)
+        planes = product(enumerate(self.channels), enumerate(range(z.start, z.stop)))
+        grid = [-(-total // size) for total, size in zip(self.image.shape[3:], sizes[3:], strict=True)]
+        pixels = pixels.copy()
+        for (channel, of_image), (slice_, of_stack) in planes:
+            first = frame // sizes[0], of_image // sizes[1], of_stack // sizes[2]
+            for row, column in product(*map(range, grid)):
+                if (*first, row, column) not in self.stored:
+                    rows, columns = (slice(i * n, (i + 1) * n) for i, n in zip((row, column), sizes[3:], strict=True))
+                    pixels[channel, slice_, rows, columns] = np.nan
+        return pixels

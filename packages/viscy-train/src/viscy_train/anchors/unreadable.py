@@ -13,7 +13,8 @@ from viscy_train.errors import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_train.anchors.intensity import IntensityStatistics
+    from viscy_train.anchors.constant_frames import ScreenedArray
+    from viscy_train.anchors.image_intensity import PositionIntensity
     from viscy_train.anchors.position_crops import PositionCrops
 
 READABLE, MISSING_CHUNK, INVALID_PIXELS, CONSTANT_FRAME = range(4)
@@ -28,21 +29,21 @@ _GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 def find_unreadable(
     crops: PositionCrops,
-    statistics: IntensityStatistics,
+    intensity: PositionIntensity,
     n_sampled: int,
     position_index: int,
     *,
     read_all: bool,
     where: str,
 ) -> NDArray[np.int8]:
-    """Find the observations that cannot be used for training, and sample frames for the intensity statistics.
+    """Find the observations that cannot be used for training, and count the intensities of frames.
 
     Parameters
     ----------
     crops : PositionCrops
         Crops of the position's observations.
-    statistics : IntensityStatistics
-        Receives the sampled frames.
+    intensity : PositionIntensity
+        Receives the sampled frames, or all of them if intensities are normalized by frame.
     n_sampled : int
         Number of frames to sample.
     position_index : int
@@ -65,12 +66,10 @@ def find_unreadable(
     """
     array, stored = crops.image.array, crops.stored
     read_all = read_all or not stored.are_known
-    missing = need_missing_chunks(
-        stored, array.chunks, crops.frame, crops.channels, crops.z, crops.top, crops.left, crops.side
-    )
+    missing = _need_missing_chunks(crops)
     screened = screened_array(array, crops.source, stored, thorough=read_all)
-    constant_frames, damaged = find_constant_frames(screened, np.unique(crops.frame[~missing]), crops.channels, crops.z)
-    constant = ~missing & np.isin(crops.frame, constant_frames)
+    constant_frames, damaged = _find_constant_frames(crops, screened, missing)
+    constant = ~missing & np.isin(crops.frame, sorted(constant_frames))
     unusable = missing | constant
     frames = np.unique(crops.frame[~unusable])
     # A missing chunk would count as black pixels.
@@ -78,7 +77,8 @@ def find_unreadable(
     candidates = complete if len(complete) else frames
     sampled = set(candidates[_spread_evenly(len(candidates), n_sampled, position_index)].tolist())
     invalid = np.zeros(len(missing), dtype=bool)
-    for frame in frames.tolist() if read_all else sorted(sampled | damaged & set(frames.tolist())):
+    is_read_whole = read_all or intensity.counts_all
+    for frame in frames.tolist() if is_read_whole else sorted(sampled | damaged & set(frames.tolist())):
         in_frame = np.flatnonzero((crops.frame == frame) & ~unusable)
         pixels, invalid[in_frame], problem = _check_frame(crops, frame, in_frame)
         if invalid[in_frame].any() and not read_all:
@@ -86,10 +86,52 @@ def find_unreadable(
                 f"{where}, frame {frame} {problem}; restore it, or exclude the affected observations with "
                 f"`viscy-train index --config FILE --pixels all`"
             )
-        if pixels is not None and frame in sampled:
-            statistics.add(pixels)
+        if pixels is None:
+            # Its intensities are unknown.
+            invalid[in_frame] |= intensity.counts_all
+        elif frame in sampled or intensity.counts_all:
+            _count(crops, intensity, frame, pixels, is_sampled=frame in sampled)
     defects = np.select([missing, constant, invalid], [MISSING_CHUNK, CONSTANT_FRAME, INVALID_PIXELS], READABLE)
     return defects.astype(np.int8)
+
+
+def _need_missing_chunks(crops: PositionCrops) -> NDArray[np.bool_]:
+    """Return which crops need a chunk that is missing."""
+    missing = np.zeros(len(crops.frame), dtype=bool)
+    for z, rows in crops.by_slices():
+        missing[rows] = need_missing_chunks(
+            crops.stored,
+            crops.image.array.chunks,
+            crops.frame[rows],
+            crops.channels,
+            z,
+            crops.top[rows],
+            crops.left[rows],
+            crops.extent.side,
+        )
+    return missing
+
+
+def _find_constant_frames(
+    crops: PositionCrops, screened: ScreenedArray, missing: NDArray[np.bool_]
+) -> tuple[set[int], set[int]]:
+    """Return the constant and the damaged frames among those with an observation that lacks no chunk."""
+    constant: set[int] = set()
+    damaged: set[int] = set()
+    for z, rows in crops.by_slices():
+        frames = np.unique(crops.frame[rows[~missing[rows]]])
+        of_slices, damaged_of_slices = find_constant_frames(screened, frames, crops.channels, z)
+        constant |= set(of_slices)
+        damaged |= damaged_of_slices
+    return constant, damaged
+
+
+def _count(
+    crops: PositionCrops, intensity: PositionIntensity, frame: int, pixels: NDArray[np.float32], *, is_sampled: bool
+) -> None:
+    if intensity.counts_all:
+        pixels = crops.without_missing(frame, pixels)
+    intensity.add(frame, crops.at_crop_scale(pixels), is_sampled=is_sampled)
 
 
 def _spread_evenly(n: int, n_selected: int, offset: int) -> NDArray[np.int64]:
