@@ -100,7 +100,7 @@ class MetadataPositives:
         MetadataPositives
             The possible positives.
         """
-        match, differ = _columns(observations, positive)
+        match, differ = used_columns(observations, positive)
         match_codes = [encode_column(observations, name) for name in match]
         differ_codes = [encode_column(observations, name) for name in differ] or [np.arange(len(observations))]
         is_known = np.logical_and.reduce([codes >= 0 for codes in [*match_codes, *differ_codes]])
@@ -192,8 +192,21 @@ class MetadataPositives:
         return low
 
 
-def _columns(observations: pd.DataFrame, positive: PositiveConfig) -> tuple[list[str], list[str]]:
-    """Return the columns that must match and those that must differ, with that of the channel."""
+def used_columns(observations: pd.DataFrame, positive: PositiveConfig) -> tuple[list[str], list[str]]:
+    """Return the columns that must match and those that must differ, including that of the channel.
+
+    Parameters
+    ----------
+    observations : pandas.DataFrame
+        The observations of an `AnchorTable`. With a column ``marker``, a row is a cell in one channel.
+    positive : PositiveConfig
+        Which observations may be positives.
+
+    Returns
+    -------
+    match, differ : list of str
+        Names of columns.
+    """
     match, differ = list(positive.match), list(positive.differ)
     if "marker" in observations and not {"channel", "marker"} & {*match, *differ}:
         match += ["marker"] * (positive.channel == "same")
