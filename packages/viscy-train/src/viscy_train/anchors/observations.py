@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from viscy_train.anchors.claimed_positives import wrong_claims
 from viscy_train.anchors.columns import CHANNEL_COLUMNS, COLUMNS, FLOATS, INTEGERS, NAMES
 from viscy_train.anchors.geometry import coordinate_bounds
-from viscy_train.anchors.lineages import Lineages, number_tracks, starts_run
+from viscy_train.anchors.lineages import number_tracks, starts_run
+from viscy_train.anchors.positive_text import setting_text
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ _MAX_INTEGER = {"track_id": 2**53, "lineage_id": 2**53, "t": 2**31 - 1}
 _ORDER = ["experiment", "position", "track_id", "t"]
 # Hours are computed from frames; the rounding error is far below this fraction of them.
 _TOLERANCE = 1e-6
-# A positive further away along the track is found by the complete search.
-_MAX_SHIFT = 8
 
 
 def check_observations(
@@ -55,7 +55,7 @@ def check_observations(
     _check_wells(observations, experiments, codes)
     _check_hours(observations, experiments, codes)
     _check_lineages(observations)
-    _check_has_positive(observations, positive)
+    _check_has_positive(observations, experiments, positive)
 
 
 def _refuse(rule: str, values: Any, invalid: NDArray[np.bool_]) -> None:
@@ -209,28 +209,10 @@ def _check_lineages(observations: pd.DataFrame) -> None:
     _refuse("a lineage must have a single track without a mother", observations["lineage_id"], second)
 
 
-def _check_has_positive(observations: pd.DataFrame, positive: PositiveConfig) -> None:
-    """Check which observations have a positive; a lineage is searched only if the tracks alone do not decide."""
-    claimed = observations["has_positive"].to_numpy()
-    decided = _have_positive_in_track(observations, positive)
-    lineage = observations["lineage_id"].to_numpy()
-    rows = np.flatnonzero(np.isin(lineage, np.unique(lineage[~decided | ~claimed])))
-    invalid = np.zeros(len(claimed), dtype=bool)
-    if len(rows):
-        part = observations.iloc[rows]
-        invalid[rows] = Lineages.of(part, positive).has_positive() != claimed[rows]
-    where = f"where the lineage has an observation {positive.min_frames} to {positive.max_frames} frames away"
-    _refuse(f"has_positive must be true {where}, and only there", claimed, invalid)
-
-
-def _have_positive_in_track(observations: pd.DataFrame, positive: PositiveConfig) -> NDArray[np.bool_]:
-    """Return observations that have a positive in their own track, at most `_MAX_SHIFT` rows away."""
-    frame, lineage, track = (observations[column].to_numpy() for column in ("t", "lineage_id", "track_id"))
-    found = np.zeros(len(frame), dtype=bool)
-    for shift in range(1, min(_MAX_SHIFT, positive.max_frames, len(frame) - 1) + 1):
-        gap = frame[shift:] - frame[:-shift]
-        is_pair = (gap >= positive.min_frames) & (gap <= positive.max_frames)
-        is_pair &= (track[shift:] == track[:-shift]) & (lineage[shift:] == lineage[:-shift])
-        found[shift:] |= is_pair
-        found[:-shift] |= is_pair
-    return found
+def _check_has_positive(observations: pd.DataFrame, experiments: list[Experiment], positive: PositiveConfig) -> None:
+    wrong = wrong_claims(observations, experiments, positive)
+    where = "the lineage has an observation" if not positive.match else "there is another observation"
+    rule = (
+        f"has_positive must be true where {where} that data.positive permits ({setting_text(positive)}), and only there"
+    )
+    _refuse(rule, observations["has_positive"].to_numpy(), wrong)

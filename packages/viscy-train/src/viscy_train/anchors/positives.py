@@ -76,6 +76,25 @@ def make_positives(
     return Lineages.of(observations, positive, frame_ranges(experiments, positive))
 
 
+def check_frames(experiments: Sequence[Experiment], positive: PositiveConfig) -> None:
+    """Refuse hours that contain no whole number of frames of an experiment.
+
+    Parameters
+    ----------
+    experiments : sequence of Experiment
+        The experiments.
+    positive : PositiveConfig
+        Which observations may be positives.
+
+    Raises
+    ------
+    ProjectError
+        If there is such an experiment; one line per experiment.
+    """
+    if not positive.match:
+        frame_ranges(experiments, positive)
+
+
 def check_columns(observations: pd.DataFrame, positive: PositiveConfig) -> None:
     """Refuse a setting that needs columns that a table does not have.
 
