@@ -19,7 +19,7 @@ EXPORT := uv export --quiet --upgrade --all-packages --all-groups --no-emit-work
 LOWEST := .venvs/lowest
 ANNDATA := .venvs/anndata
 # The first still reads its files with NumPy 1 and pandas 2; the last is whatever is newest.
-ANNDATA_VERSIONS := anndata==0.10.9,numpy==1.26.4,pandas==2.2.3 anndata==0.12.3,pandas==2.3.3 anndata
+ANNDATA_VERSIONS := anndata==0.10.9,numpy==1.26.4,pandas==2.2.3,zarr==2.18.3,numcodecs==0.13.1 anndata==0.12.3,pandas==2.3.3 anndata
 BENCH := .venvs/bench
 BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 

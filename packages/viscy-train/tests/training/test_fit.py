@@ -294,7 +294,7 @@ def test_a_resumed_run_does_not_need_the_file_that_it_started_from(trained, run,
 
 
 def test_weights_that_cannot_be_loaded_are_refused_before_a_directory_is_created(run, tmp_path):
-    with pytest.raises(UserError, match="model.init_from must be a file of weights, but .* does not exist"):
+    with pytest.raises(UserError, match=r"model\.init_from must be a file of weights, but .* does not exist"):
         train(tmp_path, "--model.init_from", str(tmp_path / "missing.ckpt"))
     assert not run.path.exists()
 

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jsonargparse.typing import PositiveInt
 
 from viscy_train.console import say
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from lightning.pytorch import Trainer
+    from pandas import Categorical
 
     from viscy_train.loading.data_module import PairDataModule
     from viscy_train.run.checkpoint import Checkpoint
@@ -34,7 +36,7 @@ _EVALUATED = {"type": str, "default": "last", "help": "checkpoint to load; `last
 _EMBEDDINGS = {
     "type": str,
     "default": None,
-    "help": "file to write, by default embeddings.h5ad in the run's directory",
+    "help": "file to write, by default embeddings.h5ad in the run's directory; a zarr store if the name ends in .zarr",
 }
 _PROCESSES = {"type": PositiveInt, "default": 1, "help": "number of training processes, for the number of steps"}
 _EPOCHS = {"type": PositiveInt, "default": 1, "help": "number of epochs to draw"}
@@ -141,23 +143,24 @@ def validate(options: list[str], description: str) -> int:
 def predict(options: list[str], description: str) -> int:
     """Write the embedding of every cell."""
     from viscy_train.anchors.staleness import check_plates
-    from viscy_train.evaluation.predict import EMBEDDINGS, gather_predictions, write_embeddings
+    from viscy_train.evaluation.predict import gather_predictions, kind_of_output, write_embeddings
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
+    from viscy_train.run.provenance import describe_origin
 
     cli = TrainingCLI("predict", options, description, {"ckpt_path": _EVALUATED, "embeddings": _EMBEDDINGS})
     trainer, model, data = cli.make_all(training=False)
     path = Path(cli.config.embeddings or cli.run_directory.embeddings)
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
-    with _on_rank_0(trainer, claimed(path, EMBEDDINGS, "predict")):
+    with _on_rank_0(trainer, claimed(path, kind_of_output(path), "predict")):
         check_plates(data.table)
-        _note_another_table(data, checkpoint, trainer)
+        split = _split_of(data, is_another=_note_another_table(data, checkpoint, trainer))
         model.load_state_dict(checkpoint.weights)
         with quiet_lightning(), explained_refusals():
             outputs: Any = trainer.predict(model, datamodule=data)
             predictions = gather_predictions(outputs or [], trainer, path)
         if predictions is not None:
-            metadata = {"checkpoint": str(checkpoint.path), "config": cli.dump()}
-            write_embeddings(path, predictions, data.table, metadata)
+            metadata = describe_origin("predict", options, checkpoint) | {"config": cli.dump()}
+            write_embeddings(path, predictions, data.table, metadata, split)
             say(f"Done. Wrote {path}")
     return 0
 
@@ -226,10 +229,26 @@ def _on_rank_0(trainer: Trainer, context: AbstractContextManager[None]) -> Abstr
     return context if trainer.is_global_zero else nullcontext()
 
 
-def _note_another_table(data: PairDataModule, checkpoint: Checkpoint, trainer: Trainer) -> None:
-    """Say that the table is not the one that a checkpoint was trained on, as when a model is applied to a new plate."""
+def _note_another_table(data: PairDataModule, checkpoint: Checkpoint, trainer: Trainer) -> bool:
+    """Say that the table is not the one that a checkpoint was trained on, as when a model is applied to a new plate.
+
+    Returns
+    -------
+    bool
+        Whether it is another one.
+    """
     from viscy_train.anchors.fingerprint import difference_from_state
 
     difference = difference_from_state(checkpoint.data, data.table.fingerprint)
     if difference and trainer.is_global_zero:
         say(f"Note: the anchor table is not the one that the checkpoint was trained on ({difference})")
+    return bool(difference)
+
+
+def _split_of(data: PairDataModule, *, is_another: bool) -> Categorical:
+    """Return the split of each row of the table; none of them was trained on if the table is another one."""
+    from viscy_train.evaluation.predict import split_of_rows
+
+    none = np.empty(0, dtype=np.int64)
+    parts = (none, none) if is_another else (data.train_rows, data.validation_rows)
+    return split_of_rows(len(data.table.observations), *parts)
