@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class OddPlate:
         dataset: str = "0",
         **options: Any,
     ) -> zarr.Array:
-        """Write the image of a position; options are those of `zarr.create_array`."""
+        """Write the image of a position, or of the store itself (""); options are those of `zarr.create_array`."""
         kinds = {"t": "time", "c": "channel"}
         multiscale: dict[str, Any] = {"datasets": [{"path": dataset}]}
         if axes is not None:
@@ -75,13 +75,21 @@ class OddPlate:
         ome: dict[str, Any] = {"multiscales": [multiscale]}
         if channels is not None:
             ome["omero"] = {"channels": [{"label": channel} for channel in channels]}
-        group = self.root.require_group(position)
+        group = self.root.require_group(position) if position else self.root
         self._write(group, ome)
         defaults = {"chunks": CHUNKS, "dtype": image.dtype, "fill_value": 0}
         with zarr_codecs():
             array = group.create_array(dataset, shape=image.shape, **(defaults | options))
             array[...] = image
         return array
+
+    def write_attributes(self, group: str, attributes: dict[str, Any]) -> None:
+        """Write OME metadata of a group that are not those of a plate, well or image."""
+        node = self.root.require_group(group) if group else self.root
+        if self._format == 3:
+            node.attrs["ome"] = {"version": self._version, **attributes}
+        else:
+            node.attrs.update(attributes)
 
     def _write(self, group: zarr.Group, ome: dict[str, Any]) -> None:
         if self._format == 3:
@@ -93,21 +101,23 @@ class OddPlate:
             group.attrs.update(ome)
 
 
-def write_tracks(folder: Path, n_frames: int) -> Path:
+def write_tracks(folder: Path, n_frames: int, positions: Iterable[str] = POSITIONS) -> Path:
     """Write tracks of two cells, in a corner and near another, and return their directory."""
     rows = [(track, -1, t, y, x) for track, y, x in CELLS for t in range(n_frames)]
     tracks = pd.DataFrame(rows, columns=["track_id", "parent_track_id", "t", "y", "x"])
-    for position in POSITIONS:
+    for position in positions:
         path = folder / "tracks" / f"{position}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         tracks.to_csv(path, index=False)
     return folder / "tracks"
 
 
-def experiment_of(plate: Path, *, n_frames: int = SHAPE[0], **changes: Any) -> Experiment:
-    """Write tracks next to a plate, and return its experiment."""
+def experiment_of(
+    plate: Path, *, n_frames: int = SHAPE[0], positions: Iterable[str] = POSITIONS, **changes: Any
+) -> Experiment:
+    """Write tracks of positions next to a plate, and return its experiment."""
     defaults = {"name": "monday", "channels": CHANNELS, "conditions": WELLS, "minutes_per_frame": 30}
-    tracks = write_tracks(plate.parent, n_frames)
+    tracks = write_tracks(plate.parent, n_frames, positions)
     return Experiment(**({"plate": plate, "tracks": tracks} | defaults | changes))
 
 
@@ -135,3 +145,19 @@ def write_odd_plate(
     for position, image in images.items():
         plate.write_image(position, image, **({"channels": CHANNELS} | options))
     return experiment_of(plate.path), images
+
+
+def write_image(path: Path, image: NDArray, *, zarr_format: Any = 3, **options: Any) -> Path:
+    """Write an image as a store of its own; options are those of `OddPlate.write_image`. Return its path."""
+    OddPlate(path, zarr_format=zarr_format).write_image("", image, **({"channels": CHANNELS} | options))
+    return path
+
+
+def write_collection(path: Path, images: Mapping[str, NDArray], *, lists_series: bool = True, **options: Any) -> Path:
+    """Write images as bioformats2raw does, with a group OME that lists them or not. Return the path."""
+    plate = OddPlate(path, **options)
+    plate.write_attributes("", {"bioformats2raw.layout": 3})
+    for name, image in images.items():
+        plate.write_image(name, image, channels=CHANNELS)
+    plate.write_attributes("OME", {"series": list(images)} if lists_series else {})
+    return path

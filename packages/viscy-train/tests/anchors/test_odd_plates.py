@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -37,7 +38,7 @@ def read_all(table):
     """Return the crops that `fit` reads of all rows of a table, without normalization."""
     intensity = {name: [[0.0, 1.0]] * len(values) for name, values in table.intensity.items()}
     table = replace(table, intensity=intensity)
-    dataset = PairDataset(table, Lineages.of(table.observations, POSITIVE), seed=0)
+    dataset = PairDataset(table, Lineages.of(table.observations, table.positive), seed=0)
     return dataset.__getitems__(Batch(rows=np.arange(len(table.observations)), epoch=0, index=0))["anchor"].numpy()
 
 
@@ -316,8 +317,8 @@ def set_version(version):
     return change
 
 
-def make_collection(path):
-    edit_attributes(path, lambda ome: (ome.pop("plate"), ome.update({"bioformats2raw.layout": 3})))
+def remove_metadata(path):
+    (path / "zarr.json").unlink()
     return path
 
 
@@ -342,17 +343,16 @@ def deepen(path):
 
 # For each: how to change the plate, which path to give, and what the message says.
 REFUSED = {
-    "version 0.6": (set_version("0.6"), "version 0.6 of OME-NGFF, which is not supported; 0.4 and 0.5 are"),
-    "version 0.6.dev2": (set_version("0.6.dev2"), "version 0.6 of OME-NGFF, which is not supported; 0.4 and 0.5 are"),
+    "version 0.6": (set_version("0.6"), "version 0.6 of OME-NGFF, which is not supported; 0.4 and 0.5 are: write it"),
+    "version 0.6.dev2": (set_version("0.6.dev2"), "has version 0.6.dev2 of OME-NGFF, .* ngff-zarr .*-version 0.5"),
     "version 1.0": (set_version("1.0"), "version 1.0 of OME-NGFF, which is not supported"),
     "version 0.3": (set_version("0.3"), "position A/1/0 of plate .* version 0.3 of OME-NGFF, which is not supported"),
-    "position": (lambda path: path / "A/1/0", "not an HCS OME-Zarr plate: it is a single image; give the directory of"),
-    "well": (lambda path: path / "A/1", "not an HCS OME-Zarr plate: it is a single well; give the directory of"),
-    "row": (lambda path: path / "A", "not an HCS OME-Zarr plate"),
-    "array": (lambda path: path / "A/1/0/0", "not an HCS OME-Zarr plate"),
-    "bioformats2raw": (make_collection, "not an HCS OME-Zarr plate: it is a bioformats2raw collection"),
-    "zip": (make_archive, r"plate must be a directory, got a file: .*zip \(unpack an archive first\)"),
-    "ozx": (rename_archive, r"plate must be a directory, got a file: .*ozx \(unpack an archive first\)"),
+    "well": (lambda path: path / "A/1", "not an OME-Zarr plate, .*: it is a single well; give the directory of"),
+    "row": (lambda path: path / "A", "not an OME-Zarr plate, image or folder of images: .* no OME-Zarr image in it"),
+    "array": (lambda path: path / "A/1/0/0", "not an OME-Zarr plate"),
+    "no metadata": (remove_metadata, "it has no metadata of OME-Zarr, and there is no OME-Zarr image in it"),
+    "zip": (make_archive, r"plate must be a directory, got a file: .*zip; unpack an archive first"),
+    "ozx": (rename_archive, r"plate must be a directory, got a file: .*ozx; a single-file OME-Zarr .* unpack it: uvx"),
     "named pipe": (make_pipe_as_plate, "plate must be a directory, got a named pipe: .*pipe"),
     "device": (lambda path: path / "/dev/zero", "plate must be a directory, got a device: /dev/zero"),
     **{
@@ -374,16 +374,95 @@ def test_what_is_not_a_plate_is_refused_in_one_line(odd_plate, refused):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("axes", ["tcyx", "tzyx", "tyx", "czyx", "cyx", "zyx", "yx"])
+@pytest.mark.parametrize("reader", ["tensorstore", "zarr-python"])
+def test_an_axis_that_an_image_lacks_has_length_1(tmp_path, monkeypatch, axes, reader):
+    if reader == "zarr-python":
+        use_zarr(monkeypatch)
+    lengths = dict(zip("tczyx", SHAPE, strict=True)) | {"z": 2}
+    shape = tuple(lengths[axis] for axis in axes)
+    plate = OddPlate(tmp_path / "plate.zarr", zarr_format=2)
+    plate.write_wells({well: ["0"] for well in WELLS})
+    images = {position: noise(seed, shape=shape) for seed, position in enumerate(POSITIONS)}
+    channels = CHANNELS if "c" in axes else CHANNELS[:1]
+    for position, image in images.items():
+        plate.write_image(position, image, axes=axes, chunks=(1,) * (len(axes) - 2) + (24, 32), channels=channels)
+    images = {name: image.reshape([lengths[x] if x in axes else 1 for x in "tczyx"]) for name, image in images.items()}
+    n_frames = 3 if "t" in axes else 1
+    experiment = experiment_of(plate.path, channels=channels, n_frames=n_frames)
+    positive = POSITIVE if "t" in axes else PositiveConfig(min_frames=0, max_frames=0)
+    table = build_anchor_table([experiment], positive, CropSettings(crop=CROP, z_slices=2 if "z" in axes else 1))
+    assert len(table.observations) == 2 * len(images) * n_frames
+    check_sources(table)
+    np.testing.assert_array_equal(read_all(table), crops_of(table, images, range(len(channels))))
+
+
 @pytest.mark.parametrize(
-    ("axes", "shape"), [("tcyx", (3, 2, 40, 48)), ("czyx", (2, 1, 40, 48)), ("tzyx", (3, 1, 40, 48)), ("yx", (40, 48))]
+    ("axes", "shape"),
+    [("tzcyx", (3, 1, 2, 40, 48)), ("tcxy", (3, 2, 48, 40)), ("tcq", (3, 2, 40)), ("ctyx", SHAPE[1:])],
 )
-def test_images_with_other_axes_are_refused_in_one_line(tmp_path, axes, shape):
+def test_images_with_axes_that_cannot_be_read_are_refused_in_one_line(tmp_path, axes, shape):
     plate = OddPlate(tmp_path / "plate.zarr")
     plate.write_wells({well: ["0"] for well in WELLS})
     for position in POSITIONS:
         plate.write_image(position, noise(0, shape=shape), axes=axes, chunks=shape, channels=CHANNELS)
-    rule = f"images must have the axes T, C, Z, Y, X, got {', '.join(axes.upper())} in position"
+    rule = f"images must have the axes T, C, Z, Y, X in this order, .*, got {', '.join(axes.upper())} in position"
     with pytest.raises(ProjectError, match=rule) as error:
         build(experiment_of(plate.path))
-    assert "write them with all five axes" in str(error.value)
+    assert "write them with their axes in this order" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_axes_with_other_names_are_known_by_their_type(odd_plate):
+    experiment, images = odd_plate()
+    for position in POSITIONS:
+        edit_attributes(experiment.plate / position, lambda ome: axes_of(ome)[1].update(name="wavelength"))
+    assert_read_as_written(experiment, images)
+
+
+def test_an_empty_name_of_a_channel_is_none(odd_plate):
+    experiment, images = odd_plate(channels=["", ""])
+    assert_read_as_written(replace(experiment, channels=["0", "1"]), images)
+
+
+@pytest.mark.parametrize("reader", ["tensorstore", "zarr-python"])
+@pytest.mark.parametrize("options", [{}, v2()])
+def test_pixels_may_be_true_and_false(tmp_path, monkeypatch, reader, options):
+    if reader == "zarr-python":
+        use_zarr(monkeypatch)
+    experiment, images = write_odd_plate(tmp_path, dtype="?", fill_value=False, **options)
+    assert_read_as_written(experiment, images, pixels="all")
+
+
+@pytest.fixture
+def opened():
+    """The paths that this process opens or lists, in Python."""
+    paths, listening = [], [True]
+
+    def hook(event, arguments):
+        if (
+            listening[0]
+            and event in ("open", "os.listdir", "os.scandir")
+            and isinstance(arguments[0], (str, os.PathLike))
+        ):
+            paths.append(os.fspath(arguments[0]))
+
+    sys.addaudithook(hook)  # cannot be removed
+    yield paths
+    listening[0] = False
+
+
+def test_unused_wells_are_never_opened(odd_plate, opened):
+    experiment, images = odd_plate()
+    more = OddPlate(experiment.plate.with_name("more.zarr"))
+    more.write_wells({"A/1": ["0", "1"], "A/2": ["0"], "B/1": ["0"], "H/12": ["0"]})
+    for position in (*POSITIONS, "A/1/1", "A/2/0"):
+        shutil.copytree(experiment.plate / POSITIONS[0], more.path / position, dirs_exist_ok=True)
+    shutil.rmtree(more.path / "B/1/0")
+    shutil.copytree(experiment.plate / "B/1/0", more.path / "B/1/0")
+    opened.clear()
+    conditions = {"A/1/0": "mock", "B/1": "infected"}
+    assert_read_as_written(replace(experiment, plate=more.path, conditions=conditions), images)
+    used = {path.partition("more.zarr/")[2] for path in opened if "more.zarr/" in path}
+    assert any(path.startswith("A/1/0/") for path in used)
+    assert not [path for path in used if path.startswith(("A/1/1", "A/2", "H"))]

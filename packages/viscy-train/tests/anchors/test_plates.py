@@ -45,7 +45,7 @@ def test_a_folder_that_is_not_a_plate_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"plate not found: .*nowhere"):
         open_plate(tmp_path / "nowhere.zarr")
     (tmp_path / "empty.zarr").mkdir()
-    with pytest.raises(UserError, match="is not an HCS OME-Zarr plate"):
+    with pytest.raises(UserError, match="is not an OME-Zarr plate, image or folder of images: it has no metadata"):
         open_plate(tmp_path / "empty.zarr")
 
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from viscy_train.anchors.image_array import AXES
+from viscy_train.anchors.other_formats import convert_to_supported_version
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-AXES = "T, C, Z, Y, X"
 _SUPPORTED = ("0.4", "0.5")
 _OLDER = ("0.1", "0.2", "0.3")
+# Names of axes by their type, for axes with other names than t, c, z, y and x.
+_BY_TYPE = {"time": "T", "channel": "C"}
 
 
 def ome_metadata(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -23,8 +26,23 @@ def ome_metadata(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     return attributes.get("ome") or attributes
 
 
-def check_plate(ome: Mapping[str, Any], where: str) -> None:
-    """Refuse a group that is not a plate, or that has an unknown version.
+def is_plate(ome: Mapping[str, Any]) -> bool:
+    """Return whether a group is an HCS plate."""
+    return isinstance(ome.get("plate"), dict)
+
+
+def is_image(ome: Mapping[str, Any]) -> bool:
+    """Return whether a group is an image."""
+    return isinstance(ome.get("multiscales"), list)
+
+
+def is_collection(ome: Mapping[str, Any]) -> bool:
+    """Return whether a group is a collection of images as bioformats2raw writes them."""
+    return "bioformats2raw.layout" in ome
+
+
+def check_version_of_plate(ome: Mapping[str, Any], where: str) -> None:
+    """Refuse a store that has an unknown version.
 
     Parameters
     ----------
@@ -36,15 +54,12 @@ def check_plate(ome: Mapping[str, Any], where: str) -> None:
     Raises
     ------
     UserError
-        If the group is not a plate of OME-NGFF 0.4 or 0.5; the message says what it is.
+        If the version is later than 0.5.
     """
-    plate = ome.get("plate")
     # Some writers of plates of version 0.4 give the plate, but not its images, an older version.
-    version = _version(ome) or _version(plate)
-    if version is not None and version not in _OLDER:
+    version = _version(ome) or _version(ome.get("plate"))
+    if version is not None and not version.startswith(_OLDER):
         _check_version(version, where)
-    if not isinstance(plate, dict):
-        raise UserError(f"{where} is not an HCS OME-Zarr plate: {_describe(ome)}")
 
 
 def list_wells(ome: Mapping[str, Any]) -> list[str]:
@@ -58,8 +73,13 @@ def list_images(ome: Mapping[str, Any]) -> list[str]:
     return [image["path"].strip("/") for image in ome["well"]["images"]]
 
 
-def full_resolution(ome: Mapping[str, Any], where: str) -> str:
-    """Return the path of the array with the full resolution, from the metadata of an image.
+def list_series(ome: Mapping[str, Any]) -> list[str]:
+    """Return the paths of the images of a collection, from the metadata of its group ``OME``; none if it lists none."""
+    return [str(path).strip("/") for path in ome.get("series") or []]
+
+
+def full_resolution(ome: Mapping[str, Any], where: str) -> tuple[str, str]:
+    """Return the path of the array with the full resolution and its axes, from the metadata of an image.
 
     Parameters
     ----------
@@ -70,54 +90,63 @@ def full_resolution(ome: Mapping[str, Any], where: str) -> str:
 
     Returns
     -------
-    str
+    path : str
         Path below the image, often ``0``.
+    axes : str
+        Its axes, such as ``TCYX``.
 
     Raises
     ------
     UserError
-        If the image has an unknown version or other axes than T, C, Z, Y and X.
+        If the image has an unknown version, other axes than T, C, Z, Y and X, or axes in another order.
     """
     multiscale = ome["multiscales"][0]
     version = _version(ome) or _version(multiscale)
     if version is not None:
         _check_version(version, where)
-    axes = ", ".join(str(axis["name"]) for axis in multiscale["axes"]).upper()
-    if axes != AXES:
+    names = [_axis_name(axis) for axis in multiscale["axes"]]
+    axes = "".join(names)
+    if names != [name for name in AXES if name in names] or not axes.endswith("YX"):
         raise UserError(
-            f"images must have the axes {AXES}, got {axes} in {where}; write them with all five axes in this order "
-            "(an axis may have length 1)"
+            f"images must have the axes {', '.join(AXES)} in this order, of which T, C and Z may be missing, got "
+            f"{', '.join(names)} in {where}; write them with their axes in this order"
         )
-    return multiscale["datasets"][0]["path"].strip("/")
+    return multiscale["datasets"][0]["path"].strip("/"), axes
 
 
 def channel_names(ome: Mapping[str, Any], n_channels: int) -> list[str]:
     """Return the names of an image's channels; a channel without a name is called by its index."""
     channels = (ome.get("omero") or {}).get("channels") or [{}] * n_channels
     labels = [channel.get("label") for channel in channels]
-    return [str(index) if label is None else str(label) for index, label in enumerate(labels)]
+    return [str(index) if label in (None, "") else str(label) for index, label in enumerate(labels)]
+
+
+def describe(ome: Mapping[str, Any]) -> str | None:
+    """Return what a group is that is no plate, image or collection, and what to do; None if it has no OME metadata."""
+    if is_plate(ome):
+        return "it is an HCS plate; give it as the `plate` of an experiment of its own"
+    if "well" in ome:
+        return "it is a single well; give the directory of the plate that contains it"
+    if "labels" in ome:
+        return "it is a group of label images; give the directory of the image that contains it"
+    return None
+
+
+def _axis_name(axis: Any) -> str:
+    name = str(axis["name"]).upper()
+    return name if name in AXES else _BY_TYPE.get(str(axis.get("type")), name)
 
 
 def _version(metadata: Any) -> str | None:
-    """Return the version as far as it matters, such as 0.5 for 0.5.2, or None if the metadata has none."""
+    """Return the version, or None if the metadata has none."""
     version = metadata.get("version") if isinstance(metadata, dict) else None
-    number = re.match(r"\d+\.\d+", str(version))
-    return None if version is None else number[0] if number else str(version)
+    return None if version is None else str(version)
 
 
 def _check_version(version: str, where: str) -> None:
-    if version not in _SUPPORTED:
+    number = re.match(r"\d+\.\d+", version)
+    if number is None or number[0] not in _SUPPORTED:
         raise UserError(
-            f"{where} has version {version} of OME-NGFF, which is not supported; {' and '.join(_SUPPORTED)} are"
+            f"{where} has version {version} of OME-NGFF, which is not supported; {' and '.join(_SUPPORTED)} are: write "
+            f"it as {_SUPPORTED[-1]}, or convert each image: {convert_to_supported_version('IMAGE')}"
         )
-
-
-def _describe(ome: Mapping[str, Any]) -> str:
-    """Return what a group without wells is, and what to do."""
-    if "multiscales" in ome:
-        return "it is a single image; give the directory of the plate that contains it"
-    if "bioformats2raw.layout" in ome:
-        return "it is a bioformats2raw collection of images without wells; write it as a plate with wells"
-    if "well" in ome:
-        return "it is a single well; give the directory of the plate that contains it"
-    return "its metadata has no `plate`"

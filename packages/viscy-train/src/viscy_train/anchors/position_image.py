@@ -1,0 +1,107 @@
+"""Position images: the image of a field of view, with its channels and its physical scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from viscy_train.anchors.ngff_scale import PhysicalScale
+from viscy_train.errors import UserError
+
+if TYPE_CHECKING:
+    from viscy_train.anchors.image_array import ImageArray
+    from viscy_train.config.schema import CropSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionImage:
+    """The image of a position.
+
+    Parameters
+    ----------
+    array : ImageArray
+        Its pixels, shape (n_frames, n_channels, n_slices, height, width).
+    channels : list of str
+        Names of the channels.
+    where : str
+        The position and its plate, for error messages.
+    scale : PhysicalScale
+        Physical scale, as far as the metadata of the image give it.
+    """
+
+    array: ImageArray
+    channels: list[str]
+    where: str
+    scale: PhysicalScale = field(default_factory=PhysicalScale)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+        return self.array.shape
+
+    @property
+    def micrometers_per_pixel(self) -> float | None:
+        """The side of a pixel in micrometers, or None if the metadata do not give it.
+
+        Raises
+        ------
+        UserError
+            If pixels are not square.
+        """
+        return self.scale.side(self.where)
+
+    @property
+    def micrometers_per_slice(self) -> float | None:
+        """The distance of two slices in micrometers, or None if the metadata do not give it."""
+        return self.scale.z
+
+    def channel_indices(self, names: list[str]) -> list[int]:
+        """Return the index of each channel.
+
+        Raises
+        ------
+        UserError
+            If the image does not have exactly one channel of a name.
+        """
+        for name in names:
+            if name not in self.channels:
+                raise UserError(f"{self.where} has no channel {name!r}; it has {', '.join(self.channels)}")
+            if self.channels.count(name) > 1:
+                n = self.channels.count(name)
+                raise UserError(f"{self.where} has {n} channels {name!r}; give them different names")
+        return [self.channels.index(name) for name in names]
+
+    def check_type(self) -> None:
+        """Refuse pixels that are not real numbers.
+
+        Raises
+        ------
+        UserError
+            If pixels are neither integers, floats nor booleans.
+        """
+        if self.array.dtype.kind not in "buif":
+            raise UserError(f"pixels must be integers, floats or booleans, got {self.array.dtype} in {self.where}")
+
+    def check_fits(self, crops: CropSettings) -> None:
+        """Refuse pixels that are not real numbers, and an image that is smaller than a crop.
+
+        Parameters
+        ----------
+        crops : CropSettings
+            What a crop contains.
+
+        Raises
+        ------
+        UserError
+            If crops cannot be cut from the image.
+        """
+        self.check_type()
+        _, _, n_slices, height, width = self.shape
+        if crops.crop > min(height, width):
+            raise UserError(
+                f"data.crop must fit into the image, {height} x {width} pixels in {self.where}, got {crops.crop}"
+            )
+        if crops.z_slices > n_slices:
+            raise UserError(
+                f"data.z_slices must fit into the stack, {n_slices} slices in {self.where}, got {crops.z_slices}"
+            )
