@@ -16,12 +16,15 @@ import numpy as np
 import pandas as pd
 
 from viscy_train.anchors.columns import COLUMNS
+from viscy_train.anchors.image_intensity import encode
+from viscy_train.anchors.positive_text import setting_text
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viscy_train.anchors.experiments import Experiment
+    from viscy_train.anchors.image_intensity import LocalIntensity
     from viscy_train.config.schema import CropSettings, PositiveConfig
 
 FINGERPRINT = "anchors"
@@ -44,12 +47,14 @@ def fingerprint_of(
     pixels: dict[str, list[list[str | int]]],
     *,
     channels_mode: str = "all",
+    local_intensity: LocalIntensity | None = None,
+    scales: dict[str, list[list[Any]]] | None = None,
 ) -> dict[str, str]:
     """Return the fingerprint of a table.
 
     Parameters
     ----------
-    observations, experiments, positive, crops, intensity, pixels, channels_mode
+    observations, experiments, positive, crops, intensity, pixels, channels_mode, local_intensity, scales
         The parts of an `AnchorTable`.
 
     Returns
@@ -66,7 +71,7 @@ def fingerprint_of(
         "number of rows": str(len(observations)),
         "crop": str(crops.crop),
         "z_slices": str(crops.z_slices),
-        "positive": f"{positive.min_frames} to {positive.max_frames} frames",
+        "positive": setting_text(positive),
         "channels": json.dumps({experiment.name: experiment.channel_names for experiment in experiments}),
         "pixels": _hash([json.dumps(pixels, sort_keys=True).encode()]),
         "intensity statistics": _hash([json.dumps(rounded, sort_keys=True).encode()]),
@@ -74,7 +79,21 @@ def fingerprint_of(
         **_changed_options(crops, _OPTION),
         **_changed_options(positive, f"{_OPTION}positive."),
         **({} if channels_mode == "all" else {f"{_OPTION}channels": channels_mode}),
+        **_local_parts(crops, local_intensity or {}, scales or {}),
     }
+
+
+def _local_parts(
+    crops: CropSettings, local_intensity: LocalIntensity, scales: dict[str, list[list[Any]]]
+) -> dict[str, str]:
+    """Return the parts of what differs between positions, where crops depend on it."""
+    parts = {}
+    if local_intensity:
+        texts = json.dumps(encode(local_intensity), sort_keys=True)
+        parts["intensity statistics of positions"] = _hash([texts.encode()])
+    if crops.crop_um is not None or crops.depth_um is not None:
+        parts["scale"] = _hash([json.dumps(scales, sort_keys=True).encode()])
+    return parts
 
 
 def _changed_options(options: CropSettings | PositiveConfig, prefix: str) -> dict[str, str]:

@@ -14,19 +14,38 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from viscy_train.config.checks import require
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from viscy_train.anchors.pixels import Pending, Pixels
-    from viscy_train.anchors.plates import PositionImage
+    from viscy_train.anchors.position_image import PositionImage
     from viscy_train.anchors.stored_chunks import StoredChunks
+    from viscy_train.config.schema import CropSettings
 
 Z_FOCUS = "z_focus"
 """Column of an anchor table: the sharpest slice of the observation's frame, counted from 0."""
 # In cycles a pixel: structures of 8 to 16 pixels.
 _BAND = (1 / 16, 1 / 8)
+
+
+def check_focus(observations: pd.DataFrame, crops: CropSettings) -> None:
+    """Refuse a table that needs the sharpest slices and lacks them.
+
+    Raises
+    ------
+    UserError
+        If the column is missing, or a slice has a number below 0.
+    """
+    if crops.z == "sharpest":
+        require(Z_FOCUS in observations, f"column {Z_FOCUS!r} must be there if data.z is sharpest", list(observations))
+        column = observations[Z_FOCUS]
+        require(column.dtype == "int64", f"column {Z_FOCUS!r} must be int64", str(column.dtype))
+        require(bool((column >= 0).all()), f"column {Z_FOCUS!r} must be at least 0", int(column.min()))
 
 
 def sharpness(image: NDArray) -> float:

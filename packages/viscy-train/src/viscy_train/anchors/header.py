@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from viscy_train.anchors.columns import COLUMNS
 from viscy_train.anchors.experiments import Experiment
-from viscy_train.config.checks import require, require_integer, require_name, require_number
+from viscy_train.anchors.image_intensity import decode, encode
+from viscy_train.config.checks import require, require_above_0, require_integer, require_name, require_number
 from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from viscy_train.anchors.image_intensity import LocalIntensity
 
 VERSION = 2
 """Version 1 knows no columns of metadata, and of crops only ``crop`` and ``z_slices``."""
@@ -56,6 +59,8 @@ def format_header(
     pixels: dict[str, list[list[str | int]]],
     channels_mode: str,
     annotations: dict[str, dict[str, int]],
+    local_intensity: LocalIntensity,
+    scales: dict[str, list[list[Any]]],
     extra_columns: list[str],
 ) -> str:
     """Return everything in a table except its observations as JSON; the keys are part of the file format."""
@@ -67,6 +72,8 @@ def format_header(
         "channels": channels_mode,
         "columns": extra_columns,
         "brightness": intensity,
+        "local_brightness": encode(local_intensity),
+        "scales": scales,
         "dropped": [
             {
                 "experiment": one.experiment,
@@ -149,7 +156,8 @@ def _check_header(header: dict[str, Any]) -> dict[str, Any]:
         require(name in names, "checksums of pixels must belong to an experiment of the table", name)
         for position, *numbers in checksums:
             require_name(f"position of a checksum of pixels of experiment {name!r}", position)
-            require(len(numbers) == 4, f"checksums of pixels of experiment {name!r} must be complete", numbers)
+            # The fifth is the first slice, if that is not the same in all crops.
+            require(len(numbers) in (4, 5), f"checksums of pixels of experiment {name!r} must be complete", numbers)
             for number in numbers:
                 require_integer(f"checksum of pixels of experiment {name!r}", number, 0)
     return {
@@ -162,6 +170,8 @@ def _check_header(header: dict[str, Any]) -> dict[str, Any]:
         "pixels": pixels,
         "channels_mode": mode,
         "annotations": annotations,
+        "local_intensity": _parse_local_intensity(header.get("local_brightness", {}), experiments, crops),
+        "scales": _parse_scales(header.get("scales", {}), names),
         "extra_columns": columns,
     }
 
@@ -216,6 +226,28 @@ def _check_intensity(intensity: dict[str, list[list[float]]], experiments: list[
             require_number(f"mean intensity of channel {channel!r} {where}", mean)
             require_number(f"standard deviation of channel {channel!r} {where}", std)
             require(std > 0, f"standard deviation of channel {channel!r} {where} must be above 0", std)
+
+
+def _parse_local_intensity(
+    texts: dict[str, dict[str, str]], experiments: list[Experiment], crops: CropSettings
+) -> LocalIntensity:
+    n_channels = {one.name: len(one.channels) for one in experiments}
+    is_local = crops.normalization.by != "experiment"
+    rule = f"intensities by {crops.normalization.by} must be there for each experiment, and only then"
+    require(texts.keys() == (n_channels.keys() if is_local else set()), rule, list(texts))
+    return decode(texts, n_channels)
+
+
+def _parse_scales(scales: dict[str, list[list[Any]]], names: list[str]) -> dict[str, list[list[Any]]]:
+    for name, counts in scales.items():
+        require(name in names, "scales must belong to an experiment of the table", name)
+        for *lengths, n_positions in counts:
+            require(len(lengths) == 2, f"scales of experiment {name!r} must be of pixels and slices", lengths)
+            for length in lengths:
+                if length is not None:
+                    require_above_0(f"scale of experiment {name!r}", length)
+            require_integer(f"number of positions of experiment {name!r}", n_positions, 1)
+    return scales
 
 
 def _check_checksums(checksums: dict[str, dict[str, int]], names: Iterable[str], what: str) -> None:

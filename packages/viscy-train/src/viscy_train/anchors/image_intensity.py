@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from viscy_train.config.schema import NormalizationConfig
 
-    # Center and spread by experiment and position, shape (n_frames, n_channels, 2); one frame if it counts for all.
-    type LocalIntensity = dict[str, dict[str, NDArray[np.float32]]]
+# Center and spread by experiment and position, shape (n_frames, n_channels, 2); one frame if it counts for all.
+type LocalIntensity = dict[str, dict[str, NDArray[np.float32]]]
 
 
 class ExperimentIntensity:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_train.anchors.geometry import crop_corners, middle_slices
+from viscy_train.anchors.focus import Z_FOCUS
+from viscy_train.anchors.geometry import crop_corners
 from viscy_train.anchors.pixels import read_with_zarr
 from viscy_train.anchors.plates import open_plate
+from viscy_train.anchors.scale import crop_window
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from viscy_train.anchors.experiments import Experiment
     from viscy_train.anchors.plates import Plate
+    from viscy_train.anchors.position_image import PositionImage
     from viscy_train.config.schema import CropSettings
 
 _N_CROPS = 8
@@ -41,7 +44,8 @@ def pixel_checksums(experiment: Experiment, observations: pd.DataFrame, crops: C
     -------
     list of list
         Position, frame, first row, first column and CRC-32 of the crops of up to eight observations that are evenly
-        spread over the table. Checksums include the type of the pixels.
+        spread over the table, and the first slice if it is around the sharpest one. Checksums include the type of the
+        pixels, and every slice that a crop may contain.
 
     Raises
     ------
@@ -54,32 +58,35 @@ def pixel_checksums(experiment: Experiment, observations: pd.DataFrame, crops: C
     samples: list[list[str | int]] = []
     for _, observation in observations.iloc[rows].iterrows():
         position, frame = str(observation["position"]), int(observation["t"])
+        image = plate.image(position)
+        window = crop_window(image, experiment, crops)
         center = np.rint(np.array([[observation["y"], observation["x"]]], dtype=float)).astype(np.int64)
-        height, width = plate.image(position).shape[3:]
-        top, left = crop_corners(center, crops.crop, (height, width))[0].tolist()
-        checksum = _checksum(plate, experiment.channel_names, (position, frame, top, left), crops)
-        samples.append([position, frame, top, left, checksum])
+        top, left = crop_corners(center, window.side, image.shape[3:])[0].tolist()
+        first = [window.slices_around(int(observation[Z_FOCUS])).start] if crops.z == "sharpest" else []
+        corner = [frame, top, left, *first]
+        checksum = _checksum(image, experiment, corner, crops)
+        samples.append([position, frame, top, left, checksum, *first])
     return samples
 
 
-def pixels_changed(plate: Plate, channels: list[str], samples: list[list[Any]], crops: CropSettings) -> bool:
+def pixels_changed(plate: Plate, experiment: Experiment, samples: list[list[Any]], crops: CropSettings) -> bool:
     """Return whether a crop has another checksum than the one that `pixel_checksums` returned."""
     return any(
-        _checksum(plate, channels, (position, frame, top, left), crops) != checksum
-        for position, frame, top, left, checksum in samples
+        _checksum(plate.image(position), experiment, [frame, top, left, *first], crops) != checksum
+        for position, frame, top, left, checksum, *first in samples
     )
 
 
-def _checksum(plate: Plate, channels: list[str], corner: tuple[str, int, int, int], crops: CropSettings) -> int:
-    position, frame, top, left = corner
-    image = plate.image(position)
-    z = middle_slices(image.shape[2], crops.z_slices)
+def _checksum(image: PositionImage, experiment: Experiment, corner: list[int], crops: CropSettings) -> int:
+    """Return the checksum of a crop, given its frame, first row and first column, and first slice if that varies."""
+    frame, top, left, *first = corner
+    window = crop_window(image, experiment, crops)
     region = (
         frame,
-        np.array(image.channel_indices(channels)),
-        z,
-        slice(top, top + crops.crop),
-        slice(left, left + crops.crop),
+        np.array(image.channel_indices(experiment.channel_names)),
+        slice(first[0], first[0] + window.depth) if first else window.reachable,
+        slice(top, top + window.side),
+        slice(left, left + window.side),
     )
     try:
         pixels = np.asarray(read_with_zarr(image.array, region))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viscy_train.anchors.pixels import Pixels
-    from viscy_train.anchors.plates import PositionImage
+    from viscy_train.anchors.position_image import PositionImage
     from viscy_train.anchors.scale import CropWindow
     from viscy_train.anchors.stored_chunks import StoredChunks
     from viscy_train.config.schema import CropSettings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viscy_train.anchors.experiments import Experiment
-    from viscy_train.anchors.plates import PositionImage
+    from viscy_train.anchors.position_image import PositionImage
     from viscy_train.config.schema import CropSettings
 
 # A crop of fewer pixels shows nothing.
@@ -167,6 +169,39 @@ def scale_of(image: PositionImage, experiment: Experiment) -> tuple[float | None
     return per_pixel, micrometers_per_slice(image, experiment)
 
 
+def count_scales(scales: list[tuple[float | None, float | None]]) -> list[list[Any]]:
+    """Return each scale once, as micrometers a pixel, micrometers a slice and number of positions, ascending."""
+    counts = Counter(scales)
+    return [[*scale, n] for scale, n in sorted(counts.items(), key=lambda item: [one or 0.0 for one in item[0]])]
+
+
+def check_scale(image: PositionImage, experiment: Experiment, crops: CropSettings, before: list[list[Any]]) -> None:
+    """Refuse an image whose scale no image of its experiment had when the anchor table was built.
+
+    Parameters
+    ----------
+    image, experiment, crops
+        As for `crop_window`. Without a physical size, the scale of the image does not matter.
+    before : list of list
+        Scales of the experiment, as `count_scales` returns them.
+
+    Raises
+    ------
+    UserError
+        If a crop would have other pixels than before.
+    """
+    options = (crops.crop_um, crops.depth_um)
+    names = ("micrometers a pixel", "micrometers a slice")
+    for index, (option, name) in enumerate(zip(options, names, strict=True)):
+        known = [scale[index] for scale in before]
+        now = (micrometers_per_pixel, micrometers_per_slice)[index](image, experiment) if option is not None else None
+        if now is not None and not any(one is not None and math.isclose(one, now, rel_tol=1e-6) for one in known):
+            raise UserError(
+                f"the anchor table was built when {name} were {', '.join(f'{one:g}' for one in known if one)}, but "
+                f"{image.where} has {now:g}; rebuild it with `viscy-train index --config FILE`"
+            )
+
+
 def to_crop_scale(pixels: NDArray[Any], window: CropWindow, crops: CropSettings) -> NDArray[Any]:
     """Project and resample pixels of an image as those of a crop.
 
@@ -184,13 +219,18 @@ def to_crop_scale(pixels: NDArray[Any], window: CropWindow, crops: CropSettings)
     numpy.ndarray
         With the scale of a crop; the same pixels if their scale is that of a crop.
     """
+    if not needs_scaling(window, crops):
+        return pixels
     if crops.z == "maximum":
         pixels = np.max(pixels, axis=1, keepdims=True)
     depth = 1 if crops.z == "maximum" else window.depth
-    if (window.side, depth) == (crops.crop, crops.z_slices):
-        return pixels
     ratio, ratio_z = crops.crop / window.side, crops.z_slices / depth
     n_slices, height, width = pixels.shape[1:]
     size = (n_slices * ratio_z, height * ratio, width * ratio)
     n_slices, height, width = (max(1, round(length)) for length in size)
     return resample(pixels, (n_slices, height, width))
+
+
+def needs_scaling(window: CropWindow, crops: CropSettings) -> bool:
+    """Return whether the pixels of an image are projected or resampled to those of a crop."""
+    return crops.z == "maximum" or (window.side, window.depth) != (crops.crop, crops.z_slices)

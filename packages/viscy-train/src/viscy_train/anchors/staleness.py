@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from viscy_train.anchors.geometry import coordinate_bounds
 from viscy_train.anchors.pixel_checksums import pixels_changed
 from viscy_train.anchors.plates import open_plate
+from viscy_train.anchors.scale import check_scale, crop_window
 from viscy_train.anchors.tracks import checksums
 from viscy_train.errors import Problems, UserError
 
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
     from viscy_train.config.schema import CropSettings, PositiveConfig
 
 # What the experiments file says that decides the rows, and not where to find them.
-_COMPARED = ("channels", "conditions", "minutes_per_frame", "hour_of_infection", "metadata", "wells")
+_COMPARED = (
+    "channels",
+    "conditions",
+    "minutes_per_frame",
+    "hour_of_infection",
+    "micrometers_per_pixel",
+    "micrometers_per_slice",
+    "metadata",
+    "wells",
+)
 _REBUILD = "rebuild it with `viscy-train index --config FILE`"
 
 
@@ -121,7 +131,8 @@ def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
                 with problems.collected(subject, str(position)):
                     image = plate.image(str(position))
                     image.channel_indices(experiment.channel_names)
-                    image.check_fits(table.crops)
+                    check_scale(image, experiment, table.crops, table.scales.get(experiment.name, []))
+                    crop_window(image, experiment, table.crops)
                     bounds = coordinate_bounds(image.shape)
                     if any(coordinates[column] > bound for column, (_, bound) in bounds.items()):
                         n_frames, _, _, height, width = image.shape
@@ -135,7 +146,7 @@ def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
 
 def _check_pixels(table: AnchorTable, experiment: Experiment, plate: Plate) -> None:
     samples = table.pixels.get(experiment.name, [])  # an earlier version has none
-    if pixels_changed(plate, experiment.channel_names, samples, table.crops):
+    if pixels_changed(plate, experiment, samples, table.crops):
         raise UserError(
             f"plate {experiment.plate} has other pixels than when the anchor table was built; restore it, or build the "
             "table again with `viscy-train index --config FILE`"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from viscy_train.anchors.columns import COLUMNS
 from viscy_train.anchors.experiments import Experiment
 from viscy_train.anchors.fingerprint import fingerprint_of
+from viscy_train.anchors.focus import check_focus
 from viscy_train.anchors.header import Exclusion, format_header, parse_header
+from viscy_train.anchors.image_intensity import LocalIntensity
 from viscy_train.anchors.observations import check_observations
 from viscy_train.atomic import atomic_write
 from viscy_train.config.schema import CropSettings, PositiveConfig
@@ -71,6 +73,12 @@ class AnchorTable:
         and rows are sorted by experiment, position, channel, track and frame.
     annotations : dict of str to dict of str to int
         For each experiment, checksums of its tables of annotations.
+    local_intensity : dict of str to dict of str to numpy.ndarray
+        Center and spread by experiment and position, see `viscy_train.anchors.image_intensity`, if intensities are
+        normalized by position or by frame.
+    scales : dict of str to list of list
+        For each experiment, micrometers a pixel, micrometers a slice (None if unknown) and number of positions, once
+        for each scale, see `viscy_train.anchors.scale.count_scales`.
     """
 
     observations: pd.DataFrame
@@ -83,6 +91,8 @@ class AnchorTable:
     pixels: dict[str, list[list[str | int]]] = field(default_factory=dict)
     channels_mode: Literal["all", "one"] = "all"
     annotations: dict[str, dict[str, int]] = field(default_factory=dict)
+    local_intensity: LocalIntensity = field(default_factory=dict)
+    scales: dict[str, list[list[Any]]] = field(default_factory=dict)
 
     @property
     def extra_columns(self) -> list[str]:
@@ -120,6 +130,8 @@ class AnchorTable:
             pixels=self.pixels,
             channels_mode=self.channels_mode,
             annotations=self.annotations,
+            local_intensity=self.local_intensity,
+            scales=self.scales,
             extra_columns=self.extra_columns,
         )
         try:
@@ -165,6 +177,7 @@ class AnchorTable:
             check_observations(
                 observations, settings["experiments"], settings["positive"], channels_mode=settings["channels_mode"]
             )
+            check_focus(observations, settings["crops"])
         except UserError as error:
             raise UserError(f"{path} is not as `viscy-train index` writes it: {error}; re{_BUILD}") from error
         return cls(observations=observations, **settings)
@@ -180,6 +193,8 @@ class AnchorTable:
             self.intensity,
             self.pixels,
             channels_mode=self.channels_mode,
+            local_intensity=self.local_intensity,
+            scales=self.scales,
         )
 
 

@@ -38,6 +38,15 @@ class NormalizationConfig:
     by: Literal["experiment", "position", "frame"] = "experiment"
     method: Literal["mean_std", "percentiles"] = "mean_std"
 
+    def __post_init__(self) -> None:
+        rule = "data.normalization.by must be experiment, position or frame"
+        require(self.by in ("experiment", "position", "frame"), rule, self.by)
+        rule = "data.normalization.method must be mean_std or percentiles"
+        require(self.method in ("mean_std", "percentiles"), rule, self.method)
+
+    def __str__(self) -> str:
+        return f"{self.method} by {self.by}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class CropSettings:
@@ -74,6 +83,8 @@ class CropSettings:
         for name in ("crop_um", "depth_um"):
             if getattr(self, name) is not None:
                 require_above_0(f"data.{name}", getattr(self, name))
+        rule = "data.z must be middle, sharpest, random or maximum"
+        require(self.z in ("middle", "sharpest", "random", "maximum"), rule, self.z)
         if self.z == "maximum":
             require(self.z_slices == 1, "data.z_slices must be 1 if data.z is maximum", self.z_slices)
 

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from viscy_train.anchors.geometry import crop_corners, middle_slices
+from viscy_train.anchors.focus import Z_FOCUS
+from viscy_train.anchors.geometry import crop_corners
+from viscy_train.anchors.scale import crop_window, needs_scaling, to_crop_scale
 from viscy_train.errors import UserError
 from viscy_train.loading.images import Images
+from viscy_train.loading.normalization import Normalization
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -19,10 +22,8 @@ if TYPE_CHECKING:
 
     from viscy_train.anchors.image_array import Region
     from viscy_train.anchors.pixels import Pixels
+    from viscy_train.anchors.scale import CropWindow
     from viscy_train.anchors.table import AnchorTable
-
-# A constant channel has a standard deviation of 0, by which crops cannot be divided.
-_MIN_STD = 1e-6
 
 
 class OpenPosition(NamedTuple):
@@ -30,7 +31,9 @@ class OpenPosition(NamedTuple):
 
     pixels: Pixels
     channels: NDArray[np.int64] | slice
-    slices: slice
+    window: CropWindow
+    middle: slice
+    is_scaled: bool
     height: int
     width: int
     may_be_nan: bool
@@ -56,11 +59,7 @@ class CropReader:
         observations = table.observations
         self._experiments = table.experiments
         self._crops, self._cache_mb = table.crops, cache_mb
-        self._side, self._z_slices = table.crops.crop, table.crops.z_slices
         names = [experiment.name for experiment in table.experiments]
-        intensity = np.array([table.intensity[name] for name in names], dtype=np.float32)[..., None, None, None]
-        self._mean = intensity[:, :, 0]
-        self._std = np.maximum(intensity[:, :, 1], _MIN_STD)
         experiment = observations["experiment"].astype(str).map({name: code for code, name in enumerate(names)})
         name = observations["position"].astype("category")
         # Two experiments may have positions of the same name, so a position is a pair of experiment and name.
@@ -70,7 +69,9 @@ class CropReader:
         )
         self._experiment_of_position = codes // n_names
         self._name_of_position = [str(name.cat.categories[code]) for code in codes % n_names]
+        self._normalization = Normalization(table, self._experiment_of_position, self._name_of_position)
         self._frame = observations["t"].to_numpy(np.int64)
+        self._focus = observations[Z_FOCUS].to_numpy() if table.crops.z == "sharpest" else None
         self._center = np.rint(observations[["y", "x"]].to_numpy(np.float64)).astype(np.int64)
         self._open: dict[int, tuple[Images, dict[int, OpenPosition]]] = {}
 
@@ -80,22 +81,25 @@ class CropReader:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": {}}
 
-    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def read(self, rows: NDArray[np.int64], draws: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
         """Read crops.
 
-        A crop is centered on its cell. At a border of the image, it is moved inside. Its slices are those in the middle
-        of the stack.
+        A crop is centered on its cell. At a border of the image, it is moved inside. Crops of a physical size, and
+        those of the maximum of all slices, are resampled and projected.
 
         Parameters
         ----------
         rows : numpy.ndarray
             Rows of the table, shape (n,); may contain duplicates.
+        draws : numpy.ndarray, optional
+            Random numbers in [0, 1) that choose the slices of each crop if ``data.z`` is ``random``, shape (n,). By
+            default, such crops have the slices in the middle of the stack.
 
         Returns
         -------
         numpy.ndarray
-            Shape (n, n_channels, z_slices, side, side), in the order of the rows. Pixels are normalized by the mean and
-            standard deviation of the channel in the experiment.
+            Shape (n, n_channels, z_slices, side, side), in the order of the rows. Pixels are normalized by center and
+            spread of the channel, see `viscy_train.loading.normalization`.
 
         Raises
         ------
@@ -112,16 +116,17 @@ class CropReader:
         for slot in order.tolist():
             with self._report_damage(rows[slot]):
                 at = opened[position[slot]]
-                pending.append(at.pixels.request(self._region(rows[slot], at)))
-        crops = np.empty((len(rows), self._mean.shape[1], self._z_slices, self._side, self._side), dtype=np.float32)
+                draw = None if draws is None else float(draws[slot])
+                pending.append(at.pixels.request(self._region(rows[slot], at, draw)))
+        crops = self._empty(len(rows))
         # A float64 beyond float32 becomes infinite, which is reported below.
         with np.errstate(over="ignore"):
             for slot, pixels in zip(order.tolist(), pending, strict=True):
                 with self._report_damage(rows[slot]):
-                    crops[slot] = pixels.result()
-        experiment = self._experiment_of_position[position]
-        crops -= self._mean[experiment]
-        crops /= self._std[experiment]
+                    at = opened[position[slot]]
+                    read = pixels.result()
+                    crops[slot] = to_crop_scale(np.asarray(read), at.window, self._crops) if at.is_scaled else read
+        self._normalization.apply(crops, position, self._frame[rows])
         if any(at.may_be_nan for at in opened.values()):
             self._check_finite(rows, crops)
         return crops
@@ -144,16 +149,35 @@ class CropReader:
         experiment = self._experiments[self._experiment_of_position[position]]
         name = self._name_of_position[position]
         image, pixels = images.open(experiment.plate, name)
-        image.check_fits(self._crops)
+        window = crop_window(image, experiment, self._crops)
         channels = np.array(image.channel_indices(experiment.channel_names))
-        _, _, n_slices, height, width = image.shape
-        slices = middle_slices(n_slices, self._z_slices)
-        return OpenPosition(pixels, _as_slice(channels), slices, height, width, image.array.dtype.kind == "f")
+        return OpenPosition(
+            pixels=pixels,
+            channels=_as_slice(channels),
+            window=window,
+            middle=window.middle,
+            is_scaled=needs_scaling(window, self._crops),
+            height=image.shape[3],
+            width=image.shape[4],
+            may_be_nan=image.array.dtype.kind == "f",
+        )
 
-    def _region(self, row: int, at: OpenPosition) -> Region:
-        top, left = crop_corners(self._center[row], self._side, (at.height, at.width)).tolist()
-        rows, columns = slice(top, top + self._side), slice(left, left + self._side)
-        return int(self._frame[row]), at.channels, at.slices, rows, columns
+    def _region(self, row: int, at: OpenPosition, draw: float | None) -> Region:
+        side = at.window.side
+        top, left = crop_corners(self._center[row], side, (at.height, at.width)).tolist()
+        rows, columns = slice(top, top + side), slice(left, left + side)
+        return int(self._frame[row]), at.channels, self._slices(row, at, draw), rows, columns
+
+    def _slices(self, row: int, at: OpenPosition, draw: float | None) -> slice:
+        if self._focus is not None:
+            return at.window.slices_around(int(self._focus[row]))
+        if draw is not None and self._crops.z == "random":
+            return at.window.random_slices(draw)
+        return at.middle
+
+    def _empty(self, n: int) -> NDArray[np.float32]:
+        side = self._crops.crop
+        return np.empty((n, self._normalization.n_channels, self._crops.z_slices, side, side), dtype=np.float32)
 
     def _check_finite(self, rows: NDArray[np.int64], crops: NDArray[np.float32]) -> None:
         is_invalid = ~np.isfinite(crops).all(axis=(1, 2, 3, 4))
