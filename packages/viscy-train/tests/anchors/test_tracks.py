@@ -102,7 +102,7 @@ def test_gaps_and_divisions_into_three_are_accepted(tmp_path):
         (make_csv("1;0;1.234,5;2", header="track_id;t;y;x"), "'y' of tracks must be a finite number, got '1.234,5'"),
         (make_csv("1;0;2;3;4", header="track_id;t;y;x"), "is not a CSV of tracks: .* loss of data"),
         (make_csv("1;0;2;3;4", header="track_id;t;y;y;x"), "a column of tracks must occur once, .* has 2 columns 'y'"),
-        (make_csv("1,0,2,3", header="ID,t,y,x"), "lacks track_id, its header is 'ID, t, y, x'"),
+        (make_csv("1,0,2,3", header="cell,t,y,x"), "lacks track_id, its header is 'cell, t, y, x'"),
         ("\0\0\0\0", "tracks need the columns"),
         (
             make_csv("1,-1,0,5,5", "1,-1,1,,5"),
@@ -153,9 +153,8 @@ def write_parquet(path, columns=("position", "track_id", "t", "y", "x")):
     ("make", "message"),
     [
         (lambda path: path.write_bytes(write_parquet(path)[:-20]), "is not a Parquet file of tracks, or is damaged"),
-        (lambda path: path.write_bytes(b""), "is not a Parquet file of tracks, or is damaged"),
-        (lambda path: path.write_text("track_id,t,y,x\n"), "is not a Parquet file of tracks, or is damaged"),
-        (lambda path: write_parquet(path, ["track_id", "t", "y", "x"]), "need the column `position` or `fov_name`"),
+        (lambda path: path.write_bytes(b""), "is not a Parquet file of tracks: No columns to parse, it is empty"),
+        (lambda path: path.write_text("cells\n1\n"), "tracks need the columns track_id, t, y, x"),
         (
             lambda path: pd.DataFrame(
                 {"fov_name": ["A/1/0", None], "track_id": 1, "t": [0, 1], "y": 2, "x": 3}
@@ -174,16 +173,31 @@ def test_an_invalid_parquet_file_is_refused_in_one_line(tmp_path, make, message)
     assert "\n" not in str(error.value)
 
 
+def test_a_file_that_names_no_position_is_of_the_only_one(tmp_path):
+    write_parquet(tmp_path / "all.parquet", ["track_id", "t", "y", "x"])
+    assert len(Tracks(tmp_path / "all.parquet").of("A/1/0", is_only=True)) == 3
+    with pytest.raises(UserError, match=r"need the column `position` or `fov_name`, .*all\.parquet has neither"):
+        Tracks(tmp_path / "all.parquet").of("A/1/0")
+
+
+def test_the_name_of_a_file_does_not_decide_its_format(tmp_path, tracks):
+    tracks.assign(position="A/1/0").to_csv(tmp_path / "all.parquet", index=False)
+    (tmp_path / "A" / "1").mkdir(parents=True)
+    tracks.to_parquet(tmp_path / "A/1/0.csv")
+    named, inside = Tracks(tmp_path / "all.parquet").of("A/1/0"), Tracks(tmp_path).of("A/1/0")
+    pd.testing.assert_frame_equal(named, inside)
+
+
 def test_an_empty_mother_means_none(tmp_path):
     (tmp_path / "0.csv").write_text(make_csv("1,,0,5,5", "1,,1,5,5", "2,1,2,5,5"))
     assert Tracks(tmp_path).of("0")["parent_track_id"].tolist() == [-1, -1, 1]
 
 
-def test_a_source_of_tracks_must_be_a_folder_or_a_parquet_file(tmp_path):
+def test_a_source_of_tracks_must_exist_and_have_a_known_format(tmp_path):
     with pytest.raises(UserError, match=r"tracks not found: .*nowhere"):
         Tracks(tmp_path / "nowhere")
     (tmp_path / "tracks.txt").touch()
-    with pytest.raises(UserError, match=r"must be a directory of CSV files or a \*\.parquet file, got .*tracks\.txt"):
+    with pytest.raises(UserError, match=r"must have a known format, .* has tracks\.txt, tracks\.txt is empty; export"):
         Tracks(tmp_path / "tracks.txt")
 
 

@@ -1,36 +1,40 @@
-"""Tracks: where each cell of a position is in each frame; one CSV per position, or one Parquet file."""
+"""Tracks: where each cell of a position is in each frame, in files of any tracker."""
 
 from __future__ import annotations
 
-import json
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from viscy_train.anchors.tracks_csv import read_tracks_csv
-from viscy_train.errors import UserError, require_regular_file
+from viscy_train.anchors.track_checks import check_tracks
+from viscy_train.anchors.track_formats import (
+    AUTO,
+    PositionFiles,
+    ReadOptions,
+    TrackFile,
+    choose_files,
+    find_only_files,
+    find_position_files,
+    from_frame_0,
+    in_pixels,
+    is_zarr,
+    list_files,
+    read_track_file,
+    recognize,
+    unit_of,
+    with_lineage,
+)
+from viscy_train.errors import UserError, kind_of_file, require_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    import pandas as pd
 
 COLUMNS = ["track_id", "t", "y", "x", "id", "parent_track_id", "parent_id"]
-_REQUIRED = ["track_id", "t", "y", "x"]
-_READ = [*_REQUIRED, "parent_track_id"]
-# The name of `parent_track_id` in the files of btrack.
-_PARENT = "parent"
-_INTEGERS = ["track_id", "t", "parent_track_id"]
-_POSITION_COLUMNS = ["position", "fov_name"]
-# Larger integers are not exact as floats, and a column with a decimal point is read as floats.
-_MAX_INTEGER = 2**53
 _MAX_POSITIONS_SHOWN = 4
-_MAX_LENGTH_SHOWN = 60
+_CHUNK = 2**20
+_PARQUET = (".parquet", ".pq")
 _REMEDY = "each position of a well in `conditions` needs tracks"
 
 
@@ -54,35 +58,66 @@ class Tracks:
     Parameters
     ----------
     source : pathlib.Path
-        Directory with a CSV for each position: for ``A/1/0``, the file ``A/1/0.csv`` or the only CSV in the directory
-        ``A/1/0``. Or a Parquet file of all positions, with their names in the column ``position`` or ``fov_name``; it
-        is read once, here.
+        Directory in which each position has a file or directory: for ``A/1/0``, for example the file ``A/1/0.csv``, the
+        only CSV in the directory ``A/1/0``, or the file ``A_1_0.xml``. Or one file of all positions, with their names
+        in the column ``position`` or ``fov_name``; it is read once, here. Or the tracks of the only position.
+    format : str, default "auto"
+        A key of `viscy_train.anchors.track_formats.FORMATS`, or ``auto`` to recognize the format.
+    unit : {"auto", "pixel", "micrometer"}
+        Unit of the coordinates. By default, what the file states, or pixels.
+    first_frame : {"auto", 0, 1}
+        Number of the first frame in the files. By default 0, and an error if it seems to be 1.
+    minutes_per_frame : float, optional
+        Converts times into frames, if a file has times only.
 
     Raises
     ------
     UserError
-        If the directory or file does not exist, or the file is damaged or lacks a column.
+        If the directory or file does not exist, or the file is damaged or not recognized.
     """
 
-    def __init__(self, source: Path) -> None:
+    def __init__(
+        self,
+        source: Path,
+        *,
+        format: str = AUTO,
+        unit: str = AUTO,
+        first_frame: Literal["auto", 0, 1] = AUTO,
+        minutes_per_frame: float | None = None,
+    ) -> None:
         self._source = source
+        self._unit = unit
+        self._first_frame: Literal["auto", 0, 1] = first_frame
+        self._options = ReadOptions(format=format, minutes_per_frame=minutes_per_frame)
         if not source.exists():
             raise UserError(f"tracks not found: {source}; correct `tracks` of its experiment")
-        if self._is_directory and not source.is_dir():
-            raise UserError(f"tracks must be a directory of CSV files or a *.parquet file, got {source}")
-        self._by_position = {} if self._is_directory else _read_parquet(source)
+        self._file, self._by_position = None, None
+        if whole := _whole_file(source, format):
+            file = read_track_file(whole.path, whole.format, self._options)
+            self._by_position = file.by_position()
+            self._file = file if self._by_position is None else None
+        self._read_positions: dict[str, tuple[str, str, int, tuple[str, ...]]] = {}
 
-    @property
-    def _is_directory(self) -> bool:
-        return self._source.suffix.lower() not in (".parquet", ".pq")
-
-    def of(self, position: str) -> pd.DataFrame:
+    def of(
+        self,
+        position: str,
+        *,
+        shape: tuple[int, ...] | None = None,
+        micrometers_per_pixel: float | None = None,
+        is_only: bool = False,
+    ) -> pd.DataFrame:
         """Return the validated tracks of a position.
 
         Parameters
         ----------
         position : str
             Name of the position, such as ``A/1/0``.
+        shape : tuple of int, optional
+            Shape of its image (T, C, Z, Y, X), by which a wrong unit or first frame is noticed.
+        micrometers_per_pixel : float, optional
+            Size of a pixel of its image.
+        is_only : bool, default False
+            Whether the experiment has no other position, so that files need not name it.
 
         Returns
         -------
@@ -94,238 +129,116 @@ class Tracks:
         Raises
         ------
         UserError
-            If the position has no tracks, a column is missing, values are missing or not numbers, a track has two rows
-            in a frame, or a mother is not in the tracks, does not end before her daughter begins, or descends from
-            herself.
+            If the position has no tracks, a file is damaged, a column is missing, values are missing or not numbers, a
+            track has two rows in a frame, or a mother is not in the tracks, does not end before her daughter begins, or
+            descends from herself; also if the unit or the number of the first frame seems to be wrong.
         """
-        where, tracks = self._read(position)
-        if "parent_track_id" not in tracks:
-            tracks = tracks.rename(columns={_PARENT: "parent_track_id"})
-        _check_columns(where, tracks.columns)
-        if tracks.empty:
+        file = self._read(position, is_only)
+        tracks = check_tracks(file.where, file.tracks)
+        _check_size(file, shape)
+        tracks = from_frame_0(file, tracks, self._first_frame, shape)
+        tracks = in_pixels(file, tracks, self._unit, micrometers_per_pixel, shape)
+        unit, _ = unit_of(file, self._unit)
+        self._read_positions[position] = (file.title, unit, tracks["track_id"].nunique(), file.notes)
+        return tracks
+
+    def describe(self) -> str:
+        """Return what was read until now, such as ``TrackMate CSV, micrometers, 12 positions, 1,234 tracks``."""
+        titles, units, counts, notes = zip(*self._read_positions.values(), strict=True)
+        n_tracks = sum(counts)
+        return ", ".join(
+            [
+                " and ".join(dict.fromkeys(titles)),
+                " and ".join(dict.fromkeys(units)),
+                f"{len(titles):,} position" + "s" * (len(titles) != 1),
+                f"{n_tracks:,} track" + "s" * (n_tracks != 1),
+            ]
+        ) + "".join(f"; {note}" for note in dict.fromkeys(note for some in notes for note in some))
+
+    def _read(self, position: str, is_only: bool) -> TrackFile:
+        """Return the tracks of a position as read."""
+        if self._by_position is not None:
+            return with_lineage(_part(self._by_position, position, self._source), None)
+        if self._file is not None:
+            if is_only:
+                return with_lineage(self._file, None)
             raise UserError(
-                f"tracks need at least one row, {where} has none; track the position, or leave its well out"
+                f"tracks of several positions need the column `position` or `fov_name`, {self._source} has neither"
             )
-        if "parent_track_id" not in tracks:
-            tracks = tracks.assign(parent_track_id=-1)
-        checked = _checked_values(where, tracks[_READ]).sort_values(["track_id", "t"], ignore_index=True)
-        checked["parent_track_id"] = _without_roots(checked)
-        _check_mothers(where, checked)
-        return checked
-
-    def _read(self, position: str) -> tuple[str, pd.DataFrame]:
-        """Return the source of a position's tracks, for messages, and the tracks as read."""
-        if self._is_directory:
-            path = _csv_path(self._source, position)
-            return str(path), read_tracks_csv(path, [*_READ, _PARENT], _REMEDY)
-        if position not in self._by_position:
-            names = ", ".join(list(self._by_position)[:_MAX_POSITIONS_SHOWN])
-            more = ", ..." if len(self._by_position) > _MAX_POSITIONS_SHOWN else ""
-            raise UserError(
-                f"no tracks for position {position} in {self._source}, which has positions {names}{more}; {_REMEDY}"
-            )
-        return f"{self._source}, position {position}", self._by_position[position]
+        files = _files_of(self._source, position, self._options.format, is_only)
+        if files is None:
+            raise UserError(f"tracks file not found: {self._source / f'{position}.csv'}; {_REMEDY}")
+        file = read_track_file(files.path, files.format, self._options, files.companion)
+        return with_lineage(file.only(position), files.companion)
 
 
-def checksums(source: Path, positions: Iterable[str]) -> dict[str, int]:
-    """Return a checksum of each file with tracks of the given positions.
+def checksums(source: Path, positions: Iterable[str], format: str = AUTO) -> dict[str, int]:
+    """Return a checksum of the files with tracks of the given positions.
 
     Parameters
     ----------
     source : pathlib.Path
-        Directory or Parquet file, as for `Tracks`.
+        Directory or file, as for `Tracks`.
     positions : iterable of str
         Names of positions, such as ``A/1/0``.
+    format : str, default "auto"
+        As for `Tracks`.
 
     Returns
     -------
     dict of str to int
-        CRC-32 of each file, by its path relative to the source. Missing files are omitted.
+        CRC-32 of each file, by its path relative to the source; the files of a directory that is read as one, such as
+        label images, have one together. Missing files are omitted.
     """
-    if source.is_file():
-        return {source.name: zlib.crc32(source.read_bytes())}
-    files = [_csv_path(source, position) for position in positions]
-    return {str(path.relative_to(source)): zlib.crc32(path.read_bytes()) for path in files if path.is_file()}
+    if whole := _whole_file(source, format):
+        return {source.name: _checksum(whole.path)}
+    positions = list(positions)
+    found = [_files_of(source, position, format, len(positions) == 1) for position in positions]
+    paths = dict.fromkeys(path for one in found if one for path in (one.path, one.companion) if path)
+    return {str(path.relative_to(source)): _checksum(path) for path in paths}
 
 
-def _csv_path(directory: Path, position: str) -> Path:
-    path = directory / f"{position}.csv"
-    # File managers and network drives leave hidden files behind.
-    inside = sorted(file for file in (directory / position).glob("*.csv") if not file.name.startswith("."))
-    if path.is_file() + len(inside) > 1:
-        names = ", ".join(str(file.relative_to(directory)) for file in [path, *inside] if file.is_file())
-        raise UserError(f"a position must have one CSV of tracks, {directory} has {names}; keep one of them")
-    return inside[0] if inside else path
+def _whole_file(source: Path, format: str) -> PositionFiles | None:
+    """Return the one file of all positions, or None if they have files of their own."""
+    if kind_of_file(source, "tracks") == "a directory":
+        if source.suffix.lower() in _PARQUET:
+            require_regular_file(source, "a Parquet file of tracks")
+        is_whole = is_zarr(source) and recognize(source, format) == "geff"
+        return PositionFiles(path=source, format="geff") if is_whole else None
+    return choose_files([source], source.parent, format) if source.exists() else None
 
 
-def _read_parquet(path: Path) -> dict[str, pd.DataFrame]:
-    """Return the tracks of each position; their index is the row number in the file."""
-    require_regular_file(path, "a Parquet file of tracks")
-    try:
-        schema = pq.read_schema(path)
-        names = [*schema.names, *_range_columns(schema)]
-        position_column = next((name for name in _POSITION_COLUMNS if name in names), None)
-        if position_column is None:
-            raise UserError(f"tracks of several positions need the column `position` or `fov_name`, {path} has neither")
-        _check_columns(str(path), names)
-        used = [name for name in (position_column, *_READ, _PARENT) if name in schema.names]
-        # Without the metadata of pandas, columns that were its index stay columns.
-        tracks = pq.read_table(path, columns=used).replace_schema_metadata(None).to_pandas()
-    except UserError:
-        raise
-    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} is not a Parquet file of tracks, or is damaged: {reason}") from None
-    for name in tracks.columns:
-        if (tracks.columns == name).sum() > 1:
-            raise UserError(f"a column of tracks must occur once, {path} has several columns {name!r}")
-    tracks = tracks.assign(**{name: values for name, values in _range_columns(schema).items() if name in _READ})
-    position = tracks.pop(position_column)
-    if position.isna().any():
-        row, n = int(np.argmax(position.isna())) + 1, int(position.isna().sum())
-        raise UserError(f"column {position_column!r} of tracks has no value in data row {row} of {path} ({_rows(n)})")
-    # Names of positions may have a leading slash.
-    position = position.astype(str).str.strip("/")
-    return {str(name): group for name, group in tracks.groupby(position, sort=False)}
+def _files_of(source: Path, position: str, format: str, is_only: bool) -> PositionFiles | None:
+    files = find_position_files(source, position, format)
+    return find_only_files(source, format) if files is None and is_only else files
 
 
-def _range_columns(schema: pa.Schema) -> dict[str, NDArray[np.int64]]:
-    """Return the columns that pandas stored as the start, stop and step of an index."""
-    try:
-        indexes = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
-        ranges = [one for one in indexes if isinstance(one, dict) and one["name"]]
-        return {one["name"]: np.arange(one["start"], one["stop"], one["step"]) for one in ranges}
-    except (KeyError, ValueError, TypeError):
-        return {}
+def _part(parts: dict[str, TrackFile], position: str, source: Path) -> TrackFile:
+    """Return the tracks of a position, whose name may be written with other separators."""
+    for name in (position, position.replace("/", "_"), position.replace("/", "-")):
+        if name in parts:
+            return parts[name]
+    names = ", ".join(list(parts)[:_MAX_POSITIONS_SHOWN])
+    more = ", ..." if len(parts) > _MAX_POSITIONS_SHOWN else ""
+    raise UserError(f"no tracks for position {position} in {source}, which has positions {names}{more}; {_REMEDY}")
 
 
-def _check_columns(where: str, columns: Iterable[str]) -> None:
-    missing = [column for column in _REQUIRED if column not in columns]
-    if missing:
-        header = _shorten(", ".join(map(str, columns)))
+def _check_size(file: TrackFile, shape: tuple[int, ...] | None) -> None:
+    if shape and file.image_size and file.image_size != tuple(shape[-2:]):
+        height, width = file.image_size
         raise UserError(
-            f"tracks need the columns {', '.join(_REQUIRED)}, separated by commas, semicolons or tabs; {where} lacks "
-            f"{', '.join(missing)}, its header is {header!r}"
+            f"label images must have the size of the image, {shape[-2]} x {shape[-1]} pixels, {file.where} has {height}"
+            f" x {width}; segment the images of the plate"
         )
 
 
-def _checked_values(where: str, tracks: pd.DataFrame) -> pd.DataFrame:
-    # Some trackers leave the cell empty for a track without a mother.
-    tracks = tracks.assign(
-        parent_track_id=tracks["parent_track_id"].astype(object).where(tracks["parent_track_id"].notna(), -1)
-    )
-    numbers = tracks.apply(_to_numbers)
-    for column in _READ:
-        bad = np.flatnonzero(~np.isfinite(numbers[column].to_numpy(dtype=float, na_value=np.nan)))
-        if len(bad):
-            value = tracks[column].iloc[bad[0]]
-            row = tracks.index[bad[0]] + 1
-            is_missing = pd.api.types.is_scalar(value) and pd.isna(value)
-            what = "has no value" if is_missing else f"must be a finite number, got {_shorten(repr(_plain(value)))}"
-            what += " (write decimals with a point)" * (isinstance(value, str) and "," in value)
-            raise UserError(f"column {column!r} of tracks {what} in data row {row} of {where} ({_rows(len(bad))})")
-    for column in _INTEGERS:
-        values = numbers[column].to_numpy(dtype=float)
-        bad = np.flatnonzero((values % 1 != 0) | (np.abs(values) > _MAX_INTEGER))
-        if len(bad):
-            value, row = _plain(numbers[column].iloc[bad[0]]), tracks.index[bad[0]] + 1
-            raise UserError(
-                f"column {column!r} of tracks must be an integer from -2**53 to 2**53, got {value} in data row "
-                f"{row} of {where} ({_rows(len(bad))})"
-            )
-    for column in ("track_id", "t"):
-        negative = np.flatnonzero(numbers[column] < 0)
-        if len(negative):
-            value = _plain(numbers[column].iloc[negative[0]])
-            raise UserError(
-                f"column {column!r} of tracks must be at least 0, got {value:g} in data row "
-                f"{tracks.index[negative[0]] + 1} of {where} ({_rows(len(negative))})"
-            )
-    repeated = np.flatnonzero(numbers.duplicated(["track_id", "t"]))
-    if len(repeated):
-        track, frame = numbers[["track_id", "t"]].iloc[repeated[0]].astype(int)
-        raise UserError(
-            f"a track must have at most one row per frame, track {track} has a second one in frame {frame}, in data "
-            f"row {tracks.index[repeated[0]] + 1} of {where} ({_rows(len(repeated))})"
-        )
-    return numbers.astype(dict.fromkeys(_INTEGERS, "int64") | {"y": "float64", "x": "float64"})
-
-
-def _to_numbers(values: Any) -> pd.Series:
-    """Return a column as numbers; what is not a number is missing."""
-    if values.dtype.kind in "mM":  # otherwise a time would become its nanoseconds
-        values = values.astype(str)
-    try:
-        return pd.to_numeric(values, errors="coerce")
-    except TypeError:  # lists, for example
-        return pd.Series(np.nan, index=values.index)
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= _MAX_LENGTH_SHOWN else f"{text[:_MAX_LENGTH_SHOWN]}..."
-
-
-def _rows(n: int) -> str:
-    return f"{n} {'row' if n == 1 else 'rows'} affected"
-
-
-def _tracks(n: int) -> str:
-    return f"{n} {'track' if n == 1 else 'tracks'} affected"
-
-
-def _without_roots(tracks: pd.DataFrame) -> pd.Series:
-    """Return the mother of each row's track, -1 for all the ways in which trackers write that there is none.
-
-    In the files of btrack, the parent of such a track is the track itself. In those of the Cell Tracking Challenge, it
-    is 0, which is the background of a label image and therefore no track.
-    """
-    mother, track = tracks["parent_track_id"], tracks["track_id"]
-    is_root = (mother < 0) | (mother == track)
-    if not (track == 0).any():
-        is_root |= mother == 0
-    return mother.where(~is_root, -1)
-
-
-def _check_mothers(where: str, tracks: pd.DataFrame) -> None:
-    """Refuse impossible mothers. Any number of daughters is accepted."""
-    spans = tracks.groupby("track_id")["t"].agg(["min", "max"])
-    mothers = tracks.groupby("track_id")["parent_track_id"].agg(["min", "max"])
-    several = mothers[mothers["min"] != mothers["max"]]
-    if len(several):
-        raise UserError(
-            f"a track must have one mother, track {several.index[0]} of {where} has {list(several.iloc[0])}"
-        )
-    mothers = mothers["min"][mothers["min"] >= 0]
-    unknown = mothers[~mothers.isin(spans.index)]
-    if len(unknown):
-        raise UserError(
-            f"a mother must be a track of the position, track {unknown.index[0]} of {where} has the unknown mother "
-            f"{unknown.iloc[0]} ({_tracks(len(unknown))}); use -1 for a track without a mother"
-        )
-    _check_no_cycle(where, mothers)
-    begins, ends = spans["min"].loc[mothers.index], spans["max"].loc[mothers.to_numpy()].set_axis(mothers.index)
-    early = mothers[begins <= ends]
-    if len(early):
-        track = early.index[0]
-        raise UserError(
-            f"a mother must end before her daughter begins, track {track} of {where} begins in frame {begins[track]}, "
-            f"its mother {early.iloc[0]} ends in frame {ends[track]} ({_tracks(len(early))})"
-        )
-
-
-def _check_no_cycle(where: str, mothers: pd.Series) -> None:
-    """Refuse tracks that descend from themselves, given the mother of each track that has one."""
-    # Each round doubles the distance to the ancestor; only tracks in a cycle still have one after the last round.
-    ancestor = mothers
-    for _ in range(len(mothers).bit_length()):
-        ancestor = ancestor.map(ancestor).dropna().astype("int64")
-    if len(ancestor):
-        track = ancestor.iloc[0]
-        raise UserError(
-            f"a track must not descend from itself, track {track} of {where} does, through its mother {mothers[track]}"
-        )
-
-
-def _plain(value: Any) -> Any:
-    """Return a NumPy scalar as a Python one, so that messages do not show its type."""
-    return value.item() if isinstance(value, np.generic) else value
+def _checksum(path: Path) -> int:
+    """Return the CRC-32 of a file, or of the names and contents of all files that are read of a directory."""
+    total = 0
+    for file in list_files(path):
+        if file != path:
+            total = zlib.crc32(str(file.relative_to(path)).encode(), total)
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                total = zlib.crc32(chunk, total)
+    return total

@@ -1,0 +1,37 @@
+"""Track formats: what each tracker writes, read into one table. Only `viscy_train.anchors.tracks` imports it.
+
+A format is recognized by its content, never only by the name of a file.
+"""
+
+from viscy_train.anchors.track_formats.formats import AUTO, FORMATS
+from viscy_train.anchors.track_formats.position_files import (
+    PositionFiles,
+    choose_files,
+    find_only_files,
+    find_position_files,
+    list_files,
+)
+from viscy_train.anchors.track_formats.readers import read_track_file, with_lineage
+from viscy_train.anchors.track_formats.recognition import is_zarr, recognize
+from viscy_train.anchors.track_formats.track_file import ReadOptions, TrackFile
+from viscy_train.anchors.track_formats.units import UNITS, from_frame_0, in_pixels, unit_of
+
+__all__ = [
+    "AUTO",
+    "FORMATS",
+    "UNITS",
+    "PositionFiles",
+    "ReadOptions",
+    "TrackFile",
+    "choose_files",
+    "find_only_files",
+    "find_position_files",
+    "from_frame_0",
+    "in_pixels",
+    "is_zarr",
+    "list_files",
+    "read_track_file",
+    "recognize",
+    "unit_of",
+    "with_lineage",
+]

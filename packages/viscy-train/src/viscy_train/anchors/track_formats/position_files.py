@@ -1,0 +1,181 @@
+"""Position files: which files of an experiment hold the tracks of a position.
+
+For position ``A/1/0``, these are a file or directory ``A/1/0`` with any suffix, what is in the directory ``A/1/0``, or
+a file or directory whose name is ``A_1_0`` and possibly a word such as ``tracks``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from viscy_train.anchors.track_formats.ctc import track_table
+from viscy_train.anchors.track_formats.dialects import COMPANIONS
+from viscy_train.anchors.track_formats.formats import AUTO, FORMATS
+from viscy_train.anchors.track_formats.label_images import is_tiff
+from viscy_train.anchors.track_formats.readers import COMPANION
+from viscy_train.anchors.track_formats.recognition import TABLE_SUFFIXES, is_image, is_zarr, recognize
+from viscy_train.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_SUFFIX = re.compile(
+    r"(\.ome)?\.(csv|tsv|txt|parquet|pq|xml|h5|hdf|hdf5|npy|tiff?|zarr|geff)$|\.geff\.zarr$", re.IGNORECASE
+)
+_WORD = r"tracks?|tracked|tracking|trackmate|spots|all[_ -]?spots|edges|links|labels?|masks?|splits?|divisions|export"
+# Label images are only read if a position has nothing that says which cells are a track.
+_IMAGES = ("labels", "detections")
+# Below a directory of its own: manual tracks of the Cell Tracking Challenge.
+_MANUAL = "TRA"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionFiles:
+    """The files of a position.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        File or directory with the tracks.
+    format : str
+        Its format.
+    companion : pathlib.Path, optional
+        File or directory that is read together with it.
+    """
+
+    path: Path
+    format: str
+    companion: Path | None = None
+
+
+def find_position_files(directory: Path, position: str, stated: str = AUTO) -> PositionFiles | None:
+    """Return the files of a position, or None if there are none.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        Directory with the files of all positions.
+    position : str
+        Name of the position, such as ``A/1/0``.
+    stated : str, default "auto"
+        Format that the configuration states.
+
+    Raises
+    ------
+    UserError
+        If several files have tracks, or none of them is recognized or of the stated format.
+    """
+    candidates = [inner for path in _named(directory, position) for inner in _candidates(path)]
+    return choose_files(candidates, directory, stated) if candidates else None
+
+
+def find_only_files(directory: Path, stated: str = AUTO) -> PositionFiles | None:
+    """Return the files of the only position of an experiment, which are in its directory, or None."""
+    return choose_files(_candidates(directory), directory, stated)
+
+
+def _named(directory: Path, position: str) -> list[Path]:
+    """Return the files and directories that are named like a position."""
+    parent = directory / position
+    name = _SUFFIX.sub("", parent.name)
+    nested = [path for path in _list(parent.parent) if _SUFFIX.sub("", path.name) == name or path.name == parent.name]
+    pattern = "[-_. ]".join(map(re.escape, [*position.split("/")[:-1], name]))
+    decorated = re.compile(rf"(({_WORD})[-_. ])*{pattern}([-_. ]({_WORD}))*", re.IGNORECASE)
+    flat = [path for path in _list(directory) if decorated.fullmatch(_SUFFIX.sub("", path.name))]
+    return list(dict.fromkeys([*nested, *flat]))
+
+
+def _list(directory: Path) -> list[Path]:
+    """Return the content of a directory, without what file managers and network drives leave behind."""
+    return sorted(path for path in directory.iterdir() if path.name[0] != ".") if directory.is_dir() else []
+
+
+def _candidates(path: Path) -> list[Path]:
+    """Return a file or directory, and what is in the directory."""
+    if not path.is_dir():
+        return [path]
+    inside = [inner for inner in _list(path) if not (is_tiff(inner) or inner.name == "zarr.json")]
+    if is_zarr(path) and is_image(path):
+        inside = [inner for inner in inside if not is_zarr(inner)]  # the levels of the image
+    nested = [deep for inner in inside if inner.is_dir() for deep in _list(inner) if _is_nested(deep)]
+    return [path, *inside, *nested]
+
+
+def list_files(path: Path) -> list[Path]:
+    """Return all files that are read of a file or directory with tracks, sorted."""
+    if path.is_file():
+        return [path]
+    if is_zarr(path):
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    table = track_table(path)
+    return sorted([*filter(is_tiff, path.iterdir()), *([table] if table else [])])
+
+
+def _is_nested(path: Path) -> bool:
+    """Return whether a path is read although it is in a directory within that of a position."""
+    return path.is_dir() and (path.name == _MANUAL or (is_zarr(path) and recognize(path) == "geff"))
+
+
+def choose_files(candidates: list[Path], directory: Path, stated: str = AUTO) -> PositionFiles | None:
+    """Return the candidates that have the tracks of a position.
+
+    Parameters
+    ----------
+    candidates : list of pathlib.Path
+        Files and directories.
+    directory : pathlib.Path
+        Directory to which paths in messages are relative.
+    stated : str, default "auto"
+        Format that the configuration states.
+
+    Raises
+    ------
+    UserError
+        If several files have tracks, or none of them is recognized or of the stated format.
+    """
+    formats = {path: format for path in candidates if (format := recognize(path, stated)) is not None}
+    companions = {format: path for path, format in formats.items() if format in COMPANIONS or format in _IMAGES}
+    mains = {path: format for path, format in formats.items() if format not in COMPANIONS or format == "trackastra"}
+    if stated != AUTO:
+        mains = {path: format for path, format in mains.items() if format == stated}
+    elif any(format not in _IMAGES for format in mains.values()):
+        mains = {path: format for path, format in mains.items() if format not in _IMAGES}
+    if len(mains) > 1:
+        names = _relative(mains, directory)
+        raise UserError(
+            f"a position must have one file of tracks, {directory} has {names}; keep one of them, or state "
+            "`tracks_format` if they have different formats"
+        )
+    if mains:
+        path, format = next(iter(mains.items()))
+        return PositionFiles(path=path, format=format, companion=companions.get(COMPANION.get(format, "")))
+    if formats and stated != AUTO:
+        found = ", ".join(
+            f"{path.name} ({FORMATS.get(format, 'a table of links')})" for path, format in formats.items()
+        )
+        raise UserError(
+            f"tracks must have the stated format {stated!r}, {directory} has {found}; correct `tracks_format`"
+        )
+    files = [path for path in candidates if path.is_file()]
+    if tables := [path for path in files if path.suffix.lower() in TABLE_SUFFIXES]:
+        return PositionFiles(path=tables[0], format="table")  # reading it says what it lacks
+    if files:
+        raise UserError(_not_recognized(files, directory))
+    return None
+
+
+def _not_recognized(files: list[Path], directory: Path) -> str:
+    names = _relative(files[:3], directory)
+    empty = next((path for path in files if path.stat().st_size == 0), None)
+    why = f", {empty.name} is empty" if empty else ""
+    return (
+        f"files of tracks must have a known format, {directory} has {names}{why}; export the tracks again, or see the "
+        "formats in the README"
+    )
+
+
+def _relative(paths: Iterable[Path], directory: Path) -> str:
+    return ", ".join(str(path.relative_to(directory)) for path in paths)
