@@ -8,26 +8,31 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from viscy_train.anchors.annotation_files import require_annotations
+from viscy_train.anchors.annotations import add_annotations, annotation_checksums
 from viscy_train.anchors.columns import COLUMNS
 from viscy_train.anchors.focus import Z_FOCUS, focus_of_frames
 from viscy_train.anchors.geometry import coordinate_bounds, crop_corners
 from viscy_train.anchors.image_intensity import ExperimentIntensity
-from viscy_train.anchors.lineages import Lineages, lineage_ids
+from viscy_train.anchors.lineages import lineage_ids
 from viscy_train.anchors.pixel_checksums import pixel_checksums
 from viscy_train.anchors.pixels import PixelReader
 from viscy_train.anchors.plates import open_plate
 from viscy_train.anchors.position_crops import PositionCrops
-from viscy_train.anchors.scale import CropWindow, crop_window
+from viscy_train.anchors.position_metadata import add_metadata, used_positions
+from viscy_train.anchors.positive_text import NO_POSITIVE, reason_without
+from viscy_train.anchors.positives import check_frames, make_positives, missing_values
+from viscy_train.anchors.scale import CropWindow, count_scales, crop_window, scale_of
 from viscy_train.anchors.stored_chunks import StoredChunks
 from viscy_train.anchors.table import AnchorTable, Exclusion
 from viscy_train.anchors.tracks import Tracks, checksums
 from viscy_train.anchors.unreadable import READABLE, REASONS, find_unreadable
-from viscy_train.console import track
+from viscy_train.console import say, track
 from viscy_train.errors import Problems, UserError
 
 if TYPE_CHECKING:
     from viscy_train.anchors.experiments import Experiment
-    from viscy_train.anchors.plates import PositionImage
+    from viscy_train.anchors.position_image import PositionImage
     from viscy_train.config.schema import CropSettings, PositiveConfig
 
 # Frames sampled for the intensity statistics of an experiment; at least one for each position.
@@ -35,7 +40,6 @@ _SAMPLED_FRAMES = 64
 # Chunks are hardly ever read twice.
 _CACHE_MB = 64
 _STRATUM = ["experiment", "condition"]
-_NO_POSITIVE = "without another frame of their lineage"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,21 +82,26 @@ def build_anchor_table(
         problem.
     """
     settings = _Settings(crops=crops, pixels=pixels)
+    check_frames(experiments, positive)
     reader = PixelReader(_CACHE_MB)
     problems = Problems()
     parts: list[pd.DataFrame] = []
-    intensity, local_intensity = {}, {}
+    intensity, local_intensity, scales = {}, {}, {}
     for experiment in experiments:
         counted = ExperimentIntensity(crops.normalization, len(experiment.channels), _SAMPLED_FRAMES)
-        parts += _observations_by_position(experiment, settings, reader, counted, problems)
+        seen: list[tuple[float | None, float | None]] = []
+        parts += _observations_by_position(experiment, settings, reader, counted, seen, problems)
         intensity[experiment.name] = counted.center_and_spread()
-        local_intensity[experiment.name] = counted.by_position()
+        scales[experiment.name] = count_scales(seen)
+        if crops.normalization.by != "experiment":
+            local_intensity[experiment.name] = counted.by_position()
     problems.raise_any()
     observations = _sort(pd.concat(parts, ignore_index=True), experiments)
     observations["lineage_id"] = lineage_ids(observations)
+    observations, described = _describe(observations, experiments)
     observations, excluded = _exclude_unreadable(observations)
     if len(observations):
-        observations["has_positive"] = Lineages.of(observations, positive).has_positive()
+        observations["has_positive"] = make_positives(observations, experiments, positive).has_positive()
         excluded += _count_without_positive(observations, positive)
     _check_strata(observations, experiments, excluded)
     by_experiment = {
@@ -100,14 +109,17 @@ def build_anchor_table(
         for experiment in experiments
     }
     return AnchorTable(
-        observations=observations[COLUMNS],
+        observations=observations[[*COLUMNS, *([Z_FOCUS] if crops.z == "sharpest" else []), *described]],
         experiments=experiments,
         positive=positive,
         crops=crops,
         intensity=intensity,
         excluded=excluded,
+        local_intensity=local_intensity,
+        scales=scales,
         tracks={one.name: checksums(one.tracks, by_experiment[one.name]["position"].unique()) for one in experiments},
         pixels={one.name: pixel_checksums(one, by_experiment[one.name], crops) for one in experiments},
+        annotations={one.name: annotation_checksums(one) for one in experiments},
     )
 
 
@@ -116,25 +128,27 @@ def _observations_by_position(
     settings: _Settings,
     reader: PixelReader,
     intensity: ExperimentIntensity,
+    scales: list[tuple[float | None, float | None]],
     problems: Problems,
 ) -> list[pd.DataFrame]:
     """Return the observations of each valid position; collect problems and intensity statistics on the way."""
     subject = f"experiment {experiment.name!r}"
     parts: list[pd.DataFrame] = []
     tracks: Tracks | None = None
+    for path in experiment.annotations:
+        with problems.collected(subject):
+            require_annotations(path)
     with problems.collected(subject):
         tracks = Tracks(experiment.tracks)
     with problems.collected(subject):
         plate = open_plate(experiment.plate)
-        wells = {}
-        for well in experiment.conditions:
-            with problems.collected(subject):
-                wells |= dict.fromkeys(plate.list_positions(well), well)
+        wells = used_positions(plate, experiment, problems)
         n_sampled = max(1, _SAMPLED_FRAMES // max(1, len(wells)))
         for index, (position, well) in enumerate(track(wells.items(), experiment.name)):
             with problems.collected(subject, position):
                 image = plate.image(position)
                 extent = crop_window(image, experiment, settings.crops)
+                scales.append(scale_of(image, experiment))
                 channels: list[int] = []
                 with problems.collected(subject, position):
                     channels = image.channel_indices(experiment.channel_names)
@@ -218,6 +232,14 @@ def _sort(observations: pd.DataFrame, experiments: list[Experiment]) -> pd.DataF
     return observations.sort_values(["experiment", "position", "track_id", "t"], ignore_index=True)
 
 
+def _describe(observations: pd.DataFrame, experiments: list[Experiment]) -> tuple[pd.DataFrame, list[str]]:
+    """Add the columns of metadata and annotations, say what was joined, and return the names of the columns."""
+    described, notes = add_annotations(add_metadata(observations, experiments), experiments)
+    for note in notes:
+        say(note)
+    return described, [name for name in described.columns if name not in observations]
+
+
 def _exclude_unreadable(observations: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
     """Return the readable observations, and counts of the others."""
     readable = (observations["defect"] == READABLE).to_numpy()
@@ -231,11 +253,15 @@ def _exclude_unreadable(observations: pd.DataFrame) -> tuple[pd.DataFrame, list[
 
 def _count_without_positive(observations: pd.DataFrame, positive: PositiveConfig) -> list[Exclusion]:
     """Return counts of the observations that have no positive: they stay in the table, but are not anchors."""
-    counts: Any = observations[~observations["has_positive"]].groupby(_STRATUM, observed=True, sort=False).size()
-    reason = f"{_NO_POSITIVE} {positive.min_frames} to {positive.max_frames} frames away"
+    without = ~observations["has_positive"].to_numpy()
+    reason = np.where(without, reason_without(positive), "")
+    for column, is_missing in missing_values(observations, positive).items():
+        reason[is_missing] = f"without a value of {column!r}, which data.positive names"
+    named = observations.loc[without, _STRATUM].assign(reason=reason[without])
+    counts: Any = named.groupby([*_STRATUM, "reason"], observed=True, sort=False).size()
     return [
-        Exclusion(experiment=str(experiment), condition=str(condition), reason=reason, n_observations=int(n))
-        for (experiment, condition), n in counts.items()
+        Exclusion(experiment=str(experiment), condition=str(condition), reason=str(reason), n_observations=int(n))
+        for (experiment, condition, reason), n in counts.items()
     ]
 
 
@@ -250,7 +276,7 @@ def _check_strata(observations: pd.DataFrame, experiments: list[Experiment], exc
                 continue
             lost = [one for one in excluded if (one.experiment, one.condition) == (experiment.name, condition)]
             reasons = "; ".join(f"{one.n_observations} observations {one.reason}" for one in lost)
-            widen = "widen `data.positive`, or " * any(one.reason.startswith(_NO_POSITIVE) for one in lost)
+            widen = "widen `data.positive`, or " * any(one.reason.startswith(NO_POSITIVE) for one in lost)
             wells = ", ".join(well for well, other in experiment.conditions.items() if other == condition)
             problems.add(
                 f"experiment {experiment.name!r}",

@@ -64,7 +64,7 @@ class Experiment:
         for path in ("plate", "tracks"):
             require(getattr(self, path) is not None, f"{path} {where} must be a path", getattr(self, path))
             object.__setattr__(self, path, Path(getattr(self, path)))
-        object.__setattr__(self, "annotations", [Path(path) for path in as_list(self.annotations)])
+        self._check_annotations(where)
         self._check_channels(where)
         with at_key("metadata"):
             check_keys(self.metadata, f"metadata {where}")
@@ -78,6 +78,13 @@ class Experiment:
         for name in ("micrometers_per_pixel", "micrometers_per_slice"):
             if getattr(self, name) is not None:
                 require_above_0(f"{name} {where}", getattr(self, name))
+
+    def _check_annotations(self, where: str) -> None:
+        with at_key("annotations"):
+            is_path = [isinstance(path, (str, Path)) for path in as_list(self.annotations)]
+            rule = f"annotations {where} must be a path, or a list of paths"
+            require(all(is_path), rule, self.annotations)
+        object.__setattr__(self, "annotations", [Path(path) for path in as_list(self.annotations)])
 
     def _check_channels(self, where: str) -> None:
         rule = f"channels {where} must be a list of names, or a mapping from names to markers"

@@ -102,7 +102,8 @@ def _parse_experiment(path: Path, number: int, values: dict[str, Any]) -> Experi
     absolute = {name: _absolute(path, value) for name, value in paths.items()}
     nested = {name: values[name] for name in _NESTED if name in values}
     if "annotations" in nested:
-        nested["annotations"] = [_absolute(path, value) for value in as_list(values["annotations"])]
+        named = as_list(values["annotations"])
+        nested["annotations"] = [_absolute(path, value) if isinstance(value, str) else value for value in named]
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Experiment, skip=set(_NESTED))
     try:

@@ -105,10 +105,11 @@ def read_value(value: Any, text: Any) -> Any:
         ``false``, and the text itself for all others that YAML 1.1 takes for numbers, booleans or dates: names such as
         ``2024_10_09``, ``12:30``, ``0123`` and ``off``.
     """
-    if isinstance(value, str) or not isinstance(text, str):
+    is_number = isinstance(value, (bool, int, float)) and math.isfinite(value)
+    if not is_number or not isinstance(text, str):
         return value
     is_plain = text.lower() in ("true", "false") if isinstance(value, bool) else _NUMBER.fullmatch(text) is not None
-    return text if isinstance(value, (bool, int, float)) and not is_plain else value
+    return value if is_plain else text
 
 
 def without_condition(values: Mapping[str, Value]) -> dict[str, Value]:

@@ -11,6 +11,7 @@ from viscy_train.anchors.claimed_positives import wrong_claims
 from viscy_train.anchors.columns import CHANNEL_COLUMNS, COLUMNS, FLOATS, INTEGERS, NAMES
 from viscy_train.anchors.geometry import coordinate_bounds
 from viscy_train.anchors.lineages import number_tracks, starts_run
+from viscy_train.anchors.position_metadata import check_metadata
 from viscy_train.anchors.positive_text import setting_text
 from viscy_train.errors import UserError
 
@@ -53,6 +54,7 @@ def check_observations(
     codes = _check_experiments(observations, experiments)
     _check_order(observations, codes)
     _check_wells(observations, experiments, codes)
+    check_metadata(observations, experiments)
     _check_hours(observations, experiments, codes)
     _check_lineages(observations)
     _check_has_positive(observations, experiments, positive)

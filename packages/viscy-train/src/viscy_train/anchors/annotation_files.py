@@ -1,0 +1,93 @@
+"""Annotation files: CSV and Parquet tables with unique names of columns."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from viscy_train.config.checks import require_name
+from viscy_train.errors import UserError, require_regular_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SEPARATORS = ",;\t"
+# Not `None`, which may be the name of a treatment.
+_MISSING = ["", "NA", "N/A", "NaN", "nan", "null"]
+
+
+def read_annotations(path: Path) -> pd.DataFrame:
+    """Read a table of annotations.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Parquet file, or CSV file whose columns are separated by commas, semicolons or tabs.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The table.
+
+    Raises
+    ------
+    UserError
+        If the file does not exist, is neither, or has two columns of a name.
+    """
+    require_annotations(path)
+    try:
+        table = _read_parquet(path) if _is_parquet(path) else _read_csv(path)
+    except UserError:
+        raise
+    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"annotations must be a CSV or Parquet file, cannot read {path}: {reason}") from error
+    names = table.columns.tolist()
+    for name in names:
+        require_name(f"a column of {path}", name)
+        if names.count(name) > 1:
+            raise UserError(f"columns of annotations must have different names, {path} has {name!r} twice")
+    return table
+
+
+def require_annotations(path: Path) -> None:
+    """Refuse a path that is not a file."""
+    require_regular_file(path, "annotations")
+    if not path.is_file():
+        raise UserError(f"annotations not found: {path}; correct `annotations` of its experiment")
+
+
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    table = pq.read_table(path, partitioning=None)
+    # The metadata of pandas may turn columns into an index.
+    return table.replace_schema_metadata(None).to_pandas(integer_object_nulls=True)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = file.readline()
+    if not header.strip():
+        raise UserError(f"annotations must begin with the names of their columns, {path} begins with an empty line")
+    separator = max(_SEPARATORS, key=header.count)
+    names = next(csv.reader([header], delimiter=separator))
+    table: Any = pd.read_csv(
+        path,
+        sep=separator,
+        encoding="utf-8-sig",
+        keep_default_na=False,
+        na_values=_MISSING,
+        low_memory=False,
+    )
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the values beyond the header for an index
+        raise UserError(f"rows of annotations must have as many values as the header, {path} has more in each row")
+    # pandas renames the second of two columns of a name.
+    return table.set_axis([name.strip() for name in names], axis=1)

@@ -1,0 +1,109 @@
+"""Position metadata: which positions of a plate are used, and the metadata of each as columns of the anchor table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from viscy_train.anchors.metadata import well_of
+from viscy_train.anchors.typed_columns import type_column
+from viscy_train.errors import UserError
+
+if TYPE_CHECKING:
+    from viscy_train.anchors.experiments import Experiment
+    from viscy_train.anchors.plates import Plate
+    from viscy_train.errors import Problems
+
+
+def used_positions(plate: Plate, experiment: Experiment, problems: Problems) -> dict[str, str]:
+    """Return the positions of an experiment that have a condition.
+
+    Parameters
+    ----------
+    plate : Plate
+        Plate of the experiment. Wells that the experiment does not name are not looked at.
+    experiment : Experiment
+        The experiment.
+    problems : Problems
+        Receives wells and fields of view that the plate does not have.
+
+    Returns
+    -------
+    dict of str to str
+        The well of each position, in the order of the conditions.
+    """
+    subject = f"experiment {experiment.name!r}"
+    positions: dict[str, str] = {}
+    known: dict[str, list[str]] = {}
+    for name in [*experiment.conditions, *experiment.wells]:
+        well = well_of(name) or name
+        with problems.collected(subject):
+            if well not in known:
+                known[well] = plate.list_positions(well)
+            if well != name and name not in known[well]:
+                raise UserError(f"plate {plate.path} has no position {name!r}; it has {', '.join(known[well])}")
+            found = [name] if well != name else known[well]
+            positions |= {position: well for position in found if experiment.condition_of(position, well) is not None}
+    return positions
+
+
+def add_metadata(observations: pd.DataFrame, experiments: list[Experiment]) -> pd.DataFrame:
+    """Add a column for each key of the metadata of experiments, wells and fields of view.
+
+    Parameters
+    ----------
+    observations : pandas.DataFrame
+        Columns experiment, well and position, which are categoricals.
+    experiments : list of Experiment
+        Experiments of the table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The observations with further columns, in the order in which the experiments name them. A position without a
+        value has a missing one.
+
+    Raises
+    ------
+    UserError
+        If a number is too large for its column.
+    """
+    keys = metadata_keys(experiments)
+    if not keys:
+        return observations
+    code = observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
+    first = np.unique(code, return_index=True)[1]
+    by_name = {experiment.name: experiment for experiment in experiments}
+    positions = observations[["experiment", "position", "well"]].iloc[first].astype(str)
+    values = [by_name[name].metadata_of(position, well) for name, position, well in positions.itertuples(index=False)]
+    columns = {}
+    for key in keys:
+        column = type_column(pd.Series([one.get(key) for one in values], dtype=object))
+        columns[key] = column.iloc[code].set_axis(observations.index)
+    return observations.assign(**columns)
+
+
+def metadata_keys(experiments: list[Experiment]) -> list[str]:
+    """Return the keys of experiments, wells and fields of view, each once, in the order in which they are named."""
+    return list(dict.fromkeys(key for one in experiments for of in (one.metadata, *one.wells.values()) for key in of))
+
+
+def check_metadata(observations: pd.DataFrame, experiments: list[Experiment]) -> None:
+    """Refuse columns of metadata that are not those of the experiments; observations are as in `add_metadata`."""
+    keys = metadata_keys(experiments)
+    for key in keys:
+        if key not in observations:
+            raise UserError(f"it must have the column {key!r} of the metadata, got {', '.join(observations.columns)}")
+    expected = add_metadata(observations[["experiment", "position", "well"]], experiments)
+    for key in keys:
+        found, wanted = (table[key].astype(object).to_numpy() for table in (observations, expected))
+        differ = ~((found == wanted) | (pd.isna(found) & pd.isna(wanted)))
+        if differ.any():
+            row = int(np.argmax(differ))
+            experiment, position = observations[["experiment", "position"]].iloc[row]
+            raise UserError(
+                f"{key} of position {position} of experiment {experiment!r} must be {wanted[row]}, got {found[row]} in "
+                f"row {row} ({int(differ.sum())} rows affected)"
+            )
