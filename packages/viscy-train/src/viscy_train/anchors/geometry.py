@@ -35,7 +35,7 @@ def coordinate_bounds(shape: tuple[int, ...]) -> dict[str, tuple[float, float]]:
     }
 
 
-def crop_corners(centers: NDArray[np.int64], side: int, size: tuple[int, int]) -> NDArray[np.int64]:
+def crop_corners(centers: NDArray[np.int64], side: int, size: tuple[int, ...]) -> NDArray[np.int64]:
     """Return the first row and column of crops; at a border of the image, a crop is moved inside.
 
     Parameters

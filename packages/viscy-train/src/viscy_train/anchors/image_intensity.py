@@ -159,6 +159,6 @@ def _decode_position(text: Any, n_channels: int, where: str) -> NDArray[np.float
     constants = np.frombuffer(content, dtype="<f4").reshape(-1, n_channels, 2).astype(np.float32)
     known = np.isfinite(constants).all(axis=(1, 2))
     require(
-        known.any() and bool((constants[known][..., 1] > 0).all()), f"spreads of {where} must be above 0", text[:16]
+        bool(known.any() and (constants[known][..., 1] > 0).all()), f"spreads of {where} must be above 0", text[:16]
     )
     return constants

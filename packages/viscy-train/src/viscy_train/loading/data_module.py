@@ -17,7 +17,14 @@ from viscy_train.anchors.lineages import Lineages
 from viscy_train.anchors.staleness import check_settings
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.config.checks import require, require_above_0, require_at_least
-from viscy_train.config.schema import CropSettings, FilePath, PositiveConfig, SamplerConfig, SplitConfig
+from viscy_train.config.schema import (
+    CropSettings,
+    FilePath,
+    NormalizationConfig,
+    PositiveConfig,
+    SamplerConfig,
+    SplitConfig,
+)
 from viscy_train.errors import UserError
 from viscy_train.loading.augmentation import Augment, AugmentationConfig
 from viscy_train.loading.batches import Batch, RepeatedBatches, SequentialBatches, TrainingBatches
@@ -58,7 +65,16 @@ class PairDataModule(LightningDataModule):
     crop : int
         Side of the square around a cell, in pixels; at a border of the image, the crop is moved inside.
     z_slices : int
-        Number of slices in a crop, taken from the middle of the stack.
+        Number of slices in a crop.
+    crop_um : float, optional
+        Side of the square in micrometers, resampled to `crop` pixels. By default, a crop has the pixels of the image.
+    depth_um : float, optional
+        Depth of a crop in micrometers, resampled to `z_slices` slices. By default, a crop has the slices of the image.
+    z : {"middle", "sharpest", "random", "maximum"}
+        Which slices: those in the middle of the stack; those around the sharpest slice, which ``index`` finds; a random
+        range, in training only; or the maximum of all slices.
+    normalization : NormalizationConfig
+        How intensities are normalized.
     positive : PositiveConfig
         Which other frames of an anchor's lineage may be its positive.
     sampler : SamplerConfig
@@ -92,6 +108,10 @@ class PairDataModule(LightningDataModule):
         anchors: FilePath,
         crop: int = 64,
         z_slices: int = 1,
+        crop_um: float | None = None,
+        depth_um: float | None = None,
+        z: Literal["middle", "sharpest", "random", "maximum"] = "middle",
+        normalization: NormalizationConfig = NormalizationConfig(),  # noqa: B008
         positive: PositiveConfig = PositiveConfig(),  # noqa: B008 (frozen)
         sampler: SamplerConfig = SamplerConfig(),  # noqa: B008
         split: SplitConfig = SplitConfig(),  # noqa: B008
@@ -110,7 +130,8 @@ class PairDataModule(LightningDataModule):
         require(0 <= seed < 2**32, "seed_everything must be in [0, 2**32)", seed)
         self.experiments = load_experiments(Path(experiments))
         self.path = Path(anchors)
-        self.crops, self.positive = CropSettings(crop=crop, z_slices=z_slices), positive
+        sizes: Any = {"crop": crop, "z_slices": z_slices, "crop_um": crop_um, "depth_um": depth_um}
+        self.crops, self.positive = CropSettings(**sizes, z=z, normalization=normalization), positive
         self._options, self.seed = sampler, seed
         self._split, self._augment = split, Augment(augmentation)
         self._num_workers, self._start_method, self._cache_mb = num_workers, start_method, cache_mb
@@ -256,10 +277,11 @@ class PairDataModule(LightningDataModule):
         """Return the loader of the validation pairs, the same batches in every epoch; an empty list without pairs."""
         trainer: Any = self.trainer
         batches = self._validation_batches(trainer.global_rank, trainer.world_size)
+        pairs = self._pairs.in_the_middle()
         return (
             []
             if batches is None
-            else make_loader(self._pairs, batches, self._num_workers, self._start_method, self.stall_watch)
+            else make_loader(pairs, batches, self._num_workers, self._start_method, self.stall_watch)
         )
 
     def count_validation_batches(self, world_size: int) -> int:

@@ -6,6 +6,7 @@ batch's random numbers (`viscy_train.loading.rng`), so it does not matter which 
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,13 @@ class PairDataset(Dataset):
         self._lineages, self._seed = lineages, seed
         self._lineage = table.observations["lineage_id"].to_numpy(np.int64)
         self._condition = table.observations["condition"].astype("category").cat.codes.to_numpy(np.int64)
+        self._has_random_slices = table.crops.z == "random"
+
+    def in_the_middle(self) -> PairDataset:
+        """Return the same pairs, with the middle of the stack where slices are random; the two share their memory."""
+        other = copy(self)
+        other._has_random_slices = False
+        return other
 
     def __len__(self) -> int:
         return len(self._lineage)
@@ -74,7 +82,7 @@ class PairDataset(Dataset):
         """
         n = len(batch.rows)
         positives = self.choose_positives(batch)
-        crops = torch.from_numpy(self._reader.read(np.concatenate([batch.rows, positives])))
+        crops = torch.from_numpy(self._reader.read(np.concatenate([batch.rows, positives]), self._draw_slices(batch)))
         return {
             "anchor": crops[:n],
             "positive": crops[n:],
@@ -104,6 +112,15 @@ class PairDataset(Dataset):
         draws = random_uniform(self._seed, batch.epoch, batch.index, Purpose.POSITIVE, n_slots, 2)
         frame_draws, relative_draws = draws[batch.first_slot :].T
         return self._lineages.choose(batch.rows, frame_draws, relative_draws)
+
+    def _draw_slices(self, batch: Batch) -> NDArray[np.float64] | None:
+        """Return a random number for the slices of each anchor, then of each positive; None if they are not random."""
+        if not self._has_random_slices:
+            return None
+        n_slots = batch.first_slot + len(batch.rows)
+        purposes = (Purpose.SLICES_OF_ANCHOR, Purpose.SLICES_OF_POSITIVE)
+        draws = [random_uniform(self._seed, batch.epoch, batch.index, purpose, n_slots, 1) for purpose in purposes]
+        return np.concatenate([part[batch.first_slot :, 0] for part in draws])
 
 
 class CropDataset(Dataset):

@@ -18,7 +18,14 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvi
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from viscy_train.config.checks import require
-from viscy_train.config.schema import CheckpointConfig, FilePath, LossConfig, SamplerConfig
+from viscy_train.config.schema import (
+    CheckpointConfig,
+    CropSettings,
+    FilePath,
+    LossConfig,
+    PositiveConfig,
+    SamplerConfig,
+)
 from viscy_train.config.yaml_source import read_yaml
 from viscy_train.console import get_console
 from viscy_train.errors import UserError
@@ -39,7 +46,18 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 # Sections of `data` that determine the batches of a run.
-_BATCH_OPTIONS = ("crop", "z_slices", "positive", "sampler", "split", "augmentation")
+_BATCH_OPTIONS = (
+    "crop",
+    "z_slices",
+    "crop_um",
+    "depth_um",
+    "z",
+    "normalization",
+    "positive",
+    "sampler",
+    "split",
+    "augmentation",
+)
 
 
 def _try_integers_first(parser: LightningArgumentParser) -> None:
@@ -257,8 +275,11 @@ class TrainingCLI(LightningCLI):
 
 def _complete(name: str, section: Any) -> Any:
     """Return a section of `data` with the default of each option that did not exist when it was recorded."""
-    if name == "sampler" and isinstance(section, dict):
-        return asdict(SamplerConfig()) | section
+    complete: dict[str, Any] = {"sampler": SamplerConfig(), "positive": PositiveConfig()}
+    if name in complete and isinstance(section, dict):
+        return asdict(complete[name]) | section
+    if section is None and name in ("z", "normalization"):
+        return asdict(CropSettings())[name]
     return section
 
 
