@@ -64,9 +64,9 @@ def frame_ranges(experiments: Sequence[Experiment], positive: PositiveConfig) ->
 
 def fixed_range(positive: PositiveConfig) -> FrameRange:
     """Return the range of a setting in frames, which is the same in each experiment."""
-    if positive.min_frames is None or positive.max_frames is None:
+    if positive.in_hours:
         raise ValueError("hours must be converted with the interval of an experiment")
-    return FrameRange(min(positive.min_frames, _MAX_FRAMES), min(positive.max_frames, _MAX_FRAMES))
+    return FrameRange(*(min(bound, _MAX_FRAMES) for bound in positive.frames))
 
 
 def _range_of(minutes_per_frame: float, positive: PositiveConfig) -> FrameRange:

@@ -76,10 +76,11 @@ def warn_of_positives(
         return []
     warnings = []
     slow, fast = (pick(experiments, key=lambda one: one.minutes_per_frame) for pick in (max, min))
-    if not positive.in_hours and slow.minutes_per_frame > _SIMILAR * fast.minutes_per_frame and positive.max_frames:
-        hours = [f"{_hours(positive.max_frames, one.minutes_per_frame)} h in {one.name}" for one in (slow, fast)]
+    largest = positive.frames[1]
+    if not positive.in_hours and slow.minutes_per_frame > _SIMILAR * fast.minutes_per_frame and largest:
+        hours = [f"{_hours(largest, one.minutes_per_frame)} h in {one.name}" for one in (slow, fast)]
         warnings.append(
-            f"{positive.max_frames} frames are {' but '.join(hours)}: set data.positive.max_hours (and min_hours) "
+            f"{largest} frames are {' but '.join(hours)}: set data.positive.max_hours (and min_hours) "
             "for the same time in each experiment"
         )
     can_be_equal = positive.channel != "other" and any(
@@ -115,7 +116,7 @@ def _what(positive: PositiveConfig, their: str = "their lineage") -> str:
 def _distance(positive: PositiveConfig, away: str = " away") -> str:
     low, high = positive.min_hours, positive.max_hours
     if not positive.match and not positive.in_hours:
-        return f" {positive.min_frames} to {positive.max_frames} frames{away}"
+        return f" {positive.frames[0]} to {positive.frames[1]} frames{away}"
     if low is None and high is None:
         return ""
     if high is None:
@@ -131,5 +132,5 @@ def _span_of(frames: FrameRange, minutes_per_frame: float) -> str:
     return f"{frames.smallest} to {frames.largest} frames ({hours[0]} to {hours[1]} h)"
 
 
-def _hours(frames: int | None, minutes_per_frame: float) -> str:
-    return f"{(frames or 0) * minutes_per_frame / 60:.3g}"
+def _hours(frames: int, minutes_per_frame: float) -> str:
+    return f"{frames * minutes_per_frame / 60:.3g}"

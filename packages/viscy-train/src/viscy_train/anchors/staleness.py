@@ -24,6 +24,8 @@ _COMPARED = (
     "conditions",
     "minutes_per_frame",
     "hour_of_infection",
+    "tracks_unit",
+    "tracks_first_frame",
     "micrometers_per_pixel",
     "micrometers_per_slice",
     "metadata",
@@ -57,7 +59,7 @@ def check_settings(
     names = [[one.name for one in part] for part in (table.experiments, experiments)]
     for name, before, now in (
         *_compare(table.crops, crops, "data."),
-        *_compare(table.positive, positive, "data.positive."),
+        *_compare(table.positive.resolved(), positive.resolved(), "data.positive."),
         ("data.channels", table.channels_mode, channels_mode),
         ("list of experiments", *names),
     ):
@@ -156,7 +158,10 @@ def _check_pixels(table: AnchorTable, experiment: Experiment, plate: Plate) -> N
 def _check_tracks(table: AnchorTable, experiment: Experiment) -> None:
     in_experiment = (table.observations["experiment"] == experiment.name).to_numpy()
     positions = table.observations["position"][in_experiment].unique()
-    before, now = table.tracks.get(experiment.name, {}), checksums(experiment.tracks, positions)
+    before, now = (
+        table.tracks.get(experiment.name, {}),
+        checksums(experiment.tracks, positions, experiment.tracks_format),
+    )
     changed = [name for name in before if name in now and now[name] != before[name]]
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""

@@ -1,12 +1,12 @@
 """Schema: the sections of a training configuration, as frozen dataclasses."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from jsonargparse.typing import path_type
 
-from viscy_train.config.checks import require, require_above_0, require_at_least, require_number
+from viscy_train.config.checks import require, require_above_0, require_at_least, require_integer, require_number
 
 if TYPE_CHECKING:
     type FilePath = Path
@@ -130,10 +130,12 @@ class PositiveConfig:
     def __post_init__(self) -> None:
         for name in ("match", "differ"):
             object.__setattr__(self, name, _names(f"data.positive.{name}", getattr(self, name)))
-        for name in ("min_frames", "max_frames", "min_hours", "max_hours"):
+        for name in ("min_frames", "max_frames"):
+            if getattr(self, name) is not None:
+                require_integer(f"data.positive.{name}", getattr(self, name), 0)
+        for name in ("min_hours", "max_hours", "decay"):
             if getattr(self, name) is not None:
                 require_at_least(f"data.positive.{name}", getattr(self, name), 0)
-        require_at_least("data.positive.decay", self.decay, 0)
         if self.match:
             self._check_metadata()
         else:
@@ -144,8 +146,19 @@ class PositiveConfig:
 
     @property
     def in_hours(self) -> bool:
-        """Whether the distance along the lineage is given in hours."""
+        """Whether the distance to the positive is given in hours."""
         return self.min_hours is not None or self.max_hours is not None
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """Smallest and largest number of frames along the lineage, unless they are given in hours."""
+        return 1 if self.min_frames is None else self.min_frames, 4 if self.max_frames is None else self.max_frames
+
+    def resolved(self) -> "PositiveConfig":
+        """Return the same settings with the number of frames in place of a default."""
+        if self.match or self.in_hours:
+            return self
+        return replace(self, min_frames=self.frames[0], max_frames=self.frames[1])
 
     def _check_metadata(self) -> None:
         for name in ("min_frames", "max_frames"):
@@ -166,10 +179,7 @@ class PositiveConfig:
             require(self.max_hours is not None, "data.positive.max_hours must be given with min_hours", self.max_hours)
             is_range = self.min_hours != self.max_hours
         else:
-            smallest = 1 if self.min_frames is None else self.min_frames
-            largest = 4 if self.max_frames is None else self.max_frames
-            object.__setattr__(self, "min_frames", smallest)
-            object.__setattr__(self, "max_frames", largest)
+            smallest, largest = self.frames
             require(largest >= smallest, "data.positive.max_frames must be at least min_frames", largest)
             is_range = smallest != largest
         rule = "data.positive.decay has no effect on a single distance; remove it"
