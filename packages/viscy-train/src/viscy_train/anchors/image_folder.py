@@ -1,6 +1,6 @@
 """Image folders: directories of images that are plates, each image in a store of its own.
 
-What a key of `conditions` does not name is not opened, so it may be damaged, or no image at all.
+What a key of `conditions` does not name is not opened, so it may be damaged, or something else.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def channel_names(ome: Mapping[str, Any], n_channels: int) -> list[str]:
 
 
 def describe(ome: Mapping[str, Any]) -> str | None:
-    """Return what a group is that is no plate, image or collection, and what to do; None if it has no OME metadata."""
+    """Return what another group than a plate, image or collection is, and what to do; None without OME metadata."""
     if is_plate(ome):
         return "it is an HCS plate; give it as the `plate` of an experiment of its own"
     if "well" in ome:

@@ -1,6 +1,6 @@
 """Plate layouts: which positions a key of `conditions` stands for, and where the image of a position is.
 
-A layout opens what a key names, and nothing else, so whatever is beside it may be damaged or missing.
+A layout opens what a key names, and nothing else, so all other wells and images may be damaged or missing.
 """
 
 from __future__ import annotations
