@@ -94,6 +94,25 @@ def warn_of_positives(
     return warnings
 
 
+def warn_of_labels(positive: PositiveConfig, label: str) -> list[str]:
+    """Return a warning if positives are cells of other lineages, and the loss attracts those of the same lineage.
+
+    Parameters
+    ----------
+    positive : PositiveConfig
+        Which observations may be positives.
+    label : str
+        What crops that attract each other have in common: ``model.loss.positives``.
+    """
+    if label != "lineage" or not positive.match or "lineage_id" in positive.match:
+        return []
+    return [
+        "an anchor attracts its positive, a cell of another lineage, but the other crops of that lineage repel both "
+        "(model.loss.positives=lineage): set model.loss.positives to pair, or to condition if that is in "
+        "data.positive.match"
+    ]
+
+
 def setting_text(positive: PositiveConfig) -> str:
     """Return the settings as text that is equal for equal settings, such as ``1 to 4 frames``."""
     parts = [_distance(positive, away="").strip()]

@@ -68,6 +68,8 @@ def index(options: list[str], description: str) -> int:
         table = build_anchor_table(data.experiments, data.positive, data.crops, pixels=cli.config.pixels)
         table.write(data.path)
     print_summary(table)
+    for sentence in data.describe_positives():
+        say(sentence)
     say(f"Done. Wrote {data.path}")
     return 0
 
@@ -105,6 +107,8 @@ def inspect(options: list[str], description: str) -> int:
     data, page = cli.make_data(), Path(cli.config.page)
     with claimed(page, DRY_RUN, "inspect"):
         check_sources(data.table)
+        for sentence in data.describe_positives(cli.make_loss_config()):
+            say(sentence)
         result = dry_run(
             data.train_anchors(),
             data.options,

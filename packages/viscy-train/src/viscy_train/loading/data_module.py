@@ -13,7 +13,8 @@ from lightning.pytorch import LightningDataModule
 
 from viscy_train.anchors.experiments import load_experiments
 from viscy_train.anchors.fingerprint import FINGERPRINT, check_fingerprint
-from viscy_train.anchors.lineages import Lineages
+from viscy_train.anchors.positive_text import describe_positives, warn_of_labels, warn_of_positives
+from viscy_train.anchors.positives import Positives, check_labels, make_positives
 from viscy_train.anchors.staleness import check_settings
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.config.checks import require, require_above_0, require_at_least
@@ -40,7 +41,13 @@ from viscy_train.loading.sampler import (
     training_options,
     validation_options,
 )
-from viscy_train.loading.split import split_anchors, split_warnings
+from viscy_train.loading.split import (
+    count_unpaired,
+    drop_unpaired,
+    kept_for_validation,
+    split_anchors,
+    split_warnings,
+)
 from viscy_train.loading.stall import StallWatch
 
 if TYPE_CHECKING:
@@ -51,6 +58,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from viscy_data import FlexibleBatchSampler
+    from viscy_train.config.schema import LossConfig
 
 
 class PairDataModule(LightningDataModule):
@@ -76,7 +84,7 @@ class PairDataModule(LightningDataModule):
     normalization : NormalizationConfig
         How intensities are normalized.
     positive : PositiveConfig
-        Which other frames of an anchor's lineage may be its positive.
+        Which observations may be the positive of an anchor: of its lineage, or with the same metadata.
     sampler : SamplerConfig
         Composition of the batches.
     split : SplitConfig
@@ -188,7 +196,8 @@ class PairDataModule(LightningDataModule):
 
     def split_warnings(self, world_size: int) -> list[str]:
         """Return warnings about the split on some processes, a sentence for each."""
-        warnings = split_warnings(self._split, len(self.validation_rows))
+        warnings = count_unpaired(self._parts, self._split_rows)
+        warnings += split_warnings(self._split, len(self._parts[1]))
         n_anchors = len(self._validated_rows)
         if n_anchors and not self.count_validation_batches(world_size):
             warnings.append(
@@ -199,7 +208,34 @@ class PairDataModule(LightningDataModule):
 
     @cached_property
     def _split_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return drop_unpaired(self._parts, self.positives.has_positive()) if self.positive.match else self._parts
+
+    @cached_property
+    def _parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return split_anchors(self.table, self._split, self.seed)
+
+    def describe_positives(self, loss: LossConfig | None = None) -> list[str]:
+        """Return what a positive is, and notes, a sentence for each; with a loss, also on what it makes of them.
+
+        Raises
+        ------
+        UserError
+            If no whole number of frames of an experiment is permitted, or the loss contradicts the positives.
+        """
+        sentences = describe_positives(self.experiments, self.positive)
+        is_augmented = not self._augment.options.is_off or self.crops.z == "random"
+        warnings = warn_of_positives(self.experiments, self.positive, is_augmented=is_augmented)
+        if loss is not None:
+            check_labels(self.table.observations, self.positive, loss.positives)
+            warnings += warn_of_labels(self.positive, loss.positives)
+        return [*sentences, *(f"Note: {warning}" for warning in warnings)]
+
+    @cached_property
+    def positives(self) -> Positives:
+        """The possible positives of each anchor; those by metadata are kept for validation if their anchor is."""
+        is_kept = kept_for_validation(self.table, self._split, self.seed) if self.positive.match else None
+        part = None if is_kept is None else is_kept.astype(np.int64)
+        return make_positives(self.table.observations, self.experiments, self.positive, part)
 
     @cached_property
     def options(self) -> SamplerConfig:
@@ -246,9 +282,7 @@ class PairDataModule(LightningDataModule):
             raise UserError(
                 "Trainer needs use_distributed_sampler=False, because the sampler distributes batches over ranks itself"
             )
-        self._pairs = PairDataset(
-            self.table, Lineages.of(self.table.observations, self.positive), self.seed, cache_mb=self._cache_mb
-        )
+        self._pairs = PairDataset(self.table, self.positives, self.seed, cache_mb=self._cache_mb)
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         with collect_sampler_warnings():  # already shown before the run
             self._sampler = make_sampler(self.train_anchors(), self.options, self.seed, rank, world_size)

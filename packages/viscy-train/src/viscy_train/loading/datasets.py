@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from viscy_train.anchors.lineages import Lineages
+    from viscy_train.anchors.positives import Positives
     from viscy_train.anchors.table import AnchorTable
 
 
 class PairDataset(Dataset):
-    """Pairs of an anchor and a positive: crops of one cell, or of a cell and a relative, at two times.
+    """Pairs of an anchor and a positive: crops of one cell or of a cell and a relative at two times, or of two cells.
 
     Parameters
     ----------
     table : AnchorTable
         The anchor table.
-    lineages : Lineages
+    positives : Positives
         Chooses the positives.
     seed : int
         Seed of the run.
@@ -44,9 +44,9 @@ class PairDataset(Dataset):
     Pass ``collate_fn=no_collation`` to the loader, because a batch is read as a unit.
     """
 
-    def __init__(self, table: AnchorTable, lineages: Lineages, seed: int, *, cache_mb: int = 256) -> None:
+    def __init__(self, table: AnchorTable, positives: Positives, seed: int, *, cache_mb: int = 256) -> None:
         self._reader = CropReader(table, cache_mb=cache_mb)
-        self._lineages, self._seed = lineages, seed
+        self._positives, self._seed = positives, seed
         self._lineage = table.observations["lineage_id"].to_numpy(np.int64)
         self._condition = table.observations["condition"].astype("category").cat.codes.to_numpy(np.int64)
         self._has_random_slices = table.crops.z == "random"
@@ -110,8 +110,7 @@ class PairDataset(Dataset):
         """
         n_slots = batch.first_slot + len(batch.rows)
         draws = random_uniform(self._seed, batch.epoch, batch.index, Purpose.POSITIVE, n_slots, 2)
-        frame_draws, relative_draws = draws[batch.first_slot :].T
-        return self._lineages.choose(batch.rows, frame_draws, relative_draws)
+        return self._positives.choose(batch.rows, *draws[batch.first_slot :].T)
 
     def _draw_slices(self, batch: Batch) -> NDArray[np.float64] | None:
         """Return a random number for the slices of each anchor, then of each positive; None if they are not random."""

@@ -37,17 +37,69 @@ def split_anchors(table: AnchorTable, split: SplitConfig, seed: int) -> tuple[ND
     UserError
         If an experiment is unknown, or no anchors are left for training.
     """
-    anchors = table.anchors
-    if split.by == "experiment":
-        is_kept = _in_experiments(table, split)
-    elif split.by == "position":
-        is_kept = _in_chosen_positions(table, split, seed)
-    else:
-        is_kept = np.zeros(len(table.observations), dtype=bool)
+    anchors, is_kept = table.anchors, kept_for_validation(table, split, seed)
     train, validation = anchors[~is_kept[anchors]], anchors[is_kept[anchors]]
     if not len(train):
         raise UserError("data.split must leave anchors for training, but keeps all of them for validation")
     return train, validation
+
+
+def kept_for_validation(table: AnchorTable, split: SplitConfig, seed: int) -> NDArray[np.bool_]:
+    """Return which observations, anchors and others, are kept for validation, shape (n_observations,).
+
+    Parameters
+    ----------
+    table, split, seed
+        As for `split_anchors`.
+
+    Raises
+    ------
+    UserError
+        If an experiment is unknown.
+    """
+    if split.by == "experiment":
+        return _in_experiments(table, split)
+    if split.by == "position":
+        return _in_chosen_positions(table, split, seed)
+    return np.zeros(len(table.observations), dtype=bool)
+
+
+def drop_unpaired(
+    parts: tuple[NDArray[np.int64], NDArray[np.int64]], has_positive: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the anchors for training and for validation that have a positive of the same part.
+
+    Parameters
+    ----------
+    parts : tuple of numpy.ndarray
+        Rows for training and for validation.
+    has_positive : numpy.ndarray
+        Whether an observation has a positive of its part, shape (n_observations,).
+
+    Raises
+    ------
+    UserError
+        If no anchors are left for training.
+    """
+    train, validation = (rows[has_positive[rows]] for rows in parts)
+    if not len(train):
+        raise UserError(
+            f"data.split must leave anchors with a positive for training, got none of {len(parts[0])}: keep fewer "
+            "positions with data.split, or widen data.positive"
+        )
+    return train, validation
+
+
+def count_unpaired(
+    parts: tuple[NDArray[np.int64], NDArray[np.int64]], kept: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> list[str]:
+    """Return a sentence for each part of which `drop_unpaired` has dropped anchors."""
+    return [
+        f"{len(rows) - len(left):,} of {len(rows):,} anchors for {name} are left out, because data.split has put all "
+        "their positives into the other part"
+        for name, rows, left in zip(("training", "validation"), parts, kept, strict=True)
+        if len(left) < len(rows)
+    ]
 
 
 def split_warnings(split: SplitConfig, n_validation: int) -> list[str]:

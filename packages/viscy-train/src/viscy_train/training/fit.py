@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from viscy_train.anchors.fingerprint import check_fingerprint
+from viscy_train.anchors.positives import check_labels
 from viscy_train.anchors.staleness import check_sources
 from viscy_train.composition.step import (
     StepSettings,
@@ -158,6 +159,7 @@ def _check(
     if checkpoint is not None:
         check_fingerprint(checkpoint.data, data.table.fingerprint, "the checkpoint")
         restore_sampler(sampler, checkpoint.data)
+    check_labels(data.table.observations, data.positive, cli.make_loss_config().positives)
     check_sources(data.table)
     check_limits(trainer, len(sampler), data.count_validation_batches(trainer.world_size))
     if checkpoint is None:
@@ -245,5 +247,7 @@ def show_targets(
     for sentence in describe_step(step):
         say(sentence)
     missing = [*warn_of_missing_positives(step, planned), *warn_of_missing_negatives(step, planned)]
+    for sentence in data.describe_positives(loss):
+        say(sentence)
     for note in [*notes, *missing, *data.split_warnings(world_size)]:
         say(f"Note: {note}")

@@ -182,6 +182,7 @@ class TrainingCLI(LightningCLI):
         for name in ("output", "data.experiments", "data.anchors", "model.init_from"):
             if config[name] is not None:
                 config[name] = str(Path(config[name]).absolute())
+        config.data.positive = Namespace(asdict(PositiveConfig(**config.data.positive.as_dict()).resolved()))
         for name in self._command_options:
             config.pop(name, None)
         return self.parser.dump(config, skip_unset=False, skip_validation=True)
