@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from viscy_train.anchors.metadata import CONDITION, Value, check_keys, check_wells, well_of, without_condition
+from viscy_train.anchors.track_options import AUTO, FIRST_FRAMES, FORMATS, UNITS
 from viscy_train.config.checks import require, require_above_0, require_name, require_number
 from viscy_train.config.schema import FilePath
 from viscy_train.errors import at_key
@@ -22,8 +23,14 @@ class Experiment:
     plate : path
         HCS OME-Zarr plate (OME-NGFF 0.4 or 0.5).
     tracks : path
-        Directory with a CSV for each position: for ``A/1/0``, the file ``A/1/0.csv`` or the only CSV in the directory
-        ``A/1/0``. Or one Parquet file of all positions.
+        Directory in which each position has a file or directory that a tracker wrote: for ``A/1/0``, the file
+        ``A/1/0.csv``, for example, or the only file with tracks in the directory ``A/1/0``. Or one file of all.
+    tracks_format : str
+        Format of the tracks, a key of `viscy_train.anchors.track_options.FORMATS`; by default, it is recognized.
+    tracks_unit : {"auto", "pixel", "micrometer"}
+        Unit of their coordinates; by default, what the files state, or pixels.
+    tracks_first_frame : {"auto", 0, 1}
+        Number of the first frame in the files; by default 0, and an error if it seems to be 1.
     channels : list of str, or dict of str to str
         Channels of the plate that the encoder sees, in this order, or a mapping from each to its marker. Experiments
         may have different channel names; with ``data.channels: all``, they must have the same number of channels.
@@ -52,6 +59,9 @@ class Experiment:
     conditions: dict[str, str] = field(default_factory=dict)
     minutes_per_frame: float
     hour_of_infection: float = 0.0
+    tracks_format: str = AUTO
+    tracks_unit: Literal["auto", "pixel", "micrometer"] = AUTO
+    tracks_first_frame: Literal["auto", 0, 1] = AUTO
     micrometers_per_pixel: float | None = None
     micrometers_per_slice: float | None = None
     metadata: dict[str, Value] = field(default_factory=dict)
@@ -75,6 +85,9 @@ class Experiment:
         self._check_conditions(where)
         require_above_0(f"minutes_per_frame {where}", self.minutes_per_frame)
         require_number(f"hour_of_infection {where}", self.hour_of_infection)
+        for name, values in (("format", [AUTO, *FORMATS]), ("unit", UNITS), ("first_frame", FIRST_FRAMES)):
+            rule = f"tracks_{name} {where} must be one of {', '.join(map(str, values))}"
+            require(getattr(self, f"tracks_{name}") in values, rule, getattr(self, f"tracks_{name}"))
         for name in ("micrometers_per_pixel", "micrometers_per_slice"):
             if getattr(self, name) is not None:
                 require_above_0(f"{name} {where}", getattr(self, name))

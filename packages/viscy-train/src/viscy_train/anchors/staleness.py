@@ -148,7 +148,7 @@ def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
 
 def _check_pixels(table: AnchorTable, experiment: Experiment, plate: Plate) -> None:
     samples = table.pixels.get(experiment.name, [])  # an earlier version has none
-    if pixels_changed(plate, experiment, samples, table.crops):
+    if pixels_changed(plate, experiment, samples, table.crops, channels_mode=table.channels_mode):
         raise UserError(
             f"plate {experiment.plate} has other pixels than when the anchor table was built; restore it, or build the "
             "table again with `viscy-train index --config FILE`"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 from viscy_train.anchors.track_checks import check_tracks
 from viscy_train.anchors.track_formats import (
-    AUTO,
     PositionFiles,
     ReadOptions,
     TrackFile,
@@ -23,6 +22,7 @@ from viscy_train.anchors.track_formats import (
     unit_of,
     with_lineage,
 )
+from viscy_train.anchors.track_options import AUTO
 from viscy_train.errors import UserError, kind_of_file, require_regular_file
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+
+    from viscy_train.anchors.experiment import Experiment
 
 COLUMNS = ["track_id", "t", "y", "x", "id", "parent_track_id", "parent_id"]
 _MAX_POSITIONS_SHOWN = 4
@@ -62,7 +64,7 @@ class Tracks:
         only CSV in the directory ``A/1/0``, or the file ``A_1_0.xml``. Or one file of all positions, with their names
         in the column ``position`` or ``fov_name``; it is read once, here. Or the tracks of the only position.
     format : str, default "auto"
-        A key of `viscy_train.anchors.track_formats.FORMATS`, or ``auto`` to recognize the format.
+        A key of `viscy_train.anchors.track_options.FORMATS`, or ``auto`` to recognize the format.
     unit : {"auto", "pixel", "micrometer"}
         Unit of the coordinates. By default, what the file states, or pixels.
     first_frame : {"auto", 0, 1}
@@ -97,6 +99,17 @@ class Tracks:
             self._by_position = file.by_position()
             self._file = file if self._by_position is None else None
         self._read_positions: dict[str, tuple[str, str, int, tuple[str, ...]]] = {}
+
+    @classmethod
+    def of_experiment(cls, experiment: Experiment) -> Tracks:
+        """Return the tracks of an experiment, with what its description states about them."""
+        return cls(
+            experiment.tracks,
+            format=experiment.tracks_format,
+            unit=experiment.tracks_unit,
+            first_frame=experiment.tracks_first_frame,
+            minutes_per_frame=experiment.minutes_per_frame,
+        )
 
     def of(
         self,
@@ -136,14 +149,22 @@ class Tracks:
         file = self._read(position, is_only)
         tracks = check_tracks(file.where, file.tracks)
         _check_size(file, shape)
-        tracks = from_frame_0(file, tracks, self._first_frame, shape)
+        tracks = from_frame_0(tracks, self._first_frame, shape, position, file.where)
         tracks = in_pixels(file, tracks, self._unit, micrometers_per_pixel, shape)
         unit, _ = unit_of(file, self._unit)
         self._read_positions[position] = (file.title, unit, tracks["track_id"].nunique(), file.notes)
         return tracks
 
     def describe(self) -> str:
-        """Return what was read until now, such as ``TrackMate CSV, micrometers, 12 positions, 1,234 tracks``."""
+        """Return what was read until now, such as ``TrackMate CSV, micrometers, 12 positions, 1,234 tracks``.
+
+        Returns
+        -------
+        str
+            The formats, the units, counts, and what the user should know; empty if no tracks were read.
+        """
+        if not self._read_positions:
+            return ""
         titles, units, counts, notes = zip(*self._read_positions.values(), strict=True)
         n_tracks = sum(counts)
         return ", ".join(

@@ -3,7 +3,6 @@
 A format is recognized by its content, never only by the name of a file.
 """
 
-from viscy_train.anchors.track_formats.formats import AUTO, FORMATS
 from viscy_train.anchors.track_formats.position_files import (
     PositionFiles,
     choose_files,
@@ -14,12 +13,9 @@ from viscy_train.anchors.track_formats.position_files import (
 from viscy_train.anchors.track_formats.readers import read_track_file, with_lineage
 from viscy_train.anchors.track_formats.recognition import is_zarr, recognize
 from viscy_train.anchors.track_formats.track_file import ReadOptions, TrackFile
-from viscy_train.anchors.track_formats.units import UNITS, from_frame_0, in_pixels, unit_of
+from viscy_train.anchors.track_formats.units import from_frame_0, in_pixels, unit_of
 
 __all__ = [
-    "AUTO",
-    "FORMATS",
-    "UNITS",
     "PositionFiles",
     "ReadOptions",
     "TrackFile",

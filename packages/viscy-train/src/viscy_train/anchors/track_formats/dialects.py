@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from viscy_train.anchors.track_formats.formats import AUTO, POSITION_COLUMNS
+from viscy_train.anchors.track_options import AUTO, POSITION_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -21,7 +21,7 @@ class Dialect:
     Parameters
     ----------
     format : str
-        A key of `viscy_train.anchors.track_formats.formats.FORMATS`.
+        A key of `viscy_train.anchors.track_options.FORMATS`.
     columns : dict of str to str
         What each column is in a table of tracks: ``track_id``, ``t``, ``y`` or ``x``. All are required.
     marks : tuple of str

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_train.anchors.track_formats.formats import POSITION_COLUMNS
 from viscy_train.anchors.track_formats.lineage import tracks_of_links
 from viscy_train.anchors.track_formats.track_file import ReadOptions, TrackFile, one_line
 from viscy_train.anchors.track_formats.units import micrometers_in
+from viscy_train.anchors.track_options import POSITION_COLUMNS
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:

@@ -100,7 +100,7 @@ def label_array(path: Path) -> tuple[Any, int]:
             found = ", ".join(inner.name for inner in inside) or "none"
             raise UserError(f"an image must have one label image, {path} has {found}; remove the others")
         path = inside[0]
-    node = zarr.open(path, mode="r")
+    node: Any = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
         return node, 0
     attributes = dict(node.attrs)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from viscy_train.anchors.track_formats.ctc import track_table
 from viscy_train.anchors.track_formats.dialects import COMPANIONS
-from viscy_train.anchors.track_formats.formats import AUTO, FORMATS
 from viscy_train.anchors.track_formats.label_images import is_tiff
 from viscy_train.anchors.track_formats.readers import COMPANION
 from viscy_train.anchors.track_formats.recognition import TABLE_SUFFIXES, is_image, is_zarr, recognize
+from viscy_train.anchors.track_options import AUTO, FORMATS
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from viscy_train.anchors.track_formats.btrack_hdf5 import HDF5
 from viscy_train.anchors.track_formats.ctc import is_track_table, track_table
 from viscy_train.anchors.track_formats.dialects import companion_of, dialect_of
-from viscy_train.anchors.track_formats.formats import AUTO
 from viscy_train.anchors.track_formats.label_images import TIFF, is_label_name, is_tiff
 from viscy_train.anchors.track_formats.tables import NUMPY, array_axes, column_names
 from viscy_train.anchors.track_formats.trackmate_xml import ROOTS
+from viscy_train.anchors.track_options import AUTO
 from viscy_train.errors import UserError, kind_of_file, require_regular_file
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def recognize(path: Path, stated: str = AUTO) -> str | None:
     Returns
     -------
     str or None
-        A key of `viscy_train.anchors.track_formats.formats.FORMATS`, of
+        A key of `viscy_train.anchors.track_options.FORMATS`, of
         `viscy_train.anchors.track_formats.dialects.COMPANIONS`, or None if the content is not known.
 
     Raises

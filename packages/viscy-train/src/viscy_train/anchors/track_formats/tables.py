@@ -17,9 +17,9 @@ from viscy_train.anchors.track_formats.dialects import (
     Dialect,
     dialect_of,
 )
-from viscy_train.anchors.track_formats.formats import AUTO, FORMATS
 from viscy_train.anchors.track_formats.parquet_table import parquet_names, read_parquet
 from viscy_train.anchors.track_formats.track_file import ReadOptions, TrackFile, one_line
+from viscy_train.anchors.track_options import AUTO, FORMATS
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
@@ -167,7 +167,11 @@ def _as_tracks(table: pd.DataFrame, dialect: Dialect, path: Path) -> pd.DataFram
 
 def _in_tracks(spots: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return the spots that are part of a track; a spot that is cut off has no position and is an error."""
-    single = spots["track_id"].isna() & spots[["t", "y", "x"]].notna().all(axis=1)
+    values = spots[["t", "y", "x"]]
+    # The header is repeated where files were joined.
+    is_header = values.apply(pd.to_numeric, errors="coerce").isna().all(axis=1) & values.notna().any(axis=1)
+    spots, values = spots[~is_header], values[~is_header]
+    single = spots["track_id"].isna() & values.notna().all(axis=1)
     if len(spots) and single.all():
         raise UserError(
             f"spots need the number of their track in the column TRACK_ID, {path} has none; export them after tracking"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_train.anchors.track_formats.formats import AUTO, FORMATS, POSITION_COLUMNS
+from viscy_train.anchors.track_options import AUTO, FORMATS, POSITION_COLUMNS
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from viscy_train.anchors.track_formats.formats import AUTO
+from viscy_train.anchors.track_formats.track_file import count_rows
+from viscy_train.anchors.track_options import AUTO
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
     from viscy_train.anchors.track_formats.track_file import TrackFile
 
-UNITS = (AUTO, "pixel", "micrometer")
-"""Values of `tracks_unit`."""
 _PIXEL = ("pixel", "pixels", "px", "pix")
 _MICROMETERS = {
     "µm": 1.0,
@@ -61,7 +60,7 @@ def unit_of(file: TrackFile, stated: str) -> tuple[str, float | None]:
     file : TrackFile
         The file.
     stated : str
-        One of `UNITS`.
+        What the configuration states, ``auto`` for what the file states.
 
     Raises
     ------
@@ -97,7 +96,7 @@ def in_pixels(
     tracks : pandas.DataFrame
         Checked tracks.
     stated : str
-        One of `UNITS`.
+        What the configuration states, ``auto`` for what the file states.
     micrometers_per_pixel : float, optional
         Size of a pixel of the image.
     shape : tuple of int, optional
@@ -157,36 +156,42 @@ def _fits(tracks: pd.DataFrame, shape: tuple[int, ...], size: float = 1.0) -> bo
 
 
 def from_frame_0(
-    file: TrackFile, tracks: pd.DataFrame, first: int | str, shape: tuple[int, ...] | None
+    tracks: pd.DataFrame, first: int | str, shape: tuple[int, ...] | None, position: str, where: str
 ) -> pd.DataFrame:
     """Return tracks whose frames are counted from 0.
 
     Parameters
     ----------
-    file : TrackFile
-        The file that they were read from.
     tracks : pandas.DataFrame
         Checked tracks.
     first : {"auto", 0, 1}
         Number of the first frame in the file.
     shape : tuple of int, optional
         Shape of the image (T, C, Z, Y, X).
+    position, where : str
+        The position and its file, for messages.
 
     Raises
     ------
     UserError
         If a frame is before the first, or if frames seem to be counted from 1.
     """
-    earliest, latest = int(tracks["t"].min()), int(tracks["t"].max())
     if first == AUTO:
-        if shape and earliest >= 1 and latest == shape[0]:
-            raise UserError(
-                f"frames of tracks seem to be counted from 1, those of {file.where} are {earliest} to {latest} and the "
-                f"image has {shape[0]}; set `tracks_first_frame` of the experiment to 1"
-            )
+        if shape and tracks["t"].min() >= 1 and tracks["t"].max() == shape[0]:
+            raise UserError(_counted_from_1(tracks, shape[0], position, where))
         return tracks
-    if earliest < int(first):
+    if tracks["t"].min() < int(first):
         raise UserError(
-            f"frames of tracks must be at least {first}, as `tracks_first_frame` states, got {earliest} in {file.where}"
+            f"frames of tracks must be at least {first}, as `tracks_first_frame` states, got {tracks['t'].min()} in "
+            f"{where}"
         )
     return tracks.assign(t=tracks["t"] - int(first))
+
+
+def _counted_from_1(tracks: pd.DataFrame, n_frames: int, position: str, where: str) -> str:
+    late = tracks[tracks["t"] == n_frames]
+    return (
+        f"tracks must be inside the image, t in [0, {n_frames - 1}], got {n_frames} for track "
+        f"{late['track_id'].iloc[0]} in frame {n_frames} of position {position} of {where} ({count_rows(len(late))}); "
+        f"frames seem to be counted from 1, as none is 0: set `tracks_first_frame` of the experiment to 1"
+    )

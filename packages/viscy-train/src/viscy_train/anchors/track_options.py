@@ -1,4 +1,4 @@
-"""Formats: the names by which a configuration states which program wrote the tracks, and how messages call them."""
+"""Track options: what a configuration may state about files of tracks, and how messages call their formats."""
 
 from __future__ import annotations
 
@@ -20,5 +20,9 @@ FORMATS = {
 """What messages call each format, by its name in a configuration."""
 
 AUTO = "auto"
+UNITS = (AUTO, "pixel", "micrometer")
+"""Units of coordinates that a configuration may state."""
+FIRST_FRAMES = (AUTO, 0, 1)
+"""Numbers of the first frame that a configuration may state."""
 POSITION_COLUMNS = ("position", "fov_name", "fov")
 """Columns of a file for several positions, one of which names the position of each row."""
