@@ -20,6 +20,7 @@ from viscy_train.anchors.focus import check_focus
 from viscy_train.anchors.header import Exclusion, format_header, parse_header
 from viscy_train.anchors.image_intensity import LocalIntensity
 from viscy_train.anchors.observations import check_observations
+from viscy_train.anchors.shared_table import forget_columns, open_columns, share_columns
 from viscy_train.atomic import atomic_write
 from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.errors import UserError
@@ -144,10 +145,13 @@ class AnchorTable:
         table = table.replace_schema_metadata(metadata)
         with atomic_write(path) as unfinished:
             pq.write_table(table, unfinished, write_page_checksum=True)
+        forget_columns(path)
 
     @classmethod
     def read(cls, path: Path) -> AnchorTable:
         """Read a table written by `write`.
+
+        The columns of a large table are shared by all processes of a machine, see `viscy_train.anchors.shared_table`.
 
         Parameters
         ----------
@@ -167,17 +171,16 @@ class AnchorTable:
         if not path.is_file():
             raise UserError(f"anchor table not found: {path}; {_BUILD}")
         try:
-            table = pq.read_table(path, page_checksum_verification=True)
-            header = (table.schema.metadata or {})[_METADATA_KEY]
+            observations = open_columns(path)
+            table = pq.read_table(path, page_checksum_verification=True) if observations is None else None
+            header = (pq.read_schema(path).metadata or {})[_METADATA_KEY]
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{path} is not an anchor table, or is damaged; {_BUILD}") from error
         try:
             settings = parse_header(header)
-            observations = _observations_of(table, settings.pop("extra_columns"))
-            check_observations(
-                observations, settings["experiments"], settings["positive"], channels_mode=settings["channels_mode"]
-            )
-            check_focus(observations, settings["crops"])
+            extra_columns = settings.pop("extra_columns")
+            if observations is None:
+                observations = share_columns(path, _checked_observations(table, extra_columns, settings))
         except UserError as error:
             raise UserError(f"{path} is not as `viscy-train index` writes it: {error}; re{_BUILD}") from error
         return cls(observations=observations, **settings)
@@ -196,6 +199,15 @@ class AnchorTable:
             local_intensity=self.local_intensity,
             scales=self.scales,
         )
+
+
+def _checked_observations(table: pa.Table, extra_columns: list[str], settings: dict[str, Any]) -> pd.DataFrame:
+    observations = _observations_of(table, extra_columns)
+    check_observations(
+        observations, settings["experiments"], settings["positive"], channels_mode=settings["channels_mode"]
+    )
+    check_focus(observations, settings["crops"])
+    return observations
 
 
 def _observations_of(table: pa.Table, extra_columns: list[str]) -> pd.DataFrame:
