@@ -81,7 +81,7 @@ class Lineages:
         of_cells = parent, starts, ends, largest
         if CHANNEL in observations:
             channels, of_cells = _cells_of_channels(tracks, starts, ends, largest, positive.channel)
-        return cls(
+        lineages = cls(
             track=track,
             frame=frame,
             relatives=Relatives.of(*of_cells, channels),
@@ -89,6 +89,8 @@ class Lineages:
             largest=largest,
             decay=positive.decay,
         )
+        _ = lineages._sort_keys  # now, so that data workers do not compute it each
+        return lineages
 
     def has_positive(self) -> NDArray[np.bool_]:
         """Return which observations have at least one possible positive, shape (n_observations,)."""

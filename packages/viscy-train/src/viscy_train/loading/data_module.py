@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 
+from viscy_train.anchors.array_store import share_arrays
 from viscy_train.anchors.experiments import load_experiments
 from viscy_train.anchors.fingerprint import FINGERPRINT, check_fingerprint
 from viscy_train.anchors.positive_text import describe_positives, warn_of_labels, warn_of_positives
 from viscy_train.anchors.positives import Positives, check_labels, make_positives
+from viscy_train.anchors.shared_table import LEAST_ROWS, store_of
 from viscy_train.anchors.staleness import check_settings
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.config.checks import require, require_above_0, require_at_least
@@ -283,11 +285,17 @@ class PairDataModule(LightningDataModule):
                 "Trainer needs use_distributed_sampler=False, because the sampler distributes batches over ranks itself"
             )
         self._pairs = PairDataset(self.table, self.positives, self.seed, cache_mb=self._cache_mb)
+        self._share(self._pairs)
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         with collect_sampler_warnings():  # already shown before the run
             self._sampler = make_sampler(self.train_anchors(), self.options, self.seed, rank, world_size)
         if trainer is not None and stage == "fit":
             self._keep_progress(trainer)
+
+    def _share(self, dataset: PairDataset | CropDataset) -> None:
+        """Let all processes of this machine share the arrays of a large dataset."""
+        if len(dataset) >= LEAST_ROWS:
+            share_arrays(dataset, store_of(self.path))
 
     def _check_module(self, module: Any) -> None:
         given, own = getattr(module, "split_batches", None), self._options.split_batches
@@ -343,6 +351,7 @@ class PairDataModule(LightningDataModule):
         trainer: Any = self.trainer
         batches = SequentialBatches(len(self.table.observations), trainer.global_rank, trainer.world_size)
         crops = CropDataset(self.table, cache_mb=self._cache_mb)
+        self._share(crops)
         return make_loader(crops, batches, self._num_workers, self._start_method, self.stall_watch)
 
     def teardown(self, stage: str) -> None:
