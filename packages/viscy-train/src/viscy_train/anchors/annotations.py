@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from viscy_train.anchors.annotation_files import read_annotations
-from viscy_train.anchors.columns import CHANNEL_COLUMNS, COLUMNS
+from viscy_train.anchors.columns import CHANNEL_COLUMNS, RESERVED
 from viscy_train.anchors.typed_columns import can_be_column, type_column
 from viscy_train.errors import UserError, require_regular_file
 
@@ -120,7 +120,8 @@ def _names_to_add(table: _Table, observations: pd.DataFrame, own: set[str]) -> t
     for name in table.content.columns:
         if name in table.keys.values() or name == _EXPERIMENT:
             continue
-        if name in COLUMNS or name in CHANNEL_COLUMNS or not can_be_column(table.content[name]):
+        is_channel = name in CHANNEL_COLUMNS and CHANNEL_COLUMNS[0] in observations
+        if name in RESERVED or is_channel or not can_be_column(table.content[name]):
             ignored.append(name)
             continue
         if name in observations or name in own:

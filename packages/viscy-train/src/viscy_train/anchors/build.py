@@ -10,10 +10,11 @@ import pandas as pd
 
 from viscy_train.anchors.annotation_files import require_annotations
 from viscy_train.anchors.annotations import add_annotations, annotation_checksums
-from viscy_train.anchors.columns import COLUMNS
-from viscy_train.anchors.focus import Z_FOCUS, focus_of_frames
-from viscy_train.anchors.geometry import coordinate_bounds, crop_corners
-from viscy_train.anchors.image_intensity import ExperimentIntensity
+from viscy_train.anchors.channel_groups import ChannelGroups, ChannelsMode, row_order
+from viscy_train.anchors.columns import CHANNEL_COLUMNS, COLUMNS, Z_FOCUS
+from viscy_train.anchors.crop_window import CropWindow, crop_window
+from viscy_train.anchors.focus import focus_of_frames
+from viscy_train.anchors.geometry import coordinate_bounds
 from viscy_train.anchors.lineages import lineage_ids
 from viscy_train.anchors.pixel_checksums import pixel_checksums
 from viscy_train.anchors.pixels import PixelReader
@@ -22,7 +23,7 @@ from viscy_train.anchors.position_crops import PositionCrops
 from viscy_train.anchors.position_metadata import add_metadata, used_positions
 from viscy_train.anchors.positive_text import NO_POSITIVE, reason_without
 from viscy_train.anchors.positives import check_frames, make_positives, missing_values
-from viscy_train.anchors.scale import CropWindow, count_scales, crop_window, scale_of
+from viscy_train.anchors.scale import count_scales, scale_of
 from viscy_train.anchors.stored_chunks import StoredChunks
 from viscy_train.anchors.table import AnchorTable, Exclusion
 from viscy_train.anchors.tracks import Tracks, checksums
@@ -54,6 +55,7 @@ def build_anchor_table(
     crops: CropSettings,
     *,
     pixels: Literal["sample", "all"] = "sample",
+    channels_mode: ChannelsMode = "all",
 ) -> AnchorTable:
     """Build the anchor table of a project.
 
@@ -68,6 +70,8 @@ def build_anchor_table(
     pixels : {"sample", "all"}, default "sample"
         ``sample`` reads some frames, for the intensity statistics. ``all`` reads every frame and excludes observations
         whose pixels cannot be read or are not finite.
+    channels_mode : {"all", "one"}, default "all"
+        Whether a row is an observation in all channels of its experiment, or in one.
 
     Returns
     -------
@@ -88,7 +92,7 @@ def build_anchor_table(
     parts: list[pd.DataFrame] = []
     intensity, local_intensity, scales = {}, {}, {}
     for experiment in experiments:
-        counted = ExperimentIntensity(crops.normalization, len(experiment.channels), _SAMPLED_FRAMES)
+        counted = ChannelGroups(experiment, channels_mode, crops.normalization, _SAMPLED_FRAMES)
         seen: list[tuple[float | None, float | None]] = []
         parts += _observations_by_position(experiment, settings, reader, counted, seen, problems)
         intensity[experiment.name] = counted.center_and_spread()
@@ -96,20 +100,23 @@ def build_anchor_table(
         if crops.normalization.by != "experiment":
             local_intensity[experiment.name] = counted.by_position()
     problems.raise_any()
-    observations = _sort(pd.concat(parts, ignore_index=True), experiments)
+    observations = _sort(pd.concat(parts, ignore_index=True), experiments, channels_mode)
     observations["lineage_id"] = lineage_ids(observations)
     observations, described = _describe(observations, experiments)
     observations, excluded = _exclude_unreadable(observations)
+    if channels_mode == "one":
+        intensity = {one.name: _with_unused_channels(one, intensity[one.name], observations) for one in experiments}
     if len(observations):
         observations["has_positive"] = make_positives(observations, experiments, positive).has_positive()
         excluded += _count_without_positive(observations, positive)
     _check_strata(observations, experiments, excluded)
+    own_columns = [*(CHANNEL_COLUMNS if channels_mode == "one" else []), *([Z_FOCUS] if crops.z == "sharpest" else [])]
     by_experiment = {
         experiment.name: observations[(observations["experiment"] == experiment.name).to_numpy()]
         for experiment in experiments
     }
     return AnchorTable(
-        observations=observations[[*COLUMNS, *([Z_FOCUS] if crops.z == "sharpest" else []), *described]],
+        observations=observations[[*COLUMNS, *own_columns, *described]],
         experiments=experiments,
         positive=positive,
         crops=crops,
@@ -117,9 +124,13 @@ def build_anchor_table(
         excluded=excluded,
         local_intensity=local_intensity,
         scales=scales,
-        tracks={one.name: checksums(one.tracks, by_experiment[one.name]["position"].unique()) for one in experiments},
+        tracks={
+            one.name: checksums(one.tracks, by_experiment[one.name]["position"].unique(), one.tracks_format)
+            for one in experiments
+        },
         pixels={one.name: pixel_checksums(one, by_experiment[one.name], crops) for one in experiments},
         annotations={one.name: annotation_checksums(one) for one in experiments},
+        channels_mode=channels_mode,
     )
 
 
@@ -127,7 +138,7 @@ def _observations_by_position(
     experiment: Experiment,
     settings: _Settings,
     reader: PixelReader,
-    intensity: ExperimentIntensity,
+    intensity: ChannelGroups,
     scales: list[tuple[float | None, float | None]],
     problems: Problems,
 ) -> list[pd.DataFrame]:
@@ -139,7 +150,7 @@ def _observations_by_position(
         with problems.collected(subject):
             require_annotations(path)
     with problems.collected(subject):
-        tracks = Tracks(experiment.tracks)
+        tracks = Tracks.of_experiment(experiment)
     with problems.collected(subject):
         plate = open_plate(experiment.plate)
         wells = used_positions(plate, experiment, problems)
@@ -154,22 +165,25 @@ def _observations_by_position(
                     channels = image.channel_indices(experiment.channel_names)
                 if tracks is None:
                     continue
-                observations = _observations_at(tracks, well, position, experiment)
+                observations = _observations_at(tracks, well, position, experiment, image, is_only=len(wells) == 1)
                 _check_inside(observations, image.shape, position, experiment)
-                if channels:
-                    crops = _position_crops(observations, image, reader, channels, settings, extent)
-                    counted = intensity.add_position(position, image.shape[0])
+                for group in intensity.groups if channels else ():
+                    crops = _position_crops(observations, image, reader, channels[group.channels], settings, extent)
+                    counted = group.intensity.add_position(position, image.shape[0])
                     read_all, where = settings.pixels == "all", f"position {position}"
                     defects = find_unreadable(crops, counted, n_sampled, index, read_all=read_all, where=where)
-                    observations = (
-                        observations if crops.focus is None else observations.assign(**{Z_FOCUS: crops.focus})
-                    )
-                    parts.append(observations.assign(defect=defects))
+                    focus = {} if crops.focus is None else {Z_FOCUS: crops.focus}
+                    parts.append(observations.assign(**group.columns, **focus, defect=defects))
+        if tracks is not None and (read := tracks.describe()):
+            say(f"{experiment.name}: {read}")
     return parts
 
 
-def _observations_at(tracks: Tracks, well: str, position: str, experiment: Experiment) -> pd.DataFrame:
-    observations = tracks.of(position)
+def _observations_at(
+    tracks: Tracks, well: str, position: str, experiment: Experiment, image: PositionImage, *, is_only: bool
+) -> pd.DataFrame:
+    size, _ = scale_of(image, experiment)
+    observations = tracks.of(position, shape=image.shape, micrometers_per_pixel=size, is_only=is_only)
     return observations.assign(
         experiment=experiment.name,
         condition=experiment.condition_of(position, well),
@@ -199,8 +213,7 @@ def _position_crops(
     settings: _Settings,
     extent: CropWindow,
 ) -> PositionCrops:
-    centers = np.rint(observations[["y", "x"]].to_numpy()).astype(np.int64)
-    corners = crop_corners(centers, extent.side, image.shape[3:])
+    corners = extent.corners(extent.starts(observations[["y", "x"]].to_numpy(np.float64)))
     stored = StoredChunks(image.array)
     source = reader.open(image.array, fill_missing=stored.are_known)
     frame = observations["t"].to_numpy()
@@ -213,7 +226,6 @@ def _position_crops(
         stored=stored,
         source=source,
         channels=channels,
-        crops=settings.crops,
         extent=extent,
         frame=frame,
         top=corners[:, 0],
@@ -222,14 +234,14 @@ def _position_crops(
     )
 
 
-def _sort(observations: pd.DataFrame, experiments: list[Experiment]) -> pd.DataFrame:
+def _sort(observations: pd.DataFrame, experiments: list[Experiment], mode: ChannelsMode) -> pd.DataFrame:
     """Return observations in the order of an anchor table, with names as categories in the same order."""
     categories = {"experiment": [experiment.name for experiment in experiments]}
-    for column in ("condition", "well", "position"):
+    for column in ("condition", "well", "position", *(CHANNEL_COLUMNS if mode == "one" else [])):
         categories[column] = sorted(observations[column].unique())
     for column, names in categories.items():
         observations[column] = pd.Categorical(observations[column], categories=names)
-    return observations.sort_values(["experiment", "position", "track_id", "t"], ignore_index=True)
+    return observations.sort_values(row_order(mode), ignore_index=True)
 
 
 def _describe(observations: pd.DataFrame, experiments: list[Experiment]) -> tuple[pd.DataFrame, list[str]]:
@@ -240,13 +252,27 @@ def _describe(observations: pd.DataFrame, experiments: list[Experiment]) -> tupl
     return described, [name for name in described.columns if name not in observations]
 
 
+def _with_unused_channels(
+    experiment: Experiment, intensity: list[list[float]], observations: pd.DataFrame
+) -> list[list[float]]:
+    """Return intensities of the channels of an experiment, neutral ones for channels that no observation has."""
+    used = set(observations["channel"][(observations["experiment"] == experiment.name).to_numpy()])
+    pairs = zip(experiment.channel_names, intensity, strict=True)
+    return [pair if name in used else [0.0, 1.0] for name, pair in pairs]
+
+
 def _exclude_unreadable(observations: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
     """Return the readable observations, and counts of the others."""
     readable = (observations["defect"] == READABLE).to_numpy()
-    counts: Any = observations[~readable].groupby([*_STRATUM, "defect"], observed=True).size()
+    unreadable = observations[~readable]
+    reason = unreadable["defect"].map(REASONS)
+    if "channel" in observations:
+        reason = reason + ", channel " + unreadable["channel"].astype("str")
+    by = [unreadable[name] for name in (*_STRATUM, "defect")]
+    counts: Any = unreadable.groupby([*by, reason.rename("reason")], observed=True).size()
     excluded = [
-        Exclusion(experiment=str(experiment), condition=str(condition), reason=REASONS[defect], n_observations=int(n))
-        for (experiment, condition, defect), n in counts.items()
+        Exclusion(experiment=str(experiment), condition=str(condition), reason=reason, n_observations=int(n))
+        for (experiment, condition, _, reason), n in counts.items()
     ]
     return observations[readable].reset_index(drop=True), excluded
 

@@ -1,4 +1,4 @@
-"""Columns of an anchor table: their names and types, and those that no metadata and no annotation may have."""
+"""Columns of an anchor table: their names and types, and those that are neither metadata nor annotations."""
 
 NAMES = ["experiment", "condition", "well", "position"]
 """Columns of text; stored as a dictionary."""
@@ -8,3 +8,7 @@ COLUMNS = [*NAMES, *INTEGERS, *FLOATS, "has_positive"]
 """Columns of every anchor table. Columns of channels, metadata and annotations follow them."""
 CHANNEL_COLUMNS = ["channel", "marker"]
 """Columns of a table with a row for each channel; stored as a dictionary."""
+Z_FOCUS = "z_focus"
+"""Column of the sharpest slice of the observation's frame, counted from 0, if crops are around it."""
+RESERVED = [*COLUMNS, "channel", Z_FOCUS]
+"""Columns that are neither metadata nor annotations."""

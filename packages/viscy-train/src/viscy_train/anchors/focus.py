@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from viscy_train.anchors.columns import Z_FOCUS
 from viscy_train.config.checks import require
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from viscy_train.anchors.stored_chunks import StoredChunks
     from viscy_train.config.schema import CropSettings
 
-Z_FOCUS = "z_focus"
-"""Column of an anchor table: the sharpest slice of the observation's frame, counted from 0."""
 # In cycles a pixel: structures of 8 to 16 pixels.
 _BAND = (1 / 16, 1 / 8)
 

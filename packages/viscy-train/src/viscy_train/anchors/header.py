@@ -156,10 +156,14 @@ def _check_header(header: dict[str, Any]) -> dict[str, Any]:
         require(name in names, "checksums of pixels must belong to an experiment of the table", name)
         for position, *numbers in checksums:
             require_name(f"position of a checksum of pixels of experiment {name!r}", position)
-            # The fifth is the first slice, if that is not the same in all crops.
-            require(len(numbers) in (4, 5), f"checksums of pixels of experiment {name!r} must be complete", numbers)
+            # Then the number of the channel, if each row has one, and the first slice, if crops have different ones.
+            n_numbers = 4 + (mode == "one") + (crops.z == "sharpest")
+            require(len(numbers) == n_numbers, f"checksums of pixels of experiment {name!r} must be complete", numbers)
             for number in numbers:
                 require_integer(f"checksum of pixels of experiment {name!r}", number, 0)
+            n_channels = len(experiments[names.index(name)].channels)
+            rule = f"channel of a checksum of pixels of experiment {name!r} must be below {n_channels}"
+            require(mode == "all" or numbers[4] < n_channels, rule, numbers)
     return {
         "experiments": experiments,
         "positive": positive,

@@ -224,18 +224,34 @@ def lineage_ids(observations: pd.DataFrame) -> NDArray[np.int64]:
     Parameters
     ----------
     observations : pandas.DataFrame
-        Sorted by experiment, position and track; no track is its own ancestor.
+        Sorted by experiment, position, channel if there is such a column, and track; no track is its own ancestor. All
+        channels of a position have the same tracks.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n_observations,).
+        Shape (n_observations,). The channels of a cell share its lineage.
     """
+    if CHANNEL in observations:
+        return _lineages_of_channels(observations)
     track, parent = number_tracks(observations)
     root = np.where(parent < 0, np.arange(len(parent)), parent)
     while not np.array_equal(root, next_root := root[root]):
         root = next_root
     return root[track]
+
+
+def _lineages_of_channels(observations: pd.DataFrame) -> NDArray[np.int64]:
+    position = observations.groupby(_POSITION, observed=True, sort=False).ngroup().to_numpy()
+    # Within a position, observations of the first channel come first, and those of the others follow in equal order.
+    starts = np.flatnonzero(starts_run(position))
+    channel: Any = observations[CHANNEL]
+    code = channel.cat.codes.to_numpy()
+    is_first = code == np.repeat(code[starts], np.diff(starts, append=len(code)))
+    of_first = lineage_ids(observations[is_first].drop(columns=CHANNEL))
+    n_rows = np.bincount(position[is_first])
+    row = np.arange(len(position)) - starts[position]
+    return of_first[(np.cumsum(n_rows) - n_rows)[position] + row % n_rows[position]]
 
 
 def _bounds(

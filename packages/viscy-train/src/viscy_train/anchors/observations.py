@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from viscy_train.anchors.channel_groups import ChannelsMode, row_order
 from viscy_train.anchors.claimed_positives import wrong_claims
 from viscy_train.anchors.columns import CHANNEL_COLUMNS, COLUMNS, FLOATS, INTEGERS, NAMES
 from viscy_train.anchors.geometry import coordinate_bounds
-from viscy_train.anchors.lineages import number_tracks, starts_run
+from viscy_train.anchors.lineages import CHANNEL, number_tracks, starts_run
 from viscy_train.anchors.position_metadata import check_metadata
 from viscy_train.anchors.positive_text import setting_text
 from viscy_train.errors import UserError
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
     from viscy_train.config.schema import PositiveConfig
 
 _MAX_INTEGER = {"track_id": 2**53, "lineage_id": 2**53, "t": 2**31 - 1}
-_ORDER = ["experiment", "position", "track_id", "t"]
 # Hours are computed from frames; the rounding error is far below this fraction of them.
 _TOLERANCE = 1e-6
 
 
 def check_observations(
-    observations: pd.DataFrame, experiments: list[Experiment], positive: PositiveConfig, *, channels_mode: str = "all"
+    observations: pd.DataFrame,
+    experiments: list[Experiment],
+    positive: PositiveConfig,
+    *,
+    channels_mode: ChannelsMode = "all",
 ) -> None:
     """Check that the observations are some that ``viscy-train index`` can have written. No pixels are read.
 
@@ -48,11 +52,14 @@ def check_observations(
     UserError
         If a rule is broken. The message gives the rule, the first row that breaks it, and how many rows do.
     """
-    _check_types(observations)
+    is_one = channels_mode == "one"
+    _check_types(observations, [*NAMES, *(CHANNEL_COLUMNS if is_one else [])])
     _check_extra_columns(observations)
     _check_values(observations)
     codes = _check_experiments(observations, experiments)
-    _check_order(observations, codes)
+    _check_order(observations, codes, row_order(channels_mode))
+    if is_one:
+        _check_channels(observations, experiments, codes)
     _check_wells(observations, experiments, codes)
     check_metadata(observations, experiments)
     _check_hours(observations, experiments, codes)
@@ -70,9 +77,11 @@ def _refuse(rule: str, values: Any, invalid: NDArray[np.bool_]) -> None:
         raise UserError(f"{rule}, got {value!r} in row {row} ({rows})")
 
 
-def _check_types(observations: pd.DataFrame) -> None:
+def _check_types(observations: pd.DataFrame, names: list[str]) -> None:
     expected = dict.fromkeys(INTEGERS, "int64") | dict.fromkeys(FLOATS, "float64") | {"has_positive": "bool"}
-    for column in [*NAMES, *(name for name in CHANNEL_COLUMNS if name in observations)]:
+    for column in names:
+        if column not in observations:
+            raise UserError(f"it must have the column {column!r}, got {', '.join(observations.columns)}")
         values: Any = observations[column]
         if not isinstance(values.dtype, pd.CategoricalDtype):
             raise UserError(f"column {column!r} must be a dictionary of text, got {values.dtype}")
@@ -93,7 +102,7 @@ def _check_categories(values: Any, column: str) -> None:
 
 def _check_extra_columns(observations: pd.DataFrame) -> None:
     """Check the types of metadata and annotations, whose text and floating-point numbers may be missing."""
-    for column in observations.columns.difference([*COLUMNS, *CHANNEL_COLUMNS], sort=False):
+    for column in observations.columns.difference(COLUMNS, sort=False):
         values = observations[column]
         if isinstance(values.dtype, pd.CategoricalDtype):
             _check_categories(values, column)
@@ -132,19 +141,39 @@ def _check_experiments(observations: pd.DataFrame, experiments: list[Experiment]
     return codes
 
 
-def _check_order(observations: pd.DataFrame, experiment: NDArray[np.int64]) -> None:
-    """Check that rows ascend by `_ORDER`, which implies that no track has two rows in a frame."""
-    position: Any = observations["position"]
-    keys = [experiment, _codes(position, sorted(position.cat.categories))]
-    keys += [observations[column].to_numpy() for column in ("track_id", "t")]
+def _check_order(observations: pd.DataFrame, experiment: NDArray[np.int64], order: list[str]) -> None:
+    """Check that rows ascend by some columns, which implies that no track has two rows in a frame."""
+    keys = []
+    for column in order:
+        values: Any = observations[column]
+        if column == "experiment":
+            keys.append(experiment)
+        elif isinstance(values.dtype, pd.CategoricalDtype):
+            keys.append(_codes(values, sorted(values.cat.categories)))
+        else:
+            keys.append(values.to_numpy())
     ascends = np.zeros(len(observations) - 1, dtype=bool)
     for key in keys[::-1]:  # the last key decides only where all others are equal
         ascends = (key[1:] > key[:-1]) | ((key[1:] == key[:-1]) & ascends)
     invalid = np.concatenate([[False], ~ascends])
-    first = observations[_ORDER].iloc[[int(np.argmax(invalid))]].astype(object).to_dict("records")[0]
-    rule = f"rows must be sorted by {', '.join(_ORDER)}, without repeats"
+    first = observations[order].iloc[[int(np.argmax(invalid))]].astype(object).to_dict("records")[0]
+    rule = f"rows must be sorted by {', '.join(order)}, without repeats"
     if invalid.any():
         raise UserError(f"{rule}, got {tuple(first.values())} out of order in row {int(np.argmax(invalid))}")
+
+
+def _check_channels(observations: pd.DataFrame, experiments: list[Experiment], codes: NDArray[np.int64]) -> None:
+    """Check that the channel of each row is one of its experiment, with its marker."""
+    channel, marker = (observations[name] for name in CHANNEL_COLUMNS)
+    for code, experiment in enumerate(experiments):
+        rows = codes == code
+        expected = channel[rows].astype("str").map(experiment.markers)
+        unknown, other = np.zeros((2, len(codes)), dtype=bool)
+        unknown[rows] = expected.isna()
+        rule = f"channels must be those of experiment {experiment.name!r} ({', '.join(experiment.channel_names)})"
+        _refuse(rule, channel, unknown)
+        other[rows] = marker[rows].astype("str") != expected
+        _refuse(f"markers must be those of the channels of experiment {experiment.name!r}", marker, other)
 
 
 def _check_wells(observations: pd.DataFrame, experiments: list[Experiment], codes: NDArray[np.int64]) -> None:
@@ -187,6 +216,9 @@ def _check_lineages(observations: pd.DataFrame) -> None:
     starts = starts_run(experiment.cat.codes.to_numpy()) | starts_run(position.cat.codes.to_numpy())
     position_of_row = np.cumsum(starts)
     starts |= starts_run(observations["track_id"].to_numpy())
+    channel: Any = observations.get(CHANNEL)
+    if channel is not None:
+        starts |= starts_run(channel.cat.codes.to_numpy())
     for column in ("parent_track_id", "lineage_id"):
         values = observations[column].to_numpy()
         _refuse(f"column {column!r} must be the same in all rows of a track", values, starts_run(values) & ~starts)
@@ -207,7 +239,8 @@ def _check_lineages(observations: pd.DataFrame) -> None:
     _refuse("a lineage must be in a single position", observations["lineage_id"], elsewhere)
     second = np.zeros(len(starts), dtype=bool)
     roots = first[tracks["parent_track_id"].to_numpy() < 0]
-    second[roots] = observations["lineage_id"].iloc[roots].duplicated().to_numpy()
+    of_lineage = ["lineage_id"] if channel is None else ["lineage_id", CHANNEL]
+    second[roots] = observations[of_lineage].iloc[roots].duplicated().to_numpy()
     _refuse("a lineage must have a single track without a mother", observations["lineage_id"], second)
 
 

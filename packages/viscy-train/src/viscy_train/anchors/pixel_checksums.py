@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_train.anchors.focus import Z_FOCUS
-from viscy_train.anchors.geometry import crop_corners
+from viscy_train.anchors.columns import Z_FOCUS
+from viscy_train.anchors.crop_window import crop_window
 from viscy_train.anchors.pixels import read_with_zarr
 from viscy_train.anchors.plates import open_plate
-from viscy_train.anchors.scale import crop_window
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,8 +43,8 @@ def pixel_checksums(experiment: Experiment, observations: pd.DataFrame, crops: C
     -------
     list of list
         Position, frame, first row, first column and CRC-32 of the crops of up to eight observations that are evenly
-        spread over the table, and the first slice if it is around the sharpest one. Checksums include the type of the
-        pixels, and every slice that a crop may contain.
+        spread over the table; then the number of the channel if each observation has one, and the first slice if it is
+        around the sharpest one. Checksums include the type of the pixels, and every slice that a crop may contain.
 
     Raises
     ------
@@ -60,33 +59,53 @@ def pixel_checksums(experiment: Experiment, observations: pd.DataFrame, crops: C
         position, frame = str(observation["position"]), int(observation["t"])
         image = plate.image(position)
         window = crop_window(image, experiment, crops)
-        center = np.rint(np.array([[observation["y"], observation["x"]]], dtype=float)).astype(np.int64)
-        top, left = crop_corners(center, window.side, image.shape[3:])[0].tolist()
-        first = [window.slices_around(int(observation[Z_FOCUS])).start] if crops.z == "sharpest" else []
+        center = np.array([observation["y"], observation["x"]], dtype=float)
+        top, left = window.corners(window.starts(center)).tolist()
+        focus = int(observation[Z_FOCUS]) if crops.z == "sharpest" else None
+        first = [] if focus is None else [window.slices(window.first_slice(focus=focus)).start]
+        channel = [experiment.channel_names.index(observation["channel"])] if "channel" in observations else []
         corner = [frame, top, left, *first]
-        checksum = _checksum(image, experiment, corner, crops)
-        samples.append([position, frame, top, left, checksum, *first])
+        checksum = _checksum(image, _names_of(experiment, channel), experiment, corner, crops)
+        samples.append([position, frame, top, left, checksum, *channel, *first])
     return samples
 
 
-def pixels_changed(plate: Plate, experiment: Experiment, samples: list[list[Any]], crops: CropSettings) -> bool:
+def pixels_changed(
+    plate: Plate, experiment: Experiment, samples: list[list[Any]], crops: CropSettings, *, channels_mode: str = "all"
+) -> bool:
     """Return whether a crop has another checksum than the one that `pixel_checksums` returned."""
+    n_channels = 0 if channels_mode == "all" else 1
     return any(
-        _checksum(plate.image(position), experiment, [frame, top, left, *first], crops) != checksum
-        for position, frame, top, left, checksum, *first in samples
+        _checksum(
+            plate.image(position),
+            _names_of(experiment, others[:n_channels]),
+            experiment,
+            [frame, top, left, *others[n_channels:]],
+            crops,
+        )
+        != checksum
+        for position, frame, top, left, checksum, *others in samples
     )
 
 
-def _checksum(image: PositionImage, experiment: Experiment, corner: list[int], crops: CropSettings) -> int:
+def _names_of(experiment: Experiment, channel: list[int]) -> list[str]:
+    """Return the names of the channels with these numbers; of all channels for none."""
+    return [experiment.channel_names[number] for number in channel] or experiment.channel_names
+
+
+def _checksum(
+    image: PositionImage, channels: list[str], experiment: Experiment, corner: list[int], crops: CropSettings
+) -> int:
     """Return the checksum of a crop, given its frame, first row and first column, and first slice if that varies."""
     frame, top, left, *first = corner
     window = crop_window(image, experiment, crops)
+    height, width = window.sides
     region = (
         frame,
-        np.array(image.channel_indices(experiment.channel_names)),
-        slice(first[0], first[0] + window.depth) if first else window.reachable,
-        slice(top, top + window.side),
-        slice(left, left + window.side),
+        np.array(image.channel_indices(channels)),
+        slice(first[0], first[0] + window.z.n_read) if first else window.reachable,
+        slice(top, top + height),
+        slice(left, left + width),
     )
     try:
         pixels = np.asarray(read_with_zarr(image.array, region))

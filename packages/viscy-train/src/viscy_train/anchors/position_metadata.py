@@ -68,11 +68,17 @@ def add_metadata(observations: pd.DataFrame, experiments: list[Experiment]) -> p
     Raises
     ------
     UserError
-        If a number is too large for its column.
+        If a key is the name of a column already.
     """
     keys = metadata_keys(experiments)
     if not keys:
         return observations
+    for key in keys:
+        if key in observations:
+            raise UserError(
+                f"the key {key!r} of an experiment, well or field of view is also a column of the channels with "
+                "data.channels: one; rename the key, or map `channels` to markers instead"
+            )
     code = observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
     first = np.unique(code, return_index=True)[1]
     by_name = {experiment.name: experiment for experiment in experiments}

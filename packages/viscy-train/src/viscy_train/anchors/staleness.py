@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from viscy_train.anchors.crop_window import crop_window
 from viscy_train.anchors.geometry import coordinate_bounds
 from viscy_train.anchors.pixel_checksums import pixels_changed
 from viscy_train.anchors.plates import open_plate
-from viscy_train.anchors.scale import check_scale, crop_window
+from viscy_train.anchors.scale import check_scale
 from viscy_train.anchors.tracks import checksums
 from viscy_train.errors import Problems, UserError
 

@@ -65,7 +65,13 @@ def index(options: list[str], description: str) -> int:
     cli = TrainingCLI("index", options, description, {"pixels": _PIXELS})
     data = cli.make_data()
     with claimed(data.path, ANCHOR_TABLE, "index"):
-        table = build_anchor_table(data.experiments, data.positive, data.crops, pixels=cli.config.pixels)
+        table = build_anchor_table(
+            data.experiments,
+            data.positive,
+            data.crops,
+            pixels=cli.config.pixels,
+            channels_mode=data.channels_mode,
+        )
         table.write(data.path)
     print_summary(table)
     for sentence in data.describe_positives():

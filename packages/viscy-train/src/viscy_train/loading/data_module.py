@@ -85,6 +85,9 @@ class PairDataModule(LightningDataModule):
         range, in training only; or the maximum of all slices.
     normalization : NormalizationConfig
         How intensities are normalized.
+    channels : {"all", "one"}
+        Whether the encoder sees all channels of a cell, or one: an anchor is then a cell at a time in one channel, and
+        experiments may have different numbers of channels.
     positive : PositiveConfig
         Which observations may be the positive of an anchor: of its lineage, or with the same metadata.
     sampler : SamplerConfig
@@ -122,6 +125,7 @@ class PairDataModule(LightningDataModule):
         depth_um: float | None = None,
         z: Literal["middle", "sharpest", "random", "maximum"] = "middle",
         normalization: NormalizationConfig = NormalizationConfig(),  # noqa: B008
+        channels: Literal["all", "one"] = "all",
         positive: PositiveConfig = PositiveConfig(),  # noqa: B008 (frozen)
         sampler: SamplerConfig = SamplerConfig(),  # noqa: B008
         split: SplitConfig = SplitConfig(),  # noqa: B008
@@ -138,7 +142,8 @@ class PairDataModule(LightningDataModule):
         require_above_0("data.stall_warning_seconds", stall_warning_seconds)
         # The generators of NumPy and scikit-learn accept no larger seed.
         require(0 <= seed < 2**32, "seed_everything must be in [0, 2**32)", seed)
-        self.experiments = load_experiments(Path(experiments))
+        self.channels_mode: Literal["all", "one"] = channels
+        self.experiments = load_experiments(Path(experiments), channels)
         self.path = Path(anchors)
         sizes: Any = {"crop": crop, "z_slices": z_slices, "crop_um": crop_um, "depth_um": depth_um}
         self.crops, self.positive = CropSettings(**sizes, z=z, normalization=normalization), positive
@@ -169,8 +174,8 @@ class PairDataModule(LightningDataModule):
 
     @property
     def channels(self) -> list[str]:
-        """Names of the channels in the first experiment."""
-        return self.experiments[0].channel_names
+        """Names of the channels of a crop: those of the first experiment, unless a crop is of any one channel."""
+        return ["one channel"] if self.channels_mode == "one" else self.experiments[0].channel_names
 
     @cached_property
     def table(self) -> AnchorTable:
@@ -182,7 +187,7 @@ class PairDataModule(LightningDataModule):
             If the file does not exist, is damaged, or was built with other settings.
         """
         table = AnchorTable.read(self.path)
-        check_settings(table, self.experiments, self.positive, self.crops)
+        check_settings(table, self.experiments, self.positive, self.crops, channels_mode=self.channels_mode)
         # Only the paths of plates and tracks may differ; use the current ones.
         return replace(table, experiments=self.experiments)
 

@@ -54,7 +54,13 @@ class Normalization:
         """The largest number of channels of an experiment."""
         return self._center.shape[1]
 
-    def apply(self, crops: NDArray[np.float32], position: NDArray[np.int64], frame: NDArray[np.int64]) -> None:
+    def apply(
+        self,
+        crops: NDArray[np.float32],
+        position: NDArray[np.int64],
+        frame: NDArray[np.int64],
+        channel: NDArray[np.int64] | None = None,
+    ) -> None:
         """Normalize crops in place.
 
         Parameters
@@ -63,7 +69,13 @@ class Normalization:
             Shape (n, n_channels, n_slices, side, side).
         position, frame : numpy.ndarray
             Index of the position and number of the frame of each crop, shape (n,).
+        channel : numpy.ndarray, optional
+            Index of the channel of each crop, shape (n,), if crops have one each.
         """
         index = self._first[position] + frame if self._by_frame else self._first[position]
+        if channel is not None:
+            crops -= self._center[index, channel, None]
+            crops /= self._spread[index, channel, None]
+            return
         crops -= self._center[index]
         crops /= self._spread[index]
