@@ -21,7 +21,7 @@ def need_missing_chunks(
     z: slice,
     top: NDArray[np.int64],
     left: NDArray[np.int64],
-    side: int,
+    sides: tuple[int, int],
 ) -> NDArray[np.bool_]:
     """Return which crops need at least one chunk that is missing.
 
@@ -37,8 +37,8 @@ def need_missing_chunks(
         Indices of the channels in a crop.
     z : slice
         Slices in a crop.
-    side : int
-        Side of a crop, in pixels.
+    sides : tuple of int
+        Height and width of a crop, in pixels.
 
     Returns
     -------
@@ -50,9 +50,10 @@ def need_missing_chunks(
     stacks = list(
         product(sorted({channel // size[1] for channel in channels}), range(z.start // size[2], -(-z.stop // size[2])))
     )
-    last_row, last_column = (top + side - 1) // size[3], (left + side - 1) // size[4]
+    height, width = sides
+    last_row, last_column = (top + height - 1) // size[3], (left + width - 1) // size[4]
     # Along an axis, a crop overlaps at most (side - 2) // size + 2 chunks.
-    for down, right in product(range((side - 2) // size[3] + 2), range((side - 2) // size[4] + 2)):
+    for down, right in product(range((height - 2) // size[3] + 2), range((width - 2) // size[4] + 2)):
         row, column = top // size[3] + down, left // size[4] + right
         inside = np.flatnonzero((row <= last_row) & (column <= last_column))
         indices = np.stack([frames // size[0], row, column], axis=1)[inside]

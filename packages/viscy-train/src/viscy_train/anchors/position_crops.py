@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_train.anchors.scale import to_crop_scale
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from viscy_train.anchors.crop_window import CropWindow
     from viscy_train.anchors.pixels import Pixels
     from viscy_train.anchors.position_image import PositionImage
-    from viscy_train.anchors.scale import CropWindow
     from viscy_train.anchors.stored_chunks import StoredChunks
-    from viscy_train.config.schema import CropSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +32,10 @@ class PositionCrops:
         Pixels of the image, shape (n_frames, n_channels, n_slices, height, width).
     channels : list of int
         Indices of the channels in a crop.
-    crops : CropSettings
-        What a crop contains.
     extent : CropWindow
         The pixels and slices of the image that a crop covers.
     frame, top, left : numpy.ndarray
-        Frame, first row and first column of each observation's crop, shape (n_observations,).
+        Frame, and first row and column to read, of each observation's crop, shape (n_observations,).
     focus : numpy.ndarray, optional
         The sharpest slice of each observation's frame, shape (n_observations,), if crops are around it.
     """
@@ -49,7 +44,6 @@ class PositionCrops:
     stored: StoredChunks
     source: Pixels
     channels: list[int]
-    crops: CropSettings
     extent: CropWindow
     frame: NDArray[np.int64]
     top: NDArray[np.int64]
@@ -60,15 +54,14 @@ class PositionCrops:
         """Return each range of slices that crops may contain, and the observations whose crops may contain it."""
         if self.focus is None:
             return [(self.extent.reachable, np.arange(len(self.frame)))]
-        first = np.array([self.extent.slices_around(focus).start for focus in self.focus.tolist()], dtype=np.int64)
-        return [
-            (slice(start, start + self.extent.depth), np.flatnonzero(first == start))
-            for start in np.unique(first).tolist()
-        ]
+        return [(self._around(focus), np.flatnonzero(self.focus == focus)) for focus in np.unique(self.focus).tolist()]
 
     def slices(self, frame: int) -> slice:
         """Return the slices that the crops of a frame may contain."""
-        return self.extent.slices_around(self._focus[frame]) if self._focus else self.extent.reachable
+        return self._around(self._focus[frame]) if self._focus else self.extent.reachable
+
+    def _around(self, focus: int) -> slice:
+        return self.extent.slices(self.extent.first_slice(focus=focus))
 
     @cached_property
     def _focus(self) -> dict[int, int]:
@@ -83,11 +76,12 @@ class PositionCrops:
     def window(self, observation: int) -> tuple[slice, slice]:
         """Return the rows and columns of one observation's crop."""
         top, left = self.top[observation], self.left[observation]
-        return slice(top, top + self.extent.side), slice(left, left + self.extent.side)
+        height, width = self.extent.sides
+        return slice(top, top + height), slice(left, left + width)
 
-    def at_crop_scale(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def at_crop_scale(self, frame: int, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the pixels of a frame projected and resampled as crops are."""
-        return to_crop_scale(pixels, self.extent, self.crops)
+        return self.extent.finish_frame(pixels, self.extent.first_slice(focus=self._focus.get(frame)))
 
     def without_missing(self, frame: int, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the pixels of a frame with NaN instead of the fill value of missing chunks."""

@@ -107,7 +107,7 @@ def _need_missing_chunks(crops: PositionCrops) -> NDArray[np.bool_]:
             z,
             crops.top[rows],
             crops.left[rows],
-            crops.extent.side,
+            crops.extent.sides,
         )
     return missing
 
@@ -131,7 +131,7 @@ def _count(
 ) -> None:
     if intensity.counts_all:
         pixels = crops.without_missing(frame, pixels)
-    intensity.add(frame, crops.at_crop_scale(pixels), is_sampled=is_sampled)
+    intensity.add(frame, crops.at_crop_scale(frame, pixels), is_sampled=is_sampled)
 
 
 def _spread_evenly(n: int, n_selected: int, offset: int) -> NDArray[np.int64]:

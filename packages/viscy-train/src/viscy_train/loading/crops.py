@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_train.anchors.focus import Z_FOCUS
-from viscy_train.anchors.geometry import crop_corners
-from viscy_train.anchors.scale import crop_window, needs_scaling, to_crop_scale
+from viscy_train.anchors.columns import Z_FOCUS
+from viscy_train.anchors.crop_window import crop_window
 from viscy_train.errors import UserError
 from viscy_train.loading.images import Images
 from viscy_train.loading.normalization import Normalization
+from viscy_train.loading.open_position import OpenPosition
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from numpy.typing import NDArray
 
-    from viscy_train.anchors.image_array import Region
-    from viscy_train.anchors.pixels import Pixels
-    from viscy_train.anchors.scale import CropWindow
+    from viscy_train.anchors.pixels import Pending
     from viscy_train.anchors.table import AnchorTable
-
-
-class OpenPosition(NamedTuple):
-    """The pixels of a position, opened by this process, and the parts of them that crops contain."""
-
-    pixels: Pixels
-    channels: NDArray[np.int64] | slice
-    window: CropWindow
-    middle: slice
-    is_scaled: bool
-    height: int
-    width: int
-    may_be_nan: bool
 
 
 class CropReader:
@@ -72,7 +57,9 @@ class CropReader:
         self._normalization = Normalization(table, self._experiment_of_position, self._name_of_position)
         self._frame = observations["t"].to_numpy(np.int64)
         self._focus = observations[Z_FOCUS].to_numpy() if table.crops.z == "sharpest" else None
-        self._center = np.rint(observations[["y", "x"]].to_numpy(np.float64)).astype(np.int64)
+        center = observations[["y", "x"]].to_numpy(np.float64)
+        self._center = np.rint(center).astype(np.int64) if table.crops.crop_um is None else center
+        self._channel = _channels_of_rows(table) if table.channels_mode == "one" else None
         self._open: dict[int, tuple[Images, dict[int, OpenPosition]]] = {}
 
     def __len__(self) -> int:
@@ -115,18 +102,16 @@ class CropReader:
         pending = []
         for slot in order.tolist():
             with self._report_damage(rows[slot]):
-                at = opened[position[slot]]
                 draw = None if draws is None else float(draws[slot])
-                pending.append(at.pixels.request(self._region(rows[slot], at, draw)))
+                pending.append(self._request(opened[position[slot]], rows[slot], draw))
         crops = self._empty(len(rows))
         # A float64 beyond float32 becomes infinite, which is reported below.
         with np.errstate(over="ignore"):
             for slot, pixels in zip(order.tolist(), pending, strict=True):
                 with self._report_damage(rows[slot]):
-                    at = opened[position[slot]]
-                    read = pixels.result()
-                    crops[slot] = to_crop_scale(np.asarray(read), at.window, self._crops) if at.is_scaled else read
-        self._normalization.apply(crops, position, self._frame[rows])
+                    crops[slot] = pixels.result()
+        channel = None if self._channel is None else self._channel[rows]
+        self._normalization.apply(crops, position, self._frame[rows], channel)
         if any(at.may_be_nan for at in opened.values()):
             self._check_finite(rows, crops)
         return crops
@@ -151,33 +136,22 @@ class CropReader:
         image, pixels = images.open(experiment.plate, name)
         window = crop_window(image, experiment, self._crops)
         channels = np.array(image.channel_indices(experiment.channel_names))
-        return OpenPosition(
-            pixels=pixels,
-            channels=_as_slice(channels),
-            window=window,
-            middle=window.middle,
-            is_scaled=needs_scaling(window, self._crops),
-            height=image.shape[3],
-            width=image.shape[4],
-            may_be_nan=image.array.dtype.kind == "f",
+        choices = [_as_slice(channels)] if self._channel is None else [slice(one, one + 1) for one in channels]
+        return OpenPosition(image, pixels, window, choices)
+
+    def _request(self, at: OpenPosition, row: int, draw: float | None) -> Pending:
+        return at.request(
+            int(self._frame[row]),
+            self._center[row],
+            channel=0 if self._channel is None else self._channel[row],
+            focus=None if self._focus is None else int(self._focus[row]),
+            draw=draw if self._crops.z == "random" else None,
         )
-
-    def _region(self, row: int, at: OpenPosition, draw: float | None) -> Region:
-        side = at.window.side
-        top, left = crop_corners(self._center[row], side, (at.height, at.width)).tolist()
-        rows, columns = slice(top, top + side), slice(left, left + side)
-        return int(self._frame[row]), at.channels, self._slices(row, at, draw), rows, columns
-
-    def _slices(self, row: int, at: OpenPosition, draw: float | None) -> slice:
-        if self._focus is not None:
-            return at.window.slices_around(int(self._focus[row]))
-        if draw is not None and self._crops.z == "random":
-            return at.window.random_slices(draw)
-        return at.middle
 
     def _empty(self, n: int) -> NDArray[np.float32]:
         side = self._crops.crop
-        return np.empty((n, self._normalization.n_channels, self._crops.z_slices, side, side), dtype=np.float32)
+        n_channels = self._normalization.n_channels if self._channel is None else 1
+        return np.empty((n, n_channels, self._crops.z_slices, side, side), dtype=np.float32)
 
     def _check_finite(self, rows: NDArray[np.int64], crops: NDArray[np.float32]) -> None:
         is_invalid = ~np.isfinite(crops).all(axis=(1, 2, 3, 4))
@@ -200,6 +174,16 @@ class CropReader:
             f"{self._name_of_position[position]}, frame {self._frame[row]} ({reason}); restore them, or exclude the "
             "affected observations with `viscy-train index --config FILE --pixels all`"
         )
+
+
+def _channels_of_rows(table: AnchorTable) -> NDArray[np.int64]:
+    """Return the index of each observation's channel among those of its experiment."""
+    channel, experiment = (table.observations[name].astype("category") for name in ("channel", "experiment"))
+    index = np.full((len(experiment.cat.categories), len(channel.cat.categories)), -1)
+    for one in table.experiments:
+        row = experiment.cat.categories.get_indexer([one.name])
+        index[row, channel.cat.categories.get_indexer(one.channel_names)] = np.arange(len(one.channels))
+    return index[experiment.cat.codes.to_numpy(), channel.cat.codes.to_numpy()]
 
 
 def _as_slice(indices: NDArray[np.int64]) -> NDArray[np.int64] | slice:
