@@ -10,7 +10,6 @@ from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
     from viscy_train.anchors.image_array import ImageArray
-    from viscy_train.config.schema import CropSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,27 +80,3 @@ class PositionImage:
         """
         if self.array.dtype.kind not in "buif":
             raise UserError(f"pixels must be integers, floats or booleans, got {self.array.dtype} in {self.where}")
-
-    def check_fits(self, crops: CropSettings) -> None:
-        """Refuse pixels that are not real numbers, and an image that is smaller than a crop.
-
-        Parameters
-        ----------
-        crops : CropSettings
-            What a crop contains.
-
-        Raises
-        ------
-        UserError
-            If crops cannot be cut from the image.
-        """
-        self.check_type()
-        _, _, n_slices, height, width = self.shape
-        if crops.crop > min(height, width):
-            raise UserError(
-                f"data.crop must fit into the image, {height} x {width} pixels in {self.where}, got {crops.crop}"
-            )
-        if crops.z_slices > n_slices:
-            raise UserError(
-                f"data.z_slices must fit into the stack, {n_slices} slices in {self.where}, got {crops.z_slices}"
-            )
