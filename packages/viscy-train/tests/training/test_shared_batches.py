@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from viscy_train.run.directory import RunDirectory
-from viscy_train.run.metrics_csv import LOSS, read_log
+from viscy_train.run.metrics_csv import EFFECTIVE_RANK, LOSS, SMOOTHNESS, read_log
 
 pytestmark = pytest.mark.slow
 CHANGES = {
@@ -44,7 +44,8 @@ def test_a_run_resumed_on_another_number_of_processes_has_the_batches_and_losses
     pd.testing.assert_frame_equal(batches, expected)
     assert batches.groupby(["epoch", "batch"]).size().tolist() == [16] * 8
     logs = [read_log(run.metrics) for run in runs]
-    for name, n in ((LOSS, 8), ("val/loss", 2), ("batch/condition/infected", 8), ("batch/own_experiment", 8)):
+    of_validation = [("val/loss", 2), (EFFECTIVE_RANK, 2), (SMOOTHNESS, 2)]
+    for name, n in (*of_validation, (LOSS, 8), ("batch/condition/infected", 8), ("batch/own_experiment", 8)):
         values = [log.dropna(subset=name).sort_values("step")[name].to_numpy() for log in logs]
         assert len(values[0]) == n
         np.testing.assert_allclose(*values, rtol=TOLERANCE, err_msg=name)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from viscy_train.composition.targets import encode
 from viscy_train.console import on_each_of
 from viscy_train.loading.progress import step_is_complete
-from viscy_train.run.metrics_csv import LEARNING_RATE, LOSS, TEMPERATURE, is_logged, share_names
+from viscy_train.run.metrics_csv import EFFECTIVE_RANK, LEARNING_RATE, LOSS, TEMPERATURE, is_logged, share_names
 from viscy_train.training.data_wait import data_wait_of
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ class LossProgress(Callback):
 
     Notes
     -----
-    The line contains the mean loss, the ``val/loss`` of a validation, and the data wait if the trainer has a
-    `viscy_train.training.data_wait.DataWait`.
+    The line contains the mean loss, the ``val/loss`` and the effective rank of a validation, and the data wait if the
+    trainer has a `viscy_train.training.data_wait.DataWait`.
     """
 
     def __init__(self, console: Console) -> None:
@@ -200,6 +200,8 @@ class LossProgress(Callback):
         parts = [f"mean loss {float(self._sum) / self._steps:.3f}"] if self._steps else []
         if self._is_validated and "val/loss" in trainer.callback_metrics:
             parts.append(f"validation loss {float(trainer.callback_metrics['val/loss']):.3f}")
+        if self._is_validated and EFFECTIVE_RANK in trainer.callback_metrics:
+            parts.append(f"effective rank {float(trainer.callback_metrics[EFFECTIVE_RANK]):.1f}")
         parts += [f"{self._steps} steps{on_each_of(trainer.world_size)}", *_data_wait(trainer)]
         if trainer.is_global_zero:
             self._console.print(f"{self._title(trainer)}  {', '.join(parts)}")

@@ -40,6 +40,7 @@ from viscy_train.training.checkpointing import AtomicCheckpointIO, LastCheckpoin
 from viscy_train.training.data_wait import DataWait
 from viscy_train.training.lightning_warnings import quiet_lightning
 from viscy_train.training.rank_watch import RankWatch
+from viscy_train.training.representation_watch import RepresentationWatch
 from viscy_train.training.stopping import GracefulStop
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ class TrainingCLI(LightningCLI):
             return self.instantiate_trainer(
                 default_root_dir=str(self.run_directory.path),
                 logger=self._loggers(made) if training else False,
-                callbacks=self._callbacks(made) if training else [],
+                callbacks=self._callbacks(made) if training else [RepresentationWatch(made.data)],
                 plugins=self._plugins(made),
             )
         except UserError:
@@ -257,6 +258,7 @@ class TrainingCLI(LightningCLI):
             DataWait(),
             CompositionLogger(made.data.table.observations, made.data.complete_batch),
             LossLogger(),
+            RepresentationWatch(made.data),
             LossProgress(get_console()),
             GracefulStop(last),
             last,
