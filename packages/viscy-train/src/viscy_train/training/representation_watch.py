@@ -37,8 +37,8 @@ class RepresentationWatch(Callback):
     -----
     The embeddings are those that the validation computes anyway, of its anchors and their positives, each observation
     once. Of a large validation, only complete tracks with about `MAX_ANCHORS` anchors are kept. Batches and tracks are
-    the same in each validation, so that the numbers can be compared over a run and its attempts. Batches that only fill the last step of several processes do not count: the numbers are those of
-    one process, up to rounding.
+    the same in each validation, so that the numbers can be compared over a run and its attempts. Batches that only fill
+    the last step of several processes do not count: the numbers are those of one process, up to rounding.
     """
 
     def __init__(self, data: PairDataModule) -> None:
