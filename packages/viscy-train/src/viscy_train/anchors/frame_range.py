@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from viscy_train.anchors.experiments import Experiment
     from viscy_train.config.schema import PositiveConfig
 
-# A whole number of frames may be this much off, relative to it, because hours and minutes are rounded.
-_TOLERANCE = 1e-6
+# Hours are rounded, such as 0.333 for 20 minutes: a number of frames may be off by this part of it.
+_TOLERANCE = 2e-3
+# It may be off by this part of a frame, at most.
+_MAX_TOLERANCE = 1e-2
 # No table has more frames.
 _MAX_FRAMES = 2**31
 
@@ -74,14 +76,18 @@ def _range_of(minutes_per_frame: float, positive: PositiveConfig) -> FrameRange:
         return fixed_range(positive)
     largest = _in_frames(positive.max_hours or 0.0, minutes_per_frame)
     smallest = 1.0 if positive.min_hours is None else _in_frames(positive.min_hours, minutes_per_frame)
-    bounds = (math.ceil(smallest * (1 - _TOLERANCE)), math.floor(largest * (1 + _TOLERANCE)))
+    bounds = (math.ceil(smallest - _tolerance(smallest)), math.floor(largest + _tolerance(largest)))
     if bounds[0] > bounds[1]:
-        hours = f"{positive.max_hours:g}" if positive.min_hours is None else _span(positive)
+        hours = f"up to {positive.max_hours:g}" if positive.min_hours is None else _span(positive)
         raise UserError(
             f"data.positive must permit a whole number of frames, got {hours} hours at {minutes_per_frame:g} minutes "
             "per frame; widen min_hours and max_hours"
         )
     return FrameRange(*(min(bound, _MAX_FRAMES) for bound in bounds))
+
+
+def _tolerance(frames: float) -> float:
+    return min(_TOLERANCE * frames, _MAX_TOLERANCE)
 
 
 def _in_frames(hours: float, minutes_per_frame: float) -> float:

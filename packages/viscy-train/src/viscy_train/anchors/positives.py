@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from viscy_train.anchors.experiments import Experiment
     from viscy_train.config.schema import PositiveConfig
 
-# It is computed from the positives.
-_HAS_POSITIVE = "has_positive"
+# The one is computed from the positives, and the other is not in the table.
+_OTHER_COLUMNS = ("has_positive", "defect")
 
 
 class Positives(Protocol):
@@ -110,7 +110,7 @@ def check_columns(observations: pd.DataFrame, positive: PositiveConfig) -> None:
     UserError
         If a column is missing; the message names the option and the columns that there are.
     """
-    columns = [str(name) for name in observations.columns if name != _HAS_POSITIVE]
+    columns = [str(name) for name in observations.columns if name not in _OTHER_COLUMNS]
     for option in ("match", "differ"):
         for name in getattr(positive, option):
             rule = f"data.positive.{option} must name columns of the anchor table ({', '.join(columns)})"
@@ -142,7 +142,9 @@ def missing_values(observations: pd.DataFrame, positive: PositiveConfig) -> dict
     return {name: is_missing for name, is_missing in missing.items() if is_missing.any()}
 
 
-def check_labels(observations: pd.DataFrame, positive: PositiveConfig, label: str) -> None:
+def check_labels(
+    observations: pd.DataFrame, positive: PositiveConfig, label: str, condition_by: list[str] | str = "condition"
+) -> None:
     """Refuse a loss that contradicts positives by metadata.
 
     Parameters
@@ -153,18 +155,22 @@ def check_labels(observations: pd.DataFrame, positive: PositiveConfig, label: st
         Which observations may be positives.
     label : str
         What crops that attract each other have in common: ``model.loss.positives``.
+    condition_by : str or list of str, default "condition"
+        Columns that a condition is of: ``data.sampler.condition_by``.
 
     Raises
     ------
     UserError
         If crops of the same condition attract each other, but a positive may have another condition than its anchor.
     """
-    if label != "condition" or not positive.match or "condition" in positive.match:
+    names = [condition_by] if isinstance(condition_by, str) else list(condition_by)
+    if label != "condition" or not positive.match or set(names) <= set(positive.match):
         return
     match = combine_codes([encode_column(observations, name) for name in positive.match])
     is_known = match >= 0
-    if not determined_by(encode_column(observations, "condition")[is_known], match[is_known]):
+    condition = combine_codes([encode_column(observations, name) for name in names])
+    if not determined_by(condition[is_known], match[is_known]):
         raise UserError(
             "model.loss.positives condition contradicts data.positive, whose positives may have another condition than "
-            "their anchor: add condition to data.positive.match, or set model.loss.positives to pair"
+            f"their anchor: add {', '.join(names)} to data.positive.match, or set model.loss.positives to pair"
         )
