@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from viscy_train.anchors.track_formats.label_images import cells_in_files, is_tiff
+from viscy_train.anchors.track_formats.label_images import cells_in_files, frame_numbers, is_tiff
 from viscy_train.anchors.track_formats.track_file import TrackFile
 from viscy_train.errors import UserError
 
@@ -65,6 +65,7 @@ def read_ctc(directory: Path) -> TrackFile:
             f"{directory} has {'no images' if table else 'no text file'}"
         )
     tracks = _read_table(table)
+    _refuse_missing(images)
     cells, size = cells_in_files(images)
     _check_agreement(tracks, cells, table)
     parents = tracks.set_index("label")["parent"]
@@ -97,6 +98,16 @@ def _read_table(path: Path) -> pd.DataFrame:
     if len(repeated):
         raise UserError(f"a track must have one row, {path} has several of track {repeated.iloc[0]}")
     return table
+
+
+def _refuse_missing(images: list[Path]) -> None:
+    frames = frame_numbers([image.stem for image in images], str(images[0].parent))
+    missing = sorted(set(range(min(frames), max(frames) + 1)) - set(frames))
+    if missing:
+        raise UserError(
+            f"each frame must have a label image, {images[0].parent} has frames {min(frames)} to {max(frames)} "
+            f"without frame {missing[0]} ({len(missing)} missing)"
+        )
 
 
 def _check_agreement(tracks: pd.DataFrame, cells: pd.DataFrame, path: Path) -> None:

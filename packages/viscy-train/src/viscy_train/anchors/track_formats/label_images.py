@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -180,7 +181,7 @@ def _as_integers(image: NDArray, where: str) -> NDArray:
 
 
 def _read_tiff(path: Path) -> NDArray:
-    with _reported(path):
+    with _reported(path), _quiet("tifffile"):
         try:
             return tifffile.imread(path)
         except (ValueError, KeyError, ImportError) as error:
@@ -193,6 +194,17 @@ def _read_with_pillow(path: Path) -> NDArray:
     with Image.open(path) as image:
         frames = np.stack([np.asarray(frame) for frame in ImageSequence.Iterator(image)])
     return frames[0] if len(frames) == 1 else frames
+
+
+@contextmanager
+def _quiet(name: str) -> Generator[None]:
+    """Silence a library that logs what is wrong with a file, which is reported as one error, or does not matter."""
+    logger = logging.getLogger(name)
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
 
 
 @contextmanager

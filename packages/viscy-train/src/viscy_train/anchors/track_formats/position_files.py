@@ -97,10 +97,12 @@ def _candidates(path: Path) -> list[Path]:
     """Return a file or directory, and what is in the directory."""
     if not path.is_dir():
         return [path]
-    inside = [inner for inner in _list(path) if not (is_tiff(inner) or inner.name == "zarr.json")]
+    own = track_table(path)
+    inside = [inner for inner in _list(path) if not (is_tiff(inner) or inner == own or inner.name == "zarr.json")]
     if is_zarr(path) and is_image(path):
         inside = [inner for inner in inside if not is_zarr(inner)]  # the levels of the image
-    nested = [deep for inner in inside if inner.is_dir() for deep in _list(inner) if _is_nested(deep)]
+    outer = [inner for inner in inside if inner.is_dir() and recognize(inner) is None]
+    nested = [deep for inner in outer for deep in _list(inner) if _is_nested(deep)]
     return [path, *inside, *nested]
 
 

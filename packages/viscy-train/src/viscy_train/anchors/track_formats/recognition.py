@@ -112,8 +112,10 @@ def _recognize_directory(path: Path, stated: str) -> str | None:
 
 def _recognize_zarr(path: Path, stated: str) -> str | None:
     attributes = _attributes(path)
-    if attributes is None or "geff" in attributes or path.suffix == ".geff":
+    if path.suffix == ".geff" or "geff" in (attributes or {}):
         return "geff"
+    if attributes is None:
+        return "geff" if path.suffix == ".zarr" else None
     ome = attributes.get("ome", attributes)
     if "plate" in ome or "well" in ome:
         return None

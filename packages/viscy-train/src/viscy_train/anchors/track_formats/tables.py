@@ -90,7 +90,7 @@ def array_axes(path: Path) -> int:
     """Return the number of axes of a NumPy array, 0 if the file is damaged."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False).ndim
-    except (OSError, ValueError, EOFError):
+    except Exception:  # the header of an array is parsed as Python
         return 0
 
 
@@ -104,9 +104,10 @@ def read_columns(path: Path, head: bytes, columns: Iterable[str]) -> pd.DataFram
     numbers = table[columns].apply(pd.to_numeric, errors="coerce")
     bad = np.flatnonzero(numbers.isna().any(axis=1) | (numbers % 1 != 0).any(axis=1))
     if len(bad):
+        values = ", ".join(str(value) for value in table[columns].iloc[bad[0]])
         raise UserError(
-            f"columns {', '.join(columns)} must be integers, got {table[columns].iloc[bad[0]].tolist()} in data row "
-            f"{bad[0] + 1} of {path}; export the table again"
+            f"columns {', '.join(columns)} must be integers, got {values} in data row {bad[0] + 1} of {path}; export "
+            "the table again"
         )
     return numbers.astype("int64")
 
@@ -182,7 +183,7 @@ def _in_tracks(spots: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _load_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # the header of an array is parsed as Python
         raise UserError(f"{path} is not a NumPy array, or is damaged: {one_line(error)}") from None
     if array.ndim != 2 or array.shape[1] not in _NAPARI:
         raise UserError(

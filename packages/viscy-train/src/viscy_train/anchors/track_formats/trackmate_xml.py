@@ -137,7 +137,9 @@ class _Content:
 
     def _invalid(self, element: str, key: str, rule: str, value: str) -> str:
         line = self._parser.CurrentLineNumber
-        return f"{key} of a {element} must be {rule}, got {value} in line {line} of {self.path}; save the file again"
+        return (
+            f"{key} of element {element} must be {rule}, got {value} in line {line} of {self.path}; save the file again"
+        )
 
 
 def _tracks_of_spots(content: _Content) -> TrackFile:
