@@ -40,7 +40,7 @@ LEVELS = {
         ["atomic", "console", "exit_codes"],
         ["config"],
         ["anchors", "model", "run"],
-        ["loading", "sample_projects"],
+        ["loading", "project_files", "sample_projects"],
         ["composition", "evaluation"],
         ["report", "training"],
         ["cli"],

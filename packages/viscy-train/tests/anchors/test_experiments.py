@@ -70,7 +70,7 @@ def test_hours_are_counted_from_the_infection(path):
         ),
         (to_yaml(ONE).replace("minutes_per_frame: 30", "minutes_per_frame: 0:30"), "must be a number, got 0:30"),
         (to_yaml(ONE) + "  hour_of_infection: 3:30\n", r"line \d+: hour_of_infection must be a number, got 3:30"),
-        (to_yaml(ONE).replace("A/1: mock", "A/1:"), r"line 9: condition of well 'A/1' must be text, got null"),
+        (to_yaml(ONE).replace("A/1: mock", "A/1:"), r"has an empty value; fill in line 9: A/1 of conditions"),
         ("- 3", "must be a mapping with the key `experiments`"),
         ("3", "must be a mapping with the key `experiments`"),
         ("experiments: [3, 4]", "line 1: experiments.0 must be a mapping, got"),

@@ -14,6 +14,7 @@ from viscy_train.anchors.metadata import (
     read_value,
     well_of,
 )
+from viscy_train.anchors.open_places import check_filled_in
 from viscy_train.config.checks import require
 from viscy_train.config.yaml_source import line_of, read_as_text, read_yaml, refuse_clock_time, with_line
 from viscy_train.errors import UserError
@@ -46,6 +47,7 @@ def load_experiments(path: Path, channels_mode: str = "all") -> list[Experiment]
     """
     content = read_yaml(path)
     _check_outline(path, content)
+    check_filled_in(path, content["experiments"])
     texts = read_as_text(path)["experiments"]
     experiments = [
         _parse_experiment(path, number, _with_names_as_text(values, text))
@@ -152,10 +154,13 @@ def _check_together(path: Path, experiments: list[Experiment]) -> None:
     for number, one in enumerate(experiments):
         for other in experiments[:number]:
             shared = _overlap(one.conditions, other.conditions)
-            if one.plate.resolve() == other.plate.resolve() and shared:
+            channels = [name for name in one.channel_names if name in other.channel_names]
+            # With other channels, they are other images of the same cells.
+            if one.plate.resolve() == other.plate.resolve() and shared and channels:
                 raise UserError(
                     f"{path}: experiments {other.name!r} and {one.name!r} both use well {shared[0]} of plate "
-                    f"{one.plate}, so its cells would be counted twice; remove it from one of them"
+                    f"{one.plate} in channel {channels[0]!r}, so its cells would be counted twice; remove it from one "
+                    "of them"
                 )
             if one.tracks.resolve() == other.tracks.resolve() and one.plate.resolve() != other.plate.resolve():
                 raise UserError(

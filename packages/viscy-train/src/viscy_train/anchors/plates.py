@@ -92,6 +92,11 @@ class Plate:
         self.path = path
         self._layout = layout
 
+    @property
+    def has_wells(self) -> bool:
+        """Whether it is an HCS plate."""
+        return isinstance(self._layout, WellLayout)
+
     def list_keys(self) -> list[str]:
         """Return what `conditions` may name: the wells, or the images of a plate without wells."""
         return self._layout.list_keys()

@@ -26,6 +26,7 @@ _SECTIONS = [
     "data",
     *(f"data.{name}" for name in ("positive", "sampler", "split", "augmentation")),
     "checkpoint",
+    "evaluation",
 ]
 # Values that are names, or have names as items or keys.
 _NAMES = [
@@ -37,6 +38,7 @@ _NAMES = [
     "data.sampler.condition_ratio",
     "data.sampler.distinct_by",
     "model.encoder.name",
+    "evaluation.probe",
 ]
 _YAML = (".yaml", ".yml")
 _NAMES_A_FILE = re.compile(r"\S+\.ya?ml(, line \d+)?:? ")
@@ -44,6 +46,10 @@ _TITLE = "Contrastive training on OME-Zarr time-lapse data, with batches of a co
 _PROJECT_COMMANDS = {
     "demo": "simulate three small experiments and train on them",
     "hela": "write the HeLa time-lapse of the Cell Tracking Challenge as a project",
+}
+_FILE_COMMANDS = {
+    "init": "look at plates, and write experiments.yaml and config.yaml to start from",
+    "import": "write experiments.yaml and config.yaml from a collection of VisCy",
 }
 _CONFIG_COMMANDS = {
     "index": "check plates and tracks, and build the anchor table from them",
@@ -103,10 +109,11 @@ def _run(arguments: list[str]) -> int:
     command, *options = arguments
     if command in _PROJECT_COMMANDS:
         return _make_project(command, options)
+    if command in _FILE_COMMANDS:
+        return _write_project_files(command, options)
     if command not in _CONFIG_COMMANDS:
-        raise UserError(
-            f"unknown command {command!r}; choose from {', '.join([*_PROJECT_COMMANDS, *_CONFIG_COMMANDS])}"
-        )
+        names = [*_PROJECT_COMMANDS, *_FILE_COMMANDS, *_CONFIG_COMMANDS]
+        raise UserError(f"unknown command {command!r}; choose from {', '.join(names)}")
     if not options:
         raise UserError(f"{command} needs --config FILE; `viscy-train demo` writes an example")
     for path in _config_files(options):
@@ -153,8 +160,16 @@ def _make_project(command: str, options: list[str]) -> int:
         return 0
 
 
+def _write_project_files(command: str, options: list[str]) -> int:
+    from viscy_train.cli import project_files, zarr_thread
+
+    zarr_thread.end_at_exit()
+    run = {"init": project_files.run_init, "import": project_files.run_import}[command]
+    return run(options, _sentence(_FILE_COMMANDS[command]))
+
+
 def _help() -> str:
-    width = max(map(len, [*_PROJECT_COMMANDS, *_CONFIG_COMMANDS]))
+    width = max(map(len, [*_PROJECT_COMMANDS, *_FILE_COMMANDS, *_CONFIG_COMMANDS]))
 
     def list_commands(descriptions: dict[str, str]) -> list[str]:
         return [f"  {name:{width}}  {description}" for name, description in descriptions.items()]
@@ -166,6 +181,11 @@ def _help() -> str:
             "Create a sample project: viscy-train COMMAND [--out DIRECTORY]",
             "",
             *list_commands(_PROJECT_COMMANDS),
+            "",
+            "Start a project of your own: viscy-train init PLATE ... [--out DIRECTORY]",
+            "                             viscy-train import COLLECTION [--out DIRECTORY]",
+            "",
+            *list_commands(_FILE_COMMANDS),
             "",
             "Work on a project: viscy-train COMMAND --config FILE [--key value ...]",
             "",

@@ -1,0 +1,186 @@
+"""Imported experiments: the entries of a collection as experiments, with comments on what has no counterpart.
+
+Each entry becomes an experiment of the same name, so batches are composed as in VisCy. Several entries may have the
+same wells in different channels. If some channels of an entry are only valid in some of its wells, these channels
+become an experiment of their own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from viscy_train.anchors.columns import RESERVED
+from viscy_train.anchors.plates import open_plate
+from viscy_train.errors import UserError
+from viscy_train.project_files.draft import Draft, unique_names
+from viscy_train.project_files.experiments_file import flow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from viscy_train.anchors.plates import Plate
+    from viscy_train.project_files.collection import Collection, Entry
+
+# What a record of a field of view says about its images, which the plates say themselves, or its entry.
+_OF_PLATE = ("dataset", "well_id", "fov", "data_path", "tracks_path", "channel_names", "channel_markers", "record_id")
+_OF_ENTRY = ("time_interval_min", "hours_post_perturbation", "perturbation", "marker", "organelle")
+
+
+def draft_experiments(collection: Collection) -> tuple[list[Draft], list[str]]:
+    """Return the experiments of a collection.
+
+    Parameters
+    ----------
+    collection : Collection
+        The collection.
+
+    Returns
+    -------
+    drafts : list of Draft
+        Its experiments.
+    warnings : list of str
+        What does not match the plates, as far as they are on this machine, and what must be decided.
+    """
+    warnings = list(collection.warnings)
+    plates = _Plates(warnings)
+    drafts = []
+    for entry in collection.entries:
+        plate = plates.open(entry.name, entry.plate)
+        for channels, wells in _parts(entry, warnings):
+            draft = _draft(entry, channels, wells)
+            _describe_wells(draft, collection.records)
+            if plate is not None:
+                warnings += [f"{draft.name}: {problem}" for problem in _mismatches(draft, plate)]
+            _exclude(draft, entry.excluded, plate, warnings)
+            drafts.append(draft)
+        if entry.tracks is None:
+            warnings.append(f"{entry.name}: the collection has no tracks_path; fill in `tracks`")
+    for draft, name in zip(drafts, unique_names(draft.name for draft in drafts), strict=True):
+        draft.name = name
+    warnings += _conflicts(drafts)
+    return drafts, warnings
+
+
+def _parts(entry: Entry, warnings: list[str]) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """Yield the channels that are valid in the same wells, with their markers, and the conditions of these wells."""
+    by_wells: dict[tuple[str, ...], dict[str, str]] = {}
+    for channel, (marker, wells) in entry.channels.items():
+        valid = tuple(well for well in entry.wells if not wells or well in wells)
+        if not valid:
+            warnings.append(f"{entry.name}: channel {channel} is not valid in any of its wells, and is left out")
+            continue
+        by_wells.setdefault(valid, {})[channel] = marker
+    for wells, channels in by_wells.items():
+        yield channels, {well: entry.wells[well] for well in wells}
+
+
+def _draft(entry: Entry, channels: dict[str, str], wells: dict[str, str]) -> Draft:
+    return Draft(
+        name=entry.name,
+        plate=entry.plate,
+        tracks=entry.tracks,
+        channels=channels,
+        conditions=dict(wells),
+        minutes_per_frame=entry.minutes_per_frame,
+        hour_of_infection=0.0 - entry.start_hpi,
+        micrometers_per_pixel=entry.micrometers_per_pixel,
+        micrometers_per_slice=entry.micrometers_per_slice,
+        metadata=dict(entry.metadata),
+        notes=[f"Not used: {flow(entry.lost)}."] if entry.lost else [],
+    )
+
+
+def _conflicts(drafts: list[Draft]) -> Iterator[str]:
+    """Yield a warning for each pair of experiments with a channel of a well in common."""
+    for number, one in enumerate(drafts):
+        for other in drafts[:number]:
+            wells = [well for well in one.conditions if well in other.conditions]
+            channels = [name for name in one.channels if name in other.channels]
+            if one.plate == other.plate and wells and channels:
+                names = ", ".join(wells)
+                yield f"{other.name} and {one.name} both have channel {channels[0]} of {names}; remove one of them"
+
+
+def _describe_wells(draft: Draft, records: list[dict[str, Any]]) -> None:
+    """Give the wells of a draft what the records of a database say about them and the experiment does not."""
+    for record in records:
+        name = _record_name(record, draft)
+        if name is None:
+            continue
+        for key, value in _values_of(record):
+            known = draft.wells.get(name.rpartition("/")[0], {}).get(key, draft.metadata.get(key))
+            if value != known:
+                draft.wells.setdefault(name, {})[key] = value
+
+
+def _record_name(record: dict[str, Any], draft: Draft) -> str | None:
+    """Return the well, or the field of view, that a record is about; None if it is not of this experiment."""
+    well, fov, plate = str(record.get("well_id", "")).strip("/"), record.get("fov"), draft.plate
+    is_same = plate is not None and (record.get("data_path") == str(plate) or record.get("dataset") == plate.stem)
+    if not is_same or well not in draft.conditions:
+        return None
+    return f"{well}/{fov}" if fov not in (None, "") else well
+
+
+def _values_of(record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in record.items():
+        value = " + ".join(map(str, value)) if isinstance(value, list) else value
+        unused = key in (*_OF_PLATE, *_OF_ENTRY, *RESERVED) or key.endswith(("_shape", "_um"))
+        if not unused and isinstance(value, (str, bool, int, float)) and value != "":
+            yield key, value
+
+
+class _Plates:
+    """The plates that are on this machine, each opened once; missing ones are reported once."""
+
+    def __init__(self, warnings: list[str]) -> None:
+        self._plates: dict[Path, Plate | None] = {}
+        self._warnings = warnings
+
+    def open(self, name: str, path: Path | None) -> Plate | None:
+        """Return a plate, or None if it cannot be opened."""
+        if path is None:
+            return None
+        if path not in self._plates:
+            try:
+                self._plates[path] = open_plate(path)
+            except UserError as error:
+                self._plates[path] = None
+                self._warnings.append(f"{name}: {error}")
+        return self._plates[path]
+
+
+def _mismatches(draft: Draft, plate: Plate) -> Iterator[str]:
+    """Yield what a plate lacks."""
+    for well in draft.conditions:
+        try:
+            positions = plate.list_positions(well)
+            plate.image(positions[0]).channel_indices(list(draft.channels)) if positions else None
+        except UserError as error:
+            yield str(error)
+
+
+def _exclude(draft: Draft, excluded: frozenset[str], plate: Plate | None, warnings: list[str]) -> None:
+    """Replace each well that has excluded positions by its other positions."""
+    conditions: dict[str, str | None] = {}
+    for well, condition in draft.conditions.items():
+        inside = [name for name in excluded if name.rpartition("/")[0] == well]
+        try:
+            positions = plate.list_positions(well) if plate is not None and inside else None
+        except UserError:
+            positions = None
+        if inside and positions is None:
+            names = ", ".join(sorted(inside))
+            warnings.append(
+                f"{draft.name}: cannot exclude {names}, because the plate cannot be read; list the other fields"
+            )
+            draft.notes.append(f"To be excluded: {names}. Replace {well} in `conditions` by its other fields of view.")
+        kept = [well] if positions is None else [name for name in positions if name not in inside]
+        conditions |= dict.fromkeys(kept, condition)
+    draft.conditions = conditions
+
+
+def lost_lines(collection: Collection) -> list[str]:
+    """Return comments on the keys of a collection that have no counterpart."""
+    return [f"Not used: {flow(collection.lost)}"] if collection.lost else []
