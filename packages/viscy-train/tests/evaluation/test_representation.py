@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 
 from viscy_train.evaluation.representation import (
+    Representation,
     describe_representation,
     effective_rank,
     rows_to_watch,
     temporal_smoothness,
+    warn_of_collapse,
 )
 
 
@@ -107,3 +109,9 @@ def test_complete_tracks_are_watched(anchors):
     assert not np.array_equal(some, rows_to_watch(anchors, rows, 50, seed=1))
     assert rows_to_watch(anchors, rows, 3, seed=0).sum() == 8
     assert not rows_to_watch(anchors, rows[:0], 50, seed=0).any()
+
+
+@pytest.mark.parametrize(("rank", "n", "warns"), [(1.02, 500, True), (1.2, 500, False), (1.02, 20, False)])
+def test_a_warning_needs_a_low_rank_of_enough_embeddings(rank, n, warns):
+    found = Representation(n_observations=n, effective_rank=rank, temporal_smoothness=None)
+    assert (warn_of_collapse(found) is not None) == warns

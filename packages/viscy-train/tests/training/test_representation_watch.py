@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from viscy_train.evaluation.representation import Representation, effective_rank, temporal_smoothness
+from viscy_train.evaluation.representation import effective_rank, temporal_smoothness
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.metrics_csv import EFFECTIVE_RANK, RECALL, SMOOTHNESS, read_log
 from viscy_train.training.fit import fit
 from viscy_train.training.lightning_cli import TrainingCLI
-from viscy_train.training.representation_watch import warn_of_collapse
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CHANGES = {"data.sampler.batch_size": 40, "trainer.max_epochs": 2, "trainer.logger": False}
@@ -51,9 +50,3 @@ def test_a_collapse_is_one_line(make_project, tmp_path, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Warning: ")]
     (line,) = lines
     assert line.startswith("Warning: the embeddings have collapsed: their effective rank is 1.0")
-
-
-@pytest.mark.parametrize(("rank", "n", "warns"), [(1.02, 500, True), (1.2, 500, False), (1.02, 20, False)])
-def test_a_warning_needs_a_low_rank_of_enough_embeddings(rank, n, warns):
-    found = Representation(n_observations=n, effective_rank=rank, temporal_smoothness=None)
-    assert (warn_of_collapse(found) is not None) == warns

@@ -9,7 +9,12 @@ import torch.distributed as dist
 from lightning.pytorch import Callback
 
 from viscy_train.console import say
-from viscy_train.evaluation.representation import Representation, describe_representation, rows_to_watch
+from viscy_train.evaluation.representation import (
+    Representation,
+    describe_representation,
+    rows_to_watch,
+    warn_of_collapse,
+)
 from viscy_train.run.metrics_csv import EFFECTIVE_RANK, SMOOTHNESS
 
 if TYPE_CHECKING:
@@ -20,9 +25,6 @@ if TYPE_CHECKING:
 
 MAX_ANCHORS = 4096
 """Tracks are chosen until they have this many anchors of the validation."""
-# Fewer embeddings are too few to tell.
-_MIN_OBSERVATIONS = 50
-_COLLAPSED_RANK = 1.1
 
 
 class RepresentationWatch(Callback):
@@ -107,31 +109,3 @@ class RepresentationWatch(Callback):
         rows, places = np.unique(np.concatenate([rows for rows, _ in parts]), return_index=True)
         embeddings = np.concatenate([embeddings for _, embeddings in parts])[places]
         return describe_representation(embeddings, self._data.table.observations.iloc[rows])
-
-
-def warn_of_collapse(found: Representation) -> str | None:
-    """Return a sentence if the embeddings have collapsed.
-
-    Parameters
-    ----------
-    found : Representation
-        What the embeddings say.
-
-    Returns
-    -------
-    str, optional
-        If the effective rank is below 1.1: all embeddings have nearly the same direction, or its opposite. None
-        otherwise, and for fewer than 50 observations.
-
-    Notes
-    -----
-    The bound comes from trials on the simulated cells of the tests, before training and after 5 to 120 steps: encoders
-    that had collapsed at a learning rate of 0.3 or 3 had ranks from 1.00 to 1.05; ``tiny`` of 8 and of 64 features and
-    four networks of timm that had not had at least 2.4.
-    """
-    if found.n_observations < _MIN_OBSERVATIONS or found.effective_rank >= _COLLAPSED_RANK:
-        return None
-    return (
-        f"the embeddings have collapsed: their effective rank is {found.effective_rank:.2f}, so all cells look nearly "
-        "the same to the encoder; lower model.optimizer.learning_rate, or start again with another seed_everything"
-    )
