@@ -178,6 +178,6 @@ def _diagnose_embeddings(log: pd.DataFrame) -> list[str]:
     if not len(ranks) or (last := ranks.iloc[-1])[EFFECTIVE_RANK] >= COLLAPSED_RANK:
         return []
     return [
-        f"The embeddings have collapsed: the effective rank of the last validation, at step {last['step'] + 1:,.0f}, is "
-        f"{last[EFFECTIVE_RANK]:.2f}."
+        f"The embeddings have collapsed: the effective rank of the last validation, at step {last['step'] + 1:,.0f}, "
+        f"is {last[EFFECTIVE_RANK]:.2f}."
     ]
