@@ -15,6 +15,7 @@ from viscy_train.anchors.columns import CHANNEL_COLUMNS, COLUMNS, Z_FOCUS
 from viscy_train.anchors.crop_window import CropWindow, crop_window
 from viscy_train.anchors.focus import focus_of_frames
 from viscy_train.anchors.geometry import coordinate_bounds
+from viscy_train.anchors.intensity_jumps import shorten
 from viscy_train.anchors.lineages import lineage_ids
 from viscy_train.anchors.pixel_checksums import pixel_checksums
 from viscy_train.anchors.pixels import PixelReader
@@ -91,15 +92,19 @@ def build_anchor_table(
     problems = Problems()
     parts: list[pd.DataFrame] = []
     intensity, local_intensity, scales = {}, {}, {}
+    jumps: list[str] = []
     for experiment in experiments:
         counted = ChannelGroups(experiment, channels_mode, crops.normalization, _SAMPLED_FRAMES)
         seen: list[tuple[float | None, float | None]] = []
         parts += _observations_by_position(experiment, settings, reader, counted, seen, problems)
         intensity[experiment.name] = counted.center_and_spread()
         scales[experiment.name] = count_scales(seen)
+        jumps += counted.describe_jumps()
         if crops.normalization.by != "experiment":
             local_intensity[experiment.name] = counted.by_position()
     problems.raise_any()
+    for sentence in shorten(jumps):
+        say(f"Warning: {sentence}")
     observations = _sort(pd.concat(parts, ignore_index=True), experiments, channels_mode)
     observations["lineage_id"] = lineage_ids(observations)
     observations, described = _describe(observations, experiments)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from viscy_train.anchors.image_intensity import ExperimentIntensity
+from viscy_train.anchors.intensity_jumps import describe_jumps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,6 +58,7 @@ class ChannelGroups:
         self, experiment: Experiment, mode: ChannelsMode, normalization: NormalizationConfig, n_frames: int
     ) -> None:
         n_channels = len(experiment.channels)
+        self._name, self._channels = experiment.name, experiment.channel_names
         if mode == "all":
             intensity = ExperimentIntensity(normalization, n_channels, n_frames)
             self.groups = [ChannelGroup(channels=slice(0, n_channels), columns={}, intensity=intensity)]
@@ -78,6 +80,14 @@ class ChannelGroups:
         """Return center and spread of all channels in each position, see `ExperimentIntensity.by_position`."""
         of_groups = [group.intensity.by_position() for group in self.groups]
         return {name: np.concatenate([one[name] for one in of_groups], axis=1) for name in of_groups[0]}
+
+    def describe_jumps(self) -> list[str]:
+        """Return where intensities jump, see `viscy_train.anchors.intensity_jumps`."""
+        sentences = []
+        for group in self.groups:
+            frames = {name: position.frames for name, position in group.intensity.positions.items()}
+            sentences += describe_jumps(self._name, self._channels[group.channels], frames, group.intensity.config)
+        return sentences
 
 
 def row_order(mode: ChannelsMode) -> list[str]:

@@ -157,8 +157,7 @@ def _decode_position(text: Any, n_channels: int, where: str) -> NDArray[np.float
         content = b"damaged"
     require(len(content) > 0 and len(content) % (8 * n_channels) == 0, rule, text[:16])
     constants = np.frombuffer(content, dtype="<f4").reshape(-1, n_channels, 2).astype(np.float32)
-    known = np.isfinite(constants).all(axis=(1, 2))
-    require(
-        bool(known.any() and (constants[known][..., 1] > 0).all()), f"spreads of {where} must be above 0", text[:16]
-    )
+    # Frames that were not counted are not numbers.
+    spread = constants[..., 1]
+    require(bool((np.isnan(spread) | (spread > 0)).all()), f"spreads of {where} must be above 0", text[:16])
     return constants

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from viscy_train.anchors.experiments import Experiment
     from viscy_train.anchors.position_image import PositionImage
     from viscy_train.config.schema import CropSettings
+
+# Scales that differ by less than this factor are equal.
+_EQUAL = 1.01
+_MAX_NAMES = 8
 
 
 def micrometers_per_pixel(image: PositionImage, experiment: Experiment) -> float | None:
@@ -70,3 +77,86 @@ def check_scale(image: PositionImage, experiment: Experiment, crops: CropSetting
                 f"the anchor table was built when {name} were {', '.join(f'{one:g}' for one in known if one)}, but "
                 f"{image.where} has {now:g}; rebuild it with `viscy-train index --config FILE`"
             )
+
+
+def describe_crops(
+    crops: CropSettings, experiments: Sequence[Experiment], scales: Mapping[str, list[list[Any]]]
+) -> list[str]:
+    """Return the sentences of `describe_sizes`, and the warnings of `warn_of_scales`."""
+    warnings = warn_of_scales(crops, experiments, scales)
+    return [*describe_sizes(crops, experiments, scales), *(f"Warning: {warning}" for warning in warnings)]
+
+
+def describe_sizes(
+    crops: CropSettings, experiments: Sequence[Experiment], scales: Mapping[str, list[list[Any]]]
+) -> list[str]:
+    """Return how large crops are in micrometers, a sentence for each size.
+
+    Parameters
+    ----------
+    crops : CropSettings
+        What a crop contains.
+    experiments : sequence of Experiment
+        Experiments of the table.
+    scales : mapping of str to list of list
+        Scales of each experiment, as `count_scales` returns them.
+
+    Returns
+    -------
+    list of str
+        Sentences; none if no scale is known and no size was given.
+    """
+    sizes: dict[str, list[str]] = {}
+    for experiment in experiments:
+        known = [scale for scale in scales.get(experiment.name, []) if scale[0] is not None]
+        size = " or ".join(dict.fromkeys(_size(crops, *scale[:2]) for scale in known)) or "an unknown size"
+        sizes.setdefault(size, []).append(experiment.name)
+    if list(sizes) == ["an unknown size"]:
+        return []
+    return [
+        f"Crops of {crops.crop} x {crops.crop} pixels show {size} in {_names(names)}" for size, names in sizes.items()
+    ]
+
+
+def _size(crops: CropSettings, per_pixel: float, per_slice: float | None) -> str:
+    side = crops.crop * per_pixel if crops.crop_um is None else crops.crop_um
+    depth = crops.depth_um
+    if depth is None and per_slice is not None and crops.z != "maximum" and crops.z_slices > 1:
+        depth = crops.z_slices * per_slice
+    depth_text = "" if depth is None else f" and a depth of {depth:.4g}"
+    return f"{side:.4g} x {side:.4g}{depth_text} micrometers ({per_pixel:.4g} a pixel of the image)"
+
+
+def warn_of_scales(
+    crops: CropSettings, experiments: Sequence[Experiment], scales: Mapping[str, list[list[Any]]]
+) -> list[str]:
+    """Return warnings where crops of experiments differ in size, a sentence for each direction.
+
+    Parameters
+    ----------
+    crops, experiments, scales
+        As for `describe_sizes`.
+    """
+    warnings = []
+    for index, (option, unit) in enumerate((("crop_um", "pixel"), ("depth_um", "slice"))):
+        known = [
+            (experiment.name, scale[index])
+            for experiment in experiments
+            for scale in scales.get(experiment.name, [])
+            if scale[index] is not None
+        ]
+        matters = index == 0 or crops.z_slices > 1
+        if getattr(crops, option) is not None or not matters or not known:
+            continue
+        (small, least), (large, most) = (choose(known, key=itemgetter(1)) for choose in (min, max))
+        if most > least * _EQUAL:
+            warnings.append(
+                f"a {unit} has {least:.4g} micrometers in {small} and {most:.4g} in {large}, so crops show different "
+                f"sizes; data.{option} makes them equal"
+            )
+    return warnings
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - _MAX_NAMES} more experiments" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more

@@ -59,6 +59,7 @@ _PIXELS = {
 def index(options: list[str], description: str) -> int:
     """Build the anchor table."""
     from viscy_train.anchors.build import build_anchor_table
+    from viscy_train.anchors.scale import describe_crops
     from viscy_train.anchors.summary import print_summary
     from viscy_train.anchors.table import ANCHOR_TABLE
 
@@ -74,7 +75,7 @@ def index(options: list[str], description: str) -> int:
         )
         table.write(data.path)
     print_summary(table)
-    for sentence in data.describe_positives():
+    for sentence in [*data.describe_positives(), *describe_crops(table.crops, table.experiments, table.scales)]:
         say(sentence)
     say(f"Done. Wrote {data.path}")
     return 0
@@ -97,12 +98,14 @@ def fit(options: list[str], description: str) -> int:
         if encoders is not None:
             with claimed(cli.run_directory.report, REPORT, "fit", on_wait=say):
                 device = trainer.strategy.root_device
-                evaluate_and_write_page(cli.run_directory, *encoders, data, cli.make_loss_config(), device)
+                loss, probe = cli.make_loss_config(), cli.config.evaluation.probe
+                evaluate_and_write_page(cli.run_directory, *encoders, data, loss, device, probe)
     return 0
 
 
 def inspect(options: list[str], description: str) -> int:
     """Draw batches without training and show their composition."""
+    from viscy_train.anchors.scale import describe_crops
     from viscy_train.anchors.staleness import check_sources
     from viscy_train.composition.dry_run import dry_run
     from viscy_train.report.dry_run_page import write_dry_run_page
@@ -113,7 +116,9 @@ def inspect(options: list[str], description: str) -> int:
     data, page = cli.make_data(), Path(cli.config.page)
     with claimed(page, DRY_RUN, "inspect"):
         check_sources(data.table)
-        for sentence in data.describe_positives(cli.make_loss_config()):
+        table = data.table
+        sizes = describe_crops(table.crops, table.experiments, table.scales)
+        for sentence in [*data.describe_positives(cli.make_loss_config()), *sizes]:
             say(sentence)
         result = dry_run(
             data.train_anchors(),
@@ -230,7 +235,8 @@ def report(options: list[str], description: str) -> int:
         data.load_state_dict(checkpoint.data)  # refuses another anchor table
         model.load_state_dict(checkpoint.weights)
         loss, device = cli.make_loss_config(), trainer.strategy.root_device
-        evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, loss, device)
+        probe = cli.config.evaluation.probe
+        evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, loss, device, probe)
     return 0
 
 
