@@ -62,9 +62,11 @@ def sharpness(image: NDArray) -> float:
     difference = np.where(finite, image - mean, 0).astype(np.float32)
     if not difference.any():
         return -1.0
+    # Fade toward the borders: a spectrum takes an image for periodic, and uneven light would make an edge.
+    height, width = image.shape
+    difference *= np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).astype(np.float32)
     spectrum = np.fft.rfft2(difference)
-    rows, columns = (np.fft.fftfreq(image.shape[0])[:, None], np.fft.rfftfreq(image.shape[1]))
-    frequency = rows**2 + columns**2
+    frequency = np.fft.fftfreq(height)[:, None] ** 2 + np.fft.rfftfreq(width) ** 2
     in_band = (frequency > _BAND[0] ** 2) & (frequency <= _BAND[1] ** 2)
     return float((np.abs(spectrum[in_band]).astype(np.float64) ** 2).sum())
 
