@@ -99,15 +99,22 @@ def _is_still(survey: Survey) -> bool:
 
 def _facts(survey: Survey) -> str:
     """Return a sentence on the images of a plate."""
-    frames, _, slices, height, width = (
-        f"{min(lengths)}" if len(set(lengths)) == 1 else f"{min(lengths)} to {max(lengths)}"
-        for lengths in zip(*survey.shapes, strict=True)
-    )
+    frames, _, slices, height, width = (_range(lengths) for lengths in zip(*survey.shapes, strict=True))
     sides = survey.micrometers_per_pixel
     scale = f"{' and '.join(f'{side:g}' for side in sides)} micrometers per pixel" if sides else "scale unknown"
     n = sum(map(len, survey.positions.values()))
-    kind = f"{len(survey.positions)} wells with {n} fields of view" if survey.has_wells else f"{n} images"
-    return f"{kind}, {frames} frames, {slices} slices, {height} x {width} pixels, {scale}."
+    wells = f"{_count(len(survey.positions), 'well')} with {_count(n, 'field')} of view"
+    images = wells if survey.has_wells else _count(n, "image")
+    size = f"{_count(frames, 'frame')}, {_count(slices, 'slice')}, {height} x {width} pixels"
+    return f"{images}, {size}, {scale}."
+
+
+def _range(lengths: tuple[int, ...]) -> str:
+    return f"{min(lengths)}" if len(set(lengths)) == 1 else f"{min(lengths)} to {max(lengths)}"
+
+
+def _count(n: int | str, thing: str) -> str:
+    return f"{n} {thing}" if str(n) == "1" else f"{n} {thing}s"
 
 
 def _about_channels(survey: Survey) -> str:

@@ -1,0 +1,31 @@
+import pytest
+
+from viscy_train.project_files.tracks_beside import find_tracks
+
+
+@pytest.mark.parametrize(
+    ("file", "tracks"),
+    [
+        ("tracks/plate/A/1/0.csv", "tracks/plate"),
+        ("tracks/A/1/0.csv", "tracks"),
+        ("tracking.zarr/A/1/0/tracks.csv", "tracking.zarr"),
+        ("plate_tracks/A/1/0.xml", "plate_tracks"),
+        ("plate_tracks.parquet", "plate_tracks.parquet"),
+        ("tracks/plate.csv", "tracks/plate.csv"),
+        ("../tracks/plate/A/1/0.csv", "../tracks/plate"),
+    ],
+)
+def test_tracks_with_a_usual_name_are_found(tmp_path, file, tracks):
+    plate = tmp_path / "plates" / "plate.zarr"
+    path = plate.parent / file
+    path.parent.mkdir(parents=True)
+    path.touch()
+    found = find_tracks(plate, ["A/1/0", "A/1/1"])
+    assert found is not None
+    assert found.resolve() == (plate.parent / tracks).resolve()
+
+
+def test_a_directory_without_tracks_of_the_plate_is_not_taken(tmp_path):
+    (tmp_path / "tracks" / "B" / "9").mkdir(parents=True)
+    (tmp_path / "tracks" / "B" / "9" / "0.csv").touch()
+    assert find_tracks(tmp_path / "plate.zarr", ["A/1/0"]) is None
