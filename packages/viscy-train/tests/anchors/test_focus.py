@@ -135,7 +135,7 @@ def test_a_slice_with_missing_chunks_is_not_the_sharpest(images, tmp_path):
         chunk.unlink()
     table = build(experiment)
     of_frame = table.observations[(table.observations["position"] == "A/1/0") & (table.observations["t"] == 0)]
-    assert len(of_frame) and set(of_frame[Z_FOCUS]) <= {2, 4}
+    assert set(of_frame[Z_FOCUS]) in ({2}, {4})
 
 
 def test_a_slice_that_cannot_be_decoded_is_not_the_sharpest(images, tmp_path):
@@ -143,7 +143,7 @@ def test_a_slice_that_cannot_be_decoded_is_not_the_sharpest(images, tmp_path):
     (experiment.plate / "A/1/0/0/c/0/0/3/0/0").write_bytes(b"x")
     table = build(experiment)
     of_frame = table.observations[(table.observations["position"] == "A/1/0") & (table.observations["t"] == 0)]
-    assert len(of_frame) and set(of_frame[Z_FOCUS]) <= {2, 4}
+    assert set(of_frame[Z_FOCUS]) in ({2}, {4})
 
 
 def test_other_pixels_in_the_sharpest_slice_are_noticed(images, tmp_path):
@@ -161,7 +161,7 @@ def test_other_pixels_in_the_sharpest_slice_are_noticed(images, tmp_path):
 def test_a_table_without_the_sharpest_slices_is_refused(experiment, tmp_path):
     table = build(experiment, CropSettings(crop=16))
     replace(table, crops=SHARPEST, pixels={}).write(tmp_path / "anchors.parquet")
-    with pytest.raises(UserError, match="column 'z_focus' must be there if data.z is sharpest"):
+    with pytest.raises(UserError, match=r"column 'z_focus' must be there if data\.z is sharpest"):
         AnchorTable.read(tmp_path / "anchors.parquet")
 
 

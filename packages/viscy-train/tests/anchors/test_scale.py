@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from viscy_train.anchors.build import build_anchor_table
-from viscy_train.anchors.experiments import Experiment
+from viscy_train.anchors.experiment import Experiment
 from viscy_train.anchors.plates import write_plate
-from viscy_train.anchors.scale import count_scales
+from viscy_train.anchors.scale import count_scales, describe_crops
 from viscy_train.anchors.staleness import check_plates, check_settings
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.anchors.tracks import write_tracks
@@ -175,9 +175,9 @@ def test_another_scale_than_at_the_time_of_the_index_is_refused(tmp_path):
     moved = write_experiment(tmp_path / "again", "one", COARSE)
     with pytest.raises(UserError, match=r"built when micrometers a pixel were 0.25, but position A/1/0 .* has 0.6"):
         check_plates(replace(table, experiments=[replace(experiment, plate=moved.plate)]))
-    with pytest.raises(UserError, match="micrometers_per_pixel of 'one' was None, is now 0.5"):
+    with pytest.raises(UserError, match=r"micrometers_per_pixel of 'one' was None, is now 0.5"):
         check_settings(table, [replace(experiment, micrometers_per_pixel=0.5)], POSITIVE, SETTINGS)
-    with pytest.raises(UserError, match="data.crop_um was 12.0, is now 13.0"):
+    with pytest.raises(UserError, match=r"data\.crop_um was 12.0, is now 13.0"):
         check_settings(table, [experiment], POSITIVE, replace(SETTINGS, crop_um=13.0))
 
 
@@ -195,3 +195,40 @@ def test_a_table_with_every_setting_is_read_as_it_was_written(two_scales, tmp_pa
 def test_scales_are_counted(two_scales):
     assert count_scales([(0.5, None), (0.25, 2.0), (0.5, None)]) == [[0.25, 2.0, 1], [0.5, None, 2]]
     assert build(two_scales).scales == {"fine": [[FINE, None, 2]], "coarse": [[COARSE, None, 2]]}
+
+
+def test_the_size_of_crops_is_said_for_each_experiment(two_scales):
+    names = [one.name for one in two_scales]
+    scales = {"fine": [[FINE, 1.0, 2]], "coarse": [[COARSE, 2.0, 1], [None, None, 1]]}
+    physical = describe_crops(replace(SETTINGS, z_slices=2, depth_um=3.0), two_scales, scales)
+    assert physical == [
+        f"Crops of 16 x 16 pixels show 12 x 12 and a depth of 3 micrometers ({pixel} a pixel of the image) in {name}"
+        for name, pixel in zip(names, (FINE, COARSE), strict=True)
+    ]
+    assert describe_crops(SETTINGS, two_scales, {}) == []
+    only_fine = describe_crops(CropSettings(crop=16), two_scales, {"fine": scales["fine"]})
+    assert only_fine == [
+        "Crops of 16 x 16 pixels show 4 x 4 micrometers (0.25 a pixel of the image) in fine",
+        "Crops of 16 x 16 pixels show an unknown size in coarse",
+    ]
+
+
+def test_different_scales_without_a_physical_size_are_a_warning(two_scales):
+    scales = {"fine": [[FINE, 1.0, 2]], "coarse": [[COARSE, 2.0, 2]]}
+    warnings = [line for line in describe_crops(CropSettings(crop=16), two_scales, scales) if "Warning" in line]
+    assert warnings == [
+        "Warning: a pixel has 0.25 micrometers in fine and 0.6 in coarse, so crops show different sizes; data.crop_um "
+        "makes them equal"
+    ]
+    several = describe_crops(replace(SETTINGS, z_slices=3), two_scales, scales)
+    assert "a slice has 1 micrometers in fine and 2 in coarse" in several[-1]
+    assert not any("Warning" in line for line in describe_crops(SETTINGS, two_scales, scales))
+    alike = {"fine": [[0.25, None, 2]], "coarse": [[0.2501, None, 2]]}
+    assert not any("Warning" in line for line in describe_crops(CropSettings(crop=16), two_scales, alike))
+
+
+def test_many_experiments_of_one_size_take_one_line(two_scales):
+    experiments = [replace(two_scales[0], name=f"day{number}") for number in range(50)]
+    scales = {one.name: [[0.5, None, 3]] for one in experiments}
+    (line,) = describe_crops(CropSettings(crop=16), experiments, scales)
+    assert line.endswith("in day0, day1, day2, day3, day4, day5, day6, day7 and 42 more experiments")
