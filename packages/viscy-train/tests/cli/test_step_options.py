@@ -59,8 +59,11 @@ def test_whether_batches_are_shared_is_stated_once(project):
             ["--data.sampler.split_batches", "true", "--processes", "3"],
             "data.sampler: with split_batches=True, num_replicas must divide batch_size, got 3 ranks for 16 slots; ",
         ),
-        (["--data.sampler.distinct_by", "lineage"], "'lineage', but the table lacks it; its columns are ["),
-        (["--data.sampler.distinct_by", "[lineage_id, cell]"], "'cell', but the table lacks it; its columns are ["),
+        (["--data.sampler.distinct_by", "lineage"], "got 'lineage'; did you mean 'lineage_id'?"),
+        (
+            ["--data.sampler.distinct_by", "[lineage_id, cell]"],
+            "data.sampler.distinct_by must name columns of the anchor table (experiment, condition,",
+        ),
         (["--data.sampler.anchors_per_condition", "0"], "data.sampler: anchors_per_condition must be"),
         (["--data.sampler.anchors_per_condition", "17"], "data.sampler: anchors_per_condition must be"),
         (["--data.sampler.epoch_batches", "-2"], "data.sampler: epoch_batches must be"),

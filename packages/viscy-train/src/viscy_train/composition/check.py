@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from viscy_train.composition.targets import SLOT_TOLERANCE, STRATUM, batch_targets, count_strata, encode
+from viscy_train.composition.targets import SLOT_TOLERANCE, STRATUM, batch_targets, count_strata, encode, group_word
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -146,7 +146,7 @@ def check_targets(batches: pd.DataFrame, anchors: pd.DataFrame, planned: Planned
         observed = shares_of_batches(batches, anchors, "experiment")
         by_experiment = targets.T.groupby(level=0, sort=False).sum().T[observed.columns].to_numpy()
         own_column = np.arange(len(own)), observed.columns.get_indexer(own)
-        name = "the batch's own experiment"
+        name = f"the batch's own {group_word(planned)}"
         checks.append(_check(name, by_experiment[own_column], observed.to_numpy()[own_column], slots, tolerance=1))
     if planned.options["condition_balanced"]:
         observed = shares_of_batches(batches, anchors, "condition")

@@ -69,6 +69,8 @@ class StepComposition:
         of the same condition. When counted, another anchor is one of another lineage.
     without_negative : float
         Share of the anchors that have no other anchor to repel, because all they are compared with attract them.
+    group : str
+        What a batch is restricted to, see `viscy_train.composition.targets.group_word`.
     """
 
     settings: StepSettings
@@ -77,6 +79,7 @@ class StepComposition:
     from_others_in_batch: float
     without_positive: float
     without_negative: float = 0.0
+    group: str = "experiment"
 
     @property
     def mixes_experiments(self) -> bool:
@@ -98,7 +101,7 @@ def describe_step(planned: StepComposition) -> list[str]:
     sentences = [f"The loss compares an anchor with {compared}"]
     if planned.mixes_experiments:
         sentences.append(
-            f"An anchor's negatives: {planned.from_others:.0%} from other experiments (negatives=step, "
+            f"An anchor's negatives: {planned.from_others:.0%} from other {planned.group}s (negatives=step, "
             f"{settings.world_size} processes); {planned.from_others_in_batch:.0%} with data.sampler.split_batches"
         )
     return sentences

@@ -232,6 +232,12 @@ class SamplerConfig:
     distinct_by : str or list of str, optional
         Column of the anchor table, such as ``lineage_id``, or columns: anchors of a batch differ in it, as far as there
         are enough.
+    experiment_by, condition_by : str or list of str
+        Columns of the anchor table that take the place of the experiment and of the condition, such as
+        ``[experiment, marker]``. The keys of `experiment_weights` and `condition_ratio` are then their labels: the
+        values of several columns joined by `` | ``.
+    time_by : str
+        Column of times in hours, for `temporal_enrichment`.
     """
 
     batch_size: int = 128
@@ -247,6 +253,9 @@ class SamplerConfig:
     anchors_per_condition: int | None = None
     epoch_batches: int | None = None
     distinct_by: list[str] | str | None = None
+    experiment_by: list[str] | str = "experiment"
+    condition_by: list[str] | str = "condition"
+    time_by: str = "hours_post_infection"
 
     def __post_init__(self) -> None:
         for name in ("experiment_weights", "condition_ratio"):
@@ -404,3 +413,17 @@ class CheckpointConfig:
     def __post_init__(self) -> None:
         require_at_least("checkpoint.every_n_steps", self.every_n_steps, 1)
         require_at_least("checkpoint.keep_best", self.keep_best, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What the report measures.
+
+    Parameters
+    ----------
+    probe : str or list of str, optional
+        Column of the anchor table, or columns, that linear probes predict from the embeddings. By default, the
+        condition and columns of text with 2 to 50 values.
+    """
+
+    probe: list[str] | str | None = None

@@ -30,6 +30,7 @@ from viscy_train.config.schema import (
 )
 from viscy_train.errors import UserError
 from viscy_train.loading.augmentation import Augment, AugmentationConfig
+from viscy_train.loading.axes import CONDITION, GROUP, add_labels, check_axes
 from viscy_train.loading.batches import Batch, RepeatedBatches, SequentialBatches, TrainingBatches
 from viscy_train.loading.datasets import CropDataset, PairDataset
 from viscy_train.loading.loader import make_loader
@@ -61,6 +62,10 @@ if TYPE_CHECKING:
 
     from viscy_data import FlexibleBatchSampler
     from viscy_train.config.schema import LossConfig
+
+# Columns must exist, also those of an axis that is off; missing values are reported where they are used.
+_NO_AXES: Any = dict.fromkeys(("experiment_aware", "condition_balanced", "temporal_enrichment"), False)
+_NO_AXES |= {"distinct_by": None}
 
 
 class PairDataModule(LightningDataModule):
@@ -233,7 +238,7 @@ class PairDataModule(LightningDataModule):
         is_augmented = not self._augment.options.is_off or self.crops.z == "random"
         warnings = warn_of_positives(self.experiments, self.positive, is_augmented=is_augmented)
         if loss is not None:
-            check_labels(self.table.observations, self.positive, loss.positives)
+            check_labels(self.table.observations, self.positive, loss.positives, self._options.condition_by)
             warnings += warn_of_labels(self.positive, loss.positives)
         return [*sentences, *(f"Note: {warning}" for warning in warnings)]
 
@@ -247,10 +252,16 @@ class PairDataModule(LightningDataModule):
     @cached_property
     def options(self) -> SamplerConfig:
         """Composition of the training batches."""
-        columns = self.table.observations[["experiment", "condition"]]
+        columns = self.labeled[[GROUP, CONDITION]]
         trained = columns.iloc[self.train_rows]
         labels, table_labels = ({name: set(part[name].unique()) for name in part} for part in (trained, columns))
         return training_options(self._options, table_labels, labels)
+
+    @cached_property
+    def labeled(self) -> pd.DataFrame:
+        """The observations, with the labels of the axes of the sampler, see `viscy_train.loading.axes.add_labels`."""
+        check_axes(self.table.observations, replace(self._options, **_NO_AXES))
+        return add_labels(self.table.observations, self._options)
 
     def train_anchors(self) -> pd.DataFrame:
         """Return the anchors used for training; the sampler yields row numbers of this table."""
@@ -289,8 +300,8 @@ class PairDataModule(LightningDataModule):
             raise UserError(
                 "Trainer needs use_distributed_sampler=False, because the sampler distributes batches over ranks itself"
             )
-        self._pairs = PairDataset(self.table, self.positives, self.seed, cache_mb=self._cache_mb)
-        self._share(self._pairs)
+        labels = self.labeled[CONDITION]
+        self._pairs = PairDataset(self.table, self.positives, self.seed, cache_mb=self._cache_mb, labels=labels)
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         with collect_sampler_warnings():  # already shown before the run
             self._sampler = make_sampler(self.train_anchors(), self.options, self.seed, rank, world_size)
@@ -339,12 +350,12 @@ class PairDataModule(LightningDataModule):
     @cached_property
     def _validated_rows(self) -> NDArray[np.int64]:
         """Rows of the anchor table that are used for validation, ascending."""
-        return drop_excluded(self._options, self.table.observations, self.validation_rows)
+        return drop_excluded(self._options, self.labeled, self.validation_rows)
 
     def _validation_batches(self, rank: int, world_size: int) -> RepeatedBatches | None:
         rows = self._validated_rows
         anchors = self.table.observations.iloc[rows].reset_index(drop=True)
-        options = validation_options(self._options, anchors, world_size)
+        options = validation_options(self._options, self.labeled.iloc[rows], world_size)
         if not options.batch_size:
             return None
         with collect_sampler_warnings():

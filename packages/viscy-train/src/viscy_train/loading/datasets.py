@@ -7,7 +7,7 @@ batch's random numbers (`viscy_train.loading.rng`), so it does not matter which 
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from viscy_train.loading.crops import CropReader
 from viscy_train.loading.rng import Purpose, random_uniform
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -38,17 +39,28 @@ class PairDataset(Dataset):
         Seed of the run.
     cache_mb : int, default 256
         Memory for decoded chunks, for each process that reads, in MB.
+    labels : pandas.Series, optional
+        What is balanced in batches, by default the condition of each observation.
 
     Notes
     -----
     Pass ``collate_fn=no_collation`` to the loader, because a batch is read as a unit.
     """
 
-    def __init__(self, table: AnchorTable, positives: Positives, seed: int, *, cache_mb: int = 256) -> None:
+    def __init__(
+        self,
+        table: AnchorTable,
+        positives: Positives,
+        seed: int,
+        *,
+        cache_mb: int = 256,
+        labels: pd.Series | None = None,
+    ) -> None:
         self._reader = CropReader(table, cache_mb=cache_mb)
         self._positives, self._seed = positives, seed
         self._lineage = table.observations["lineage_id"].to_numpy(np.int64)
-        self._condition = table.observations["condition"].astype("category").cat.codes.to_numpy(np.int64)
+        condition: Any = table.observations["condition"] if labels is None else labels
+        self._condition = condition.astype("category").cat.codes.to_numpy(np.int64)
         self._has_random_slices = table.crops.z == "random"
 
     def in_the_middle(self) -> PairDataset:
@@ -72,7 +84,7 @@ class PairDataset(Dataset):
         -------
         dict of str to torch.Tensor
             ``anchor`` and ``positive``, float32, shape (n, n_channels, z_slices, side, side); ``row``,
-            ``positive_row``, ``lineage`` and ``condition`` (a code of the table's categories), int64, shape (n,);
+            ``positive_row``, ``lineage`` and ``condition`` (a code of its label), int64, shape (n,);
             ``epoch``, ``batch`` (the batch index) and ``first_slot``, int64, shape ().
 
         Raises

@@ -9,6 +9,7 @@ import numpy as np
 from viscy_train.composition.diagnostics import diagnose
 from viscy_train.composition.step import describe_step
 from viscy_train.console import get_console, make_table, on_each_of
+from viscy_train.loading.axes import axis_names
 from viscy_train.report.formatting import duration, percent, thousands
 from viscy_train.report.step_section import coverage_rows, step_rows
 
@@ -89,7 +90,7 @@ def _step_table(dry_run: DryRun) -> Table:
 
 def _composition_table(dry_run: DryRun) -> Table:
     table = make_table(
-        ["experiment", "condition"],
+        axis_names(dry_run.planned.options),
         ["anchors", "table", "target", "observed", "draws", "most", "never"],
     )
     for (experiment, condition), row in zip(

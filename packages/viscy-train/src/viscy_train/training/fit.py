@@ -21,6 +21,8 @@ from viscy_train.composition.targets import target_composition
 from viscy_train.config.yaml_source import read_yaml
 from viscy_train.console import get_console, make_table, say
 from viscy_train.errors import UserError
+from viscy_train.evaluation.probes import columns_to_probe
+from viscy_train.loading.axes import axis_names, check_axes, label_plan
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler, restore_sampler
 from viscy_train.run.attempts import read_attempts
 from viscy_train.run.checkpoint import checkpoint_to_resume
@@ -159,8 +161,11 @@ def _check(
     if checkpoint is not None:
         check_fingerprint(checkpoint.data, data.table.fingerprint, "the checkpoint")
         restore_sampler(sampler, checkpoint.data)
-    check_labels(data.table.observations, data.positive, cli.make_loss_config().positives)
+    positives = cli.make_loss_config().positives
+    check_labels(data.table.observations, data.positive, positives, data.options.condition_by)
+    check_axes(data.train_anchors(), data.options, positives=positives)
     check_sources(data.table)
+    columns_to_probe(data.table.observations, data.table.extra_columns, cli.config.evaluation.probe)
     check_limits(trainer, len(sampler), data.count_validation_batches(trainer.world_size))
     if checkpoint is None:
         return []
@@ -230,13 +235,13 @@ def show_targets(
     notes : list of str
         Warnings of the sampler.
     """
-    anchors = data.train_anchors()
+    anchors, planned = data.labeled.iloc[data.train_rows].reset_index(drop=True), label_plan(planned)
     processes = f" on {world_size} processes" if world_size > 1 else ""
     say(
         f"{len(anchors):,} anchors for training, {len(data.validation_rows):,} for validation; {planned.n_batches:,} "
         f"batches of {data.options.batch_size} per epoch{processes}. Target composition of an epoch:"
     )
-    table = make_table(["experiment", "condition"], ["anchors", "share of table", "target"])
+    table = make_table(axis_names(data.options), ["anchors", "share of table", "target"])
     targets = target_composition(anchors, planned)
     for (experiment, condition), row in zip(targets.index, targets.to_dict("records"), strict=True):
         shares = f"{row['table_share']:.1%}", f"{row['target']:.1%}"

@@ -21,6 +21,7 @@ from viscy_train.config.checks import require
 from viscy_train.config.schema import (
     CheckpointConfig,
     CropSettings,
+    EvaluationConfig,
     FilePath,
     LossConfig,
     PositiveConfig,
@@ -120,6 +121,7 @@ class TrainingCLI(LightningCLI):
         _try_integers_first(parser)
         parser.add_argument("--output", type=FilePath, required=True, help="directory of the run, new or empty")
         parser.add_class_arguments(CheckpointConfig, "checkpoint")
+        parser.add_class_arguments(EvaluationConfig, "evaluation")
         for name, keywords in self._command_options.items():
             parser.add_argument(f"--{name}", **keywords)
         parser.link_arguments("seed_everything", "data.seed")
@@ -256,7 +258,7 @@ class TrainingCLI(LightningCLI):
             AttemptRecorder(run_directory),
             BatchRecorder(run_directory.batches),
             DataWait(),
-            CompositionLogger(made.data.table.observations, made.data.complete_batch),
+            CompositionLogger(made.data.labeled, made.data.complete_batch),
             LossLogger(),
             RepresentationWatch(made.data),
             LossProgress(get_console()),
