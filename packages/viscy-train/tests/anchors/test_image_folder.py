@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from viscy_train.anchors.plates import open_plate
+from viscy_train.anchors.table import AnchorTable
 from viscy_train.errors import UserError
 
 from .odd_plates import CHANNELS, CHUNKS, OddPlate, experiment_of, noise, write_collection, write_image
-from .test_odd_plates import assert_read_as_written, edit_attributes
+from .test_odd_plates import assert_read_as_written, build, edit_attributes
 
 NAMES = ("control", "drug 10 nM")
 
@@ -29,8 +30,13 @@ def write_folder(path, images, suffix=".zarr", **options):
 
 
 def assert_plate_is_read(path, images, conditions=None):
+    """Build the table of a plate, compare the pixels that `fit` reads, and write and read the table."""
     conditions = conditions or dict(zip(images, ("mock", "infected"), strict=True))
-    assert_read_as_written(experiment_of(path, positions=images, conditions=conditions), images)
+    experiment = experiment_of(path, positions=images, conditions=conditions)
+    assert_read_as_written(experiment, images)
+    table = build(experiment)
+    table.write(path.parent / "anchors.parquet")
+    assert AnchorTable.read(path.parent / "anchors.parquet").observations["position"].nunique() == len(images)
 
 
 @pytest.mark.parametrize("suffix", [".zarr", ".ome.zarr", ".ngff", ""])

@@ -66,7 +66,7 @@ CHANGES = {
     "unknown condition": (shift_names("condition"), "the condition of well A/1 .* 'uninfected', got 'uninfectedx'"),
     "exchanged conditions": (swap_conditions, "the condition of well A/1 .* must be 'uninfected', got 'infected'"),
     "position of another well": (
-        lambda table: table.assign(position=table["position"].cat.rename_categories(lambda name: f"{name}/0")),
+        lambda table: table.assign(position=table["position"].cat.rename_categories(lambda name: f"C/{name}")),
         "must be in their well",
     ),
     "repeated row": (lambda table: table.iloc[[0, *range(len(table))]], "must be sorted by .*, without repeats, got "),

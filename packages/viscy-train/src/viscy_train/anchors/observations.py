@@ -195,7 +195,8 @@ def _check_wells(observations: pd.DataFrame, experiments: list[Experiment], code
                 f"the condition of well {well} of experiment {experiment.name!r} must be {expected!r}, got "
                 f"{condition!r} {where}"
             )
-        if position.rpartition("/")[0] != well:
+        # An image of a plate without wells is its own well, or is in a folder.
+        if position != well and not position.startswith(f"{well}/"):
             raise UserError(f"positions must be in their well, {well}, got {position!r} {where}")
 
 
