@@ -9,21 +9,20 @@ SHAPE = (4, 1, 1, 48, 64)
 """Shape of the image."""
 MICROMETERS = 0.5
 """Size of its pixels."""
-CELLS = pd.DataFrame(
-    [
-        # Cell 1 divides into 2 and 3; cell 4 is not seen in frame 2.
-        (1, 0, 10, 20, -1),
-        (1, 1, 11, 21, -1),
-        (2, 2, 8, 24, 1),
-        (2, 3, 7, 25, 1),
-        (3, 2, 14, 18, 1),
-        (3, 3, 15, 17, 1),
-        (4, 0, 40, 50, -1),
-        (4, 1, 39, 51, -1),
-        (4, 3, 37, 53, -1),
-    ],
-    columns=["track_id", "t", "y", "x", "parent_track_id"],
-)
+ROWS = [
+    # Cell 1 divides into 2 and 3; cell 4 is not seen in frame 2.
+    (1, 0, 10, 20, -1),
+    (1, 1, 11, 21, -1),
+    (2, 2, 8, 24, 1),
+    (2, 3, 7, 25, 1),
+    (3, 2, 14, 18, 1),
+    (3, 3, 15, 17, 1),
+    (4, 0, 40, 50, -1),
+    (4, 1, 39, 51, -1),
+    (4, 3, 37, 53, -1),
+]
+"""Track, frame, y, x and mother of each cell."""
+CELLS = pd.DataFrame(ROWS, columns=["track_id", "t", "y", "x", "parent_track_id"])
 EDGES = [(0, 1), (1, 2), (1, 4), (2, 3), (4, 5), (6, 7), (7, 8)]
 """Links between rows of `CELLS`."""
 SPOT = 100
@@ -119,10 +118,10 @@ def write_trackmate_xml(directory, unit="micron", filtered='<TrackID TRACK_ID="1
     """Track 9, of one spot more, does not pass the filters; one link is written backwards."""
     table = spots()
     table.loc[len(table)] = ["ID99", 99, 9, 1.0, 1.0, 0.0, 0]
-    elements = [
-        f'<Spot ID="{row.ID}" name="{row.LABEL}" POSITION_X="{row.POSITION_X}" POSITION_Y="{row.POSITION_Y}" '
-        f'POSITION_Z="0.0" POSITION_T="{row.POSITION_T}" FRAME="{row.FRAME}" VISIBILITY="1"/>'
-        for row in table.itertuples()
+    keys = ["ID", "POSITION_X", "POSITION_Y", "POSITION_T", "FRAME"]
+    spot_elements = [
+        f'<Spot {" ".join(f'{key}="{row[key]}"' for key in keys)} POSITION_Z="0.0" VISIBILITY="1"/>'
+        for row in table[keys].astype(object).to_dict("records")
     ]
     links = [(SPOT + one, SPOT + other) for one, other in EDGES]
     links[0] = links[0][::-1]
@@ -132,7 +131,7 @@ def write_trackmate_xml(directory, unit="micron", filtered='<TrackID TRACK_ID="1
     (directory / "movie.xml").write_text(
         f'<?xml version="1.0" encoding="UTF-8"?>\n{head}<TrackMate version="7.11.1"><Log>a &lt; b</Log>'
         f'<Model spatialunits="{unit}" timeunits="sec"><AllSpots nspots="{len(table)}"><SpotsInFrame frame="0">'
-        f"{''.join(elements)}</SpotsInFrame></AllSpots><AllTracks>{all_tracks}</AllTracks>"
+        f"{''.join(spot_elements)}</SpotsInFrame></AllSpots><AllTracks>{all_tracks}</AllTracks>"
         f"<FilteredTracks>{filtered}</FilteredTracks></Model>"
         f'<Settings><ImageData filename="movie.tif" pixelwidth="{MICROMETERS}" pixelheight="{MICROMETERS}" '
         f'voxeldepth="1.0" timeinterval="600.0"/></Settings></TrackMate>\n'
@@ -142,8 +141,8 @@ def write_trackmate_xml(directory, unit="micron", filtered='<TrackID TRACK_ID="1
 def write_particles(directory):
     """The smaller file to which TrackMate exports tracks, which has no divisions."""
     tracks = [
-        "".join(f'<detection t="{one.t}" x="{one.x}" y="{one.y}" z="0.0"/>' for one in track.itertuples())
-        for _, track in CELLS.groupby("track_id")
+        "".join(f'<detection t="{t}" x="{x}" y="{y}" z="0.0"/>' for track, t, y, x, _ in ROWS if track == number)
+        for number in (1, 2, 3, 4)
     ]
     particles = "".join(f'<particle nSpots="2">{track}</particle>' for track in tracks)
     (directory / "movie_Tracks.xml").write_text(
@@ -177,17 +176,17 @@ def write_napari_npy(directory):
 
 
 def write_geff(directory, unit="micrometer", time_unit="frame", name="0.geff", props=(), **names):
-    """Axes with other names than usual; lineages are only in the edges."""
+    """Lineages are only in the edges; a property without a value is the frame."""
     import networkx
     from geff import GeffMetadata, write
 
     names = {"t": "t", "y": "y", "x": "x"} | names
     scale = MICROMETERS if unit == "micrometer" else 1
     graph = networkx.DiGraph()
-    for row, cell in enumerate(CELLS.itertuples()):
-        t = float(cell.t * 10) if time_unit == "minute" else int(cell.t)
-        values = {names["t"]: t, names["y"]: cell.y * scale, names["x"]: cell.x * scale} | dict(props)
-        graph.add_node(SPOT + row, **values)
+    for row, (_, frame, y, x, _) in enumerate(ROWS):
+        t = frame * 10.0 if time_unit == "minute" else frame
+        more = {name: frame if value is None else value for name, value in dict(props).items()}
+        graph.add_node(SPOT + row, **{names["t"]: t, names["y"]: y * scale, names["x"]: x * scale, **more})
     graph.add_edges_from((SPOT + one, SPOT + other) for one, other in EDGES)
     write(
         graph,
@@ -203,8 +202,8 @@ def write_geff(directory, unit="micrometer", time_unit="frame", name="0.geff", p
 def label_images(numbers=None, shape=SHAPE):
     """Return images (T, Y, X) with a square around each cell; other numbers than those of the tracks may be given."""
     images = np.zeros((shape[0], *shape[-2:]), dtype=np.uint16)
-    for cell, number in zip(CELLS.itertuples(), CELLS["track_id"] if numbers is None else numbers, strict=True):
-        images[cell.t, cell.y - 1 : cell.y + 2, cell.x - 1 : cell.x + 2] = number
+    for (track, t, y, x, _), number in zip(ROWS, numbers or [None] * len(ROWS), strict=True):
+        images[t, y - 1 : y + 2, x - 1 : x + 2] = number or track
     return images
 
 
