@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from viscy_train.anchors.annotation_files import read_annotations
+from viscy_train.anchors.cell_index import annotations_of, is_cell_index
 from viscy_train.anchors.columns import CHANNEL_COLUMNS, RESERVED
 from viscy_train.anchors.typed_columns import can_be_column, type_column
 from viscy_train.errors import UserError, require_regular_file
@@ -165,6 +166,8 @@ class _Table:
             if not is_own.any():
                 raise UserError(f"annotations of experiment {experiment!r} must have rows of it, {path} has none")
             content = content[is_own.to_numpy()].reset_index(drop=True)
+        if is_cell_index(content):
+            content = annotations_of(content)
         keys = _keys_of(content, path)
         values = {
             key: _integers(content[name], path) if key in _INTEGERS else _names(content, key, name)
