@@ -38,6 +38,8 @@ _EMBEDDINGS = {
     "default": None,
     "help": "file to write, by default embeddings.h5ad in the run's directory; a zarr store if the name ends in .zarr",
 }
+_FOLDER = {"type": str, "default": None, "help": "folder to write to, by default `export` in the run's directory"}
+_ONNX = {"action": "store_true", "help": "also write encoder.onnx, checked against torch; needs viscy-train[onnx]"}
 _PROCESSES = {"type": PositiveInt, "default": 1, "help": "number of training processes, for the number of steps"}
 _EPOCHS = {"type": PositiveInt, "default": 1, "help": "number of epochs to draw"}
 _PAGE = {"type": str, "default": "inspect.html", "help": "HTML page to write"}
@@ -127,6 +129,7 @@ def inspect(options: list[str], description: str) -> int:
             loss=cli.make_loss_config(),
             world_size=cli.config.processes,
             epochs=cli.config.epochs,
+            labeled=data.train_anchors(labeled=True),
         )
         print_dry_run(result)
         write_dry_run_page(page, result)
@@ -177,6 +180,35 @@ def predict(options: list[str], description: str) -> int:
             metadata = describe_origin("predict", options, checkpoint) | {"config": cli.dump()}
             write_embeddings(path, predictions, data.table, metadata, split)
             say(f"Done. Wrote {path}")
+    return 0
+
+
+def export(options: list[str], description: str) -> int:
+    """Write the encoder of a checkpoint for other people and other software."""
+    import yaml
+
+    from viscy_train.report.export import export_encoder
+    from viscy_train.run.checkpoint import checkpoint_to_evaluate
+    from viscy_train.run.provenance import describe_origin
+
+    cli = TrainingCLI("export", options, description, {"ckpt_path": _EVALUATED, "out": _FOLDER, "onnx": _ONNX})
+    cli.require_config_of_run()
+    trainer, model, data = cli.make_all(training=False)
+    if not trainer.is_global_zero:
+        return 0
+    checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
+    model.load_state_dict(checkpoint.weights)
+    files = export_encoder(
+        Path(cli.config.out or cli.run_directory.path / "export"),
+        model.encoder,
+        checkpoint,
+        data,
+        cli.run_directory,
+        config=yaml.safe_load(cli.dump()),
+        origin=describe_origin("export", options, checkpoint),
+        with_onnx=cli.config.onnx,
+    )
+    say(f"Done. Wrote {', '.join(map(str, files))}")
     return 0
 
 

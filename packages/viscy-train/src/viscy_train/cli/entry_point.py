@@ -57,6 +57,7 @@ _CONFIG_COMMANDS = {
     "fit": "train and write a report",
     "validate": "evaluate a checkpoint on the validation anchors",
     "predict": "write the embedding of every cell",
+    "export": "write the encoder of a checkpoint as safetensors, with a model card, and as ONNX",
     "replay": "plot the crops of one training step",
     "report": "write the report of a run again",
 }

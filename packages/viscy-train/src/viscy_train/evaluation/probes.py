@@ -200,7 +200,9 @@ def _usable_rows(values: NDArray[np.object_], groups: NDArray[np.int64], seed: i
     if len(rows) > _MAX_ANCHORS:
         rows = np.sort(np.random.default_rng([seed, 1]).choice(rows, _MAX_ANCHORS, replace=False))
         # A rare value may have lost all but one of its units.
-        return _usable_rows(np.where(np.isin(np.arange(len(values)), rows), values, None), groups, seed)
+        some = np.full(len(values), None, dtype=object)
+        some[rows] = values[rows]
+        return _usable_rows(some, groups, seed)
     return rows
 
 
@@ -212,9 +214,10 @@ def _measure(
     for fitted, tested in _splits(labels, groups, held_out, seed):
         hits[tested] = _predict(embeddings[fitted], labels[fitted], embeddings[tested]) == labels[tested]
     _, unit = np.unique(groups, return_inverse=True)
-    of_units = np.zeros((2, unit.max() + 1, labels.max() + 1))
-    np.add.at(of_units, (0, unit, labels), hits)
-    np.add.at(of_units, (1, unit, labels), 1)
+    n_units, n_labels = int(unit.max()) + 1, int(labels.max()) + 1
+    place = unit * n_labels + labels
+    counts = (np.bincount(place, weights=weights, minlength=n_units * n_labels) for weights in (hits, None))
+    of_units = np.stack([count.reshape(n_units, n_labels).astype(float) for count in counts])
     if held_out == "experiment":
         each = _balanced(*of_units)
         return Accuracy(mean=float(each.mean()), error=float(each.std(ddof=1) / np.sqrt(len(each))))

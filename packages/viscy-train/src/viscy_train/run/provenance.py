@@ -47,7 +47,7 @@ def describe_origin(command: str, options: Sequence[str], checkpoint: Checkpoint
     """
     return {
         "checkpoint": str(checkpoint.path),
-        "epoch": int(checkpoint.content.get("epoch", 0)),
+        "epoch": int(checkpoint.data.get("epoch", 0)),
         "step": int(checkpoint.content.get("global_step", 0)),
         "command": shlex.join(["viscy-train", command, *options]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
