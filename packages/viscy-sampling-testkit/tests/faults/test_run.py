@@ -124,8 +124,10 @@ def test_an_incomplete_line_of_the_file_is_ignored(make_command, make_plan, tmp_
     assert json.loads(results.read_text().splitlines()[1])["outcome"] == "passed"
 
 
+# A shell starts background jobs with SIGINT ignored.
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from viscy_sampling_testkit import FaultPlan, Launch, TrainingCommand, run_faults
 def start(directory, num_replicas, resume):
@@ -148,6 +150,7 @@ def test_nothing_is_left_after_ctrl_c(tmp_path, wait_until, is_running, patience
         _, stderr = kit.communicate(timeout=patience)
     finally:
         kit.kill()
+        kit.wait()
     assert b"KeyboardInterrupt" in stderr
     assert not is_running(pid)
 
