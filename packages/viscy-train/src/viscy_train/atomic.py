@@ -72,7 +72,7 @@ def atomic_write_directory(path: Path) -> Generator[Path]:
     Yields
     ------
     pathlib.Path
-        Temporary directory beside it to write to, empty. It is renamed to `path` after the block, or deleted after an
+        Empty temporary directory next to it to write to. It is renamed to `path` after the block, or deleted after an
         error. If the process is killed, it remains and the next write replaces it.
 
     Raises

@@ -85,7 +85,7 @@ def test_channels_of_a_cell_are_tracks_of_their_own(anchors, embeddings_by_label
     assert temporal_smoothness(embeddings, both) == pytest.approx(0, abs=1e-9)
 
 
-def test_there_is_no_smoothness_without_consecutive_frames_or_differences(anchors, random_embeddings):
+def test_smoothness_needs_consecutive_frames_and_differences(anchors, random_embeddings):
     assert temporal_smoothness(random_embeddings(anchors)[::2], anchors[::2]) is None
     assert temporal_smoothness(np.ones((len(anchors), 4)), anchors) is None
 

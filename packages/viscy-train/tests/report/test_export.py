@@ -60,8 +60,8 @@ def test_an_exported_encoder_gives_the_same_embeddings_in_python_and_as_initial_
 
 def test_the_model_card_says_what_the_encoder_takes_and_how_it_came_about(project_with_encoder, tmp_path):
     write(project_with_encoder, tmp_path / "out")
-    card = (tmp_path / "out" / "README.md").read_text()
-    _, front, text = card.split("---\n", 2)
+    readme = (tmp_path / "out" / "README.md").read_text()
+    _, front, text = readme.split("---\n", 2)
     assert yaml.safe_load(front)["library_name"] == "viscy-train"
     assert "time-lapse" in yaml.safe_load(front)["tags"]
     for part in (
@@ -77,8 +77,8 @@ def test_the_model_card_says_what_the_encoder_takes_and_how_it_came_about(projec
         f"torch: {torch.__version__.split('+')[0]}",
     ):
         assert part in text, part
-    assert str(tmp_path / "anchors.parquet") not in card
-    assert card.count("```") == 6
+    assert str(tmp_path / "anchors.parquet") not in readme
+    assert readme.count("```") == 6
     (intensity,) = [line for line in text.splitlines() if line.startswith("| monday | Phase3D |")]
     center, spread = project_with_encoder.data.table.intensity["monday"][0]
     assert intensity.endswith(f"| {center:.4g} | {spread:.4g} |")

@@ -179,7 +179,7 @@ def _labels(column: pd.Series) -> tuple[str, NDArray[np.object_]]:
     is_number = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
     if is_number and column.nunique() > _MAX_NUMBERS:
         ranks = column.rank(method="average", pct=True)
-        name, column = f"quarter of {name}", np.ceil(ranks * _QUARTERS)
+        name, column = f"quarter of {name}", pd.Series(np.ceil(ranks.to_numpy() * _QUARTERS))
     texts = column.astype(object).to_numpy()
     is_missing = column.isna().to_numpy(dtype=bool)
     return name, np.array([None if none else str(text) for text, none in zip(texts, is_missing, strict=True)], object)

@@ -11,7 +11,7 @@ from viscy_train.config.schema import EncoderConfig
 from viscy_train.model.exported import EXPORTED, EncoderInput, write_encoder
 from viscy_train.model.onnx_file import ONNX, require_onnx, write_onnx
 from viscy_train.output import in_use, require_replaceable
-from viscy_train.report.model_card import MODEL_CARD, CardSubject, write_model_card
+from viscy_train.report.model_card import MODEL_CARD, ExportedModel, write_model_card
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from viscy_train.run.checkpoint import Checkpoint
     from viscy_train.run.directory import RunDirectory
 
-_ENCODER, _ONNX, _CARD = "encoder.safetensors", "encoder.onnx", "README.md"
-_KINDS = {_ENCODER: EXPORTED, _ONNX: ONNX, _CARD: MODEL_CARD}
+_ENCODER, _ONNX, _MODEL_CARD = "encoder.safetensors", "encoder.onnx", "README.md"
+_KINDS = {_ENCODER: EXPORTED, _ONNX: ONNX, _MODEL_CARD: MODEL_CARD}
 
 
 def export_encoder(
@@ -83,7 +83,7 @@ def export_encoder(
             (folder / _ONNX).unlink(missing_ok=True)  # of other weights
         network = EncoderConfig(**config["model"]["encoder"])
         write_encoder(folder / _ENCODER, encoder, network, takes, origin["versions"]["viscy-train"])
-        subject = CardSubject(
+        subject = ExportedModel(
             n_parameters=sum(value.numel() for value in encoder.body.parameters()),
             n_features=_count_features(encoder, shape),
             shape=shape,
@@ -91,7 +91,7 @@ def export_encoder(
             origin=origin,
             onnx_difference=difference,
         )
-        write_model_card(folder / _CARD, subject, data, run_directory)
+        write_model_card(folder / _MODEL_CARD, subject, data, run_directory)
     return [folder / name for name in _KINDS if (folder / name).exists()]
 
 

@@ -38,16 +38,16 @@ _OBJECTIVES = {
 }
 
 
-def _is_card(path: Path) -> bool:
+def _is_model_card(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(64).startswith(f"---\nlibrary_name: {_LIBRARY}\n".encode())
 
 
-MODEL_CARD = OutputKind("a model card of viscy-train", _is_card)
+MODEL_CARD = OutputKind("a model card of viscy-train", _is_model_card)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CardSubject:
+class ExportedModel:
     """The encoder that a model card describes.
 
     Parameters
@@ -72,14 +72,14 @@ class CardSubject:
     onnx_difference: float | None
 
 
-def write_model_card(path: Path, subject: CardSubject, data: PairDataModule, run_directory: RunDirectory) -> None:
+def write_model_card(path: Path, subject: ExportedModel, data: PairDataModule, run_directory: RunDirectory) -> None:
     """Write a model card.
 
     Parameters
     ----------
     path : pathlib.Path
         File to write, ``README.md``.
-    subject : CardSubject
+    subject : ExportedModel
         The encoder.
     data : PairDataModule
         The data of the run.
@@ -156,7 +156,7 @@ def _channels(data: PairDataModule) -> str:
     return f"{data.channels[0]} of {', '.join(_markers(data))}" if data.n_channels == 1 else ", ".join(data.channels)
 
 
-def _facts(subject: CardSubject, encoder: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(subject: ExportedModel, encoder: dict[str, Any]) -> list[tuple[str, str]]:
     origin = subject.origin
     return [
         ("network", _cell(f"{encoder['name']}, {subject.n_parameters:,} parameters")),
