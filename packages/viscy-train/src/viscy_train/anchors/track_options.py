@@ -12,6 +12,7 @@ FORMATS = {
     "trackastra": "trackastra edges",
     "laptrack": "laptrack table",
     "trackpy": "trackpy table",
+    "biotracks": "biotracks objects",
     "geff": "GEFF",
     "ctc": "Cell Tracking Challenge",
     "labels": "label images",

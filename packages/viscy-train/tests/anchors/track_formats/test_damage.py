@@ -155,12 +155,13 @@ def test_several_files_with_tracks_are_refused_unless_a_format_is_stated(tmp_pat
 def test_a_change_of_any_file_that_is_read_is_noticed(tmp_path, directory, write):
     write(directory)
     (directory / "notes.txt").write_text("not read")
+    unread = {"notes.txt", *(["tracks.csv"] if write is files.write_biotracks else [])}
     before = checksums(tmp_path, ["A/1/0"])
     for file in directory.rglob("*"):
         if file.is_file() and file.stat().st_size:
             content = file.read_bytes()
             file.write_bytes(bytes([*content[:-1], content[-1] ^ 1]))
             is_noticed = checksums(tmp_path, ["A/1/0"]) != before
-            assert is_noticed == (file.name != "notes.txt"), file
+            assert is_noticed == (file.name not in unread), file
             file.write_bytes(content)
     assert checksums(tmp_path, ["A/1/0"]) == before

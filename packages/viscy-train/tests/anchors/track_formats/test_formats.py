@@ -26,6 +26,7 @@ WRITERS = {
     files.write_napari_text: "napari tracks, pixels",
     files.write_napari_npy: "napari tracks, pixels",
     files.write_geff: "GEFF, micrometers",
+    files.write_biotracks: "biotracks objects, pixels",
     files.write_ctc: "Cell Tracking Challenge, pixels",
     files.write_trackastra_ctc: "Cell Tracking Challenge, pixels",
     files.write_trackastra_edges: "trackastra edges, pixels",

@@ -83,6 +83,18 @@ def write_laptrack(directory):
     pd.DataFrame({"parent_track_id": [1, 1], "child_track_id": [2, 3]}).to_csv(directory / "splits.csv")
 
 
+def write_biotracks(directory):
+    """A data package for cell migration: a link lists the objects of a chain, beginning with the mother's last one."""
+    objects = CELLS.assign(cmso_object_id=range(len(CELLS))).rename(
+        columns={"t": "cmso_frame_id", "y": "cmso_y_coord", "x": "cmso_x_coord"}
+    )
+    objects.drop(columns=["track_id", "parent_track_id"]).to_csv(directory / "objects.csv", index=False)
+    chains = [(0, [0, 1]), (1, [1, 2, 3]), (2, [1, 4, 5]), (3, [6, 7, 8])]
+    links = [(row, link) for link, rows in chains for row in rows]
+    pd.DataFrame(links, columns=["cmso_object_id", "cmso_link_id"]).to_csv(directory / "links.csv", index=False)
+    (directory / "tracks.csv").write_text("cmso_track_id,cmso_link_id\n0,0\n0,1\n0,2\n1,3\n")
+
+
 def spots():
     tree = CELLS["track_id"].where(CELLS["track_id"] == 4, 1)
     return pd.DataFrame(

@@ -69,13 +69,19 @@ DETECTIONS = tuple(
 KNOWN_COLUMNS = frozenset(name for dialect in DIALECTS for name in (*dialect.used, *dialect.marks))
 TRACKMATE_LINKS = ("SPOT_SOURCE_ID", "SPOT_TARGET_ID")
 LAPTRACK_DIVISIONS = ("parent_track_id", "child_track_id")
+BIOTRACKS_OBJECTS = ("cmso_object_id", "cmso_frame_id", "cmso_y_coord", "cmso_x_coord")
+BIOTRACKS_LINKS = ("cmso_object_id", "cmso_link_id")
 TRACKASTRA_LINKS = ("source_frame", "source_label", "target_frame", "target_label")
 COMPANIONS = {
     "trackmate_links": TRACKMATE_LINKS,
     "laptrack_divisions": LAPTRACK_DIVISIONS,
     "trackastra": TRACKASTRA_LINKS,
+    "biotracks": BIOTRACKS_OBJECTS,
+    "biotracks_links": BIOTRACKS_LINKS,
 }
 """Tables that are read together with another file, and their columns."""
+MAIN_TABLES = ("trackastra", "biotracks")
+"""Those of `COMPANIONS` that are read first."""
 
 
 def dialect_of(names: Collection[str], stated: str = AUTO) -> Dialect | None:

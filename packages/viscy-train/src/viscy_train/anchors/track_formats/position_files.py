@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from viscy_train.anchors.track_formats.ctc import track_table
-from viscy_train.anchors.track_formats.dialects import COMPANIONS
+from viscy_train.anchors.track_formats.dialects import COMPANIONS, MAIN_TABLES
 from viscy_train.anchors.track_formats.label_images import is_tiff
 from viscy_train.anchors.track_formats.readers import COMPANION
 from viscy_train.anchors.track_formats.recognition import TABLE_SUFFIXES, is_image, is_zarr, recognize
@@ -140,7 +140,7 @@ def choose_files(candidates: list[Path], directory: Path, stated: str = AUTO) ->
     """
     formats = {path: format for path in candidates if (format := recognize(path, stated)) is not None}
     companions = {format: path for path, format in formats.items() if format in COMPANIONS or format in _IMAGES}
-    mains = {path: format for path, format in formats.items() if format not in COMPANIONS or format == "trackastra"}
+    mains = {path: format for path, format in formats.items() if format not in COMPANIONS or format in MAIN_TABLES}
     if stated != AUTO:
         mains = {path: format for path, format in mains.items() if format == stated}
     elif any(format not in _IMAGES for format in mains.values()):

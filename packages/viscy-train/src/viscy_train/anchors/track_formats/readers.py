@@ -10,7 +10,13 @@ import pandas as pd
 
 from viscy_train.anchors.track_formats.btrack_hdf5 import HDF5, read_btrack_hdf5
 from viscy_train.anchors.track_formats.ctc import read_ctc
-from viscy_train.anchors.track_formats.dialects import LAPTRACK_DIVISIONS, TRACKASTRA_LINKS, TRACKMATE_LINKS
+from viscy_train.anchors.track_formats.dialects import (
+    BIOTRACKS_LINKS,
+    BIOTRACKS_OBJECTS,
+    LAPTRACK_DIVISIONS,
+    TRACKASTRA_LINKS,
+    TRACKMATE_LINKS,
+)
 from viscy_train.anchors.track_formats.geff_graph import read_geff
 from viscy_train.anchors.track_formats.labels import read_cells, read_labels
 from viscy_train.anchors.track_formats.lineage import tracks_of_links
@@ -23,7 +29,12 @@ from viscy_train.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMPANION = {"trackmate_csv": "trackmate_links", "laptrack": "laptrack_divisions", "trackastra": "labels"}
+COMPANION = {
+    "trackmate_csv": "trackmate_links",
+    "laptrack": "laptrack_divisions",
+    "trackastra": "labels",
+    "biotracks": "biotracks_links",
+}
 """What is read together with a file of a format, if the position has it."""
 
 
@@ -51,6 +62,8 @@ def read_track_file(path: Path, format: str, options: ReadOptions, companion: Pa
         raise UserError(f"{path} is not {what_it_should_be(path)} of tracks: No columns to parse, it is empty")
     if format == "trackastra":
         return _read_trackastra(path, head, companion)
+    if format == "biotracks":
+        return _read_biotracks(path, head, companion)
     if format in ("labels", "detections") and is_label_images(path, head):
         return read_labels(path, head, options)
     if format == "btrack" and head.startswith(HDF5):
@@ -163,6 +176,24 @@ def _read_trackastra(path: Path, head: bytes, labels: Path | None) -> TrackFile:
     tracks, notes = tracks_of_links(np.arange(len(cells)), cells["t"], np.column_stack(ends), str(path))
     tracks = pd.concat([cells[["t", "y", "x"]], tracks], axis=1)
     return TrackFile(format="trackastra", where=str(path), tracks=tracks, image_size=size, notes=notes)
+
+
+def _read_biotracks(path: Path, head: bytes, companion: Path | None) -> TrackFile:
+    """Return the tracks of a data package for cell migration: objects, and links that list the objects of a chain."""
+    if companion is None:
+        raise UserError(
+            f"objects of biotracks need the table of links, {path} has none in its directory; put links.csv there"
+        )
+    name, frame, y, x = BIOTRACKS_OBJECTS
+    cells = read_columns(path, head, (name, frame), (y, x))
+    members = read_columns(companion, read_head(companion), BIOTRACKS_LINKS)
+    members = members.merge(cells[[name, frame]], on=name, how="left").sort_values([BIOTRACKS_LINKS[1], frame])
+    is_chain = (members[BIOTRACKS_LINKS[1]].diff() == 0).to_numpy()
+    ends = members[name].to_numpy()
+    links = np.column_stack([ends[:-1], ends[1:]])[is_chain[1:]]
+    tracks, notes = tracks_of_links(cells[name], cells[frame], links, str(path))
+    tracks = tracks.assign(t=cells[frame], y=cells[y], x=cells[x])
+    return TrackFile(format="biotracks", where=str(path), tracks=tracks, notes=notes)
 
 
 def _sides() -> tuple[tuple[str, str], tuple[str, str]]:

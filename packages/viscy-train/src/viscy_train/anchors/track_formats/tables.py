@@ -94,22 +94,33 @@ def array_axes(path: Path) -> int:
         return 0
 
 
-def read_columns(path: Path, head: bytes, columns: Iterable[str]) -> pd.DataFrame:
-    """Read columns of integers that must be there, from a table that belongs to another file."""
-    columns = list(columns)
+def read_columns(path: Path, head: bytes, columns: Iterable[str], floats: Iterable[str] = ()) -> pd.DataFrame:
+    """Read columns of numbers that must be there, from a table of which each row is a link or a cell.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    head : bytes
+        Its first bytes.
+    columns, floats : iterable of str
+        Columns of integers, and of any numbers.
+    """
+    integers, columns = list(columns), [*columns, *floats]
     if head.startswith(PARQUET):
         table = read_parquet(path, columns)
     else:
         table, _ = _read_text(path, Dialect(format="table", columns=dict.fromkeys(columns, ""), extra=()))
     numbers = table[columns].apply(pd.to_numeric, errors="coerce")
-    bad = np.flatnonzero(numbers.isna().any(axis=1) | (numbers % 1 != 0).any(axis=1))
+    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=1) | (numbers[integers] % 1 != 0).any(axis=1))
     if len(bad):
         values = ", ".join(str(value) for value in table[columns].iloc[bad[0]])
+        kind = "numbers" if len(columns) > len(integers) else "integers"
         raise UserError(
-            f"columns {', '.join(columns)} must be integers, got {values} in data row {bad[0] + 1} of {path}; export "
-            "the table again"
+            f"columns {', '.join(columns)} must be {kind}, got {values} in data row {bad[0] + 1} of {path}; export the "
+            "table again"
         )
-    return numbers.astype("int64")
+    return numbers.astype(dict.fromkeys(integers, "int64"))
 
 
 def _read_text(path: Path, dialect: Dialect) -> tuple[pd.DataFrame, str | None]:

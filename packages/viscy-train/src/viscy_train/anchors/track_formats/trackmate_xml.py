@@ -5,6 +5,7 @@ Both are parsed as a stream. A document type declaration is refused, so that no 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 from xml.parsers import expat
 
@@ -131,7 +132,7 @@ class _Content:
             raise UserError(self._invalid(element, key, "there", "none")) from None
         except ValueError:
             raise UserError(self._invalid(element, key, "a number", repr(attributes[key]))) from None
-        if not np.isfinite(number):
+        if not math.isfinite(number):
             raise UserError(self._invalid(element, key, "finite", attributes[key]))
         return number
 
