@@ -218,6 +218,19 @@ def test_a_range_in_frames_is_described_in_hours_for_each_experiment():
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "beginning"),
+    [
+        ({"max_frames": 0}, "the same frame of its anchor's lineage, 0 frames (0 h) away in each experiment."),
+        ({"max_frames": 1}, "the same or another frame of its anchor's lineage, 0 to 1 frames (0 to 0.5 h) away"),
+        ({"max_frames": 0, "channel": "other"}, "the same frame of its anchor's lineage in another channel, 0 frames"),
+    ],
+)
+def test_the_same_frame_is_described_as_such(options, beginning):
+    (sentence,) = describe_positives(make_experiments(m=30), PositiveConfig(min_frames=0, **options))
+    assert sentence.startswith(f"A positive is {beginning}")
+
+
 def test_the_same_frames_of_different_intervals_are_a_warning():
     (warning,) = warn_of_positives(make_experiments(m=30, t=5), PositiveConfig())
     assert warning.startswith("4 frames are 2 h in m but 0.333 h in t: set data.positive.max_hours")

@@ -38,13 +38,13 @@ def folder(tmp_path_factory):
     for name in INTERVALS:
         images = {}
         for position in (f"{well}/{number}" for well in WELLS for number in range(2)):
-            images[position] = rng.normal(100, 10, (N_FRAMES, 1, 1, 32, 32)).astype(np.float32)
+            images[position] = rng.normal(100, 10, (N_FRAMES, 2, 1, 32, 32)).astype(np.float32)
             track, t = (values.ravel() for values in np.mgrid[:2, :N_FRAMES])
             y, x = rng.uniform(4, 28, (2, len(t)))
             cells = pd.DataFrame({"track_id": track, "t": t, "y": y, "x": x, "parent_track_id": -1})
             cells = cells.assign(id=np.arange(len(t)), parent_id=-1)
             write_tracks(folder / "tracks" / name / f"{position}.csv", cells)
-        write_plate(folder / f"{name}.zarr", ["Phase3D"], images)
+        write_plate(folder / f"{name}.zarr", ["Phase3D", "GFP"], images)
     return folder
 
 
@@ -74,7 +74,7 @@ def make_data(config):
     """Return the data module of a project, ready to load batches of training pairs."""
     data = yaml.safe_load(config.read_text())["data"]
     sections = {"positive": PositiveConfig, "sampler": SamplerConfig, "split": SplitConfig}
-    options = {name: kind(**data[name]) for name, kind in sections.items()}
+    options = {name: kind(**data[name]) for name, kind in sections.items()} | {"channels": data.get("channels", "all")}
     folder = config.parent
     module = PairDataModule(
         folder / "experiments.yaml", folder / "anchors.parquet", crop=16, num_workers=0, seed=5, **options
@@ -193,6 +193,20 @@ def test_data_without_tracks_have_the_same_frame_as_their_positive(folder, tmp_p
     assert "Note: a positive may be the anchor itself with the same pixels" in capsys.readouterr().out
     _, anchors, positives = draw_pairs(config)
     pd.testing.assert_frame_equal(anchors, positives)
+
+
+def test_positives_of_another_channel_of_the_same_frame_are_chosen(folder, tmp_path):
+    rule = {"min_frames": 0, "max_frames": 0, "channel": "other"}
+    config = write_project(folder, tmp_path / "p", rule, names=["slow"], channels="one")
+    path = tmp_path / "p/experiments.yaml"
+    experiments = yaml.safe_load(path.read_text())
+    experiments["experiments"][0]["channels"] = ["Phase3D", "GFP"]
+    path.write_text(yaml.safe_dump(experiments))
+    assert main(["index", "--config", str(config)]) == 0
+    _, anchors, positives = draw_pairs(config)
+    assert (anchors["channel"].astype(str) != positives["channel"].astype(str)).all()
+    for column in ("lineage_id", "t"):
+        assert (anchors[column] == positives[column]).all()
 
 
 ERRORS = [

@@ -40,12 +40,14 @@ def describe_positives(experiments: Sequence[Experiment], positive: PositiveConf
     """
     decay = f" Near frames are likelier (decay {positive.decay:g})." if positive.decay else ""
     if positive.match:
-        return [f"A positive is {_what(positive, their='its anchor')}{_distance(positive)}."]
+        return [f"A positive is {_what(positive)}{_distance(positive)}."]
     groups: dict[tuple[FrameRange, float], list[str]] = {}
     ranges = frame_ranges(experiments, positive)
     for one in experiments:
         groups.setdefault((ranges[one.name], float(one.minutes_per_frame)), []).append(one.name)
-    what = _what(positive, their="its anchor's lineage")
+    smallest, largest = min(one.smallest for one in ranges.values()), max(one.largest for one in ranges.values())
+    which = "another" if smallest else "the same or another" if largest else "the same"
+    what = _what(positive, which, "its anchor's lineage")
     spans = {key: _span_of(*key) for key in groups}
     if len(groups) == 1:
         return [f"A positive is {what}, {next(iter(spans.values()))} away in each experiment.{decay}"]
@@ -123,13 +125,13 @@ def setting_text(positive: PositiveConfig) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _what(positive: PositiveConfig, their: str = "their lineage") -> str:
+def _what(positive: PositiveConfig, which: str = "another", lineage: str = "their lineage") -> str:
     if positive.match:
         same, other = (" and ".join(names) for names in (positive.match, positive.differ))
         channel = {"same": "", "other": " in another channel", "any": ""}[positive.channel]
         return f"another observation with the same {same}" + f" and another {other}" * bool(other) + channel
     channel = {"same": "", "other": " in another channel", "any": " in any channel"}[positive.channel]
-    return f"another frame of {their}{channel}"
+    return f"{which} frame of {lineage}{channel}"
 
 
 def _distance(positive: PositiveConfig, away: str = " away") -> str:
