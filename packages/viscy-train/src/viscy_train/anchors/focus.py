@@ -9,10 +9,12 @@ normalized variance, which Sun et al. (2004, Microsc. Res. Tech. 65:139) compare
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.fft
 
 from viscy_train.anchors.columns import Z_FOCUS
 from viscy_train.config.checks import require
@@ -53,22 +55,34 @@ def sharpness(image: NDArray) -> float:
     Parameters
     ----------
     image : numpy.ndarray
-        Shape (height, width).
+        Shape (height, width), at least 2 x 2.
     """
-    finite = np.isfinite(image)
+    pixels = image.astype(np.float32)
+    finite = np.isfinite(pixels)
     if not finite.any():
         return -1.0
-    mean = image.mean(where=finite, dtype=np.float64)
-    difference = np.where(finite, image - mean, 0).astype(np.float32)
+    mean = pixels.mean(where=finite, dtype=np.float64)
+    difference = np.where(finite, pixels - np.float32(mean), np.float32(0))
     if not difference.any():
         return -1.0
-    # Fade toward the borders: a spectrum takes an image for periodic, and uneven light would make an edge.
-    height, width = image.shape
-    difference *= np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).astype(np.float32)
-    spectrum = np.fft.rfft2(difference)
-    frequency = np.fft.fftfreq(height)[:, None] ** 2 + np.fft.rfftfreq(width) ** 2
-    in_band = (frequency > _BAND[0] ** 2) & (frequency <= _BAND[1] ** 2)
-    return float((np.abs(spectrum[in_band]).astype(np.float64) ** 2).sum())
+    # Twice as large pixels have the band, too, and a quarter of the work.
+    height, width = (n // 2 for n in image.shape)
+    blocks = difference[: 2 * height, : 2 * width]
+    binned = blocks[::2, ::2] + blocks[1::2, ::2] + blocks[::2, 1::2] + blocks[1::2, 1::2]
+    fading, in_band = _filters(height, width)
+    spectrum = scipy.fft.rfft2(binned * fading)[in_band]
+    return float((np.abs(spectrum) ** 2).sum(dtype=np.float64))
+
+
+@cache
+def _filters(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return weights that fade toward the borders of an image of twice as large pixels, and where its band is.
+
+    A spectrum takes an image for periodic, so that uneven light would make an edge.
+    """
+    fading = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).astype(np.float32)
+    frequency = np.hypot(np.fft.fftfreq(height, 2)[:, None], np.fft.rfftfreq(width, 2))
+    return fading, (frequency > _BAND[0]) & (frequency <= _BAND[1])
 
 
 def sharpest_slice(slices: Sequence[NDArray | None]) -> int:
