@@ -204,7 +204,7 @@ def test_a_column_of_two_tables_is_refused(join):
         join("position,v\nA/1/0,1\n", "track_id,v\n1,2\n")
 
 
-def test_a_file_that_is_no_table_is_refused(join, tmp_path):
+def test_a_file_that_is_not_a_table_is_refused(join, tmp_path):
     (tmp_path / "annotations0.csv").write_bytes(b"PAR1 damaged")
     table = pd.DataFrame({"position": ["A/1/0"], "v": [1]})
     with pytest.raises(UserError, match="must be a CSV or Parquet file, cannot read"):

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
     from viscy_train.anchors.table import AnchorTable
 
+_MAX_EXAMPLES, _MAX_LENGTH = 3, 20
+
 
 def print_summary(table: AnchorTable, console: Console | None = None) -> None:
-    """Print the counts of each stratum, and what was excluded.
+    """Print the counts of each stratum, further columns, and what was excluded.
 
     Parameters
     ----------
@@ -26,6 +28,7 @@ def print_summary(table: AnchorTable, console: Console | None = None) -> None:
     """
     console = console or get_console()
     _print_strata(table, console)
+    _print_extra_columns(table, console)
     if not table.excluded:
         return
     excluded = make_table(["experiment", "condition"], ["not anchors"], sentence="reason")
@@ -53,3 +56,18 @@ def _print_strata(table: AnchorTable, console: Console) -> None:
         span = f"{hours.min():.4g} to {hours.max():.4g}"
         strata_table.add_row(Text(str(experiment)), Text(str(condition)), *(f"{number:,}" for number in numbers), span)
     console.print(strata_table)
+
+
+def _print_extra_columns(table: AnchorTable, console: Console) -> None:
+    """Print the number of values of each column of channels, metadata and annotations, and of missing ones."""
+    if not table.extra_columns:
+        return
+    columns = make_table(["column"], ["values", "missing"], sentence="for example")
+    for name in table.extra_columns:
+        values: Any = table.observations[name]
+        counts = values.value_counts()
+        counts = counts[counts > 0]
+        examples = [label[:_MAX_LENGTH] for label in map(str, counts.index[:_MAX_EXAMPLES])]
+        shown = ", ".join(examples) + (", ..." if len(counts) > len(examples) else "")
+        columns.add_row(Text(name), Text(shown), f"{len(counts):,}", f"{int(values.isna().sum()):,}")
+    console.print(columns)

@@ -40,6 +40,7 @@ def dry_run(
     world_size: int = 1,
     epochs: int = 1,
     max_batches: int = 2000,
+    labeled: pd.DataFrame | None = None,
 ) -> DryRun:
     """Draw the batches of an epoch exactly as training would, and examine them.
 
@@ -60,6 +61,9 @@ def dry_run(
     max_batches : int, default 2000
         Maximum number of batches to examine, those of evenly spaced steps; draws are counted in up to twenty times as
         many. At least one step is examined.
+    labeled : pandas.DataFrame, optional
+        The anchors with the labels of `viscy_train.loading.axes.add_labels`, if their lineages are not those of the
+        loss.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def dry_run(
             make_sampler(anchors, options, seed, 0, world_size)
     seconds_to_start = time.perf_counter() - start
     check_axes(anchors, options, positives=(loss or LossConfig()).positives)
-    planned, anchors = label_plan(sampler.planned()), add_labels(anchors, options)
+    planned, anchors = label_plan(sampler.planned()), add_labels(anchors, options) if labeled is None else labeled
     n_counted = min(planned.n_batches * epochs, _COUNTED_PER_EXAMINED * max_batches)
     settings = StepSettings.from_config(
         loss or LossConfig(), split_batches=options.split_batches, world_size=world_size

@@ -1,4 +1,4 @@
-"""Retrieval: recall@1 of a track among the cells of its experiment at a later timepoint."""
+"""Retrieval: recall@1 of a track among the cells of its experiment at a later timepoint, in the same channel."""
 
 from __future__ import annotations
 
@@ -94,9 +94,10 @@ def recall_at_1(
 
 
 def _make_searches(anchors: pd.DataFrame, frames: int, is_query: NDArray[np.bool_]) -> list[Search]:
-    track = anchors.groupby(_TRACK, observed=True).ngroup().to_numpy()
+    channel = ["channel"] if "channel" in anchors else []
+    track = anchors.groupby([*_TRACK, *channel], observed=True).ngroup().to_numpy()
     searches = []
-    for _, rows in anchors.groupby("experiment", observed=True).indices.items():
+    for _, rows in anchors.groupby(["experiment", *channel], observed=True).indices.items():
         times = anchors["t"].to_numpy()[rows]
         for time in np.unique(times):
             now, later = rows[times == time], rows[times == time + frames]

@@ -224,7 +224,7 @@ class PairDataModule(LightningDataModule):
 
     @cached_property
     def _parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return split_anchors(self.table, self._split, self.seed)
+        return split_anchors(self.table, self._split, self.seed, self.labeled[CONDITION])
 
     def describe_positives(self, loss: LossConfig | None = None) -> list[str]:
         """Return what a positive is, and notes, a sentence for each; with a loss, also on what it makes of them.
@@ -245,7 +245,11 @@ class PairDataModule(LightningDataModule):
     @cached_property
     def positives(self) -> Positives:
         """The possible positives of each anchor; those by metadata are kept for validation if their anchor is."""
-        is_kept = kept_for_validation(self.table, self._split, self.seed) if self.positive.match else None
+        is_kept = (
+            kept_for_validation(self.table, self._split, self.seed, self.labeled[CONDITION])
+            if self.positive.match
+            else None
+        )
         part = None if is_kept is None else is_kept.astype(np.int64)
         return make_positives(self.table.observations, self.experiments, self.positive, part)
 
@@ -259,13 +263,20 @@ class PairDataModule(LightningDataModule):
 
     @cached_property
     def labeled(self) -> pd.DataFrame:
-        """The observations, with the labels of the axes of the sampler, see `viscy_train.loading.axes.add_labels`."""
-        check_axes(self.table.observations, replace(self._options, **_NO_AXES))
-        return add_labels(self.table.observations, self._options)
+        """The observations, with the labels of the axes of the sampler, see `viscy_train.loading.axes.add_labels`.
 
-    def train_anchors(self) -> pd.DataFrame:
-        """Return the anchors used for training; the sampler yields row numbers of this table."""
-        return self.table.observations.iloc[self.train_rows].reset_index(drop=True)
+        With positives of the same channel, each channel of a cell has a lineage of its own, as in the loss.
+        """
+        check_axes(self.table.observations, replace(self._options, **_NO_AXES))
+        labeled = add_labels(self.table.observations, self._options)
+        if self.channels_mode == "one" and self.positive.channel == "same":
+            labeled = labeled.assign(lineage_id=labeled.groupby(["lineage_id", "channel"], observed=True).ngroup())
+        return labeled
+
+    def train_anchors(self, *, labeled: bool = False) -> pd.DataFrame:
+        """Return the anchors used for training, maybe with labels; the sampler yields row numbers of this table."""
+        observations = self.labeled if labeled else self.table.observations
+        return observations.iloc[self.train_rows].reset_index(drop=True)
 
     @property
     def sampler(self) -> FlexibleBatchSampler:
@@ -300,8 +311,8 @@ class PairDataModule(LightningDataModule):
             raise UserError(
                 "Trainer needs use_distributed_sampler=False, because the sampler distributes batches over ranks itself"
             )
-        labels = self.labeled[CONDITION]
-        self._pairs = PairDataset(self.table, self.positives, self.seed, cache_mb=self._cache_mb, labels=labels)
+        self._pairs = PairDataset(self.table, self.positives, self.seed, cache_mb=self._cache_mb, labeled=self.labeled)
+        self._share(self._pairs)
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         with collect_sampler_warnings():  # already shown before the run
             self._sampler = make_sampler(self.train_anchors(), self.options, self.seed, rank, world_size)

@@ -39,8 +39,8 @@ class PairDataset(Dataset):
         Seed of the run.
     cache_mb : int, default 256
         Memory for decoded chunks, for each process that reads, in MB.
-    labels : pandas.Series, optional
-        What is balanced in batches, by default the condition of each observation.
+    labeled : pandas.DataFrame, optional
+        Lineage and condition of each observation as the loss sees them, by default those of the table.
 
     Notes
     -----
@@ -54,12 +54,13 @@ class PairDataset(Dataset):
         seed: int,
         *,
         cache_mb: int = 256,
-        labels: pd.Series | None = None,
+        labeled: pd.DataFrame | None = None,
     ) -> None:
         self._reader = CropReader(table, cache_mb=cache_mb)
         self._positives, self._seed = positives, seed
-        self._lineage = table.observations["lineage_id"].to_numpy(np.int64)
-        condition: Any = table.observations["condition"] if labels is None else labels
+        labeled = table.observations if labeled is None else labeled
+        self._lineage = labeled["lineage_id"].to_numpy(np.int64)
+        condition: Any = labeled["condition"]
         self._condition = condition.astype("category").cat.codes.to_numpy(np.int64)
         self._has_random_slices = table.crops.z == "random"
 

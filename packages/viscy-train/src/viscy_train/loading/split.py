@@ -9,13 +9,16 @@ import numpy as np
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.config.schema import SplitConfig
 
 
-def split_anchors(table: AnchorTable, split: SplitConfig, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split_anchors(
+    table: AnchorTable, split: SplitConfig, seed: int, condition: pd.Series | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split the anchors by experiment or by position, so that no lineage is in both parts.
 
     Parameters
@@ -26,6 +29,8 @@ def split_anchors(table: AnchorTable, split: SplitConfig, seed: int) -> tuple[ND
         How to split, and the fraction to keep for validation.
     seed : int
         Seed of the choice of positions.
+    condition : pandas.Series, optional
+        What batches balance, for each observation; by default its condition.
 
     Returns
     -------
@@ -37,19 +42,21 @@ def split_anchors(table: AnchorTable, split: SplitConfig, seed: int) -> tuple[ND
     UserError
         If an experiment is unknown, or no anchors are left for training.
     """
-    anchors, is_kept = table.anchors, kept_for_validation(table, split, seed)
+    anchors, is_kept = table.anchors, kept_for_validation(table, split, seed, condition)
     train, validation = anchors[~is_kept[anchors]], anchors[is_kept[anchors]]
     if not len(train):
         raise UserError("data.split must leave anchors for training, but keeps all of them for validation")
     return train, validation
 
 
-def kept_for_validation(table: AnchorTable, split: SplitConfig, seed: int) -> NDArray[np.bool_]:
+def kept_for_validation(
+    table: AnchorTable, split: SplitConfig, seed: int, condition: pd.Series | None = None
+) -> NDArray[np.bool_]:
     """Return which observations, anchors and others, are kept for validation, shape (n_observations,).
 
     Parameters
     ----------
-    table, split, seed
+    table, split, seed, condition
         As for `split_anchors`.
 
     Raises
@@ -60,7 +67,7 @@ def kept_for_validation(table: AnchorTable, split: SplitConfig, seed: int) -> ND
     if split.by == "experiment":
         return _in_experiments(table, split)
     if split.by == "position":
-        return _in_chosen_positions(table, split, seed)
+        return _in_chosen_positions(table, split, seed, condition)
     return np.zeros(len(table.observations), dtype=bool)
 
 
@@ -135,10 +142,14 @@ def _in_experiments(table: AnchorTable, split: SplitConfig) -> NDArray[np.bool_]
     return table.observations["experiment"].isin(split.experiments).to_numpy()
 
 
-def _in_chosen_positions(table: AnchorTable, split: SplitConfig, seed: int) -> NDArray[np.bool_]:
+def _in_chosen_positions(
+    table: AnchorTable, split: SplitConfig, seed: int, condition: pd.Series | None
+) -> NDArray[np.bool_]:
     """Choose positions of each stratum at random; at least one position of each is left for training."""
     anchors = table.observations.iloc[table.anchors]
-    positions = anchors[["experiment", "condition", "position"]].drop_duplicates()
+    if condition is not None:
+        anchors = anchors.assign(condition=condition.iloc[table.anchors])
+    positions = _conditions_of_positions(anchors[["experiment", "condition", "position"]].drop_duplicates())
     generator = np.random.default_rng(seed)
     chosen = []
     for _, stratum in positions.groupby(["experiment", "condition"], observed=True, sort=False):
@@ -146,3 +157,13 @@ def _in_chosen_positions(table: AnchorTable, split: SplitConfig, seed: int) -> N
         chosen += list(stratum.iloc[generator.permutation(len(stratum))[:n_chosen]].index)
     code = table.observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
     return np.isin(code, code[chosen])
+
+
+def _conditions_of_positions(positions: pd.DataFrame) -> pd.DataFrame:
+    """Return each position once; all conditions of its anchors together are its condition, if it has several."""
+    is_first = ~positions.duplicated(["experiment", "position"]).to_numpy()
+    if is_first.all():
+        return positions
+    code = positions.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
+    names = positions["condition"].astype("str").groupby(code).agg(lambda values: " | ".join(sorted(values)))
+    return positions[is_first].assign(condition=names.to_numpy())

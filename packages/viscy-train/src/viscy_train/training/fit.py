@@ -235,7 +235,7 @@ def show_targets(
     notes : list of str
         Warnings of the sampler.
     """
-    anchors, planned = data.labeled.iloc[data.train_rows].reset_index(drop=True), label_plan(planned)
+    anchors, planned = data.train_anchors(labeled=True), label_plan(planned)
     processes = f" on {world_size} processes" if world_size > 1 else ""
     say(
         f"{len(anchors):,} anchors for training, {len(data.validation_rows):,} for validation; {planned.n_batches:,} "
