@@ -298,6 +298,13 @@ def test_a_linked_plate_without_write_permission_is_read(odd_plate, tmp_path):
         (experiment.plate / "A").chmod(0o755)
 
 
+def test_a_path_with_dots_is_read_with_tensorstore(odd_plate, tmp_path, caplog):
+    experiment, images = odd_plate()
+    (tmp_path / "project").mkdir()
+    assert_read_as_written(replace(experiment, plate=tmp_path / "project" / ".." / experiment.plate.name), images)
+    assert "zarr-python" not in caplog.text
+
+
 def make_archive(path):
     shutil.make_archive(str(path), "zip", path)
     return path.with_name(f"{path.name}.zip")

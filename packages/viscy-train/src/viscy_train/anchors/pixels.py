@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import multiprocessing
+import os
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
@@ -130,9 +131,10 @@ def _open_with_tensorstore(
 ) -> tensorstore.TensorStore | None:
     """Return an open array, or None if tensorstore does not support it."""
     stored = array.stored
+    # tensorstore refuses paths with `..`.
     spec = {
         "driver": "zarr3" if stored.metadata.zarr_format == 3 else "zarr",
-        "kvstore": {"driver": "file", "path": str(path_of(stored))},
+        "kvstore": {"driver": "file", "path": os.path.realpath(path_of(stored))},
         "fill_missing_data_reads": fill_missing,
         "recheck_cached_data": "open",
     }
