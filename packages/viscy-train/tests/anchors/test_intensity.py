@@ -145,7 +145,7 @@ def test_a_slow_change_is_not_a_jump():
 
 @pytest.mark.parametrize(
     ("change", "size"),
-    [((40, 0), r"by \+[34]\.\d standard deviations"), ((0, 10), r"with 2(\.\d)? times the contrast")],
+    [((40, 0), r"by \+[34]\.\d standard deviations"), ((0, 20), r"with 3(\.\d)? times the contrast")],
 )
 def test_a_position_that_stands_out_is_named_in_one_line(change, size):
     frames = steady(np.random.default_rng(1))

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 # Frames sampled for the intensity statistics of an experiment; at least one for each position.
 _SAMPLED_FRAMES = 64
+# Frames sampled of a position whose intensities are normalized by its own.
+_SAMPLED_FRAMES_OF_POSITION = 8
 # Chunks are hardly ever read twice.
 _CACHE_MB = 64
 _STRATUM = ["experiment", "condition"]
@@ -159,7 +161,8 @@ def _observations_by_position(
     with problems.collected(subject):
         plate = open_plate(experiment.plate)
         wells = used_positions(plate, experiment, problems)
-        n_sampled = max(1, _SAMPLED_FRAMES // max(1, len(wells)))
+        least = _SAMPLED_FRAMES_OF_POSITION if settings.crops.normalization.by == "position" else 1
+        n_sampled = max(least, _SAMPLED_FRAMES // max(1, len(wells)))
         for index, (position, well) in enumerate(track(wells.items(), experiment.name)):
             with problems.collected(subject, position):
                 image = plate.image(position)

@@ -2,9 +2,10 @@
 
 A position stands out if the center or the spread of a channel is more than 5 robust standard deviations from the median
 of the positions, and the difference also matters: more than 25 % of the spread of the channel, or a spread that is more
-than 25 % larger or smaller. A jump in time is a difference between two frames of a position, one counted after the
-other, for which the same holds among all such differences of the experiment, with 8 robust standard deviations, because
-there are many more of them. The robust standard deviation is 1.4826 times the median absolute deviation.
+than twice or less than half as large. A jump in time is a difference between two frames of a position, one counted
+after the other, for which the same holds among all such differences of the experiment, with 8 robust standard
+deviations, because there are many more of them. The robust standard deviation is 1.4826 times the median absolute
+deviation.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _DEVIATIONS_OF_POSITIONS = 5.0
 _DEVIATIONS_OF_FRAMES = 8.0
 _RELATIVE = 0.25
+# Contrast changes by itself where cells divide, move or die.
+_TIMES = 2.0
 _ROBUST = 1.4826
 # With fewer values, their median absolute deviation says nothing.
 _MIN_VALUES = 4
@@ -139,7 +142,7 @@ def _stand_out(values: NDArray[np.float64], spread: float, deviations: float) ->
     deviation = values - np.median(values, axis=0)
     distance = np.abs(deviation)
     robust = _ROBUST * np.median(distance, axis=0)
-    relative = np.array([_RELATIVE * spread, np.log1p(_RELATIVE)])
+    relative = np.array([_RELATIVE * spread, np.log(_TIMES)])
     is_jump = ((distance > deviations * robust) & (distance > relative)).any(axis=1)
     # In units of the least difference that matters, so that centers and spreads can be compared.
     size = distance / np.maximum(relative, np.finfo(np.float64).tiny) * is_jump[:, None]
