@@ -10,6 +10,7 @@ from viscy_train.project_files.tracks_beside import find_tracks
         ("tracks/A/1/0.csv", "tracks"),
         ("tracking.zarr/A/1/0/tracks.csv", "tracking.zarr"),
         ("plate_tracks/A/1/0.xml", "plate_tracks"),
+        ("tracks/plate/A_1_0.xml", "tracks/plate"),
         ("plate_tracks.parquet", "plate_tracks.parquet"),
         ("tracks/plate.csv", "tracks/plate.csv"),
         ("../tracks/plate/A/1/0.csv", "../tracks/plate"),

@@ -54,4 +54,5 @@ def _has_tracks_of(directory: Path, position: str) -> bool:
     path = directory / position
     if path.is_dir() and any(child.suffix.lower() in _FILES for child in path.iterdir()):
         return True
-    return any((path.parent / f"{path.name}{suffix}").exists() for suffix in _FILES)
+    names = (position, position.replace("/", "_"))
+    return any((directory / f"{name}{suffix}").exists() for name in names for suffix in _FILES)
