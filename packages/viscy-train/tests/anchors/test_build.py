@@ -137,8 +137,9 @@ def test_the_keys_of_the_file_stay_those_of_earlier_releases(experiment, tmp_pat
     table = build(experiment)
     table.write(tmp_path / "anchors.parquet")
     header = json.loads(pq.read_schema(tmp_path / "anchors.parquet").metadata[b"viscy_train"])
-    settings = {"version": 1, "crop": 16, "z_slices": 1, "positive": {"min_frames": 1, "max_frames": 2}}
-    assert settings.items() <= header.items()
+    assert header["version"] == 2
+    assert {"crop": 16, "z_slices": 1}.items() <= header["crops"].items()
+    assert {"min_frames": 1, "max_frames": 2}.items() <= header["positive"].items()
     assert header["brightness"] == table.intensity
     assert header["tracks"] == table.tracks
     assert [one["cells"] for one in header["dropped"]] == [one.n_observations for one in table.excluded]
@@ -151,7 +152,7 @@ def test_a_table_of_another_format_version_is_refused(experiment, tmp_path):
     table = pq.read_table(path)
     header = json.loads(table.schema.metadata[b"viscy_train"]) | {"version": 99}
     pq.write_table(table.replace_schema_metadata({b"viscy_train": json.dumps(header)}), path)
-    with pytest.raises(UserError, match=r"anchors\.parquet .*: format version must be 1, got 99; rebuild it with"):
+    with pytest.raises(UserError, match=r"anchors\.parquet .*: format version must be 1 or 2, got 99; rebuild it with"):
         AnchorTable.read(path)
 
 

@@ -90,6 +90,26 @@ def test_a_header_that_index_does_not_write_is_refused(written, tmp_path, change
     assert str(error.value).endswith("; rebuild it with `viscy-train index --config FILE`")
 
 
+def test_a_table_of_version_1_is_read(written, table_with_exclusions, tmp_path):
+    """As earlier releases wrote it."""
+    table, new = table_with_exclusions, written[1]
+    keys = ("name", "plate", "tracks", "channels", "conditions", "minutes_per_frame", "hour_of_infection")
+    header = {
+        "version": 1,
+        "experiments": [{key: one[key] for key in keys} for one in new["experiments"]],
+        "positive": {"min_frames": 1, "max_frames": 3},
+        "crop": 16,
+        "z_slices": 1,
+        **{key: new[key] for key in ("brightness", "dropped", "tracks", "pixels")},
+    }
+    path = write_with(written[0], json.dumps(header), tmp_path / "anchors.parquet")
+    read = AnchorTable.read(path)
+    pd.testing.assert_frame_equal(read.observations, table.observations)
+    assert read.fingerprint == table.fingerprint
+    assert (read.crops, read.positive, read.experiments) == (table.crops, table.positive, table.experiments)
+    assert (read.channels_mode, read.extra_columns) == ("all", [])
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"null", b"[1]", b'"text"', b"[" * 100_000])
 def test_a_header_that_is_not_the_json_of_a_table_is_refused(written, tmp_path, text):
     path = write_with(written[0], text, tmp_path / "anchors.parquet")
