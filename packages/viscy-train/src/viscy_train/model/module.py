@@ -88,7 +88,7 @@ class ContrastiveModule(LightningModule):
         return cast("Tensor", self.all_gather(loss.detach())).mean() + (loss - loss.detach())
 
     def validation_step(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Log the loss, and recall@1 within the batch: how often the nearest positive is of the anchor's lineage.
+        """Log the loss, and recall@1 within the batch: how often the nearest positive is that of the anchor's lineage.
 
         Returns
         -------
