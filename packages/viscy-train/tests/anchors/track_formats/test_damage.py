@@ -61,7 +61,11 @@ def test_a_file_that_is_cut_or_empty_or_missing_is_an_error_in_one_line(tmp_path
 @pytest.mark.parametrize(
     ("write", "change", "message"),
     [
-        (files.write_trackmate_xml, ("FRAME", "FRAM"), "FRAME of element Spot must be there, got none in line 2 of"),
+        (
+            files.write_trackmate_xml,
+            ("POSITION_Y", "Y"),
+            "POSITION_Y of element Spot must be there, got none in line 2",
+        ),
         (files.write_trackmate_xml, ('ID="100"', 'ID="x"'), "ID of element Spot must be a number, got 'x' in line 2"),
         (files.write_trackmate_xml, ('ID="100"', 'ID="1.5"'), "ID of element Spot must be an integer, got 1.5"),
         (files.write_trackmate_xml, ('POSITION_X="10.0"', 'POSITION_X="NaN"'), "POSITION_X .* must be finite, got NaN"),
@@ -124,6 +128,11 @@ def test_an_image_that_is_not_of_labels_is_an_error(tmp_path, directory):
     assert "label images must have cells" in error_of(tmp_path)
     np.save(directory / "image.npy", files.label_images()[:, :-1])
     assert "must have the size of the image, 48 x 64 pixels, " in error_of(tmp_path)
+
+
+def test_a_spreadsheet_is_refused(tmp_path):
+    (tmp_path / "A_1_0.xlsx").write_bytes(b"PK\3\4")
+    assert "A_1_0.xlsx is a spreadsheet; save it as CSV" in error_of(tmp_path)
 
 
 def test_an_archive_is_refused(tmp_path, directory):

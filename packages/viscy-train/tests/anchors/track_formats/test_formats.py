@@ -70,6 +70,11 @@ def test_the_smaller_xml_file_of_trackmate_has_no_divisions(tmp_path, directory)
     pd.testing.assert_frame_equal(canonical(tracks), expected, check_dtype=False)
 
 
+def test_a_spot_without_a_frame_is_in_that_of_its_group(tmp_path, directory):
+    files.write_trackmate_xml(directory, without="FRAME")
+    pd.testing.assert_frame_equal(canonical(read(tmp_path)[0]), canonical(CELLS), check_dtype=False)
+
+
 def test_tracks_that_do_not_divide_keep_their_numbers(tmp_path, directory):
     files.write_trackmate_xml(directory)
     tracks, _ = read(tmp_path)
@@ -83,7 +88,9 @@ def test_tracks_that_do_not_divide_keep_their_numbers(tmp_path, directory):
     ("columns", "title"),
     [
         (["particle", "frame", "y", "x"], "trackpy table"),
-        (["track_id", "frame", "y", "x"], "laptrack table"),
+        (["track_id", "frame", "y", "x"], "table of tracks"),
+        (["track_id", "frame", "position_y", "position_x"], "table of tracks"),
+        (["track_id", "frame", "centroid-0", "centroid-1"], "table of tracks"),
         (["ID", "T", "Y", "X"], "napari tracks"),
         (["TRACK_ID", "FRAME", "POSITION_Y", "POSITION_X"], "TrackMate CSV"),
     ],
@@ -120,13 +127,26 @@ def test_one_file_of_any_table_can_hold_all_positions(tmp_path, write, column):
 
 @pytest.mark.parametrize(
     "name",
-    ["A/1/0.xml", "A_1_0.xml", "A-1-0.xml", "tracks_A_1_0.xml", "A_1_0_tracks.xml", "A/1/0/x.xml", "A_1_0/movie.xml"],
+    [
+        "A/1/0.xml",
+        "A/1/0_tracks.xml",
+        "A/1/0/x.xml",
+        "A/1/0/TrackMate/x.xml",
+        "A_1_0.xml",
+        "A-1-0.xml",
+        "A1_0.xml",
+        "a01_000.xml",
+        "A_1_0/movie.xml",
+        "tracks_A_1_0.xml",
+        "A_1_0_all spots.XML",
+    ],
 )
 def test_a_file_of_a_position_may_be_named_like_it(tmp_path, name):
     (tmp_path / "tracks" / name).parent.mkdir(parents=True)
     files.write_trackmate_xml(tmp_path)
     (tmp_path / "movie.xml").rename(tmp_path / "tracks" / name)
-    (tmp_path / "tracks" / "A_1_01.xml").write_text("of another position")
+    for other in ("A_1_01.xml", "A_1_0_1.xml", "A_11_0.xml", "AA_1_0.xml", "A_1_0b.xml", "1_0.xml", "A_1.xml"):
+        (tmp_path / "tracks" / other).write_text("of another position")
     assert len(read(tmp_path / "tracks")[0]) == len(CELLS)
 
 
@@ -196,16 +216,17 @@ def write_ome_zarr(path, images):
 
 def write_labels_of_image(path, images):
     write_levels(path, images[:, np.newaxis, np.newaxis] * 0 + 9, ["Phase"])
-    write_levels(path / "labels/nuclei", images[:, np.newaxis, np.newaxis], [])
+    write_levels(path / "labels/nuclei", images[:, np.newaxis, np.newaxis], [], **{"image-label": {}})
 
 
-def write_levels(path, image, channels):
+def write_levels(path, image, channels, **attributes):
     group = zarr.open_group(path, mode="a")
     group.create_array("0", data=image)
     group.attrs["ome"] = {
         "version": "0.5",
         "multiscales": [{"datasets": [{"path": "0"}]}],
         "omero": {"channels": [{"label": name} for name in channels]},
+        **attributes,
     }
 
 

@@ -49,6 +49,15 @@ def test_the_size_of_a_pixel_in_the_file_is_used_if_the_plate_has_none(tmp_path)
     expect_cells(tracks)
 
 
+def test_the_scale_with_which_an_image_was_tracked_is_right_for_its_coordinates(tmp_path):
+    """TrackMate was given another pixel size than the plate has, or an image of another size."""
+    files.write_trackmate_xml(tmp_path, size='width="64" height="48"')
+    source = Tracks(tmp_path / "movie.xml")
+    expect_cells(source.of("0", shape=SHAPE, micrometers_per_pixel=0.65, is_only=True))
+    smaller = source.of("0", shape=(4, 1, 1, 96, 128), micrometers_per_pixel=MICROMETERS / 2, is_only=True)
+    assert smaller["y"].max() == 2 * CELLS["y"].max()
+
+
 def test_a_length_without_the_size_of_a_pixel_names_the_keys(tmp_path):
     (tmp_path / "0").mkdir()
     files.write_trackmate_csv(tmp_path / "0")

@@ -126,15 +126,18 @@ def write_trackmate_csv(directory, unit="\N{MICRO SIGN}m", encoding="latin-1", l
         (directory / "export-edges.csv").write_text("\n".join([*header, *rows]) + "\n")
 
 
-def write_trackmate_xml(directory, unit="micron", filtered='<TrackID TRACK_ID="1"/><TrackID TRACK_ID="4"/>', head=""):
+def write_trackmate_xml(
+    directory, unit="micron", filtered='<TrackID TRACK_ID="1"/><TrackID TRACK_ID="4"/>', head="", without="", size=""
+):
     """Track 9, of one spot more, does not pass the filters; one link is written backwards."""
     table = spots()
     table.loc[len(table)] = ["ID99", 99, 9, 1.0, 1.0, 0.0, 0]
     keys = ["ID", "POSITION_X", "POSITION_Y", "POSITION_T", "FRAME"]
-    spot_elements = [
-        f'<Spot {" ".join(f'{key}="{row[key]}"' for key in keys)} POSITION_Z="0.0" VISIBILITY="1"/>'
-        for row in table[keys].astype(object).to_dict("records")
-    ]
+    frames = dict.fromkeys(sorted(table["FRAME"]), "")
+    for row in table[keys].astype(object).to_dict("records"):
+        attributes = " ".join(f'{key}="{row[key]}"' for key in keys if key != without)
+        frames[row["FRAME"]] += f'<Spot {attributes} POSITION_Z="0.0" VISIBILITY="1"/>'
+    spot_elements = [f'<SpotsInFrame frame="{frame}">{spots}</SpotsInFrame>' for frame, spots in frames.items()]
     links = [(SPOT + one, SPOT + other) for one, other in EDGES]
     links[0] = links[0][::-1]
     edges = [f'<Edge SPOT_SOURCE_ID="{one}" SPOT_TARGET_ID="{other}"/>' for one, other in links]
@@ -142,10 +145,10 @@ def write_trackmate_xml(directory, unit="micron", filtered='<TrackID TRACK_ID="1
     all_tracks = "".join(f'<Track TRACK_ID="{number}" name="t">{"".join(some)}</Track>' for number, some in tracks)
     (directory / "movie.xml").write_text(
         f'<?xml version="1.0" encoding="UTF-8"?>\n{head}<TrackMate version="7.11.1"><Log>a &lt; b</Log>'
-        f'<Model spatialunits="{unit}" timeunits="sec"><AllSpots nspots="{len(table)}"><SpotsInFrame frame="0">'
-        f"{''.join(spot_elements)}</SpotsInFrame></AllSpots><AllTracks>{all_tracks}</AllTracks>"
+        f'<Model spatialunits="{unit}" timeunits="sec"><AllSpots nspots="{len(table)}">'
+        f"{''.join(spot_elements)}</AllSpots><AllTracks>{all_tracks}</AllTracks>"
         f"<FilteredTracks>{filtered}</FilteredTracks></Model>"
-        f'<Settings><ImageData filename="movie.tif" pixelwidth="{MICROMETERS}" pixelheight="{MICROMETERS}" '
+        f'<Settings><ImageData filename="movie.tif" {size} pixelwidth="{MICROMETERS}" pixelheight="{MICROMETERS}" '
         f'voxeldepth="1.0" timeinterval="600.0"/></Settings></TrackMate>\n'
     )
 

@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _SAME = {name: name for name in ("track_id", "t", "y", "x")}
+# Names of coordinates in examples of laptrack and in tables of scikit-image, in which a third axis comes first.
+_COORDINATES = (
+    ("y", "x"),
+    ("position_y", "position_x"),
+    ("centroid_y", "centroid_x"),
+    ("centroid-1", "centroid-2"),
+    ("centroid-0", "centroid-1"),
+)
 _MOTHERS = ("parent_track_id", "parent")
 
 
@@ -41,8 +49,8 @@ class Dialect:
         return [*self.columns, *self.extra, *POSITION_COLUMNS]
 
     def fits(self, names: Collection[str]) -> bool:
-        """Whether a table has these columns."""
-        return all(name in names for name in (*self.columns, *self.marks))
+        """Whether a table has the required columns."""
+        return all(name in names for name in self.columns)
 
 
 # Of several that fit, the first is taken.
@@ -56,7 +64,11 @@ DIALECTS = (
     Dialect(format="table", columns=_SAME),
     Dialect(format="btrack", columns={"ID": "track_id", "t": "t", "y": "y", "x": "x"}, extra=(*_MOTHERS, "dummy")),
     Dialect(format="napari", columns={"ID": "track_id", "T": "t", "Y": "y", "X": "x"}),
-    Dialect(format="laptrack", columns={"track_id": "track_id", "frame": "t", "y": "y", "x": "x"}),
+    *(
+        Dialect(format=format, columns={"track_id": "track_id", "frame": "t", y: "y", x: "x"}, marks=marks)
+        for format, marks in (("laptrack", ("tree_id",)), ("table", ()))
+        for y, x in _COORDINATES
+    ),
     Dialect(format="trackpy", columns={"particle": "track_id", "frame": "t", "y": "y", "x": "x"}),
 )
 TABLE = DIALECTS[2]
@@ -102,7 +114,8 @@ def dialect_of(names: Collection[str], stated: str = AUTO) -> Dialect | None:
     """
     candidates = DETECTIONS if stated == "detections" else DIALECTS
     for dialect in candidates:
-        if stated in (AUTO, dialect.format) and dialect.fits(names):
+        has_marks = stated != AUTO or all(name in names for name in dialect.marks)
+        if stated in (AUTO, dialect.format) and dialect.fits(names) and has_marks:
             return dialect
     return None
 

@@ -65,7 +65,13 @@ def cells_in_files(paths: Sequence[Path]) -> tuple[pd.DataFrame, tuple[int, int]
 
 def cells_in_stack(path: Path) -> tuple[pd.DataFrame, tuple[int, int]]:
     """Return the cells in a TIFF file of all frames, as `cells_in_files` does."""
-    return _cells(_frames_of(_read_tiff(path), str(path)))
+    with _reported(path), _quiet("tifffile"):
+        try:
+            # Frame by frame, if they are stored as they are.
+            array = tifffile.memmap(path, mode="r")
+        except ValueError:
+            array = _read_tiff(path)
+        return _cells(_frames_of(array, str(path)))
 
 
 def cells_in_array(path: Path) -> tuple[pd.DataFrame, tuple[int, int]]:

@@ -6,13 +6,13 @@ a file or directory whose name is ``A_1_0`` and possibly a word such as ``tracks
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from viscy_train.anchors.track_formats.ctc import track_table
 from viscy_train.anchors.track_formats.dialects import COMPANIONS, MAIN_TABLES
 from viscy_train.anchors.track_formats.label_images import is_tiff
+from viscy_train.anchors.track_formats.position_names import list_directory, named_like
 from viscy_train.anchors.track_formats.readers import COMPANION
 from viscy_train.anchors.track_formats.recognition import TABLE_SUFFIXES, is_image, is_zarr, recognize
 from viscy_train.anchors.track_options import AUTO, FORMATS
@@ -22,14 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-_SUFFIX = re.compile(
-    r"(\.ome)?\.(csv|tsv|txt|parquet|pq|xml|h5|hdf|hdf5|npy|tiff?|zarr|geff)$|\.geff\.zarr$", re.IGNORECASE
-)
-_WORD = r"tracks?|tracked|tracking|trackmate|spots|all[_ -]?spots|edges|links|labels?|masks?|splits?|divisions|export"
 # Label images are only read if a position has nothing that says which cells are a track.
 _IMAGES = ("labels", "detections")
-# Below a directory of its own: manual tracks of the Cell Tracking Challenge.
-_MANUAL = "TRA"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +62,7 @@ def find_position_files(directory: Path, position: str, stated: str = AUTO) -> P
     UserError
         If several files have tracks, or none of them is recognized or of the stated format.
     """
-    candidates = [inner for path in _named(directory, position) for inner in _candidates(path)]
+    candidates = [inner for path in named_like(directory, position) for inner in _candidates(path)]
     return choose_files(candidates, directory, stated) if candidates else None
 
 
@@ -77,32 +71,19 @@ def find_only_files(directory: Path, stated: str = AUTO) -> PositionFiles | None
     return choose_files(_candidates(directory), directory, stated)
 
 
-def _named(directory: Path, position: str) -> list[Path]:
-    """Return the files and directories that are named like a position."""
-    parent = directory / position
-    name = _SUFFIX.sub("", parent.name)
-    nested = [path for path in _list(parent.parent) if _SUFFIX.sub("", path.name) == name or path.name == parent.name]
-    pattern = "[-_. ]".join(map(re.escape, [*position.split("/")[:-1], name]))
-    decorated = re.compile(rf"(({_WORD})[-_. ])*{pattern}([-_. ]({_WORD}))*", re.IGNORECASE)
-    flat = [path for path in _list(directory) if decorated.fullmatch(_SUFFIX.sub("", path.name))]
-    return list(dict.fromkeys([*nested, *flat]))
-
-
-def _list(directory: Path) -> list[Path]:
-    """Return the content of a directory, without what file managers and network drives leave behind."""
-    return sorted(path for path in directory.iterdir() if path.name[0] != ".") if directory.is_dir() else []
-
-
 def _candidates(path: Path) -> list[Path]:
     """Return a file or directory, and what is in the directory."""
     if not path.is_dir():
         return [path]
     own = track_table(path)
-    inside = [inner for inner in _list(path) if not (is_tiff(inner) or inner == own or inner.name == "zarr.json")]
+    inside = [
+        inner for inner in list_directory(path) if not (is_tiff(inner) or inner == own or inner.name == "zarr.json")
+    ]
     if is_zarr(path) and is_image(path):
-        inside = [inner for inner in inside if not is_zarr(inner)]  # the levels of the image
+        # Not the levels of the image, and its labels are read with it.
+        inside = [inner for inner in inside if not is_zarr(inner) and inner.name != "labels"]
     outer = [inner for inner in inside if inner.is_dir() and recognize(inner) is None]
-    nested = [deep for inner in outer for deep in _list(inner) if _is_nested(deep)]
+    nested = [deep for inner in outer for deep in list_directory(inner) if not is_zarr(inner) or _is_graph(deep)]
     return [path, *inside, *nested]
 
 
@@ -116,9 +97,9 @@ def list_files(path: Path) -> list[Path]:
     return sorted([*filter(is_tiff, path.iterdir()), *([table] if table else [])])
 
 
-def _is_nested(path: Path) -> bool:
-    """Return whether a path is read although it is in a directory within that of a position."""
-    return path.is_dir() and (path.name == _MANUAL or (is_zarr(path) and recognize(path) == "geff"))
+def _is_graph(path: Path) -> bool:
+    """Return whether a path is a graph in a group of other arrays."""
+    return path.is_dir() and is_zarr(path) and recognize(path) == "geff"
 
 
 def choose_files(candidates: list[Path], directory: Path, stated: str = AUTO) -> PositionFiles | None:

@@ -22,6 +22,7 @@ _HEAD = 2**16
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 """How files are called that should be tables, whether or not they are."""
 _METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
+_SPREADSHEETS = (".xlsx", ".xls", ".ods")
 _LABELS = ("labels", "detections")
 _WHAT = {".parquet": "a Parquet file", ".pq": "a Parquet file", ".csv": "a CSV"}
 
@@ -154,5 +155,7 @@ def _labels(stated: str) -> str:
 
 
 def _refuse_compressed(path: Path, head: bytes) -> None:
+    if path.suffix.lower() in _SPREADSHEETS:
+        raise UserError(f"a table of tracks must be CSV or Parquet, {path} is a spreadsheet; save it as CSV")
     if head.startswith((b"PK\x03\x04", b"\x1f\x8b")) or zipfile.is_zipfile(path):
         raise UserError(f"tracks must not be in an archive, {path} is one; unpack it")

@@ -112,7 +112,7 @@ def read_columns(path: Path, head: bytes, columns: Iterable[str], floats: Iterab
     else:
         table, _ = _read_text(path, Dialect(format="table", columns=dict.fromkeys(columns, ""), extra=()))
     numbers = table[columns].apply(pd.to_numeric, errors="coerce")
-    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=1) | (numbers[integers] % 1 != 0).any(axis=1))
+    bad = np.flatnonzero(~np.isfinite(numbers.astype(float)).all(axis=1) | (numbers[integers] % 1 != 0).any(axis=1))
     if len(bad):
         values = ", ".join(str(value) for value in table[columns].iloc[bad[0]])
         kind = "numbers" if len(columns) > len(integers) else "integers"

@@ -47,6 +47,8 @@ class TrackFile:
         Unit of ``y`` and ``x`` as the file states it.
     micrometers_per_pixel : float, optional
         Pixel size that the file states.
+    tracked_size : tuple of int, optional
+        Height and width of the image that was tracked, in pixels of that size, as the file states it.
     image_size : tuple of int, optional
         Height and width of the label images that were read.
     notes : tuple of str
@@ -58,6 +60,7 @@ class TrackFile:
     tracks: pd.DataFrame
     unit: str | None = None
     micrometers_per_pixel: float | None = None
+    tracked_size: tuple[int, int] | None = None
     image_size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
 

@@ -56,7 +56,7 @@ class _Content:
         self.path = path
         self.root = ""
         self.unit: str | None = None
-        self.pixel: dict[str, str] = {}
+        self.image: dict[str, str] = {}
         # For each spot: name, frame, y, x.
         self.spots: list[tuple[int, float, float, float]] = []
         # For each link: number of the track, names of two spots.
@@ -64,6 +64,7 @@ class _Content:
         self.tracks: set[int] = set()
         self.filtered: set[int] | None = None
         self._track = -1
+        self._frame: dict[str, str] = {}
         self._parser = expat.ParserCreate()
         self._parser.StartElementHandler = self._start
         self._parser.StartDoctypeDeclHandler = self._refuse_doctype
@@ -88,6 +89,8 @@ class _Content:
             self._begin(name, attributes)
         elif name == "Spot":
             self.spots.append(self._spot(attributes))
+        elif name == "SpotsInFrame":
+            self._frame = {"FRAME": attributes["frame"]} if "frame" in attributes else {}
         elif name == "Edge":
             source, target = (self._integer(name, attributes, f"SPOT_{end}_ID") for end in ("SOURCE", "TARGET"))
             self.links.append((self._track, source, target))
@@ -101,7 +104,7 @@ class _Content:
         elif name == "Model":
             self.unit = attributes.get("spatialunits")
         elif name == "ImageData":
-            self.pixel = attributes
+            self.image = attributes
         elif name == "particle":
             self._track += 1
         elif name == "detection":
@@ -116,7 +119,7 @@ class _Content:
 
     def _spot(self, attributes: dict[str, str]) -> tuple[int, float, float, float]:
         keys = ("FRAME", "POSITION_Y", "POSITION_X")
-        frame, y, x = (self._number("Spot", attributes, key) for key in keys)
+        frame, y, x = (self._number("Spot", self._frame | attributes, key) for key in keys)
         return self._integer("Spot", attributes, "ID"), frame, y, x
 
     def _integer(self, element: str, attributes: dict[str, str], key: str) -> int:
@@ -164,6 +167,7 @@ def _tracks_of_spots(content: _Content) -> TrackFile:
         tracks=pd.concat([spots.drop(columns="spot"), tracks], axis=1),
         unit=content.unit,
         micrometers_per_pixel=_pixel_size(content),
+        tracked_size=_image_size(content),
         notes=notes,
     )
 
@@ -173,10 +177,18 @@ def _tracks_of_particles(content: _Content) -> TrackFile:
     return TrackFile(format="trackmate_xml", where=str(content.path), tracks=tracks, unit=content.unit)
 
 
+def _image_size(content: _Content) -> tuple[int, int] | None:
+    """Return the height and width of the image that was tracked."""
+    try:
+        return int(content.image["height"]), int(content.image["width"])
+    except (KeyError, ValueError):
+        return None
+
+
 def _pixel_size(content: _Content) -> float | None:
     """Return the size of the pixels that were tracked, if they are square and have a size."""
     try:
-        width, height = (float(content.pixel[key]) for key in ("pixelwidth", "pixelheight"))
+        width, height = (float(content.image[key]) for key in ("pixelwidth", "pixelheight"))
     except (KeyError, ValueError):
         return None
     factor = micrometers_in(content.unit)

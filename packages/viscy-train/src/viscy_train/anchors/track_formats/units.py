@@ -112,7 +112,7 @@ def in_pixels(
         if stated == AUTO and not file.unit:
             _refuse_micrometers(file, tracks, micrometers_per_pixel, shape)
         return tracks
-    size = micrometers_per_pixel or file.micrometers_per_pixel
+    size = _size_of_pixel(file, micrometers_per_pixel, shape)
     if not size:
         raise UserError(
             f"coordinates in {file.unit or 'micrometers'} need the size of a pixel, which neither the plate nor "
@@ -127,6 +127,14 @@ def in_pixels(
             "they would fit as pixels: set `tracks_unit: pixel`, or correct `micrometers_per_pixel`"
         )
     return converted
+
+
+def _size_of_pixel(file: TrackFile, micrometers_per_pixel: float | None, shape: tuple[int, ...] | None) -> float | None:
+    """Return the size that converts coordinates: that with which this image was tracked, or that of the image."""
+    is_same = shape is not None and file.tracked_size == tuple(shape[-2:])
+    if is_same and file.micrometers_per_pixel:
+        return file.micrometers_per_pixel  # right even if the image was tracked with another scale in its metadata
+    return micrometers_per_pixel or file.micrometers_per_pixel
 
 
 def _refuse_micrometers(
