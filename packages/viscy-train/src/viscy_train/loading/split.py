@@ -9,6 +9,8 @@ import numpy as np
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -145,18 +147,43 @@ def _in_experiments(table: AnchorTable, split: SplitConfig) -> NDArray[np.bool_]
 def _in_chosen_positions(
     table: AnchorTable, split: SplitConfig, seed: int, condition: pd.Series | None
 ) -> NDArray[np.bool_]:
-    """Choose positions of each stratum at random; at least one position of each is left for training."""
+    """Choose positions of each stratum at random; at least one position of each is left for training.
+
+    Experiments may have the same fields of view of a plate in other channels; all of them keep such a field, or none.
+    """
     anchors = table.observations.iloc[table.anchors]
     if condition is not None:
         anchors = anchors.assign(condition=condition.iloc[table.anchors])
     positions = _conditions_of_positions(anchors[["experiment", "condition", "position"]].drop_duplicates())
+    plates = {experiment.name: experiment.plate.resolve() for experiment in table.experiments}
+    strata = [
+        [(plates[str(name)], position) for position in stratum["position"].astype(str)]
+        for (name, _), stratum in positions.groupby(["experiment", "condition"], observed=True, sort=False)
+    ]
+    chosen = _choose_fields(strata, split.fraction, seed)
+    of_row = table.observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
+    first = np.unique(of_row, return_index=True)[1]
+    names = table.observations[["experiment", "position"]].iloc[first].astype(str).itertuples(index=False)
+    return np.array([(plates[name], position) in chosen for name, position in names], dtype=bool)[of_row]
+
+
+def _choose_fields(strata: list[list[tuple[Path, str]]], fraction: float, seed: int) -> set[tuple[Path, str]]:
+    """Choose a fraction of the fields of view of each stratum; a field may be in several, and none loses all."""
     generator = np.random.default_rng(seed)
-    chosen = []
-    for _, stratum in positions.groupby(["experiment", "condition"], observed=True, sort=False):
-        n_chosen = min(round(split.fraction * len(stratum)), len(stratum) - 1)
-        chosen += list(stratum.iloc[generator.permutation(len(stratum))[:n_chosen]].index)
-    code = table.observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
-    return np.isin(code, code[chosen])
+    left = [len(fields) for fields in strata]
+    strata_of: dict[tuple[Path, str], list[int]] = {}
+    for number, fields in enumerate(strata):
+        for field in fields:
+            strata_of.setdefault(field, []).append(number)
+    chosen: set[tuple[Path, str]] = set()
+    for number, fields in enumerate(strata):
+        n_left = max(len(fields) - round(fraction * len(fields)), 1)
+        for field in [fields[index] for index in generator.permutation(len(fields))]:
+            if left[number] > n_left and field not in chosen and all(left[one] > 1 for one in strata_of[field]):
+                chosen.add(field)
+                for one in strata_of[field]:
+                    left[one] -= 1
+    return chosen
 
 
 def _conditions_of_positions(positions: pd.DataFrame) -> pd.DataFrame:
