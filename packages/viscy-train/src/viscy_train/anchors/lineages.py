@@ -75,7 +75,8 @@ class Lineages:
         frame = observations["t"].to_numpy(np.int64)
         first = np.flatnonzero(np.diff(track, prepend=-1))
         starts, ends = frame[first], frame[np.append(first[1:], len(track)) - 1]
-        tracks = observations.iloc[first]
+        used = [name for name in (*_POSITION, CHANNEL, "track_id", "parent_track_id") if name in observations]
+        tracks = observations[used].iloc[first]
         smallest, largest = _bounds(tracks, positive, ranges)
         channels = None
         of_cells = parent, starts, ends, largest

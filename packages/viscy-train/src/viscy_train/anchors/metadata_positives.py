@@ -15,12 +15,12 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from viscy_train.anchors.choice import scale
 from viscy_train.anchors.column_codes import combine_codes, determined_by, encode_column
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
     from viscy_train.config.schema import PositiveConfig
@@ -124,12 +124,22 @@ class MetadataPositives:
     def has_positive(self) -> NDArray[np.bool_]:
         """Return which observations have at least one possible positive, shape (n_observations,)."""
         found = np.zeros(len(self.match), dtype=bool)
-        for start in range(0, len(self.row), _ROWS_PER_CHUNK):
-            rows = self.row[start : start + _ROWS_PER_CHUNK].astype(
-                np.int64
-            )  # in the order of the search, which is then fast
-            found[rows] = sum(self._count(rows, *window) for window in self._windows(rows)) > 0
+        kind, examples = self._kinds()
+        of_kind = np.zeros(len(examples), dtype=bool)
+        for start in range(0, len(examples), _ROWS_PER_CHUNK):
+            rows = examples[start : start + _ROWS_PER_CHUNK]
+            of_kind[start : start + len(rows)] = sum(self._count(rows, *window) for window in self._windows(rows)) > 0
+        found[self.row] = of_kind[kind]
         return found
+
+    def _kinds(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the kind of the observation at each place, and one of each kind: equal in all columns and hours."""
+        key = np.cumsum(np.diff(self.keys, prepend=self.keys[:1]) > 0)
+        code = self.sharing[-1].code[self.row].astype(np.int64)  # of all columns that must differ
+        kind, kinds = pd.factorize(key * (int(code.max(initial=0)) + 1) + code)
+        examples = np.empty(len(kinds), dtype=np.int64)
+        examples[kind[::-1]] = self.row[::-1]
+        return kind, examples
 
     def choose(
         self, rows: NDArray[np.int64], draws: NDArray[np.float64], _: NDArray[np.float64] | None = None
