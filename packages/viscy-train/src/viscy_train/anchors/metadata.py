@@ -117,7 +117,12 @@ def without_condition(values: Mapping[str, Value]) -> dict[str, Value]:
     return {key: value for key, value in values.items() if key != CONDITION}
 
 
-def well_of(name: str) -> str | None:
-    """Return the well that the name of a field of view, ``A/1/0``, begins with; None for other names."""
-    parts = name.split("/")
-    return "/".join(parts[:2]) if len(parts) > 2 else None
+def well_of(position: str) -> str:
+    """Return the well of a field of view: ``A/1`` of ``A/1/0``; that of an image without wells is its folder or itself.
+
+    Examples
+    --------
+    >>> well_of("A/1/0"), well_of("image"), well_of("treated/image")
+    ('A/1', 'image', 'treated')
+    """
+    return position.rpartition("/")[0] or position

@@ -34,18 +34,11 @@ def used_positions(plate: Plate, experiment: Experiment, problems: Problems) -> 
     dict of str to str
         The well of each position, in the order of the conditions.
     """
-    subject = f"experiment {experiment.name!r}"
     positions: dict[str, str] = {}
-    known: dict[str, list[str]] = {}
     for name in [*experiment.conditions, *experiment.wells]:
-        well = well_of(name) or name
-        with problems.collected(subject):
-            if well not in known:
-                known[well] = plate.list_positions(well)
-            if well != name and name not in known[well]:
-                raise UserError(f"plate {plate.path} has no position {name!r}; it has {', '.join(known[well])}")
-            found = [name] if well != name else known[well]
-            positions |= {position: well for position in found if experiment.condition_of(position, well) is not None}
+        with problems.collected(f"experiment {experiment.name!r}"):
+            found = {position: well_of(position) for position in plate.list_positions(name)}
+            positions |= {one: well for one, well in found.items() if experiment.condition_of(one, well) is not None}
     return positions
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -156,9 +156,10 @@ def _in_chosen_positions(
         anchors = anchors.assign(condition=condition.iloc[table.anchors])
     positions = _conditions_of_positions(anchors[["experiment", "condition", "position"]].drop_duplicates())
     plates = {experiment.name: experiment.plate.resolve() for experiment in table.experiments}
+    of_strata: Any = positions.groupby(["experiment", "condition"], observed=True, sort=False)
     strata = [
         [(plates[str(name)], position) for position in stratum["position"].astype(str)]
-        for (name, _), stratum in positions.groupby(["experiment", "condition"], observed=True, sort=False)
+        for (name, _), stratum in of_strata
     ]
     chosen = _choose_fields(strata, split.fraction, seed)
     of_row = table.observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
