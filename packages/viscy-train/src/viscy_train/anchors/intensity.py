@@ -82,8 +82,6 @@ class IntensityStatistics:
         """Return mean and standard deviation of each channel, shape (n_channels, 2); both are 0 without pixels."""
         return np.stack([self._mean, np.sqrt(self._squares / np.maximum(self._n, 1))], axis=1).tolist()
 
-    mean_and_std = center_and_spread
-
 
 class IntensityPercentiles:
     """Median of each channel, and its range from percentile 1 to 99 in standard deviations of a normal distribution.
