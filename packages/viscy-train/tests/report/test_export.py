@@ -103,6 +103,13 @@ def test_other_files_are_not_replaced(project_with_encoder, tmp_path, name):
     assert [(file.name, file.read_text()) for file in folder.iterdir()] == [(name, "mine")]
 
 
+def test_a_file_in_place_of_the_folder_is_refused(project_with_encoder, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(UserError, match="is a file; name a folder with --out"):
+        write(project_with_encoder, tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_an_earlier_export_is_replaced(project_with_encoder, tmp_path):
     for _ in range(2):
         write(project_with_encoder, tmp_path / "out")

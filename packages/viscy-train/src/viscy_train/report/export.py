@@ -8,6 +8,7 @@ import torch
 
 from viscy_train.anchors.fingerprint import check_fingerprint
 from viscy_train.config.schema import EncoderConfig
+from viscy_train.errors import UserError
 from viscy_train.model.exported import EXPORTED, EncoderInput, write_encoder
 from viscy_train.model.onnx_file import ONNX, require_onnx, write_onnx
 from viscy_train.output import in_use, require_replaceable
@@ -69,6 +70,8 @@ def export_encoder(
         else, or the network cannot be written as ONNX. Files of an earlier export then stay.
     """
     check_fingerprint(checkpoint.data, data.table.fingerprint, "the checkpoint")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; name a folder with --out")
     if with_onnx:
         require_onnx()
     encoder = encoder.eval()

@@ -110,7 +110,7 @@ def read_initial_weights(path: Path) -> InitialWeights:
         exported = read_encoder(path)
         weights = read_safetensors(path)[1] if exported is None else exported.weights
     except UserError as error:
-        raise UserError(f"{_OPTION} must be a file of weights: {error}") from error
+        raise UserError(f"{_OPTION} must be a file of weights, of torch or of safetensors: {error}") from error
     return _of_weights(path, weights) if exported is None else _of_encoder(path, "an exported encoder", weights)
 
 
