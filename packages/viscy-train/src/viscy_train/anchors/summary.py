@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from viscy_train.console import get_console, make_table
+from viscy_train.console import MAX_ROWS, get_console, make_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +42,7 @@ def _print_strata(table: AnchorTable, console: Console) -> None:
     counts = ["positions", "tracks", "divisions", "rows", "anchors", "hours"]
     strata_table = make_table(["experiment", "condition"], counts)
     strata: Any = table.observations.groupby(["experiment", "condition"], observed=True, sort=False)
-    for (experiment, condition), observations in strata:
+    for (experiment, condition), observations in islice(strata, MAX_ROWS):
         tracks = observations.drop_duplicates(["position", "track_id"])
         daughters = tracks[tracks["parent_track_id"] >= 0]
         n_daughters = daughters.groupby(["position", "parent_track_id"], observed=True).size()
@@ -55,6 +56,8 @@ def _print_strata(table: AnchorTable, console: Console) -> None:
         ]
         span = f"{hours.min():.4g} to {hours.max():.4g}"
         strata_table.add_row(Text(str(experiment)), Text(str(condition)), *(f"{number:,}" for number in numbers), span)
+    if (n_more := len(strata) - MAX_ROWS) > 0:
+        strata_table.add_row(f"and {n_more:,} more")
     console.print(strata_table)
 
 

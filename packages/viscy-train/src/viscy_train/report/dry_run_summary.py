@@ -8,7 +8,7 @@ import numpy as np
 
 from viscy_train.composition.diagnostics import diagnose
 from viscy_train.composition.step import describe_step
-from viscy_train.console import get_console, make_table, on_each_of
+from viscy_train.console import MAX_ROWS, get_console, make_table, on_each_of
 from viscy_train.loading.axes import axis_names
 from viscy_train.report.formatting import duration, percent, thousands
 from viscy_train.report.step_section import coverage_rows, step_rows
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from viscy_train.composition.result import DryRun
-
-_MAX_ROWS = 40
 
 
 def print_dry_run(dry_run: DryRun, console: Console | None = None) -> None:
@@ -94,7 +92,7 @@ def _composition_table(dry_run: DryRun) -> Table:
         ["anchors", "table", "target", "observed", "draws", "most", "never"],
     )
     for (experiment, condition), row in zip(
-        dry_run.strata.index[:_MAX_ROWS], dry_run.strata.to_dict("records"), strict=False
+        dry_run.strata.index[:MAX_ROWS], dry_run.strata.to_dict("records"), strict=False
     ):
         table.add_row(
             str(experiment),
@@ -107,6 +105,6 @@ def _composition_table(dry_run: DryRun) -> Table:
             thousands(row["most"]),
             "?" if np.isnan(row["never"]) else thousands(row["never"]),
         )
-    if (n_more := len(dry_run.strata) - _MAX_ROWS) > 0:
+    if (n_more := len(dry_run.strata) - MAX_ROWS) > 0:
         table.add_row(f"and {n_more} more")
     return table

@@ -19,7 +19,7 @@ from viscy_train.composition.step import (
 from viscy_train.composition.step_plan import plan_step
 from viscy_train.composition.targets import target_composition
 from viscy_train.config.yaml_source import read_yaml
-from viscy_train.console import get_console, make_table, say
+from viscy_train.console import MAX_ROWS, get_console, make_table, say
 from viscy_train.errors import UserError
 from viscy_train.evaluation.probes import columns_to_probe
 from viscy_train.loading.axes import axis_names, check_axes, label_plan
@@ -243,9 +243,11 @@ def show_targets(
     )
     table = make_table(axis_names(data.options), ["anchors", "share of table", "target"])
     targets = target_composition(anchors, planned)
-    for (experiment, condition), row in zip(targets.index, targets.to_dict("records"), strict=True):
+    for (experiment, condition), row in zip(targets.index[:MAX_ROWS], targets.to_dict("records"), strict=False):
         shares = f"{row['table_share']:.1%}", f"{row['target']:.1%}"
         table.add_row(experiment, condition, f"{row['anchors']:,.0f}", *shares)
+    if (n_more := len(targets) - MAX_ROWS) > 0:
+        table.add_row(f"and {n_more:,} more")
     get_console().print(table)
     settings = StepSettings.from_config(loss, split_batches=data.options.split_batches, world_size=world_size)
     step = plan_step(anchors, planned, settings)
