@@ -75,6 +75,25 @@ def test_a_spot_without_a_frame_is_in_that_of_its_group(tmp_path, directory):
     pd.testing.assert_frame_equal(canonical(read(tmp_path)[0]), canonical(CELLS), check_dtype=False)
 
 
+def test_daughters_may_have_track_elements_of_their_own(tmp_path, directory):
+    """As in the XML files of ultrack, in which the first link of a daughter comes from a spot of her mother."""
+    files.write_trackmate_xml(directory)
+    path = directory / "movie.xml"
+    split = [
+        (f'<Edge SPOT_SOURCE_ID="{files.SPOT + 1}" SPOT_TARGET_ID="{files.SPOT + row}"/>', number)
+        for row, number in ((2, 0), (4, 7))
+    ]
+    text = path.read_text()
+    for edge, number in split:
+        text = text.replace(edge, "").replace("<AllTracks>", f'<AllTracks><Track TRACK_ID="{number}">{edge}</Track>')
+        text = text.replace("<FilteredTracks>", f'<FilteredTracks><TrackID TRACK_ID="{number}"/>')
+    path.write_text(text)
+    tracks, _ = read(tmp_path)
+    pd.testing.assert_frame_equal(canonical(tracks), canonical(CELLS), check_dtype=False)
+    assert tracks.loc[tracks["t"] == 0, "track_id"].tolist() == [1, 4]
+    assert set(tracks["track_id"]) == {0, 1, 4, 7}
+
+
 def test_tracks_that_do_not_divide_keep_their_numbers(tmp_path, directory):
     files.write_trackmate_xml(directory)
     tracks, _ = read(tmp_path)

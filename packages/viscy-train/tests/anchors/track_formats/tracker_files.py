@@ -129,9 +129,10 @@ def write_trackmate_csv(directory, unit="\N{MICRO SIGN}m", encoding="latin-1", l
 def write_trackmate_xml(
     directory, unit="micron", filtered='<TrackID TRACK_ID="1"/><TrackID TRACK_ID="4"/>', head="", without="", size=""
 ):
-    """Track 9, of one spot more, does not pass the filters; one link is written backwards."""
+    """Track 9, of two more spots, does not pass the filters; one link is written backwards."""
     table = spots()
-    table.loc[len(table)] = ["ID99", 99, 9, 1.0, 1.0, 0.0, 0]
+    for spot in (98, 99):
+        table.loc[len(table)] = [f"ID{spot}", spot, 9, 1.0, 1.0, 0.0, spot - 98]
     keys = ["ID", "POSITION_X", "POSITION_Y", "POSITION_T", "FRAME"]
     frames = dict.fromkeys(sorted(table["FRAME"]), "")
     for row in table[keys].astype(object).to_dict("records"):
@@ -141,7 +142,7 @@ def write_trackmate_xml(
     links = [(SPOT + one, SPOT + other) for one, other in EDGES]
     links[0] = links[0][::-1]
     edges = [f'<Edge SPOT_SOURCE_ID="{one}" SPOT_TARGET_ID="{other}"/>' for one, other in links]
-    tracks = [(1, edges[:5]), (4, edges[5:]), (9, [f'<Edge SPOT_SOURCE_ID="99" SPOT_TARGET_ID="{SPOT + 8}"/>'])]
+    tracks = [(1, edges[:5]), (4, edges[5:]), (9, ['<Edge SPOT_SOURCE_ID="98" SPOT_TARGET_ID="99"/>'])]
     all_tracks = "".join(f'<Track TRACK_ID="{number}" name="t">{"".join(some)}</Track>' for number, some in tracks)
     (directory / "movie.xml").write_text(
         f'<?xml version="1.0" encoding="UTF-8"?>\n{head}<TrackMate version="7.11.1"><Log>a &lt; b</Log>'

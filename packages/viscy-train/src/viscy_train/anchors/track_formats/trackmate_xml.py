@@ -156,8 +156,9 @@ def _tracks_of_spots(content: _Content) -> TrackFile:
             "which none passes; track the spots, or change the filters"
         )
     spots = pd.DataFrame(content.spots, columns=["spot", "t", "y", "x"])
-    names = links[:, 1:].ravel()
-    number = pd.Series(np.repeat(links[:, 0], 2), index=names).groupby(level=0).first()
+    # A daughter's track may begin with a link from a spot of the mother's.
+    number = pd.Series(np.tile(links[:, 0], 2), index=np.concatenate([links[:, 2], links[:, 1]]))
+    number = number[~number.index.duplicated()]
     spots = spots[spots["spot"].isin(number.index)].reset_index(drop=True)
     numbers = spots["spot"].map(number)
     tracks, notes = tracks_of_links(spots["spot"], spots["t"], links[:, 1:], str(path), numbers)
