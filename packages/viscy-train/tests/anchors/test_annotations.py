@@ -245,5 +245,5 @@ def test_the_checksum_of_a_table_is_that_of_its_content(tmp_path):
     path.write_text("position,v\n")
     before = annotation_checksums(experiment)
     path.write_text("position,w\n")
-    assert before.keys() == annotation_checksums(experiment).keys() == {"a.csv"}
+    assert before.keys() == annotation_checksums(experiment).keys() == {"1: a.csv"}
     assert before != annotation_checksums(experiment)

@@ -116,3 +116,14 @@ def test_the_fingerprint_is_that_of_other_versions_and_platforms():
 @pytest.mark.parametrize("saved", [None, "text", {}, [1], {"other": "1"}])
 def test_a_damaged_fingerprint_differs_from_any(table, saved):
     assert describe_difference(saved, table.fingerprint).startswith("its fingerprint is damaged")
+
+
+def test_a_missing_value_is_not_the_last_category(table):
+    names = pd.Series(["a", "b"] * len(table.observations)).iloc[: len(table.observations)].astype("category")
+    some, all_missing = names.mask(names == "b"), names.mask(names == names)
+    columns = [names, some.cat.set_categories(["a", "b"]), all_missing]
+    parts = [
+        replace(table, observations=table.observations.assign(gene=column)).fingerprint["column 'gene'"]
+        for column in columns
+    ]
+    assert len(set(parts)) == 3

@@ -10,7 +10,7 @@ import yaml
 
 from viscy_train.anchors.build import build_anchor_table
 from viscy_train.anchors.experiments import Experiment, load_experiments
-from viscy_train.anchors.staleness import check_settings
+from viscy_train.anchors.staleness import check_settings, check_sources
 from viscy_train.anchors.table import COLUMNS, AnchorTable
 from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.errors import ProjectError, UserError
@@ -251,3 +251,21 @@ def test_a_key_may_have_the_value_of_many_wells(path):
     assert len(experiment.wells) == len(experiment.conditions) == n_wells
     assert experiment.metadata_of("39/24/0", "39/24") == {"dose": 39}
     assert np.array_equal(sorted({values["dose"] for values in experiment.wells.values()}), np.arange(40))
+
+
+def test_a_table_of_annotations_that_changed_is_noticed(build, tmp_path):
+    path = tmp_path / "states.csv"
+    path.write_text("fov_name,track_id,state\nA/1/0,0,dead\n")
+    table = build({"conditions": {"A/1": "mock"}, "annotations": [path]})
+    assert table.extra_columns == ["state"]
+    check_sources(table)
+    path.write_text("fov_name,track_id,state\nA/1/0,0,alive\n")
+    with pytest.raises(
+        UserError, match=r"annotations changed after the anchor table was built: states.csv; rebuild it"
+    ):
+        check_sources(table)
+    path.unlink()
+    check_sources(table)
+    without = [replace(table.experiments[0], annotations=[])]
+    with pytest.raises(UserError, match=r"annotations of 'monday' was \['states.csv'\], is now \[\]; rebuild it"):
+        check_settings(table, without, POSITIVE, table.crops)

@@ -76,16 +76,16 @@ def add_annotations(observations: pd.DataFrame, experiments: list[Experiment]) -
 
 
 def annotation_checksums(experiment: Experiment) -> dict[str, int]:
-    """Return the CRC-32 of the content of each table, by the name of its file; without tables that do not exist."""
+    """Return the CRC-32 of the content of each table, by number and name; without tables that do not exist."""
     checksums = {}
-    for path in experiment.annotations:
+    for number, path in enumerate(experiment.annotations, start=1):
         if path.is_file():
             require_regular_file(path, "annotations")
             checksum = 0
             with path.open("rb") as file:
                 while block := file.read(2**20):
                     checksum = zlib.crc32(block, checksum)
-            checksums[path.name] = checksum
+            checksums[f"{number}: {path.name}"] = checksum
     return checksums
 
 
@@ -122,7 +122,8 @@ def _names_to_add(table: _Table, observations: pd.DataFrame, own: set[str]) -> t
         if name in table.keys.values() or name == _EXPERIMENT:
             continue
         is_channel = name in CHANNEL_COLUMNS and CHANNEL_COLUMNS[0] in observations
-        if name in RESERVED or is_channel or not can_be_column(table.content[name]):
+        is_index = name.startswith("__index_level_")  # that of a pandas table
+        if name in RESERVED or is_channel or is_index or not can_be_column(table.content[name]):
             ignored.append(name)
             continue
         if name in observations or name in own:

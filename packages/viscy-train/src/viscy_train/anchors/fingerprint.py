@@ -174,7 +174,8 @@ def _hash_column(values: Any) -> str:
     used = np.bincount(codes[codes >= 0], minlength=len(names)) > 0
     ordered = sorted(name for name, is_used in zip(names, used, strict=True) if is_used)
     rank = {name: number for number, name in enumerate(ordered)}
-    table = np.array([rank.get(name, -1) for name in names], dtype="<i4")
+    # A missing value has the code -1, and so the last entry.
+    table = np.array([*(rank.get(name, -1) for name in names), -1], dtype="<i4")
     return _hash([json.dumps(ordered).encode(), table[codes]])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from viscy_train.anchors.annotations import annotation_checksums
 from viscy_train.anchors.crop_window import crop_window
 from viscy_train.anchors.geometry import coordinate_bounds
 from viscy_train.anchors.pixel_checksums import pixels_changed
@@ -69,6 +70,12 @@ def check_settings(
                 f"the anchor table was built with other settings: {name} was {before}, is now {now}; {_REBUILD}"
             )
     for before, now in zip(table.experiments, experiments, strict=True):
+        files = [[path.name for path in one.annotations] for one in (before, now)]
+        if files[0] != files[1]:
+            raise UserError(
+                f"the anchor table was built with other experiments: annotations of {now.name!r} was {files[0]}, is "
+                f"now {files[1]}; {_REBUILD}"
+            )
         for name in _COMPARED:
             if getattr(before, name) != getattr(now, name):
                 raise UserError(
@@ -83,9 +90,9 @@ def _compare[T: (CropSettings, PositiveConfig)](before: T, now: T, prefix: str) 
 
 
 def check_sources(table: AnchorTable) -> None:
-    """Check that the plates and the tracks of a table are those that it was built from, as `check_plates` does.
+    """Check that plates, tracks and annotations of a table are those that it was built from, as `check_plates` does.
 
-    Missing tracks are accepted, because training does not need them.
+    Missing tracks and annotations are accepted, because training does not need them.
 
     Parameters
     ----------
@@ -95,12 +102,13 @@ def check_sources(table: AnchorTable) -> None:
     Raises
     ------
     ProjectError
-        If a plate or track file does not match; one line per problem.
+        If a plate, track file or table of annotations does not match; one line per problem.
     """
     problems = Problems()
     for experiment in table.experiments:
         with problems.collected(f"experiment {experiment.name!r}"):
             _check_tracks(table, experiment)
+            _check_annotations(table, experiment)
     _collect_plate_problems(table, problems)
     problems.raise_any()
 
@@ -154,6 +162,14 @@ def _check_pixels(table: AnchorTable, experiment: Experiment, plate: Plate) -> N
             f"plate {experiment.plate} has other pixels than when the anchor table was built; restore it, or build the "
             "table again with `viscy-train index --config FILE`"
         )
+
+
+def _check_annotations(table: AnchorTable, experiment: Experiment) -> None:
+    before, now = table.annotations.get(experiment.name, {}), annotation_checksums(experiment)
+    changed = [name for name in before if name in now and now[name] != before[name]]
+    if changed:
+        names = ", ".join(name.partition(": ")[2] for name in changed)
+        raise UserError(f"annotations changed after the anchor table was built: {names}; {_REBUILD}")
 
 
 def _check_tracks(table: AnchorTable, experiment: Experiment) -> None:
