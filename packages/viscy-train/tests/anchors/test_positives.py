@@ -12,7 +12,13 @@ from scipy.stats import chi2
 from viscy_train.anchors.claimed_positives import wrong_claims
 from viscy_train.anchors.experiments import Experiment
 from viscy_train.anchors.frame_range import FrameRange, frame_ranges
-from viscy_train.anchors.positive_text import describe_positives, setting_text, warn_of_labels, warn_of_positives
+from viscy_train.anchors.positive_text import (
+    describe_positives,
+    describe_recognized,
+    setting_text,
+    warn_of_labels,
+    warn_of_positives,
+)
 from viscy_train.anchors.positives import check_labels, make_positives, missing_values
 from viscy_train.config.schema import PositiveConfig
 from viscy_train.errors import UserError
@@ -229,6 +235,19 @@ def test_a_range_in_frames_is_described_in_hours_for_each_experiment():
 def test_the_same_frame_is_described_as_such(options, beginning):
     (sentence,) = describe_positives(make_experiments(m=30), PositiveConfig(min_frames=0, **options))
     assert sentence.startswith(f"A positive is {beginning}")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "a tracked cell at another timepoint"),
+        ({"min_hours": 0, "max_hours": 1}, "a tracked cell at another timepoint"),
+        ({"min_frames": 0, "max_frames": 0}, "a cell in spite of random changes"),
+        ({"match": "condition", "differ": "well"}, "a cell with the same condition and another well"),
+    ],
+)
+def test_the_report_says_what_is_recognized(options, expected):
+    assert describe_recognized(PositiveConfig(**options)) == expected
 
 
 def test_the_same_frames_of_different_intervals_are_a_warning():

@@ -96,6 +96,14 @@ def warn_of_positives(
     return warnings
 
 
+def describe_recognized(positive: PositiveConfig) -> str:
+    """Return what an encoder learns to recognize, such as ``a tracked cell at another timepoint``."""
+    if positive.match:
+        return f"a cell with the same {_columns(positive)}"
+    largest = positive.max_hours if positive.in_hours else positive.frames[1]
+    return "a tracked cell at another timepoint" if largest else "a cell in spite of random changes"
+
+
 def warn_of_labels(positive: PositiveConfig, label: str) -> list[str]:
     """Return a warning if positives are cells of other lineages, and the loss attracts those of the same lineage.
 
@@ -127,11 +135,15 @@ def setting_text(positive: PositiveConfig) -> str:
 
 def _what(positive: PositiveConfig, which: str = "another", lineage: str = "their lineage") -> str:
     if positive.match:
-        same, other = (" and ".join(names) for names in (positive.match, positive.differ))
         channel = {"same": "", "other": " in another channel", "any": ""}[positive.channel]
-        return f"another observation with the same {same}" + f" and another {other}" * bool(other) + channel
+        return f"another observation with the same {_columns(positive)}{channel}"
     channel = {"same": "", "other": " in another channel", "any": " in any channel"}[positive.channel]
     return f"{which} frame of {lineage}{channel}"
+
+
+def _columns(positive: PositiveConfig) -> str:
+    same, other = (" and ".join(names) for names in (positive.match, positive.differ))
+    return same + f" and another {other}" * bool(other)
 
 
 def _distance(positive: PositiveConfig, away: str = " away") -> str:

@@ -223,7 +223,7 @@ def _plot_blocks(
     for column in range(n_columns):
         _write_channel_names(axes, column * column_width, crop, channels)
     rows = "; upper row as loaded, lower row as augmented" if is_augmented else "; as loaded"
-    note = f"Each pair: anchor (left) and positive (right){rows}. Frames are from the anchor to its positive."
+    note = f"Each pair: anchor (left) and positive (right){rows}. Frames and hours are from the anchor to its positive."
     figure.text(left, 1 - 0.1 / size[1], title, fontsize=12, va="top")
     figure.text(left, 1 - 0.36 / size[1], note, fontsize=9, va="top", color=_GRAY)
     return figure

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 
+from viscy_train.anchors.positive_text import describe_recognized
 from viscy_train.composition.check import observed_composition
 from viscy_train.composition.step import describe_step
 from viscy_train.composition.step_count import count_content, count_step, number_compared
 from viscy_train.composition.step_plan import plan_step
 from viscy_train.composition.targets import STRATUM, group_word, target_composition
 from viscy_train.composition.temporal import check_all_targets
+from viscy_train.config.schema import PositiveConfig
 from viscy_train.loading.axes import axis_names
 from viscy_train.report.batch_plots import plot_composition
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
@@ -70,6 +72,8 @@ class RunResults:
         The crops of `examples`, shape (n_tracks, n_times, n_channels, side, side).
     evaluation : EncoderEvaluation
         Embeddings and what they reveal.
+    positive : PositiveConfig
+        Which observations were the positives.
     """
 
     observations: pd.DataFrame
@@ -84,6 +88,7 @@ class RunResults:
     examples: ExampleTracks
     crops: NDArray[np.float32]
     evaluation: EncoderEvaluation
+    positive: PositiveConfig = PositiveConfig()  # noqa: RUF009 (frozen)
 
     @property
     def has_held_out_queries(self) -> bool:
@@ -109,6 +114,7 @@ def write_run_page(run_directory: RunDirectory, results: RunResults) -> None:
         | _embeddings_context(results)
         | {"representation_rows": _representation_rows(log)}
         | {"options": results.planned.options, "files": _list_files(run_directory)}
+        | {"recognized": describe_recognized(results.positive)}
     )
     page = render("run.html.j2", **context)
     write_page(run_directory.report, page, REPORT)
