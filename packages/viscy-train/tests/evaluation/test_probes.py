@@ -73,6 +73,14 @@ def test_the_error_grows_with_the_differences_between_positions(cells):
     assert 0.012 < probe(noise(cells), cells)[0].trained.error < 0.04  # 0.5 / sqrt(480) is 0.023
 
 
+def test_two_experiments_that_agree_by_chance_do_not_make_an_accuracy_certain(cells):
+    two = cells[cells["experiment"].cat.codes < 2].reset_index(drop=True)
+    for seed in range(3):
+        apart = probe_columns(noise(two, seed), noise(two, seed + 10), two, ["cell_line"], 0)[1]
+        assert apart.n_units == 2
+        assert min(apart.untrained.error, apart.trained.error) > 0.02  # 0.5 / sqrt(240) is 0.03
+
+
 def test_the_appearance_of_a_position_does_not_help(cells):
     number = cells.groupby(["experiment", "position"], observed=True).ngroup().to_numpy()
     pooled, _ = probe(np.eye(48, dtype=np.float32)[number], cells)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -58,8 +58,9 @@ class ColumnProbe:
     chance : float
         Balanced accuracy of a guess, 1 / `n_values`.
     untrained, trained : Accuracy
-        Balanced accuracy before and after training. With experiments held out, it is the mean over them, and the error
-        is that of this mean; otherwise, the error is that of a bootstrap over positions or lineages.
+        Balanced accuracy before and after training. The error is that of a bootstrap over positions or lineages. With
+        experiments held out, the accuracy is the mean over them, and the error is that of this mean, or that of the
+        bootstrap if it is larger: of two or three experiments, the former is too uncertain.
     """
 
     column: str
@@ -69,6 +70,14 @@ class ColumnProbe:
     chance: float
     untrained: Accuracy
     trained: Accuracy
+
+
+class _Units(NamedTuple):
+    """Which unit is held out, that of each anchor, and the unit of each anchor that the bootstrap draws."""
+
+    held_out: str
+    groups: NDArray[np.int64]
+    resampled: NDArray[np.int64]
 
 
 def columns_to_probe(observations: pd.DataFrame, extra: Sequence[str], chosen: Sequence[str] | str | None) -> list[str]:
@@ -158,9 +167,9 @@ def _probe(
         labels, of_rows = np.unique(values[rows].astype(str), return_inverse=True)
         if len(labels) < 2:
             continue
-        accuracies = [
-            _measure(embeddings[rows], of_rows, groups[rows], held_out, seed) for embeddings in (untrained, trained)
-        ]
+        resampled = groups if held_out != "experiment" else _groups(anchors, "position")
+        split = _Units(held_out=held_out, groups=groups[rows], resampled=resampled[rows])
+        accuracies = [_measure(embeddings[rows], of_rows, split, seed) for embeddings in (untrained, trained)]
         return ColumnProbe(
             column=name,
             n_values=len(labels),
@@ -206,31 +215,34 @@ def _usable_rows(values: NDArray[np.object_], groups: NDArray[np.int64], seed: i
     return rows
 
 
-def _measure(
-    embeddings: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.int64], held_out: str, seed: int
-) -> Accuracy:
+def _measure(embeddings: NDArray[np.float32], labels: NDArray[np.int64], units: _Units, seed: int) -> Accuracy:
     """Return the balanced accuracy in units that the classifier was not fitted to."""
     hits = np.empty(len(labels), dtype=bool)
-    for fitted, tested in _splits(labels, groups, held_out, seed):
+    for fitted, tested in _splits(labels, units, seed):
         hits[tested] = _predict(embeddings[fitted], labels[fitted], embeddings[tested]) == labels[tested]
+    error = _bootstrap_error(_count_hits(hits, labels, units.resampled), seed)
+    of_units = _count_hits(hits, labels, units.groups)
+    if units.held_out != "experiment":
+        return Accuracy(mean=float(_balanced(*of_units.sum(axis=1, keepdims=True))[0]), error=error)
+    each = _balanced(*of_units)
+    return Accuracy(mean=float(each.mean()), error=max(error, float(each.std(ddof=1) / np.sqrt(len(each)))))
+
+
+def _count_hits(hits: NDArray[np.bool_], labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how many anchors of each unit and label were predicted rightly, and how many there are, in this order."""
     _, unit = np.unique(groups, return_inverse=True)
     n_units, n_labels = int(unit.max()) + 1, int(labels.max()) + 1
     place = unit * n_labels + labels
     counts = (np.bincount(place, weights=weights, minlength=n_units * n_labels) for weights in (hits, None))
-    of_units = np.stack([count.reshape(n_units, n_labels).astype(float) for count in counts])
-    if held_out == "experiment":
-        each = _balanced(*of_units)
-        return Accuracy(mean=float(each.mean()), error=float(each.std(ddof=1) / np.sqrt(len(each))))
-    mean = float(_balanced(*of_units.sum(axis=1, keepdims=True))[0])
-    return Accuracy(mean=mean, error=_bootstrap_error(of_units, seed))
+    return np.stack([count.reshape(n_units, n_labels).astype(float) for count in counts])
 
 
-def _splits(labels: NDArray[np.int64], groups: NDArray[np.int64], held_out: str, seed: int) -> Any:
-    if held_out == "experiment":
-        return LeaveOneGroupOut().split(labels, labels, groups)
-    units = [len(np.unique(groups[labels == label])) for label in range(labels.max() + 1)]
-    folds = StratifiedGroupKFold(min(_MAX_FOLDS, *units), shuffle=True, random_state=seed)
-    return folds.split(labels, labels, groups)
+def _splits(labels: NDArray[np.int64], units: _Units, seed: int) -> Any:
+    if units.held_out == "experiment":
+        return LeaveOneGroupOut().split(labels, labels, units.groups)
+    numbers = [len(np.unique(units.groups[labels == label])) for label in range(labels.max() + 1)]
+    folds = StratifiedGroupKFold(min(_MAX_FOLDS, *numbers), shuffle=True, random_state=seed)
+    return folds.split(labels, labels, units.groups)
 
 
 def _predict(fitted: NDArray[np.float32], labels: NDArray[np.int64], tested: NDArray[np.float32]) -> NDArray[np.int64]:
