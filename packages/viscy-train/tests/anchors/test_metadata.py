@@ -260,9 +260,7 @@ def test_a_table_of_annotations_that_changed_is_noticed(build, tmp_path):
     assert table.extra_columns == ["state"]
     check_sources(table)
     path.write_text("fov_name,track_id,state\nA/1/0,0,alive\n")
-    with pytest.raises(
-        UserError, match=r"annotations changed after the anchor table was built: states.csv; rebuild it"
-    ):
+    with pytest.raises(UserError, match=r"annotations changed after the anchor table was built: states.csv; rebuild"):
         check_sources(table)
     path.unlink()
     check_sources(table)
