@@ -34,6 +34,19 @@ def test_an_unknown_well_is_refused(path):
         open_plate(path).list_positions("C/1")
 
 
+def test_a_key_may_name_a_field_of_view(path):
+    assert open_plate(path).list_positions("A/1/1") == ["A/1/1"]
+    with pytest.raises(UserError, match=r"well A/1 of plate .* has no field of view '7'; it has 0, 1"):
+        open_plate(path).list_positions("A/1/7")
+
+
+def test_of_many_wells_the_first_are_named(tmp_path, image):
+    wells = [f"{row}/{column}" for row in "ABCD" for column in range(1, 7)]
+    write_plate(tmp_path / "p.zarr", CHANNELS, {f"{well}/0": image[:1, :, :, :8, :8] for well in wells})
+    with pytest.raises(UserError, match=r"no well 'H/1'; it has A/1, A/2, .*, \.\.\. \(24 in all\)$"):
+        open_plate(tmp_path / "p.zarr").list_positions("H/1")
+
+
 def test_channel_indices_are_in_the_requested_order(path):
     image = open_plate(path).image("A/1/0")
     assert image.channel_indices(["Virus", "Phase3D"]) == [1, 0]

@@ -136,6 +136,31 @@ def test_experiments_with_other_channels_are_seen_one_channel_at_a_time(tmp_path
     ]
 
 
+def write_images(folder, names):
+    for name in names:
+        path = folder / f"{name}.zarr"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_ome_zarr(path, layout="fov", mode="w-", channel_names=["Phase3D", "GFP"]) as image:
+            image.create_image("0", np.random.default_rng(0).integers(1, 999, (3, 2, 1, 64, 80)).astype(np.uint16))
+
+
+def test_images_of_a_folder_need_a_condition_and_those_of_its_folders_have_their_name(tmp_path):
+    write_images(tmp_path / "images", ["one", "mock/a", "mock/b", "drug/c"])
+    start_project([tmp_path / "images"], tmp_path / "new")
+    (experiment,) = read(tmp_path / "new" / "experiments.yaml")["experiments"]
+    assert experiment["conditions"] == {"drug": "drug", "mock": "mock", "one": None}
+
+
+def test_a_single_image_is_a_plate(tmp_path):
+    write_images(tmp_path, ["image"])
+    (tmp_path / "tracks").mkdir()
+    (tmp_path / "tracks" / "image.csv").touch()
+    start_project([tmp_path / "image.zarr"], tmp_path)
+    (experiment,) = read(tmp_path / "experiments.yaml")["experiments"]
+    assert (experiment["plate"], experiment["tracks"]) == ("image.zarr", "tracks/image.csv")
+    assert experiment["conditions"] == {"image": None}
+
+
 def test_plates_of_the_same_name_get_different_names(tmp_path):
     start_project([write(tmp_path / day / "plate.zarr") for day in ("one", "two")], tmp_path / "new")
     names = [one["name"] for one in read(tmp_path / "new" / "experiments.yaml")["experiments"]]

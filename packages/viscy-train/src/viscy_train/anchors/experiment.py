@@ -21,7 +21,7 @@ class Experiment:
     name : str
         Name of the experiment in the anchor table.
     plate : path
-        HCS OME-Zarr plate (OME-NGFF 0.4 or 0.5).
+        HCS OME-Zarr plate, OME-Zarr image, or folder of OME-Zarr images (OME-NGFF 0.4 or 0.5).
     tracks : path
         Directory in which each position has a file or directory that a tracker wrote: for ``A/1/0``, the file
         ``A/1/0.csv``, for example, or the only file with tracks in the directory ``A/1/0``. Or one file of all.
