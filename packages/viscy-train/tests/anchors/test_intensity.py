@@ -5,11 +5,15 @@ import re
 import numpy as np
 import pytest
 
+from viscy_train.anchors.build import build_anchor_table
 from viscy_train.anchors.image_intensity import ExperimentIntensity, decode, encode
 from viscy_train.anchors.intensity import IntensityPercentiles, IntensityStatistics
 from viscy_train.anchors.intensity_jumps import describe_jumps, shorten
-from viscy_train.config.schema import NormalizationConfig
+from viscy_train.config.schema import CropSettings, NormalizationConfig, PositiveConfig
 from viscy_train.errors import UserError
+
+from .odd_plates import CHANNELS, POSITIONS, WELLS, OddPlate, experiment_of
+from .odd_plates import noise as noise_of_plate
 
 
 def noise(rng, *, center=100.0, spread=10.0, n_channels=1, side=100):
@@ -193,3 +197,32 @@ def test_many_channels_take_few_lines():
     assert len(lines) == 11
     assert lines[-1] == "intensities of 490 more channels jump"
     assert shorten(["one"]) == ["one"]
+
+
+def test_index_says_where_intensities_jump(tmp_path, capsys):
+    images = {position: noise_of_plate(seed, np.uint16, (7, 2, 1, 40, 48)) for seed, position in enumerate(POSITIONS)}
+    assert warnings_of_index(tmp_path / "steady", images, capsys) == []
+    (line,) = warnings_of_index(tmp_path / "jump", brighter_from(images, "B/1/0", 4), capsys)
+    assert line.startswith("Warning: intensities of channel 'Virus' in experiment 'monday' jump in time at 1 of 12 ")
+    assert "between frames 3 and 4 of B/1/0" in line
+
+
+def warnings_of_index(folder, images, capsys):
+    experiment = write(folder, images)
+    build_anchor_table([experiment], PositiveConfig(min_frames=1, max_frames=7), CropSettings(crop=16))
+    return [line for line in capsys.readouterr().out.splitlines() if "Warning" in line]
+
+
+def brighter_from(images, position, frame):
+    """Return the images with a brighter second channel in one position from a frame on."""
+    changed = {name: image.copy() for name, image in images.items()}
+    changed[position][frame:, 1] += 500
+    return changed
+
+
+def write(folder, images):
+    plate = OddPlate(folder / "plate.zarr")
+    plate.write_wells({well: ["0"] for well in WELLS})
+    for position, image in images.items():
+        plate.write_image(position, image, channels=CHANNELS)
+    return experiment_of(plate.path, n_frames=7)
