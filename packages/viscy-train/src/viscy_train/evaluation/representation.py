@@ -156,7 +156,7 @@ def warn_of_collapse(found: Representation) -> str | None:
     -----
     The bound comes from trials on the simulated cells of the tests, before training and after 5 to 120 steps: encoders
     that had collapsed at a learning rate of 0.3 or 3 had ranks from 1.00 to 1.05; ``tiny`` of 8 and of 64 features and
-    four networks of timm that had not had at least 2.4.
+    four networks of timm that had not had at least 1.9.
     """
     if found.n_observations < _MIN_OBSERVATIONS or found.effective_rank >= COLLAPSED_RANK:
         return None

@@ -17,7 +17,7 @@ from viscy_train.loading.axes import axis_names, label_plan
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 from viscy_train.output import OutputKind, require_replaceable
 from viscy_train.report.batch_sections import composition_rows
-from viscy_train.report.formatting import thousands
+from viscy_train.report.formatting import plural, thousands
 from viscy_train.run.batch_record import check_rows, count_batches
 from viscy_train.run.metrics_csv import VALIDATION, read_log
 
@@ -153,16 +153,19 @@ def _markers(data: PairDataModule) -> list[str]:
 
 
 def _channels(data: PairDataModule) -> str:
-    return f"{data.channels[0]} of {', '.join(_markers(data))}" if data.n_channels == 1 else ", ".join(data.channels)
+    if "marker" in data.table.observations:
+        return f"{data.channels[0]} of {', '.join(_markers(data))}"
+    return ", ".join(data.channels)
 
 
 def _facts(subject: ExportedModel, encoder: dict[str, Any]) -> list[tuple[str, str]]:
     origin = subject.origin
+    epochs, steps = origin["epoch"], origin["step"]
     return [
         ("network", _cell(f"{encoder['name']}, {subject.n_parameters:,} parameters")),
         ("input", _cell(f"float32, shape (n, {', '.join(map(str, subject.shape))})")),
         ("embedding", f"{subject.n_features} numbers"),
-        ("trained for", f"{origin['epoch']:,} complete epochs, {origin['step']:,} steps"),
+        ("trained for", f"{epochs:,} complete {plural(epochs, 'epoch')}, {steps:,} {plural(steps, 'step')}"),
         ("exported", f"{origin['created']}, viscy-train {origin['versions']['viscy-train']}"),
     ]
 
@@ -183,7 +186,7 @@ def _input_context(data: PairDataModule) -> dict[str, Any]:
     depth = f"{crops.z_slices} of the stack ({crops.z})"
     depth += f", resampled from {crops.depth_um:g} micrometers" if crops.depth_um else ""
     sentences = [
-        f"Channels, in this order: {_channels(data)}.",
+        f"{'Channel' if data.n_channels == 1 else 'Channels, in this order'}: {_channels(data)}.",
         f"Crop around the center of a cell: {size}.",
         f"Slices: {depth}.",
         f"Intensities: (intensity - center) / spread, {crops.normalization}"
