@@ -21,9 +21,9 @@ from viscy_train.anchors.pixel_checksums import pixel_checksums
 from viscy_train.anchors.pixels import PixelReader
 from viscy_train.anchors.plates import open_plate
 from viscy_train.anchors.position_crops import PositionCrops
-from viscy_train.anchors.position_metadata import add_metadata, used_positions
+from viscy_train.anchors.position_metadata import add_metadata, metadata_keys, used_positions
 from viscy_train.anchors.positive_text import NO_POSITIVE, reason_without
-from viscy_train.anchors.positives import check_frames, make_positives, missing_values
+from viscy_train.anchors.positives import check_columns, check_frames, make_positives, missing_values
 from viscy_train.anchors.scale import count_scales, scale_of
 from viscy_train.anchors.stored_chunks import StoredChunks
 from viscy_train.anchors.table import AnchorTable, Exclusion
@@ -89,7 +89,10 @@ def build_anchor_table(
         problem.
     """
     settings = _Settings(crops=crops, pixels=pixels)
+    own_columns = [*(CHANNEL_COLUMNS if channels_mode == "one" else []), *([Z_FOCUS] if crops.z == "sharpest" else [])]
     check_frames(experiments, positive)
+    if not any(experiment.annotations for experiment in experiments):
+        check_columns([*COLUMNS, *own_columns, *metadata_keys(experiments)], positive)
     reader = PixelReader(_CACHE_MB)
     problems = Problems()
     parts: list[pd.DataFrame] = []
@@ -117,7 +120,6 @@ def build_anchor_table(
         observations["has_positive"] = make_positives(observations, experiments, positive).has_positive()
         excluded += _count_without_positive(observations, positive)
     _check_strata(observations, experiments, excluded)
-    own_columns = [*(CHANNEL_COLUMNS if channels_mode == "one" else []), *([Z_FOCUS] if crops.z == "sharpest" else [])]
     by_experiment = {
         experiment.name: observations[(observations["experiment"] == experiment.name).to_numpy()]
         for experiment in experiments

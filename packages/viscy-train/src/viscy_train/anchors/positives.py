@@ -14,7 +14,7 @@ from viscy_train.config.checks import require
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -70,7 +70,7 @@ def make_positives(
     UserError
         If `positive` names a column that the table does not have, or permits no frame of an experiment.
     """
-    check_columns(observations, positive)
+    check_columns(observations.columns, positive)
     if positive.match:
         return MetadataPositives.of(observations, positive, part)
     return Lineages.of(observations, positive, frame_ranges(experiments, positive))
@@ -95,13 +95,13 @@ def check_frames(experiments: Sequence[Experiment], positive: PositiveConfig) ->
         frame_ranges(experiments, positive)
 
 
-def check_columns(observations: pd.DataFrame, positive: PositiveConfig) -> None:
+def check_columns(names: Iterable[str], positive: PositiveConfig) -> None:
     """Refuse a setting that needs columns that a table does not have.
 
     Parameters
     ----------
-    observations : pandas.DataFrame
-        The observations.
+    names : iterable of str
+        Columns of the table.
     positive : PositiveConfig
         Which observations may be positives.
 
@@ -110,7 +110,7 @@ def check_columns(observations: pd.DataFrame, positive: PositiveConfig) -> None:
     UserError
         If a column is missing; the message names the option and the columns that there are.
     """
-    columns = [str(name) for name in observations.columns if name not in _OTHER_COLUMNS]
+    columns = [name for name in names if name not in _OTHER_COLUMNS]
     for option in ("match", "differ"):
         for name in getattr(positive, option):
             rule = f"data.positive.{option} must name columns of the anchor table ({', '.join(columns)})"
