@@ -97,6 +97,7 @@ def test_observations_are_annotated_by_position_track_and_frame(join, observatio
         ("well,fov,v\nA/1,0,7\n", lambda one: 7.0 if one["position"] == "A/1/0" else None),
         ("t,v\n2,7\n", lambda one: 7.0 if one["t"] == 2 else None),
         ("position;v\n/A/1/0/;7\n", lambda one: 7.0 if one["position"] == "A/1/0" else None),
+        ("position,v\n,8\nA/1/0,7\n", lambda one: 7.0 if one["position"] == "A/1/0" else None),
         ("position\tv\r\nA/1/0\t7\r\n", lambda one: 7.0 if one["position"] == "A/1/0" else None),
         ("\ufeffposition,v\nA/1/0,7\n", lambda one: 7.0 if one["position"] == "A/1/0" else None),
         ("position,track_id,v\nA/1/0,1.0,7\n", lambda one: 7.0 if one["track_id"] == 1 else None),

@@ -134,12 +134,29 @@ def test_a_table_of_other_metadata_is_stale(build):
         check_settings(table, changed, POSITIVE, table.crops)
 
 
-def test_a_damaged_value_of_a_position_is_refused(build, tmp_path):
-    table = build({"conditions": {"A/1": "mock"}, "wells": {"A/1/1": {"dose": 2}}, "metadata": {"dose": 1}})
+@pytest.mark.parametrize(
+    ("key", "one", "other", "message"),
+    [
+        ("dose", 1, 2, "dose of position A/1/1 of experiment 'monday' must be 2, got 7"),
+        ("dose", 1, None, "dose of position A/1/1 of experiment 'monday' must be nan, got 7"),
+        ("line", "a", "b", "line of position A/1/1 of experiment 'monday' must be b, got a"),
+        ("line", "a", None, "line of position A/1/1 of experiment 'monday' must be nan, got a"),
+    ],
+)
+def test_a_damaged_value_of_a_position_is_refused(build, tmp_path, key, one, other, message):
+    of_wells = {"A/1/0": {key: one}} | ({} if other is None else {"A/1/1": {key: other}})
+    table = build({"conditions": {"A/1": "mock"}, "wells": of_wells})
     observations = table.observations.copy()
-    observations.loc[observations["position"] == "A/1/1", "dose"] = 7
+    observations.loc[observations["position"] == "A/1/1", key] = 7 if key == "dose" else "a"
     replace(table, observations=observations).write(tmp_path / "anchors.parquet")
-    with pytest.raises(UserError, match=r"dose of position A/1/1 of experiment 'monday' must be 2, got 7"):
+    with pytest.raises(UserError, match=message):
+        AnchorTable.read(tmp_path / "anchors.parquet")
+
+
+def test_a_missing_column_of_metadata_is_refused(build, tmp_path):
+    table = build({"conditions": {"A/1": "mock"}, "metadata": {"dose": 1}})
+    replace(table, observations=table.observations.drop(columns="dose")).write(tmp_path / "anchors.parquet")
+    with pytest.raises(UserError, match="it must have the column 'dose' of the metadata"):
         AnchorTable.read(tmp_path / "anchors.parquet")
 
 

@@ -30,7 +30,6 @@ KEYS = {
 }
 """Columns of the anchor table by which annotations are joined, and what a table may call them."""
 _INTEGERS = ("track_id", "t")
-_TEXT = ("position", "well")
 _EXPERIMENT = "experiment"
 _MAX_NAMES = 5
 
@@ -191,7 +190,7 @@ class _Table:
         is_known = np.ones(len(observations), dtype=bool)
         for key, values in self.values.items():
             codes, names = pd.factorize(values)
-            found = pd.Index(names).get_indexer(observations[key].astype("str" if key in _TEXT else "int64"))
+            found = _find(observations[key], names)
             is_known &= found >= 0
             of_row, distinct = pd.factorize(of_row * len(names) + codes)
             joint = of_observation * len(names) + found
@@ -204,7 +203,9 @@ class _Table:
 
     def describe(self, names: list[str], ignored: list[str], row: NDArray[np.int64]) -> str:
         """Return a sentence on what was joined."""
-        n_unknown = len(self.content) - len(np.unique(row[row >= 0]))
+        is_used = np.zeros(len(self.content), dtype=bool)
+        is_used[row[row >= 0]] = True
+        n_unknown = int((~is_used).sum())
         text = (
             f"annotations of {self.path.name} by {', '.join(self.keys)}: {_list(names)} for "
             f"{int((row >= 0).sum()):,} of {len(row):,} observations"
@@ -250,13 +251,31 @@ def _keys_of(content: pd.DataFrame, path: Path) -> dict[str, str]:
     return keys
 
 
+def _find(column: Any, values: Any) -> NDArray[np.int64]:
+    """Return the index of each value of a column among some values, -1 for others."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return pd.Index(values).get_indexer(column.cat.categories)[column.cat.codes.to_numpy()]
+    return pd.Index(values).get_indexer(column)
+
+
 def _names(content: pd.DataFrame, key: str, name: str) -> NDArray[Any]:
     """Return positions or wells as they are named in the anchor table."""
-    names = content[name].astype("str").str.strip("/")
+    names = _stripped(content[name])
     if key == "position" and "well" in content:
-        is_short = ~names.str.contains("/", regex=False)
-        names = names.where(~is_short, content["well"].astype("str").str.strip("/") + "/" + names)
-    return names.to_numpy(dtype=object)
+        is_short = ~names.str.contains("/", regex=False).to_numpy(dtype=bool)
+        names = names.astype("str").where(
+            ~is_short, _stripped(content["well"]).astype("str") + "/" + names.astype("str")
+        )
+    return names.astype("category").to_numpy()
+
+
+def _stripped(names: Any) -> pd.Series:
+    """Return names without slashes around them, as a categorical: there are few in a long table."""
+    names = names.astype("category")
+    # A missing name has the code -1, and so the last entry.
+    stripped = [*names.cat.categories.astype("str").str.strip("/"), ""]
+    codes, categories = pd.factorize(np.array(stripped, dtype=object))
+    return pd.Series(pd.Categorical.from_codes(codes[names.cat.codes.to_numpy()], categories), index=names.index)
 
 
 def _integers(values: pd.Series, path: Path) -> NDArray[np.int64]:

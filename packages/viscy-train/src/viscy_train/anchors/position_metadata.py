@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,8 @@ from viscy_train.anchors.typed_columns import type_column
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from viscy_train.anchors.experiments import Experiment
     from viscy_train.anchors.plates import Plate
     from viscy_train.errors import Problems
@@ -97,12 +99,25 @@ def check_metadata(observations: pd.DataFrame, experiments: list[Experiment]) ->
             raise UserError(f"it must have the column {key!r} of the metadata, got {', '.join(observations.columns)}")
     expected = add_metadata(observations[["experiment", "position", "well"]], experiments)
     for key in keys:
-        found, wanted = (table[key].astype(object).to_numpy() for table in (observations, expected))
-        differ = ~((found == wanted) | (pd.isna(found) & pd.isna(wanted)))
+        found, wanted = observations[key], expected[key]
+        differ = _differ(found, wanted)
         if differ.any():
             row = int(np.argmax(differ))
             experiment, position = observations[["experiment", "position"]].iloc[row]
             raise UserError(
-                f"{key} of position {position} of experiment {experiment!r} must be {wanted[row]}, got {found[row]} in "
-                f"row {row} ({int(differ.sum())} rows affected)"
+                f"{key} of position {position} of experiment {experiment!r} must be {wanted.iloc[row]}, got "
+                f"{found.iloc[row]} in row {row} ({int(differ.sum())} rows affected)"
             )
+
+
+def _differ(found: Any, wanted: Any) -> NDArray[np.bool_]:
+    """Return where the values of two columns differ; two missing values are equal."""
+    are_text = [isinstance(column.dtype, pd.CategoricalDtype) for column in (found, wanted)]
+    if all(are_text):
+        code = np.append(wanted.cat.categories.get_indexer(found.cat.categories), -1)
+        # Another text has the code -2: it is not a missing value.
+        code[:-1] = np.where(code[:-1] < 0, -2, code[:-1])
+        return code[found.cat.codes.to_numpy()] != wanted.cat.codes.to_numpy()
+    if any(are_text):
+        return np.ones(len(found), dtype=bool)
+    return ((found != wanted) & ~(found.isna() & wanted.isna())).to_numpy()
