@@ -16,6 +16,7 @@ from viscy_train.anchors.track_formats import (
     from_frame_0,
     in_pixels,
     is_zarr,
+    list_directory,
     list_files,
     read_track_file,
     recognize,
@@ -188,7 +189,7 @@ class Tracks:
             )
         files = _files_of(self._source, position, self._options.format, is_only)
         if files is None:
-            raise UserError(f"tracks file not found: {self._source / f'{position}.csv'}; {_REMEDY}")
+            raise UserError(_not_found(self._source, position))
         file = read_track_file(files.path, files.format, self._options, files.companion)
         return with_lineage(file.only(position), files.companion)
 
@@ -242,6 +243,13 @@ def _part(parts: dict[str, TrackFile], position: str, source: Path) -> TrackFile
     names = ", ".join(list(parts)[:_MAX_POSITIONS_SHOWN])
     more = ", ..." if len(parts) > _MAX_POSITIONS_SHOWN else ""
     raise UserError(f"no tracks for position {position} in {source}, which has positions {names}{more}; {_REMEDY}")
+
+
+def _not_found(source: Path, position: str) -> str:
+    names = [path.name for path in list_directory(source)]
+    more = ", ..." if len(names) > _MAX_POSITIONS_SHOWN else ""
+    found = f" ({source.name} has {', '.join(names[:_MAX_POSITIONS_SHOWN])}{more})" if names else ""
+    return f"tracks file not found: {source / f'{position}.csv'}; {_REMEDY}{found}"
 
 
 def _check_size(file: TrackFile, shape: tuple[int, ...] | None) -> None:

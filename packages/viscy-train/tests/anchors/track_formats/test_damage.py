@@ -55,7 +55,10 @@ def test_a_file_that_is_cut_or_empty_or_missing_is_an_error_in_one_line(tmp_path
     assert len(messages) >= len(contents) - 3
     assert not any("\n" in message for message in messages)
     shutil.rmtree(directory)
-    assert "tracks file not found" in error_of(tmp_path)
+    (tmp_path / "all.csv").touch()
+    assert f"0.csv; each position of a well in `conditions` needs tracks ({tmp_path.name} has A, all.csv)" in error_of(
+        tmp_path
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,6 +161,12 @@ def test_several_files_with_tracks_are_refused_unless_a_format_is_stated(tmp_pat
     message = error_of(tmp_path, format="geff")
     assert "must have the stated format 'geff'" in message
     assert "movie.xml (TrackMate XML)" in message
+
+
+def test_several_tables_of_links_are_refused(tmp_path, directory):
+    files.write_trackmate_csv(directory)
+    shutil.copy(directory / "export-edges.csv", directory / "old-edges.csv")
+    assert "has A/1/0/export-edges.csv, A/1/0/old-edges.csv; keep one of them" in error_of(tmp_path)
 
 
 @pytest.mark.parametrize("write", WRITERS, ids=[write.__name__ for write in WRITERS])

@@ -75,6 +75,12 @@ def test_a_spot_without_a_frame_is_in_that_of_its_group(tmp_path, directory):
     pd.testing.assert_frame_equal(canonical(read(tmp_path)[0]), canonical(CELLS), check_dtype=False)
 
 
+def test_the_saved_file_is_preferred_to_the_one_without_divisions(tmp_path, directory):
+    files.write_trackmate_xml(directory)
+    files.write_particles(directory)
+    pd.testing.assert_frame_equal(canonical(read(tmp_path)[0]), canonical(CELLS), check_dtype=False)
+
+
 def test_daughters_may_have_track_elements_of_their_own(tmp_path, directory):
     """As in the XML files of ultrack, in which the first link of a daughter comes from a spot of her mother."""
     files.write_trackmate_xml(directory)

@@ -10,6 +10,7 @@ from viscy_train.anchors.track_formats.position_files import (
     find_position_files,
     list_files,
 )
+from viscy_train.anchors.track_formats.position_names import list_directory
 from viscy_train.anchors.track_formats.readers import read_track_file, with_lineage
 from viscy_train.anchors.track_formats.recognition import is_zarr, recognize
 from viscy_train.anchors.track_formats.track_file import ReadOptions, TrackFile
@@ -25,6 +26,7 @@ __all__ = [
     "from_frame_0",
     "in_pixels",
     "is_zarr",
+    "list_directory",
     "list_files",
     "read_track_file",
     "recognize",

@@ -14,7 +14,7 @@ from viscy_train.anchors.track_formats.dialects import COMPANIONS, MAIN_TABLES
 from viscy_train.anchors.track_formats.label_images import is_tiff
 from viscy_train.anchors.track_formats.position_names import list_directory, named_like
 from viscy_train.anchors.track_formats.readers import COMPANION
-from viscy_train.anchors.track_formats.recognition import TABLE_SUFFIXES, is_image, is_zarr, recognize
+from viscy_train.anchors.track_formats.recognition import TABLE_SUFFIXES, is_export, is_image, is_zarr, recognize
 from viscy_train.anchors.track_options import AUTO, FORMATS
 from viscy_train.errors import UserError
 
@@ -120,12 +120,13 @@ def choose_files(candidates: list[Path], directory: Path, stated: str = AUTO) ->
         If several files have tracks, or none of them is recognized or of the stated format.
     """
     formats = {path: format for path in candidates if (format := recognize(path, stated)) is not None}
-    companions = {format: path for path, format in formats.items() if format in COMPANIONS or format in _IMAGES}
     mains = {path: format for path, format in formats.items() if format not in COMPANIONS or format in MAIN_TABLES}
     if stated != AUTO:
         mains = {path: format for path, format in mains.items() if format == stated}
     elif any(format not in _IMAGES for format in mains.values()):
         mains = {path: format for path, format in mains.items() if format not in _IMAGES}
+    if len(mains) > 1:
+        mains = {path: format for path, format in mains.items() if not is_export(path, format)} or mains
     if len(mains) > 1:
         names = _relative(mains, directory)
         raise UserError(
@@ -134,7 +135,7 @@ def choose_files(candidates: list[Path], directory: Path, stated: str = AUTO) ->
         )
     if mains:
         path, format = next(iter(mains.items()))
-        return PositionFiles(path=path, format=format, companion=companions.get(COMPANION.get(format, "")))
+        return PositionFiles(path=path, format=format, companion=_companion(format, formats, directory))
     if formats and stated != AUTO:
         found = ", ".join(
             f"{path.name} ({FORMATS.get(format, 'a table of links')})" for path, format in formats.items()
@@ -148,6 +149,17 @@ def choose_files(candidates: list[Path], directory: Path, stated: str = AUTO) ->
     if files:
         raise UserError(_not_recognized(files, directory))
     return None
+
+
+def _companion(format: str, formats: dict[Path, str], directory: Path) -> Path | None:
+    """Return what is read together with a file of a format."""
+    paths = [path for path, other in formats.items() if other == COMPANION.get(format)]
+    if len(paths) > 1:
+        raise UserError(
+            f"{FORMATS[format]} must have one file that is read with them, {directory} has "
+            f"{_relative(paths, directory)}; keep one of them"
+        )
+    return paths[0] if paths else None
 
 
 def _not_recognized(files: list[Path], directory: Path) -> str:

@@ -128,6 +128,11 @@ def _recognize_zarr(path: Path, stated: str) -> str | None:
     return _labels(stated) if is_labels or is_array else None
 
 
+def is_export(path: Path, format: str) -> bool:
+    """Return whether a file is the smaller one that TrackMate exports, without divisions."""
+    return format == "trackmate_xml" and ROOTS[0] not in read_head(path)
+
+
 def is_zarr(path: Path) -> bool:
     """Return whether a directory is a Zarr group or array."""
     return any((path / name).is_file() for name in _METADATA)
