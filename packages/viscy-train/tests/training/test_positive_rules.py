@@ -96,7 +96,8 @@ def draw_pairs(config):
     return data, observations.iloc[rows].reset_index(drop=True), observations.iloc[positives].reset_index(drop=True)
 
 
-def test_positives_in_hours_are_trained_on_with_two_intervals(folder, tmp_path, capsys):
+@pytest.mark.slow
+def test_positives_in_hours_are_trained_on_with_two_intervals(folder, run_viscy_train, tmp_path, capsys):
     config = write_project(folder, tmp_path / "p", {"max_hours": 1.5, "decay": 1.0})
     assert main(["index", "--config", str(config)]) == 0
     stdout = capsys.readouterr().out
@@ -107,13 +108,13 @@ def test_positives_in_hours_are_trained_on_with_two_intervals(folder, tmp_path, 
     by_experiment = {name: set(np.round(values, 2)) for name, values in apart.groupby(anchors["experiment"])}
     assert by_experiment == {"slow": {0.5, 1.0, 1.5}, "fast": {0.33, 0.67, 1.0, 1.33}}
     assert (positives["lineage_id"] == anchors["lineage_id"]).all()
-    assert main(["fit", "--config", str(config)]) == 0
-    assert "0.333 to 1.33 h" in capsys.readouterr().out
+    assert "0.333 to 1.33 h" in run_viscy_train(["fit", "--config", str(config)], config.parent).stdout
     recorded = tmp_path / "p/run/config.yaml"
     assert main(["replay", "--step", "1", "--config", str(recorded)]) == 0
 
 
-def test_positives_in_other_wells_are_trained_on(folder, tmp_path, capsys):
+@pytest.mark.slow
+def test_positives_in_other_wells_are_trained_on(folder, run_viscy_train, tmp_path, capsys):
     rule = {"match": "condition", "differ": ["well"], "max_hours": 1.0}
     config = write_project(folder, tmp_path / "p", rule, loss="pair")
     assert main(["index", "--config", str(config)]) == 0
@@ -126,9 +127,10 @@ def test_positives_in_other_wells_are_trained_on(folder, tmp_path, capsys):
     assert (anchors["experiment"] != positives["experiment"]).any()
     assert (positives["hours_post_infection"] - anchors["hours_post_infection"]).abs().max() <= 1.0 + 1e-6
     assert main(["inspect", "--config", str(config), "--page", str(tmp_path / "page.html")]) == 0
-    for command in (["fit"], ["replay", "--step", "1"]):
-        assert main([*command, "--config", str(config)]) == 0
     assert sentence in capsys.readouterr().out
+    assert sentence in run_viscy_train(["fit", "--config", str(config)], config.parent).stdout
+    assert "recognize a cell with the same condition and another well" in (tmp_path / "p/run/report.html").read_text()
+    assert main(["replay", "--step", "1", "--config", str(config)]) == 0
 
 
 def test_no_anchor_for_training_has_a_positive_that_is_kept_for_validation(folder, tmp_path):
