@@ -61,7 +61,7 @@ class AnchorTable:
     crops : CropSettings
         What the crop around a cell contains.
     intensity : dict of str to list
-        For each experiment, mean and standard deviation of each channel, shape (n_channels, 2).
+        For each experiment, center and spread of each channel, shape (n_channels, 2), see `NormalizationConfig`.
     excluded : list of Exclusion
         Observations that are not anchors, counted by stratum and reason.
     tracks : dict of str to dict of str to int
