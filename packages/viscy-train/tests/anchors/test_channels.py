@@ -225,6 +225,15 @@ def test_unequal_numbers_of_channels_need_the_option(tmp_path):
     assert other.markers == {"01": "01"}
 
 
+def test_markers_that_differ_only_in_case_are_refused(tmp_path):
+    path = tmp_path / "experiments.yaml"
+    item = "- {{name: {0}, plate: {0}, tracks: {0}, channels: {1}, conditions: {{A/1: m}}, minutes_per_frame: 5}}\n"
+    path.write_text("experiments:\n" + item.format("a", "{GFP: Sec61b}") + item.format("b", "{GFP: SEC61B}"))
+    with pytest.raises(UserError, match="names of markers must not differ only in upper and lower case"):
+        load_experiments(path, "one")
+    assert len(load_experiments(path)) == 2
+
+
 @pytest.mark.parametrize(
     ("channels", "message"),
     [

@@ -56,6 +56,8 @@ def load_experiments(path: Path, channels_mode: str = "all") -> list[Experiment]
     _check_together(path, experiments)
     if channels_mode == "all":
         _check_n_channels(path, experiments)
+    else:
+        _check_spelling(path, "markers", [name for one in experiments for name in one.markers.values()])
     return experiments
 
 
@@ -141,16 +143,19 @@ def _check_outline(path: Path, content: Any) -> None:
         require(isinstance(experiment, dict), f"{path}, line {line_of(path, key)}: {key} must be a mapping", experiment)
 
 
+def _check_spelling(path: Path, what: str, names: list[str]) -> None:
+    """Refuse names that differ only in case: one of them is a mistake, and they would count as different."""
+    spellings = {name.casefold(): name for name in names}
+    for name in names:
+        rule = f"{path}: names of {what} must not differ only in upper and lower case"
+        require(spellings[name.casefold()] == name, rule, [name, spellings[name.casefold()]])
+
+
 def _check_together(path: Path, experiments: list[Experiment]) -> None:
     """Refuse experiments that cannot be used together."""
     names = [experiment.name for experiment in experiments]
     require(len(set(names)) == len(names), f"{path}: experiments must have different names", names)
-    conditions = {condition: None for one in experiments for condition in one.conditions.values()}
-    spellings = {condition.casefold(): condition for condition in conditions}
-    for condition in conditions:
-        rule = f"{path}: names of conditions must not differ only in upper and lower case"
-        spelling = spellings[condition.casefold()]
-        require(spelling == condition, rule, [condition, spelling])
+    _check_spelling(path, "conditions", [name for one in experiments for name in one.conditions.values()])
     for number, one in enumerate(experiments):
         for other in experiments[:number]:
             shared = _overlap(one.conditions, other.conditions)
