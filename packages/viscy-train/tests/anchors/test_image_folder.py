@@ -85,6 +85,12 @@ def test_the_images_of_a_collection_are_called_by_their_numbers(tmp_path, zarr_f
     assert_plate_is_read(path, images)
 
 
+def test_a_collection_without_images_is_refused(tmp_path):
+    write_collection(tmp_path / "a.zarr", {})
+    with pytest.raises(UserError, match=r"collection .*a\.zarr must have images, got none"):
+        open_plate(tmp_path / "a.zarr")
+
+
 def test_a_collection_in_a_folder_is_its_only_image_or_its_images_by_number(tmp_path):
     images = images_of(("one", "two/0", "two/1"))
     write_collection(tmp_path / "images" / "one.zarr", {"0": images["one"]})

@@ -26,6 +26,14 @@ def test_tracks_with_a_usual_name_are_found(tmp_path, file, tracks):
     assert found.resolve() == (plate.parent / tracks).resolve()
 
 
+@pytest.mark.parametrize(("file", "tracks"), [("tracks/one.xml", "tracks"), ("one.csv", "")])
+def test_tracks_in_a_folder_of_images_are_found(tmp_path, file, tracks):
+    path = tmp_path / "images" / file
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert find_tracks(tmp_path / "images", ["one"]) == tmp_path / "images" / tracks
+
+
 def test_a_directory_without_tracks_of_the_plate_is_not_taken(tmp_path):
     (tmp_path / "tracks" / "B" / "9").mkdir(parents=True)
     (tmp_path / "tracks" / "B" / "9" / "0.csv").touch()

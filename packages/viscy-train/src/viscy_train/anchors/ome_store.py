@@ -85,8 +85,8 @@ def report_damage(path: Path, what: str) -> Generator[None]:
         raise
     except Exception as error:  # many types: KeyError for metadata, zarr's, and those of JSON and of each codec
         raise UserError(
-            f"plate {path} is damaged or incomplete: cannot read {what} ({one_line(error)}); restore it, or leave its "
-            "well out"
+            f"plate {path} is damaged or incomplete: cannot read {what} ({one_line(error)}); restore it, or leave it "
+            "out of `conditions`"
         ) from error
 
 

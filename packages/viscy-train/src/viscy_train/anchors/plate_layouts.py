@@ -99,6 +99,8 @@ class ImageLayout(Layout):
     def __init__(self, store: OmeStore, ome: Mapping[str, Any]) -> None:
         self._path = store.path
         series = [] if is_image(ome) else series_of(store)
+        if not series and not is_image(ome):
+            raise UserError(f"collection {store.path} must have images, got none; convert the files again")
         paths = {name: name for name in series} or {stem(store.path): ""}
         self._locations = {name: ImageLocation(store, path) for name, path in paths.items()}
 

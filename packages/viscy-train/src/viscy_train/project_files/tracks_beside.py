@@ -32,7 +32,7 @@ def find_tracks(plate: Path, positions: list[str]) -> Path | None:
     for candidate in _candidates(plate):
         if candidate.is_file() and candidate.suffix.lower() in _FILES:
             return candidate
-        if candidate.is_dir() and candidate != plate and any(_has_tracks_of(candidate, name) for name in positions):
+        if candidate.is_dir() and any(_has_tracks_of(candidate, name) for name in positions):
             return candidate
     return None
 
@@ -47,6 +47,9 @@ def _candidates(plate: Path) -> Iterator[Path]:
             yield directory / f"{name}{ending}"
             yield from (directory / f"{name}{ending}{suffix}" for suffix in _FILES)
         yield from (directory / folder for folder in _FOLDERS)
+    # In a folder of images.
+    yield from (plate / folder for folder in _FOLDERS)
+    yield plate
 
 
 def _has_tracks_of(directory: Path, position: str) -> bool:
