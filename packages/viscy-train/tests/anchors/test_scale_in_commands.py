@@ -1,6 +1,7 @@
 """All commands on experiments with different scales, with crops of one physical size."""
 
 import copy
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ from viscy_train.run.directory import RunDirectory
 
 from .same_cells import COARSE, FINE, write_experiment
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "seed_everything": 1,
     "output": "run",
     "trainer": {"max_epochs": 1, "accelerator": "cpu", "devices": 1, "log_every_n_steps": 1},

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,7 +160,7 @@ def test_normalization_by_frame_removes_a_change_of_the_lamp(table, tmp_path):
     experiments = table.experiments[:1]
     plate = shutil.copytree(experiments[0].plate, tmp_path / "flicker.zarr")
     for position in ("A/1/0", "A/1/1", "B/1/0", "B/1/1"):
-        image = zarr.open_array(plate / position / "0", mode="r+")
+        image: Any = zarr.open_array(plate / position / "0", mode="r+")
         image[::2] = image[::2] * 2 + 50
     flicker = [replace(experiments[0], plate=plate)]
     crops = CropSettings(crop=16, normalization=NormalizationConfig(by="frame"))
