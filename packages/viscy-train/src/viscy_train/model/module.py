@@ -87,23 +87,15 @@ class ContrastiveModule(LightningModule):
         # The mean over the batches of the step, with the gradient of this process's own.
         return cast("Tensor", self.all_gather(loss.detach())).mean() + (loss - loss.detach())
 
-    def validation_step(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Log the loss, and recall@1 within the batch: how often the nearest positive is that of the anchor's lineage.
-
-        Returns
-        -------
-        dict of str to torch.Tensor
-            `embeddings` of the anchors, then of their positives, shape (2 * n_pairs, features).
-        """
-        embeddings = self.encoder(torch.cat([batch["anchor"], batch["positive"]]))
-        projections, lineage = self.encoder.project(embeddings), batch["lineage"]
+    def validation_step(self, batch: Mapping[str, Tensor]) -> None:
+        """Log the loss, and recall@1 within the batch: how often the nearest positive is that of the same lineage."""
+        projections, lineage = self._project(batch), batch["lineage"]
         anchors, positives = projections.split(len(lineage))
         metrics = {
             "val/loss": self._compute_loss(projections, batch),
             "val/recall_at_1": _recall_at_1(anchors, lineage, *map(self._complete, (positives, lineage))),
         }
         self.log_dict(metrics, on_epoch=True, sync_dist=True, batch_size=len(lineage))
-        return {"embeddings": embeddings}
 
     def predict_step(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the `row` of each crop, its embedding and its projection, both float32, shape (n_crops, length)."""

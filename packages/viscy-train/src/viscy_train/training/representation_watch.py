@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch.distributed as dist
@@ -20,6 +20,7 @@ from viscy_train.run.metrics_csv import EFFECTIVE_RANK, SMOOTHNESS
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from viscy_train.loading.data_module import PairDataModule
 
@@ -48,12 +49,16 @@ class RepresentationWatch(Callback):
         self._is_watched: NDArray[np.bool_] | None = None
         self._n_batches = 0
         self._group: Any = None
+        self._hook: Any = None
+        self._embeddings: Tensor | None = None
         self._parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         self._has_warned = False
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the embeddings of a validation that did not end."""
-        self._parts = []
+        """Forget the embeddings of a validation that did not end, and observe what the encoder returns."""
+        self._remove_hook()
+        self._parts, self._embeddings = [], None
+        self._hook = cast("Any", pl_module).encoder.register_forward_hook(self._observe)
         if self._is_watched is None:
             data = self._data
             observations, rows = data.table.observations, data.validation_rows
@@ -72,12 +77,21 @@ class RepresentationWatch(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the embeddings of a batch."""
-        if outputs is None or self._is_watched is None or int(batch["batch"]) >= self._n_batches:
+        embeddings, self._embeddings = self._embeddings, None
+        if embeddings is None or self._is_watched is None or int(batch["batch"]) >= self._n_batches:
             return
         rows = np.concatenate([np.asarray(batch["row"]), np.asarray(batch["positive_row"])])
         places = np.flatnonzero(self._is_watched[rows])
         if len(places):
-            self._parts.append((rows[places], outputs["embeddings"].detach()[places].float().cpu().numpy()))
+            self._parts.append((rows[places], embeddings[places].float().cpu().numpy()))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Observe the encoder no longer."""
+        self._remove_hook()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Observe the encoder no longer."""
+        self._remove_hook()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log what the embeddings of all processes say."""
@@ -92,6 +106,14 @@ class RepresentationWatch(Callback):
         if warning is not None and not self._has_warned and trainer.is_global_zero:
             say(f"Warning: {warning}")
         self._has_warned = self._has_warned or warning is not None
+
+    def _observe(self, encoder: Any, crops: Any, embeddings: Tensor) -> None:
+        self._embeddings = embeddings.detach()
+
+    def _remove_hook(self) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = self._embeddings = None
 
     def _describe(self, trainer: Trainer) -> Representation | None:
         """Return what the embeddings say, in every process, computed by the one of rank 0."""
