@@ -162,6 +162,32 @@ def check_targets(batches: pd.DataFrame, anchors: pd.DataFrame, planned: Planned
     return checks
 
 
+def shorten_checks(checks: list[TargetCheck], most: int = 40) -> tuple[list[TargetCheck], str]:
+    """Return the checks to show, and what the others found.
+
+    Parameters
+    ----------
+    checks : list of TargetCheck
+        The checks of all targets, one for each condition.
+    most : int, default 40
+        How many to show. Of more, those that did not match come first.
+
+    Returns
+    -------
+    shown : list of TargetCheck
+        At most `most` checks.
+    others : str
+        Such as ``and 960 more, all matched``; empty if all are shown.
+    """
+    if len(checks) <= most:
+        return checks, ""
+    ordered = sorted(checks, key=lambda check: check.matched)
+    n_missed = sum(not check.matched for check in ordered[most:])
+    return ordered[
+        :most
+    ], f"and {len(checks) - most:,} more, {f'{n_missed:,} off target' if n_missed else 'all matched'}"
+
+
 def conditions_are_chosen(targets: pd.DataFrame, planned: PlannedComposition) -> bool:
     """Return whether batches have some of the conditions only, so that a target is that of many batches together.
 

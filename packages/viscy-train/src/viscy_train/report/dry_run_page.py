@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from viscy_train.composition.check import shorten_checks
 from viscy_train.composition.diagnostics import diagnose
 from viscy_train.composition.step import describe_step
 from viscy_train.composition.targets import encode, group_word
@@ -47,6 +48,7 @@ def write_dry_run_page(path: Path, dry_run: DryRun) -> None:
         n_groups=anchors["experiment"].nunique(),
         group=group_word(dry_run.planned),
         axes=axis_names(dry_run.planned.options),
+        checks=shorten_checks(dry_run.checks),
         on_each_process=on_each_of(dry_run.world_size),
         diagnostics=diagnose(dry_run),
         batches=make_batches_figure(dry_run.batches, anchors, dry_run.planned),

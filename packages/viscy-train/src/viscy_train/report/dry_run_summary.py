@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from viscy_train.composition.check import shorten_checks
 from viscy_train.composition.diagnostics import diagnose
 from viscy_train.composition.step import describe_step
 from viscy_train.console import MAX_ROWS, get_console, make_table, on_each_of
@@ -68,7 +69,8 @@ def measurements(dry_run: DryRun) -> list[str]:
 
 def _check_table(dry_run: DryRun) -> Table:
     table = make_table([], ["target", "observed", "range", "all matched"], sentence="share of a batch")
-    for check in dry_run.checks:
+    shown, others = shorten_checks(dry_run.checks, MAX_ROWS)
+    for check in shown:
         table.add_row(
             check.name,
             percent(check.target, 1),
@@ -76,6 +78,8 @@ def _check_table(dry_run: DryRun) -> Table:
             f"{percent(check.lowest, 1)} to {percent(check.highest, 1)}",
             "yes" if check.matched else f"no, {percent(check.off_target, 1)} off",
         )
+    if others:
+        table.add_row(others)
     return table
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from viscy_train.anchors.positive_text import describe_recognized
-from viscy_train.composition.check import observed_composition
+from viscy_train.composition.check import observed_composition, shorten_checks
 from viscy_train.composition.step import describe_step
 from viscy_train.composition.step_count import count_content, count_step, number_compared
 from viscy_train.composition.step_plan import plan_step
@@ -143,7 +143,7 @@ def _batch_context(
         "diagnostics": diagnose_run(checks, log, attempts, results.evaluation.recall, draws),
         "batches": make_batches_figure(batches, anchors, planned),
         "batches_origin": origin,
-        "checks": checks,
+        "checks": shorten_checks(checks),
         "composition_figure": data_uri(plot_composition(targets, observed, anchors)),
         "composition_rows": composition_rows(targets, observed, [f"{count:.1f}" for count in draws]),
         "n_strata": len(targets),
