@@ -183,9 +183,8 @@ def shorten_checks(checks: list[TargetCheck], most: int = 40) -> tuple[list[Targ
         return checks, ""
     ordered = sorted(checks, key=lambda check: check.matched)
     n_missed = sum(not check.matched for check in ordered[most:])
-    return ordered[
-        :most
-    ], f"and {len(checks) - most:,} more, {f'{n_missed:,} off target' if n_missed else 'all matched'}"
+    verdict = f"{n_missed:,} off target" if n_missed else "all matched"
+    return ordered[:most], f"and {len(checks) - most:,} more, {verdict}"
 
 
 def conditions_are_chosen(targets: pd.DataFrame, planned: PlannedComposition) -> bool:
