@@ -27,7 +27,7 @@ _CONTENTS = "columns.json"
 
 
 def store_of(path: Path) -> ArrayStore:
-    """Return where the columns of an anchor table are shared: a hidden directory beside its Parquet file."""
+    """Return where the columns of an anchor table are shared: a hidden directory next to its Parquet file."""
     return ArrayStore(path.with_name(f".{path.name}.arrays"))
 
 

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from viscy_train.anchors.columns import Z_FOCUS
 from viscy_train.anchors.crop_window import crop_window
+from viscy_train.anchors.lineages import starts_run
 from viscy_train.errors import UserError
 from viscy_train.loading.images import Images
 from viscy_train.loading.normalization import Normalization
@@ -45,13 +47,14 @@ class CropReader:
         self._experiments = table.experiments
         self._crops, self._cache_mb = table.crops, cache_mb
         names = [experiment.name for experiment in table.experiments]
-        experiment = observations["experiment"].astype(str).map({name: code for code, name in enumerate(names)})
-        name = observations["position"].astype("category")
+        experiment, name = (observations[column].astype("category") for column in ("experiment", "position"))
         # Two experiments may have positions of the same name, so a position is a pair of experiment and name.
         n_names = len(name.cat.categories)
-        codes, self._position = np.unique(
-            experiment.to_numpy(np.int64) * n_names + name.cat.codes.to_numpy(np.int64), return_inverse=True
-        )
+        code_of_experiment = pd.Index(names).get_indexer(experiment.cat.categories)[experiment.cat.codes.to_numpy()]
+        pair = code_of_experiment * n_names + name.cat.codes.to_numpy(np.int64)
+        # The codes are found in the first row of each run of equal pairs, of which a table has few.
+        codes = np.unique(pair[starts_run(pair)])
+        self._position = np.searchsorted(codes, pair)
         self._experiment_of_position = codes // n_names
         self._name_of_position = [str(name.cat.categories[code]) for code in codes % n_names]
         self._normalization = Normalization(table, self._experiment_of_position, self._name_of_position)
