@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import tifffile
 import yaml
 
@@ -100,6 +101,7 @@ def test_a_tiff_file_is_refused_with_the_command_that_converts_it(tmp_path: Path
     Project("tiff", tmp_path, {"index": project.stderr}).check_page()
 
 
+@pytest.mark.slow
 def test_a_collection_of_viscy_is_imported_and_trained_on(tmp_path: Path, run_viscy_train):
     cells = write_movies(tmp_path, "plate", ["Phase3D", "GFP"], {"A/1": 1, "B/1": 1})
     (tmp_path / "collection.yml").write_text(yaml_of("collection", "collection.yml"))
@@ -115,6 +117,7 @@ def test_a_collection_of_viscy_is_imported_and_trained_on(tmp_path: Path, run_vi
     project.check_page()
 
 
+@pytest.mark.slow
 def test_a_project_is_started_from_a_plate(tmp_path: Path, run_viscy_train):
     cells = write_movies(tmp_path, "plate", ["Phase3D", "GFP"], {"A/1": 1, "B/1": 1})
     command = ["init", "plates/plate.zarr", "--out", "project"]
