@@ -5,6 +5,8 @@ import numpy as np
 import pandas as pd
 import tifffile
 
+from viscy_train.anchors.pixels import zarr_codecs
+
 SHAPE = (4, 1, 1, 48, 64)
 """Shape of the image."""
 MICROMETERS = 0.5
@@ -204,15 +206,16 @@ def write_geff(directory, unit="micrometer", time_unit="frame", name="0.geff", p
         more = {name: frame if value is None else value for name, value in dict(props).items()}
         graph.add_node(SPOT + row, **{names["t"]: t, names["y"]: y * scale, names["x"]: x * scale, **more})
     graph.add_edges_from((SPOT + one, SPOT + other) for one, other in EDGES)
-    write(
-        graph,
-        directory / name,
-        metadata=GeffMetadata(directed=True, node_props_metadata={}, edge_props_metadata={}),
-        axis_names=[names["t"], names["y"], names["x"]],
-        axis_types=["time", "space", "space"],
-        axis_units=[time_unit, unit, unit],
-        zarr_format=3,
-    )
+    with zarr_codecs():  # whatever codecs another test has chosen for the process
+        write(
+            graph,
+            directory / name,
+            metadata=GeffMetadata(directed=True, node_props_metadata={}, edge_props_metadata={}),
+            axis_names=[names["t"], names["y"], names["x"]],
+            axis_types=["time", "space", "space"],
+            axis_units=[time_unit, unit, unit],
+            zarr_format=3,
+        )
 
 
 def label_images(numbers=None, shape=SHAPE):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from viscy_train.anchors.pixels import zarr_codecs
 from viscy_train.anchors.track_formats.lineage import tracks_of_links
 from viscy_train.anchors.track_formats.track_file import ReadOptions, TrackFile, one_line
 from viscy_train.anchors.track_formats.units import micrometers_in
@@ -85,7 +86,7 @@ def _open(path: Path) -> Any:
         raise UserError(
             f"{path} is in the Graph Exchange File Format, which needs the package geff; install viscy-train[geff]"
         ) from None
-    with warnings.catch_warnings():
+    with zarr_codecs(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of units and properties that do not matter here
         try:
             return GeffReader(path)
@@ -129,7 +130,7 @@ def _prefer_frames(names: dict[str, str | None], reader: Any, axes: list[Any]) -
 
 def _load(reader: Any, names: list[str], path: Path) -> tuple[dict[str, NDArray], NDArray, NDArray]:
     """Return the values of properties, the names of the nodes, and the edges."""
-    with warnings.catch_warnings():
+    with zarr_codecs(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             reader.read_node_props(list(dict.fromkeys(names)))
