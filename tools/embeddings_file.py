@@ -18,10 +18,10 @@ def write(path: Path) -> None:
     import numpy as np
     import pandas as pd
 
-    from viscy_train.anchors.experiments import Experiment
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.config.schema import CropSettings, PositiveConfig
     from viscy_train.evaluation.predict import split_of_rows, write_embeddings
+    from viscy_train.experiments.experiments_file import Experiment
 
     observations = pd.DataFrame(
         {

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from viscy_train.anchors.plates import write_plate
+from viscy_train.plates.plate import write_plate
 
 CHANNELS = ["Phase3D", "Marker"]
 SIDE = 96

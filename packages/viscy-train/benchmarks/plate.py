@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from iohub.ngff import open_ome_zarr
 
-from viscy_train.anchors.experiments import Experiment
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.config.schema import CropSettings, PositiveConfig
+from viscy_train.experiments.experiments_file import Experiment
 
 CHANNELS = ["Phase3D", "Virus"]
 CONDITIONS = {"A/1": "uninfected", "B/1": "infected"}

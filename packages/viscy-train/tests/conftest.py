@@ -24,15 +24,15 @@ from iohub.ngff import open_ome_zarr
 from numpy.typing import NDArray
 from torch.distributed import TCPStore
 
-from viscy_train.anchors.experiments import Experiment
-from viscy_train.anchors.plates import write_plate
 from viscy_train.anchors.table import AnchorTable
-from viscy_train.anchors.tracks import write_tracks
 from viscy_train.config.schema import CropSettings, PositiveConfig
+from viscy_train.experiments.experiments_file import Experiment
+from viscy_train.plates.plate import write_plate
 from viscy_train.run.batch_record import batch_fields, record_of_rank
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.step_csv import format_line
 from viscy_train.sample_projects import simulation
+from viscy_train.tracks.tracks import write_tracks
 
 # Each run tries the same examples, others only on request (`make test-random`). A busy machine takes any time for an
 # example; only processes that hang have deadlines.

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from viscy_train.anchors.array_store import ArrayStore, share_arrays
-from viscy_train.anchors.lineages import Lineages
 from viscy_train.config.schema import PositiveConfig
+from viscy_train.positives.lineages import Lineages
 
 LARGE = np.arange(2**18)
 

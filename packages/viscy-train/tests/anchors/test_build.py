@@ -11,15 +11,15 @@ import pytest
 from iohub.ngff import open_ome_zarr
 
 from viscy_train.anchors.build import build_anchor_table
-from viscy_train.anchors.experiments import Experiment
-from viscy_train.anchors.plates import write_plate
 from viscy_train.anchors.staleness import check_settings, check_sources
 from viscy_train.anchors.summary import print_summary
 from viscy_train.anchors.table import COLUMNS, AnchorTable, Exclusion
-from viscy_train.anchors.tracks import write_tracks
 from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.console import make_console
 from viscy_train.errors import ProjectError, UserError
+from viscy_train.experiments.experiments_file import Experiment
+from viscy_train.plates.plate import write_plate
+from viscy_train.tracks.tracks import write_tracks
 
 POSITIVE = PositiveConfig(min_frames=1, max_frames=2)
 POSITIONS = ("A/1/0", "A/1/1", "B/1/0")

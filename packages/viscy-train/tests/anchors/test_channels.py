@@ -8,11 +8,11 @@ import pytest
 from iohub.ngff import open_ome_zarr
 
 from viscy_train.anchors.build import build_anchor_table
-from viscy_train.anchors.experiments import Experiment, load_experiments
 from viscy_train.anchors.staleness import check_plates, check_settings
 from viscy_train.anchors.table import COLUMNS, AnchorTable
 from viscy_train.config.schema import CropSettings, NormalizationConfig, PositiveConfig
 from viscy_train.errors import UserError
+from viscy_train.experiments.experiments_file import Experiment, load_experiments
 from viscy_train.loading.crops import CropReader
 
 POSITIVE = PositiveConfig(min_frames=1, max_frames=2)

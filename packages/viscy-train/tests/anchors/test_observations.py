@@ -153,7 +153,7 @@ def test_a_lineage_whose_first_track_was_excluded_is_accepted(table, write):
     is_mother = observations["track_id"].isin(mothers) & observations["lineage_id"].isin(
         observations["lineage_id"][mothers.index]
     )
-    from viscy_train.anchors.lineages import Lineages
+    from viscy_train.positives.lineages import Lineages
 
     rest = observations[~is_mother].reset_index(drop=True)
     rest["has_positive"] = Lineages.of(rest, table.positive).has_positive()

@@ -1,20 +1,22 @@
 """Projects with columns of any name, unequal channels and many conditions go through all commands."""
 
+from typing import Any
+
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from viscy_train.anchors.plates import write_plate
 from viscy_train.anchors.table import AnchorTable
-from viscy_train.anchors.tracks import write_tracks
 from viscy_train.cli import main
 from viscy_train.exit_codes import EXIT_USER_ERROR
+from viscy_train.plates.plate import write_plate
 from viscy_train.run.directory import RunDirectory
+from viscy_train.tracks.tracks import write_tracks
 
 N_GENES = 1000
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "seed_everything": 5,
     "output": "run",
     "trainer": {"max_steps": 3, "max_epochs": 1, "accelerator": "cpu", "devices": 1, "log_every_n_steps": 1},

@@ -79,7 +79,7 @@ def test_columns_of_any_type_keep_their_values_and_what_is_missing(write, odd_ta
 
     obs = anndata.read_h5ad(write(np.arange(3), table=odd_table)).obs
     assert obs["marker"].isna().tolist() == [False, True, False]
-    assert obs["marker"].dropna().tolist() == ["GFP", "GFP"]
+    assert obs["marker"].tolist()[::2] == ["GFP", "GFP"]
     assert obs["dose"].fillna(-1).tolist() == [1.0, -1.0, 1.0]
     assert obs["is_control"].astype(object).fillna("?").tolist() == ["True", "?", "True"]
     assert obs["replicate"].tolist() == ["1", "2", "1"]

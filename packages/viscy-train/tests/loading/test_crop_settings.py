@@ -9,13 +9,13 @@ import pytest
 import zarr
 
 from viscy_train.anchors.build import build_anchor_table
-from viscy_train.anchors.lineages import Lineages
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.config.schema import CropSettings, NormalizationConfig, PositiveConfig
 from viscy_train.errors import UserError
 from viscy_train.loading.batches import Batch
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.datasets import PairDataset
+from viscy_train.positives.lineages import Lineages
 
 POSITIVE = PositiveConfig(min_frames=1, max_frames=3)
 

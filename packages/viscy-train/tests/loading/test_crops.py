@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorstore
 
-from viscy_train.anchors import pixels as pixels_module
-from viscy_train.anchors.geometry import middle_slices
 from viscy_train.config.schema import CropSettings
+from viscy_train.crops.geometry import middle_slices
 from viscy_train.errors import UserError
 from viscy_train.loading.crops import CropReader
+from viscy_train.plates import pixels as pixels_module
 
 
 def expected_crops(table, images, rows):

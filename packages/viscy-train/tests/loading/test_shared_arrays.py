@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from viscy_train.anchors.array_store import ArrayStore, share_arrays
-from viscy_train.anchors.positives import make_positives
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.config.schema import PositiveConfig
 from viscy_train.loading.batches import Batch
 from viscy_train.loading.datasets import CropDataset, PairDataset
+from viscy_train.positives.rule import make_positives
 
 N_TRACKS = 2**13
 

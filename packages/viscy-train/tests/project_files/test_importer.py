@@ -7,11 +7,11 @@ import pytest
 import yaml
 
 from viscy_train.anchors.build import build_anchor_table
-from viscy_train.anchors.experiments import load_experiments
 from viscy_train.cli.entry_point import main
 from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_USER_ERROR
+from viscy_train.experiments.experiments_file import load_experiments
 from viscy_train.project_files.importer import import_collection
 
 ENTRY = {

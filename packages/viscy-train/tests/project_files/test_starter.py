@@ -3,13 +3,13 @@ import pytest
 import yaml
 from iohub.ngff import open_ome_zarr
 
-from viscy_train.anchors.experiments import load_experiments
-from viscy_train.anchors.plates import open_plate, write_plate
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.cli.entry_point import main
 from viscy_train.config.schema import CropSettings
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_USER_ERROR
+from viscy_train.experiments.experiments_file import load_experiments
+from viscy_train.plates.plate import open_plate, write_plate
 from viscy_train.project_files.starter import start_project
 from viscy_train.training.lightning_cli import TrainingCLI
 

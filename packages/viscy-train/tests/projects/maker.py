@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from viscy_train.anchors.plates import write_plate
+from viscy_train.plates.plate import write_plate
 
 SIDE = 48
 # Cells are this large, whatever the size of a pixel.

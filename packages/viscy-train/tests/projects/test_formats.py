@@ -12,11 +12,11 @@ import pytest
 import tifffile
 import yaml
 
-from viscy_train.anchors.plates import write_plate
+from viscy_train.plates.plate import write_plate
 
 # The same files as in the tests of the formats.
-from ..anchors.odd_plates import write_image  # noqa: TID252
-from ..anchors.track_formats import tracker_files  # noqa: TID252
+from ..plates.odd_plates import write_image  # noqa: TID252
+from ..tracks.formats import tracker_files  # noqa: TID252
 from .conftest import Project, write_files
 from .maker import draw, make_cells, write_movies
 from .page import yaml_of

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from viscy_train.anchors.plates import write_plate
-from viscy_train.anchors.positives import make_positives
 from viscy_train.loading.crops import CropReader
+from viscy_train.plates.plate import write_plate
+from viscy_train.positives.rule import make_positives
 
 from .conftest import Project
 from .maker import draw, write_movies

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from viscy_train.anchors.plates import write_plate
-from viscy_train.anchors.tracks import write_tracks
 from viscy_train.cli import main
 from viscy_train.config.schema import PositiveConfig, SamplerConfig, SplitConfig
 from viscy_train.exit_codes import EXIT_USER_ERROR
 from viscy_train.loading.batches import Batch
 from viscy_train.loading.data_module import PairDataModule
+from viscy_train.plates.plate import write_plate
+from viscy_train.tracks.tracks import write_tracks
 
 INTERVALS = {"slow": 30, "fast": 20}
 WELLS = {"A/1": "mock", "A/2": "mock", "B/1": "virus", "B/2": "virus"}

@@ -8,34 +8,34 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from viscy_train.anchors.annotation_files import require_annotations
-from viscy_train.anchors.annotations import add_annotations, annotation_checksums
-from viscy_train.anchors.channel_groups import ChannelGroups, ChannelsMode, row_order
-from viscy_train.anchors.columns import CHANNEL_COLUMNS, COLUMNS, Z_FOCUS
-from viscy_train.anchors.crop_window import CropWindow, crop_window
-from viscy_train.anchors.focus import focus_of_frames
-from viscy_train.anchors.geometry import coordinate_bounds
-from viscy_train.anchors.intensity_jumps import shorten
-from viscy_train.anchors.lineages import lineage_ids
-from viscy_train.anchors.pixel_checksums import pixel_checksums
-from viscy_train.anchors.pixels import PixelReader
-from viscy_train.anchors.plates import open_plate
-from viscy_train.anchors.position_crops import PositionCrops
-from viscy_train.anchors.position_metadata import add_metadata, metadata_keys, used_positions
-from viscy_train.anchors.positive_text import NO_POSITIVE, reason_without
-from viscy_train.anchors.positives import check_columns, check_frames, make_positives, missing_values
-from viscy_train.anchors.scale import count_scales, scale_of
-from viscy_train.anchors.stored_chunks import StoredChunks
 from viscy_train.anchors.table import AnchorTable, Exclusion
-from viscy_train.anchors.tracks import Tracks, checksums
-from viscy_train.anchors.unreadable import READABLE, REASONS, find_unreadable
 from viscy_train.console import say, track
+from viscy_train.crops.channel_groups import ChannelGroups, ChannelsMode, row_order
+from viscy_train.crops.checksums import pixel_checksums
+from viscy_train.crops.focus import focus_of_frames
+from viscy_train.crops.geometry import coordinate_bounds
+from viscy_train.crops.intensity_jumps import shorten
+from viscy_train.crops.position_crops import PositionCrops
+from viscy_train.crops.scale import count_scales, scale_of
+from viscy_train.crops.unreadable import READABLE, REASONS, find_unreadable
+from viscy_train.crops.window import CropWindow, crop_window
 from viscy_train.errors import Problems, UserError
+from viscy_train.experiments.annotation_files import require_annotations
+from viscy_train.experiments.annotations import add_annotations, annotation_checksums
+from viscy_train.experiments.columns import CHANNEL_COLUMNS, COLUMNS, Z_FOCUS
+from viscy_train.experiments.position_metadata import add_metadata, metadata_keys, used_positions
+from viscy_train.plates.pixels import PixelReader
+from viscy_train.plates.plate import open_plate
+from viscy_train.plates.stored_chunks import StoredChunks
+from viscy_train.positives.description import NO_POSITIVE, reason_without
+from viscy_train.positives.lineages import lineage_ids
+from viscy_train.positives.rule import check_columns, check_frames, make_positives, missing_values
+from viscy_train.tracks.tracks import Tracks, checksums
 
 if TYPE_CHECKING:
-    from viscy_train.anchors.experiments import Experiment
-    from viscy_train.anchors.position_image import PositionImage
     from viscy_train.config.schema import CropSettings, PositiveConfig
+    from viscy_train.experiments.experiments_file import Experiment
+    from viscy_train.plates.position_image import PositionImage
 
 # Frames sampled for the intensity statistics of an experiment; at least one for each position.
 _SAMPLED_FRAMES = 64

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from viscy_train.anchors.columns import COLUMNS
-from viscy_train.anchors.image_intensity import encode
-from viscy_train.anchors.positive_text import setting_text
+from viscy_train.crops.image_intensity import encode
 from viscy_train.errors import UserError
+from viscy_train.experiments.columns import COLUMNS
+from viscy_train.positives.description import setting_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_train.anchors.experiments import Experiment
-    from viscy_train.anchors.image_intensity import LocalIntensity
     from viscy_train.config.schema import CropSettings, PositiveConfig
+    from viscy_train.crops.image_intensity import LocalIntensity
+    from viscy_train.experiments.experiments_file import Experiment
 
 FINGERPRINT = "anchors"
 """Key of the fingerprint of the anchor table in the state of the data module."""

@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from viscy_train.anchors.columns import COLUMNS
-from viscy_train.anchors.experiments import Experiment
-from viscy_train.anchors.image_intensity import decode, encode
 from viscy_train.config.checks import require, require_above_0, require_integer, require_name, require_number
 from viscy_train.config.schema import CropSettings, PositiveConfig
+from viscy_train.crops.image_intensity import decode, encode
 from viscy_train.errors import UserError
+from viscy_train.experiments.columns import COLUMNS
+from viscy_train.experiments.experiments_file import Experiment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from viscy_train.anchors.image_intensity import LocalIntensity
+    from viscy_train.crops.image_intensity import LocalIntensity
 
 VERSION = 2
 """Version 1 knows no columns of metadata, and of crops only ``crop`` and ``z_slices``."""

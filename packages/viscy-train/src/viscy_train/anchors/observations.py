@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from viscy_train.anchors.channel_groups import ChannelsMode, row_order
-from viscy_train.anchors.claimed_positives import wrong_claims
-from viscy_train.anchors.columns import CHANNEL_COLUMNS, COLUMNS, FLOATS, INTEGERS, NAMES
-from viscy_train.anchors.geometry import coordinate_bounds
-from viscy_train.anchors.lineages import CHANNEL, number_tracks, starts_run
-from viscy_train.anchors.position_metadata import check_metadata
-from viscy_train.anchors.positive_text import setting_text
+from viscy_train.crops.channel_groups import ChannelsMode, row_order
+from viscy_train.crops.geometry import coordinate_bounds
 from viscy_train.errors import UserError
+from viscy_train.experiments.columns import CHANNEL_COLUMNS, COLUMNS, FLOATS, INTEGERS, NAMES
+from viscy_train.experiments.position_metadata import check_metadata
+from viscy_train.positives.claimed import wrong_claims
+from viscy_train.positives.description import setting_text
+from viscy_train.positives.lineages import CHANNEL, number_tracks, starts_run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_train.anchors.experiments import Experiment
     from viscy_train.config.schema import PositiveConfig
+    from viscy_train.experiments.experiments_file import Experiment
 
 _MAX_INTEGER = {"track_id": 2**53, "lineage_id": 2**53, "t": 2**31 - 1}
 # Hours are computed from frames; the rounding error is far below this fraction of them.

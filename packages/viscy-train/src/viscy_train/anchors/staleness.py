@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from viscy_train.anchors.annotations import annotation_checksums
-from viscy_train.anchors.crop_window import crop_window
-from viscy_train.anchors.geometry import coordinate_bounds
-from viscy_train.anchors.pixel_checksums import pixels_changed
-from viscy_train.anchors.plates import open_plate
-from viscy_train.anchors.scale import check_scale
-from viscy_train.anchors.tracks import checksums
+from viscy_train.crops.checksums import pixels_changed
+from viscy_train.crops.geometry import coordinate_bounds
+from viscy_train.crops.scale import check_scale
+from viscy_train.crops.window import crop_window
 from viscy_train.errors import Problems, UserError
+from viscy_train.experiments.annotations import annotation_checksums
+from viscy_train.plates.plate import open_plate
+from viscy_train.tracks.tracks import checksums
 
 if TYPE_CHECKING:
-    from viscy_train.anchors.experiments import Experiment
-    from viscy_train.anchors.plates import Plate
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.config.schema import CropSettings, PositiveConfig
+    from viscy_train.experiments.experiments_file import Experiment
+    from viscy_train.plates.plate import Plate
 
 # What the experiments file says that decides the rows, and not where to find them.
 _COMPARED = (

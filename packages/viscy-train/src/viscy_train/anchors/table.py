@@ -13,17 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from viscy_train.anchors.columns import COLUMNS
-from viscy_train.anchors.experiments import Experiment
 from viscy_train.anchors.fingerprint import fingerprint_of
-from viscy_train.anchors.focus import check_focus
 from viscy_train.anchors.header import Exclusion, format_header, parse_header
-from viscy_train.anchors.image_intensity import LocalIntensity
 from viscy_train.anchors.observations import check_observations
 from viscy_train.anchors.shared_table import forget_columns, open_columns, share_columns
 from viscy_train.atomic import atomic_write
 from viscy_train.config.schema import CropSettings, PositiveConfig
+from viscy_train.crops.focus import check_focus
+from viscy_train.crops.image_intensity import LocalIntensity
 from viscy_train.errors import UserError
+from viscy_train.experiments.columns import COLUMNS
+from viscy_train.experiments.experiments_file import Experiment
 from viscy_train.output import OutputKind, require_replaceable
 
 __all__ = ["ANCHOR_TABLE", "COLUMNS", "AnchorTable", "Exclusion"]
@@ -65,9 +65,9 @@ class AnchorTable:
     excluded : list of Exclusion
         Observations that are not anchors, counted by stratum and reason.
     tracks : dict of str to dict of str to int
-        For each experiment, checksums of its track files, see `viscy_train.anchors.tracks.checksums`.
+        For each experiment, checksums of its track files, see `viscy_train.tracks.tracks.checksums`.
     pixels : dict of str to list of list
-        For each experiment, checksums of a few crops, see `viscy_train.anchors.pixel_checksums`; empty in a table of an
+        For each experiment, checksums of a few crops, see `viscy_train.crops.checksums`; empty in a table of an
         earlier version.
     channels_mode : {"all", "one"}, default "all"
         Whether a row is a cell at a time in all channels, or in one: there are then the columns `channel` and `marker`,
@@ -75,11 +75,11 @@ class AnchorTable:
     annotations : dict of str to dict of str to int
         For each experiment, checksums of its tables of annotations.
     local_intensity : dict of str to dict of str to numpy.ndarray
-        Center and spread by experiment and position, see `viscy_train.anchors.image_intensity`, if intensities are
+        Center and spread by experiment and position, see `viscy_train.crops.image_intensity`, if intensities are
         normalized by position or by frame.
     scales : dict of str to list of list
         For each experiment, micrometers a pixel, micrometers a slice (None if unknown) and number of positions, once
-        for each scale, see `viscy_train.anchors.scale.count_scales`.
+        for each scale, see `viscy_train.crops.scale.count_scales`.
     """
 
     observations: pd.DataFrame

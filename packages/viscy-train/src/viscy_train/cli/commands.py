@@ -61,9 +61,9 @@ _PIXELS = {
 def index(options: list[str], description: str) -> int:
     """Build the anchor table."""
     from viscy_train.anchors.build import build_anchor_table
-    from viscy_train.anchors.scale import describe_crops
     from viscy_train.anchors.summary import print_summary
     from viscy_train.anchors.table import ANCHOR_TABLE
+    from viscy_train.crops.scale import describe_crops
 
     cli = TrainingCLI("index", options, description, {"pixels": _PIXELS})
     data = cli.make_data()
@@ -107,9 +107,9 @@ def fit(options: list[str], description: str) -> int:
 
 def inspect(options: list[str], description: str) -> int:
     """Draw batches without training and show their composition."""
-    from viscy_train.anchors.scale import describe_crops
     from viscy_train.anchors.staleness import check_sources
     from viscy_train.composition.dry_run import dry_run
+    from viscy_train.crops.scale import describe_crops
     from viscy_train.report.dry_run_page import write_dry_run_page
     from viscy_train.report.dry_run_summary import print_dry_run
     from viscy_train.report.html import DRY_RUN

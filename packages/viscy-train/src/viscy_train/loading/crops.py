@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from viscy_train.anchors.columns import Z_FOCUS
-from viscy_train.anchors.crop_window import crop_window
-from viscy_train.anchors.lineages import starts_run
+from viscy_train.crops.window import crop_window
 from viscy_train.errors import UserError
+from viscy_train.experiments.columns import Z_FOCUS
 from viscy_train.loading.images import Images
 from viscy_train.loading.normalization import Normalization
 from viscy_train.loading.open_position import OpenPosition
+from viscy_train.positives.lineages import starts_run
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from numpy.typing import NDArray
 
-    from viscy_train.anchors.pixels import Pending
     from viscy_train.anchors.table import AnchorTable
+    from viscy_train.plates.pixels import Pending
 
 
 class CropReader:
@@ -39,7 +39,7 @@ class CropReader:
     Notes
     -----
     Each process opens plates and positions when it first reads from them. Open images are not pickled, and a forked
-    child does not use those of its parent (see `viscy_train.anchors.fork`).
+    child does not use those of its parent (see `viscy_train.plates.fork`).
     """
 
     def __init__(self, table: AnchorTable, *, cache_mb: int = 256) -> None:

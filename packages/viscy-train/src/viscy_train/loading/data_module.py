@@ -12,10 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from viscy_train.anchors.array_store import share_arrays
-from viscy_train.anchors.experiments import load_experiments
 from viscy_train.anchors.fingerprint import FINGERPRINT, check_fingerprint
-from viscy_train.anchors.positive_text import describe_positives, warn_of_labels, warn_of_positives
-from viscy_train.anchors.positives import Positives, check_labels, make_positives
 from viscy_train.anchors.shared_table import LEAST_ROWS, store_of
 from viscy_train.anchors.staleness import check_settings
 from viscy_train.anchors.table import AnchorTable
@@ -29,6 +26,7 @@ from viscy_train.config.schema import (
     SplitConfig,
 )
 from viscy_train.errors import UserError
+from viscy_train.experiments.experiments_file import load_experiments
 from viscy_train.loading.augmentation import Augment, AugmentationConfig
 from viscy_train.loading.axes import CONDITION, GROUP, add_labels, check_axes
 from viscy_train.loading.batches import Batch, RepeatedBatches, SequentialBatches, TrainingBatches
@@ -52,6 +50,8 @@ from viscy_train.loading.split import (
     split_warnings,
 )
 from viscy_train.loading.stall import StallWatch
+from viscy_train.positives.description import describe_positives, warn_of_labels, warn_of_positives
+from viscy_train.positives.rule import Positives, check_labels, make_positives
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,7 @@ class PairDataModule(LightningDataModule):
     Parameters
     ----------
     experiments : path
-        YAML file of the experiments, see `viscy_train.anchors.experiments.Experiment`.
+        YAML file of the experiments, see `viscy_train.experiments.experiments_file.Experiment`.
     anchors : path
         Parquet file of the anchor table, written by ``viscy-train index``.
     crop : int

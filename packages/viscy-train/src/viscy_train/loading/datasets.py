@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from viscy_train.anchors.positives import Positives
     from viscy_train.anchors.table import AnchorTable
+    from viscy_train.positives.rule import Positives
 
 
 class PairDataset(Dataset):

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_train.anchors.geometry import crop_corners
+from viscy_train.crops.geometry import crop_corners
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from viscy_train.anchors.crop_window import CropWindow
-    from viscy_train.anchors.pixels import Pending, Pixels
-    from viscy_train.anchors.position_image import PositionImage
+    from viscy_train.crops.window import CropWindow
+    from viscy_train.plates.pixels import Pending, Pixels
+    from viscy_train.plates.position_image import PositionImage
 
 
 class OpenPosition:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from viscy_train.anchors.columns import RESERVED
 from viscy_train.config.checks import require, require_above_0, require_name, require_number
 from viscy_train.config.yaml_source import read_yaml
 from viscy_train.errors import UserError
+from viscy_train.experiments.columns import RESERVED
 
 _ROOT = "${datasets_root}"
 _TOP_KEYS = ("name", "description", "datasets_root", "provenance", "experiments", "fov_records")

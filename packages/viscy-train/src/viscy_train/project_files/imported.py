@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from viscy_train.anchors.columns import RESERVED
-from viscy_train.anchors.plates import open_plate
 from viscy_train.errors import UserError
+from viscy_train.experiments.columns import RESERVED
+from viscy_train.plates.plate import open_plate
 from viscy_train.project_files.draft import Draft, unique_names
 from viscy_train.project_files.experiments_file import flow
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from viscy_train.anchors.plates import Plate
+    from viscy_train.plates.plate import Plate
     from viscy_train.project_files.collection import Collection, Entry
 
 # What a record of a field of view says about its images, which the plates say themselves, or its entry.

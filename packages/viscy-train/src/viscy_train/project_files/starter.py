@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from viscy_train.anchors.plate_layouts import enumerate_names, stem
 from viscy_train.errors import UserError
+from viscy_train.plates.layouts import enumerate_names, stem
 from viscy_train.project_files.config_file import ConfigDraft, config_text
 from viscy_train.project_files.draft import Draft, unique_names
 from viscy_train.project_files.experiments_file import experiments_text

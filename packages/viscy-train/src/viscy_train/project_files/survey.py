@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from viscy_train.anchors.plates import open_plate
 from viscy_train.console import track
 from viscy_train.errors import UserError
+from viscy_train.plates.plate import open_plate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from viscy_train.anchors.position_image import PositionImage
+    from viscy_train.plates.position_image import PositionImage
 
 
 @dataclass(kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from viscy_train.anchors.plate_layouts import stem
+from viscy_train.plates.layouts import stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

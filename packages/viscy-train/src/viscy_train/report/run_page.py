@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 
-from viscy_train.anchors.positive_text import describe_recognized
 from viscy_train.composition.check import observed_composition, shorten_checks
 from viscy_train.composition.step import describe_step
 from viscy_train.composition.step_count import count_content, count_step, number_compared
@@ -18,6 +17,7 @@ from viscy_train.composition.targets import STRATUM, group_word, target_composit
 from viscy_train.composition.temporal import check_all_targets
 from viscy_train.config.schema import PositiveConfig
 from viscy_train.loading.axes import axis_names
+from viscy_train.positives.description import describe_recognized
 from viscy_train.report.batch_plots import plot_composition
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.formatting import percent, plural, thousands

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from viscy_train.anchors.fingerprint import check_fingerprint
-from viscy_train.anchors.positives import check_labels
 from viscy_train.anchors.staleness import check_sources
 from viscy_train.composition.step import (
     StepSettings,
@@ -24,6 +23,7 @@ from viscy_train.errors import UserError
 from viscy_train.evaluation.probes import columns_to_probe
 from viscy_train.loading.axes import axis_names, check_axes, label_plan
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler, restore_sampler
+from viscy_train.positives.rule import check_labels
 from viscy_train.run.attempts import read_attempts
 from viscy_train.run.checkpoint import checkpoint_to_resume
 from viscy_train.run.directory import RunDirectory, require_new
