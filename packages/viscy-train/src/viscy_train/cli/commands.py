@@ -148,7 +148,8 @@ def validate(options: list[str], description: str) -> int:
         raise UserError("data.split must keep anchors for validation, got none; set data.split.by to `position`")
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
     check_plates(data.table)
-    _note_another_table(data, checkpoint, trainer)
+    if not _note_another_table(data, checkpoint, trainer):
+        cli.require_split_of_run(checkpoint.path)
     model.load_state_dict(checkpoint.weights)
     with quiet_lightning(), explained_refusals():
         results = trainer.validate(model, datamodule=data, verbose=False)
@@ -171,7 +172,10 @@ def predict(options: list[str], description: str) -> int:
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
     with _on_rank_0(trainer, claimed(path, kind_of_output(path), "predict")):
         check_plates(data.table)
-        split = _split_of(data, is_another=_note_another_table(data, checkpoint, trainer))
+        is_another = _note_another_table(data, checkpoint, trainer)
+        if not is_another and not cli.require_split_of_run(checkpoint.path) and trainer.is_global_zero:
+            say(f"Note: obs.split is by data.split of this configuration, because no run is around {checkpoint.path}")
+        split = _split_of(data, is_another=is_another)
         model.load_state_dict(checkpoint.weights)
         with quiet_lightning(), explained_refusals():
             outputs: Any = trainer.predict(model, datamodule=data)

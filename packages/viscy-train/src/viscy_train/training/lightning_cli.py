@@ -164,19 +164,45 @@ class TrainingCLI(LightningCLI):
         UserError
             If an option that determines the batches differs; the message names the option.
         """
-        if not self.run_directory.config.is_file():
-            return
-        recorded, given = read_yaml(self.run_directory.config), yaml.safe_load(self.dump())
+        names = ["seed_everything", *(f"data.{name}" for name in _BATCH_OPTIONS)]
+        if self.run_directory.config.is_file():
+            self._require_options_of(self.run_directory, names)
+
+    def require_split_of_run(self, checkpoint: Path) -> bool:
+        """Refuse a configuration whose split differs from that of the run of a checkpoint.
+
+        Parameters
+        ----------
+        checkpoint : pathlib.Path
+            The checkpoint, whose run is in the parent of its directory.
+
+        Returns
+        -------
+        bool
+            Whether the run is there; nothing is refused if it is not.
+
+        Raises
+        ------
+        UserError
+            If an option that determines the split differs; the message names the option.
+        """
+        run = RunDirectory(checkpoint.absolute().parent.parent)
+        if not run.has_run:
+            return False
+        is_random = self.config.data.split.by == "position" and self.config.data.split.fraction
+        more = ["seed_everything", "data.sampler.condition_by"] if is_random else []
+        self._require_options_of(run, ["data.split", *more])
+        return True
+
+    def _require_options_of(self, run: RunDirectory, names: list[str]) -> None:
+        recorded, given = read_yaml(run.config), yaml.safe_load(self.dump())
         if not isinstance(recorded, dict) or not isinstance(recorded.get("data", {}), dict):
-            raise UserError(f"{self.run_directory.config} must be the configuration of a run; restore it")
-        pairs = {"seed_everything": (recorded.get("seed_everything"), given["seed_everything"])}
-        sections = recorded.get("data", {})
-        pairs |= {f"data.{name}": (_complete(name, sections.get(name)), given["data"][name]) for name in _BATCH_OPTIONS}
-        for name, (expected, got) in pairs.items():
+            raise UserError(f"{run.config} must be the configuration of a run; restore it")
+        for name in names:
+            expected, got = _option(recorded, name), _option(given, name)
             if expected != got:
                 raise UserError(
-                    f"{name} must be that of the run in {self.run_directory.path}, {expected}, got {got}; use "
-                    f"--config {self.run_directory.config}"
+                    f"{name} must be that of the run in {run.path}, {expected}, got {got}; use --config {run.config}"
                 )
 
     def dump(self) -> str:
@@ -276,6 +302,16 @@ class TrainingCLI(LightningCLI):
                 )
             )
         return [*_as_list(made.trainer.callbacks), *callbacks]
+
+
+def _option(config: dict[str, Any], name: str) -> Any:
+    """Return an option of a configuration, which may have been recorded before it existed, by its name with dots."""
+    first, _, rest = name.partition(".")
+    if first != "data":
+        return config.get(name)
+    section, _, key = rest.partition(".")
+    value = _complete(section, config.get("data", {}).get(section))
+    return value.get(key) if key and isinstance(value, dict) else value
 
 
 def _complete(name: str, section: Any) -> Any:
