@@ -118,6 +118,30 @@ def test_what_does_not_match_the_plate_is_reported(imported, changes, warning):
     assert [line for line in lines if re.match(f"Warning: {warning}", line)]
 
 
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        (
+            {"interval_minutes": 0},
+            "g3bp1: interval_minutes is 0; 30 assumed, which matters unless images have one frame",
+        ),
+        ({"start_hpi": None}, "g3bp1: start_hpi is missing; 0 assumed, so the first frame is the time of infection"),
+        ({"moi": 0}, "g3bp1: moi is 0, which VisCy writes for an unknown value, and is left out"),
+        (
+            {"channels": [{"name": "Phase3D"}, {"name": "Virus", "marker": "G3BP1"}]},
+            "g3bp1: channel Phase3D has no marker; its name is used",
+        ),
+        (
+            {"channels": [{"name": "Phase3D", "marker": "P"}, {"name": "Virus", "marker": "G3BP1", "wells": ["B/1"]}]},
+            "g3bp1: its channels are not valid in the same wells; those of B/1 are the experiment g3bp1-2",
+        ),
+    ],
+)
+def test_what_is_assumed_or_replaced_is_reported(imported, changes, warning):
+    _, lines = imported(changes)
+    assert [line for line in lines if line.startswith("Warning")] == [f"Warning: {warning}"]
+
+
 def test_no_key_is_lost_silently(imported, tmp_path):
     provenance = {"airtable_query": "OR(a, b)", "created_by": "someone"}
     changes = {"marker": "LAMP1", "operators": ["x", "y"], "treatment": "DMSO"}
@@ -173,6 +197,11 @@ def test_missing_tracks_are_an_open_place(imported):
             "experiments: [{name: a, data_path: x, channel_names: [GFP], perturbation_wells: {a: [A/1]}, "
             "pixel_size_xy_um: -1}]",
             "pixel_size_xy_um of experiment 'a' must be above 0",
+        ),
+        (
+            "experiments: [{name: a, data_path: x, channel_names: [GFP], perturbation_wells: {a: [A/1]}, "
+            "interval_minutes: -10}]",
+            "interval_minutes of experiment 'a' must be at least 0, got -10",
         ),
     ],
 )

@@ -159,14 +159,17 @@ def _entry(path: Path, number: int, values: Any, root: str | None, warnings: lis
     for key, size in sizes.items():
         if size is not None:
             require_above_0(where.format(key), size)
-    if numbers["interval_minutes"] is None:
-        warnings.append(f"{name}: interval_minutes is missing; {_DEFAULT_MINUTES:g} assumed, as VisCy does")
-    # VisCy allows 0 for images without time, for which any number does.
-    minutes = numbers["interval_minutes"] or _DEFAULT_MINUTES
+    minutes = _minutes(str(name), where, numbers["interval_minutes"], warnings)
+    if numbers["start_hpi"] is None:
+        warnings.append(f"{name}: start_hpi is missing; 0 assumed, so the first frame is the time of infection")
     extra = {key: value for key, value in values.items() if key not in _ENTRY_KEYS and value not in (None, "", [], {})}
     scalars = {key: value for key, value in extra.items() if _is_metadata(key, value)}
-    channels = _channels(where, values)
-    lost = {key: value for key, value in extra.items() if key not in scalars}
+    # VisCy writes 0 for an unknown multiplicity of infection.
+    if scalars.get("moi") == 0:
+        del scalars["moi"]
+        warnings.append(f"{name}: moi is 0, which VisCy writes for an unknown value, and is left out")
+    channels = _channels(where, values, warnings)
+    lost = {key: value for key, value in extra.items() if not _is_metadata(key, value)}
     marker = values.get("marker")
     if marker and marker not in {one for one, _ in channels.values()}:
         lost["marker"] = marker
@@ -181,8 +184,7 @@ def _entry(path: Path, number: int, values: Any, root: str | None, warnings: lis
         micrometers_per_pixel=sizes["pixel_size_xy_um"],
         micrometers_per_slice=sizes["pixel_size_z_um"],
         excluded=frozenset(str(one).strip("/") for one in values.get("exclude_fovs") or []),
-        # VisCy writes 0 for an unknown multiplicity of infection.
-        metadata={key: value for key, value in scalars.items() if not (key == "moi" and value == 0)},
+        metadata=scalars,
         lost=lost,
     )
 
@@ -207,12 +209,25 @@ def _number(what: str, value: Any) -> float | None:
     return float(value)
 
 
+def _minutes(name: str, where: str, minutes: float | None, warnings: list[str]) -> float:
+    """Return the minutes between frames, which a collection may lack, or state as 0 for images without time."""
+    if minutes:
+        require(minutes > 0, f"{where.format('interval_minutes')} must be at least 0", minutes)
+        return minutes
+    assumed = f"{_DEFAULT_MINUTES:g} assumed"
+    if minutes is None:
+        warnings.append(f"{name}: interval_minutes is missing; {assumed}, as VisCy does")
+    else:
+        warnings.append(f"{name}: interval_minutes is 0; {assumed}, which matters unless images have one frame")
+    return _DEFAULT_MINUTES
+
+
 def _is_metadata(key: str, value: Any) -> bool:
     is_value = isinstance(value, (str, bool)) or (isinstance(value, (int, float)) and math.isfinite(value))
     return is_value and key not in RESERVED
 
 
-def _channels(where: str, values: dict[str, Any]) -> dict[str, tuple[str, frozenset[str]]]:
+def _channels(where: str, values: dict[str, Any], warnings: list[str]) -> dict[str, tuple[str, frozenset[str]]]:
     listed = values.get("channels") or [{"name": name, "marker": name} for name in values.get("channel_names") or []]
     what = where.format("channels")
     require(isinstance(listed, list) and bool(listed), f"{what} must be a non-empty list", listed)
@@ -221,6 +236,8 @@ def _channels(where: str, values: dict[str, Any]) -> dict[str, tuple[str, frozen
         require(isinstance(channel, dict) and "name" in channel, f"{what} must have a name each", channel)
         marker, wells = channel.get("marker") or channel["name"], channel.get("wells") or []
         require(channel["name"] not in channels, f"{what} must have different names", channel["name"])
+        if not channel.get("marker"):
+            warnings.append(f"{values['name']}: channel {channel['name']} has no marker; its name is used")
         channels[str(channel["name"])] = (str(marker), frozenset(str(well) for well in wells))
     return channels
 

@@ -57,6 +57,11 @@ def draft_experiments(collection: Collection) -> tuple[list[Draft], list[str]]:
         if entry.tracks is None:
             warnings.append(f"{entry.name}: the collection has no tracks_path; fill in `tracks`")
     for draft, name in zip(drafts, unique_names(draft.name for draft in drafts), strict=True):
+        if name != draft.name:
+            names = ", ".join(draft.conditions)
+            warnings.append(
+                f"{draft.name}: its channels are not valid in the same wells; those of {names} are the experiment {name}"
+            )
         draft.name = name
     warnings += _conflicts(drafts)
     return drafts, warnings
@@ -71,6 +76,11 @@ def _parts(entry: Entry, warnings: list[str]) -> Iterator[tuple[dict[str, str], 
             warnings.append(f"{entry.name}: channel {channel} is not valid in any of its wells, and is left out")
             continue
         by_wells.setdefault(valid, {})[channel] = marker
+    warnings += [
+        f"{entry.name}: channel {channel} is listed for {', '.join(sorted(unknown))}, not among its perturbation_wells"
+        for channel, (_, wells) in entry.channels.items()
+        if (unknown := wells - entry.wells.keys())
+    ]
     for wells, channels in by_wells.items():
         yield channels, {well: entry.wells[well] for well in wells}
 
