@@ -155,3 +155,90 @@ def test_names_in_a_merged_mapping_are_read(path):
     path.write_text(f"{text}- <<: *one\n  name: 2024_10_09\n  plate: other.zarr\n  tracks: other\n")
     assert [one.name for one in load_experiments(path)] == ["monday", "2024_10_09"]
     assert load_experiments(path)[1].channels == ONE["channels"]
+
+
+NAMES = """\
+  name: 0123
+  plate: 2024_10_09
+  tracks: 12:30
+  channels: [405, 488]
+  conditions: {A/1: NO, 012: 012}
+  metadata: {d: 012, n: NO, z: 2024_10_09, clock: 12:30, number: 1.5, flag: true}
+  wells: {A/1: {batch: 012, condition2: off}}
+  annotations: 20241009
+  minutes_per_frame: 5
+"""
+
+
+@pytest.mark.parametrize("merge", ["<<: *one", "<<: [*one]", "<<: {<<: *one}"])
+def test_values_of_a_merged_experiment_are_read_as_they_are_written(path, merge):
+    path.write_text(f"experiments:\n- &one\n{NAMES}- {merge}\n  name: two\n  channels: [GFP, RFP]\n")
+    one, two = load_experiments(path)
+    assert (one.name, two.name) == ("0123", "two")
+    assert one.channels == ["405", "488"]
+    for experiment in (one, two):
+        assert experiment.plate == path.parent / "2024_10_09"
+        assert experiment.tracks == path.parent / "12:30"
+        assert experiment.annotations == [path.parent / "20241009"]
+        assert experiment.conditions == {"A/1": "NO", "012": "012"}
+        expected = {"d": "012", "n": "NO", "z": "2024_10_09", "clock": "12:30", "number": 1.5, "flag": True}
+        assert experiment.metadata == expected
+        assert experiment.wells == {"A/1": {"batch": "012", "condition2": "off"}}
+
+
+MERGED = """\
+experiments:
+- name: one
+  plate: plates/one.zarr
+  tracks: tracks/one
+  channels: &channels {488: GFP, 561: 0042}
+  conditions: &conditions {A/1: mock, B/1: 012}
+  metadata: &metadata {day: 2024_10_09, dose: 1, cells: NO}
+  wells:
+    A/1: &well {condition2: 012, on: 1, dose: 2}
+  minutes_per_frame: 30
+- name: two
+  plate: plates/two.zarr
+  tracks: tracks/two
+  channels: {<<: *channels, 561: RFP}
+  conditions: {C/1: infected, <<: *conditions, B/1: NO}
+  metadata: {cells: A549, <<: *metadata, dose: 0.5}
+  wells:
+    A/1: {yes: 3, dose: 012, <<: *well}
+  minutes_per_frame: 30
+"""
+
+
+def test_a_merged_mapping_is_read_key_by_key(path):
+    path.write_text(MERGED)
+    two = load_experiments(path)[1]
+    assert two.channels == {"488": "GFP", "561": "RFP"}
+    assert two.conditions == {"A/1": "mock", "B/1": "NO", "C/1": "infected"}
+    assert two.metadata == {"day": "2024_10_09", "dose": 0.5, "cells": "A549"}
+    assert two.wells == {"A/1": {"condition2": "012", "on": 1, "dose": "012", "yes": 3}}
+
+
+def test_keys_that_yaml_takes_for_one_number_stay_apart(path):
+    keys = "  012: mock\n    10: other\n    on: a\n    yes: b\n    A/1: c"
+    path.write_text(to_yaml(ONE).replace("  A/1: mock", keys))
+    assert load_experiments(path)[0].conditions == {
+        "012": "mock",
+        "10": "other",
+        "on": "a",
+        "yes": "b",
+        "A/1": "c",
+        "B/1": "infected",
+    }
+
+
+def test_a_key_that_is_there_as_text_and_as_a_number_is_repeated(path):
+    path.write_text(to_yaml(ONE).replace("  A/1: mock", "  10: mock\n    '10': other"))
+    with pytest.raises(UserError, match=r"line 10: key '10' is already defined in line 9; remove one of them"):
+        load_experiments(path)
+
+
+def test_a_clock_time_of_a_merged_experiment_is_not_a_number(path):
+    text = to_yaml(ONE).replace("- name", "- &one\n  name").replace("minutes_per_frame: 30", "minutes_per_frame: 0:30")
+    path.write_text(f"{text}- <<: *one\n  name: two\n")
+    with pytest.raises(UserError, match=r"line \d+: minutes_per_frame must be a number, got 0:30"):
+        load_experiments(path)

@@ -3,13 +3,14 @@
 from argparse import ArgumentError
 from collections.abc import Callable, Collection
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from viscy_train.config.checks import require
-from viscy_train.config.yaml_source import line_of, read_as_text, read_yaml, refuse_clock_time, with_line
+from viscy_train.config.yaml_source import Spelled, line_of, read_spelled, read_yaml, refuse_clock_time, with_line
 from viscy_train.errors import UserError
 from viscy_train.experiments.experiment import Experiment, as_list
 from viscy_train.experiments.metadata import (
@@ -48,10 +49,9 @@ def load_experiments(path: Path, channels_mode: str = "all") -> list[Experiment]
     content = read_yaml(path)
     _check_outline(path, content)
     check_filled_in(path, content["experiments"])
-    texts = read_as_text(path)["experiments"]
     experiments = [
-        _parse_experiment(path, number, _with_names_as_text(values, text))
-        for number, (values, text) in enumerate(zip(content["experiments"], texts, strict=True))
+        _parse_experiment(path, number, _as_written(spelled))
+        for number, spelled in enumerate(read_spelled(path)["experiments"])
     ]
     _check_together(path, experiments)
     if channels_mode == "all":
@@ -61,40 +61,45 @@ def load_experiments(path: Path, channels_mode: str = "all") -> list[Experiment]
     return experiments
 
 
-def _with_names_as_text(values: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
+def _as_written(spelled: dict[str, Any]) -> dict[str, Any]:
     """Return an experiment whose names are spelled as in the file, although YAML takes some for numbers or booleans."""
-    changed = dict(values)
-    for key in ("name", "plate", "tracks"):
-        changed[key] = _spelled(values.get(key), text.get(key))
-    channels, spelled = values.get("channels"), text.get("channels")
-    if isinstance(channels, list) and isinstance(spelled, list):
-        changed["channels"] = [_spelled(*pair) for pair in zip(channels, spelled, strict=True)]
-    for key, spell in (("channels", _spelled), ("conditions", _spelled), ("metadata", read_value)):
-        if isinstance(values.get(key), dict):
-            changed[key] = _map_values(values[key], text.get(key), spell)
-    if isinstance(values.get("wells"), dict):
-        changed["wells"] = _map_values(values["wells"], text.get("wells"), _values_of_well)
-    return {key: value for key, value in changed.items() if key in values}
+    return {key: _READ.get(key, _value)(node) for key, node in spelled.items()}
 
 
-def _map_values(values: dict[Any, Any], text: Any, change: Callable[[Any, Any], Any]) -> dict[str, Any]:
-    """Return a mapping with its keys as they are spelled, and a function of each value and its text."""
-    if not isinstance(text, dict) or len(text) != len(values):
-        return {str(key): value for key, value in values.items()}
-    return {key: change(value, text[key]) for value, key in zip(values.values(), text, strict=True)}
+def _read_each(read: Callable[[Any], Any], node: Any) -> Any:
+    """Return what a function reads of each value of a mapping or list, or of a value that is neither."""
+    if isinstance(node, dict):
+        return {key: read(below) for key, below in node.items()}
+    return [read(item) for item in node] if isinstance(node, list) else read(node)
 
 
-def _values_of_well(values: Any, text: Any) -> Any:
-    if not isinstance(values, dict):
-        return values
-    read = _map_values(values, text, read_value)
-    conditions = _map_values(values, text, _spelled)
-    return {key: conditions[key] if key == CONDITION else value for key, value in read.items()}
+def _value(node: Any) -> Any:
+    """Return a value as YAML reads it."""
+    return node.value if isinstance(node, Spelled) else _read_each(_value, node)
 
 
-def _spelled(value: Any, text: Any) -> Any:
+def _name(node: Any) -> Any:
     """Return the text of a number or boolean; other values are as they should be, or are reported as they are."""
-    return text if isinstance(value, (bool, int, float)) and isinstance(text, str) else value
+    is_name = isinstance(node, Spelled) and isinstance(node.value, (bool, int, float))
+    return node.text if is_name else _value(node)
+
+
+def _metadata_value(node: Any) -> Any:
+    return read_value(*node) if isinstance(node, Spelled) else _value(node)
+
+
+def _values_of_well(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return _value(node)
+    return {key: (_name if key == CONDITION else _metadata_value)(value) for key, value in node.items()}
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("name", "plate", "tracks"), _name),
+    **dict.fromkeys(("channels", "conditions", "annotations"), partial(_read_each, _name)),
+    "metadata": partial(_read_each, _metadata_value),
+    "wells": partial(_read_each, _values_of_well),
+}
 
 
 def _parse_experiment(path: Path, number: int, values: dict[str, Any]) -> Experiment:
