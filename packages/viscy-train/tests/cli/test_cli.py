@@ -118,6 +118,29 @@ def test_an_invalid_configuration_is_a_one_line_error(error_line, make_project, 
 
 
 @pytest.mark.parametrize(
+    ("key", "default"),
+    [
+        ("data.sampler.condition_by", ', "condition"'),
+        ("data.sampler.time_by", ', "hours_post_infection"'),
+        ("data.sampler.condition_balanced", ", true"),
+        ("data.positive.match", ""),
+        ("data.positive.differ", ""),
+        ("data.normalization.by", ', "experiment"'),
+        ("data.split.by", ', "position"'),
+        ("data.crop", ", 64"),
+        ("model.loss.temperature", ", 0.2"),
+        ("checkpoint.keep_best", ", 1"),
+    ],
+)
+@pytest.mark.parametrize("command", ["index", "inspect"])
+def test_a_key_without_a_value_is_refused_with_its_default(error_line, make_project, tmp_path, command, key, default):
+    path = make_project(tmp_path, **{key: "EMPTY"})
+    path.write_text(path.read_text().replace("EMPTY", ""))
+    assert main([command, "--config", str(path)]) == EXIT_USER_ERROR
+    assert f"{key} must not be null; remove the key to get its default{default}" in error_line()
+
+
+@pytest.mark.parametrize(
     ("key", "written", "name"),
     [
         ("output", "output: 2024_10_09", "2024_10_09"),
@@ -132,6 +155,13 @@ def test_a_name_that_yaml_takes_for_another_value_must_be_in_quotes(error_line, 
     path.write_text(f"# a comment\n{written}\n")
     assert main(["fit", "--config", str(path)]) == EXIT_USER_ERROR
     assert f"{path}, line 2: {key} must be text, got {name}; put it in quotes: '{name}'" in error_line()
+
+
+def test_an_empty_section_is_refused_with_its_line(error_line, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("data:\n  normalization:\n")
+    assert main(["index", "--config", str(path)]) == EXIT_USER_ERROR
+    assert f"{path}, line 2: data.normalization must be a mapping of keys, got null" in error_line()
 
 
 def test_a_key_that_is_not_text_is_refused_on_the_command_line(error_line, make_project, tmp_path):

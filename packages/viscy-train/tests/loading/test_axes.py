@@ -1,6 +1,6 @@
 """Batches are grouped, balanced and enriched by any columns, whose values have labels."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -123,6 +123,23 @@ def test_a_missing_value_of_a_used_column_is_refused_with_its_experiments(anchor
     make_sampler(lacking, unused, 0)
     with pytest.raises(UserError, match=message):
         dry_run(lacking, unused, seed=0, loss=LossConfig(positives="condition"))
+
+
+def test_times_that_are_not_numbers_are_refused_whether_batches_are_enriched_or_not(anchors):
+    lacking = anchors.assign(age=np.where(anchors["experiment"] == "b", anchors["age"], np.nan))
+    for is_enriched in (False, True):
+        options = SamplerConfig(batch_size=12, time_by="marker", temporal_enrichment=is_enriched)
+        with pytest.raises(UserError, match=r"data.sampler.time_by must name a column of numbers, got 'marker'"):
+            dry_run(anchors, options, seed=0)
+        with pytest.raises(UserError, match=r"data.sampler.time_by .* have no value of 'age'"):
+            dry_run(lacking, replace(options, time_by="age"), seed=0)
+
+
+@pytest.mark.parametrize("option", ["experiment_by", "condition_by", "distinct_by"])
+@pytest.mark.parametrize("value", [[], [""], [5], {"a": 1}])
+def test_an_axis_needs_names_of_columns(option, value):
+    with pytest.raises(UserError, match=rf"data.sampler.{option} must name columns"):
+        SamplerConfig(**{option: value})
 
 
 def test_a_plan_has_labels(anchors):

@@ -24,7 +24,7 @@ _SECTIONS = [
     "model",
     *(f"model.{name}" for name in ("encoder", "loss", "optimizer")),
     "data",
-    *(f"data.{name}" for name in ("positive", "sampler", "split", "augmentation")),
+    *(f"data.{name}" for name in ("normalization", "positive", "sampler", "split", "augmentation")),
     "checkpoint",
     "evaluation",
 ]

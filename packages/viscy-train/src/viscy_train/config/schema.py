@@ -83,6 +83,8 @@ class CropSettings:
         for name in ("crop_um", "depth_um"):
             if getattr(self, name) is not None:
                 require_above_0(f"data.{name}", getattr(self, name))
+        rule = "data.normalization must be a mapping of `by` and `method`"
+        require(isinstance(self.normalization, NormalizationConfig), rule, self.normalization)
         rule = "data.z must be middle, sharpest, random or maximum"
         require(self.z in ("middle", "sharpest", "random", "maximum"), rule, self.z)
         if self.z == "maximum":
@@ -188,6 +190,7 @@ class PositiveConfig:
 
 def _names(option: str, value: list[str] | str) -> list[str]:
     """Return the names of columns as a list, which may be given as one text."""
+    require(isinstance(value, (str, list, tuple)), f"{option} must name columns, or be left out", value)
     names = [value] if isinstance(value, str) else list(value)
     for name in names:
         require(isinstance(name, str) and bool(name.strip()), f"{option} must name columns", name)
@@ -261,6 +264,12 @@ class SamplerConfig:
         for name in ("experiment_weights", "condition_ratio"):
             for key in getattr(self, name) if isinstance(getattr(self, name), dict) else ():
                 require(isinstance(key, str), f"data.sampler.{name} must have names in quotes as keys", key)
+        for name in ("experiment_by", "condition_by", "distinct_by"):
+            if name != "distinct_by" or self.distinct_by is not None:
+                names = _names(f"data.sampler.{name}", getattr(self, name))
+                require(bool(names), f"data.sampler.{name} must name columns, or be left out", names)
+        rule = "data.sampler.time_by must name a column, or be left out"
+        require(isinstance(self.time_by, str) and bool(self.time_by.strip()), rule, self.time_by)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -427,3 +436,7 @@ class EvaluationConfig:
     """
 
     probe: list[str] | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.probe is not None:
+            _names("evaluation.probe", self.probe)

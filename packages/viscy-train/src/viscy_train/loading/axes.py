@@ -63,12 +63,13 @@ def check_axes(anchors: pd.DataFrame, options: SamplerConfig, *, positives: str 
     Raises
     ------
     UserError
-        If a column does not exist, or has a missing value and is used; the message names the experiments.
+        If a column does not exist, or has a missing value and is used; the message names the experiments. If times
+        are not numbers.
     """
     used = {
         "experiment_by": options.experiment_aware,
         "condition_by": options.condition_balanced or positives == CONDITION,
-        "time_by": options.temporal_enrichment,
+        "time_by": options.temporal_enrichment or options.time_by != TIME,  # reports have an axis of it
         "distinct_by": True,
     }
     for option, is_used in used.items():
@@ -82,6 +83,8 @@ def check_axes(anchors: pd.DataFrame, options: SamplerConfig, *, positives: str 
                     f"data.sampler.{option} must name columns of the anchor table ({', '.join(anchors)}), got "
                     f"{name!r}{hint}"
                 )
+            if option == "time_by" and anchors[name].dtype.kind not in "iuf":
+                raise UserError(f"data.sampler.time_by must name a column of numbers, got {name!r}")
             if is_used and (is_missing := anchors[name].isna().to_numpy()).any():
                 raise UserError(_describe_missing(anchors, is_missing, option, name))
 

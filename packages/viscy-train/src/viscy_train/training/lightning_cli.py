@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import operator
 from dataclasses import asdict
 from pathlib import Path
@@ -60,6 +61,8 @@ _BATCH_OPTIONS = (
     "split",
     "augmentation",
 )
+
+_OWN_SECTIONS = ("data", "model", "checkpoint", "evaluation")
 
 
 def _try_integers_first(parser: LightningArgumentParser) -> None:
@@ -133,6 +136,7 @@ class TrainingCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the options, without Lightning's warning that the process has command line arguments of its own."""
         self.config = parser.parse_args(args)
+        _refuse_nulls(self.config, parser.get_defaults(skip_validation=True))
 
     def _set_seed(self) -> None:
         """Check the seed, then set it."""
@@ -302,6 +306,14 @@ class TrainingCLI(LightningCLI):
                 )
             )
         return [*_as_list(made.trainer.callbacks), *callbacks]
+
+
+def _refuse_nulls(config: Namespace, defaults: Namespace) -> None:
+    """Refuse null in our sections where the default is something else, which the parser accepts for any type."""
+    for name, value in config.items():
+        if value is None and name.partition(".")[0] in _OWN_SECTIONS and (default := defaults.get(name)) is not None:
+            what = f", {json.dumps(default)}" if isinstance(default, (bool, int, float, str)) else ""
+            raise UserError(f"{name} must not be null; remove the key to get its default{what}")
 
 
 def _option(config: dict[str, Any], name: str) -> Any:
