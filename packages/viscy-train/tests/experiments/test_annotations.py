@@ -136,6 +136,12 @@ def test_columns_have_the_types_of_an_anchor_table(join, observations):
     assert notes[0].endswith("; its list, y not used")
 
 
+def test_an_index_of_pandas_is_not_used(join):
+    columns, notes = join("Unnamed: 0,position,v\n0,A/1/0,1\n")
+    assert columns.columns.tolist() == ["v"]
+    assert notes[0].endswith("; its Unnamed: 0 not used")
+
+
 def test_integers_and_booleans_of_some_observations_can_be_missing(join):
     columns, _ = join("position,number,flag\nA/1/0,3,true\n")
     assert columns["number"].dtype == "float64"
@@ -180,6 +186,11 @@ def test_observations_stay_as_they_are_without_annotations(join):
         ("position,v,v\nA/1/0,1,2\n", "must have different names, .* has 'v' twice"),
         ("position,v,\nA/1/0,1,2\n", "must be non-empty text"),
         ("", "must begin with the names of their columns"),
+        ("position,v\n", "must have rows, .* has only position, v; fill it in, or remove it from `annotations`"),
+        ("position,v", "must have rows, .* has only position, v"),
+        (pd.DataFrame({"position": ["A/1/0"], "v": [1]})[:0], "must have rows, .* has only position, v"),
+        (pd.DataFrame({"v": []}), "must have rows, .* has only v"),
+        (",position,v\n0,A/1/0,1\n", "first column of annotations must have a name, .*, write it with index=False"),
         ("position,v\nA/1/0,inf\n", "column 'v' of annotations: numbers must be finite"),
         ("position,v\nA/1/0,1,2\n", "rows of annotations must have as many values as the header"),
         ("position,v\nA/1/0,1\nA/1/1,1,2\n", "must be a CSV or Parquet file, cannot read"),

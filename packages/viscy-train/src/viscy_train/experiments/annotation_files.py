@@ -36,7 +36,7 @@ def read_annotations(path: Path) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If the file does not exist, is neither, or has two columns of a name.
+        If the file does not exist, is neither, has no rows, or has two columns of a name.
     """
     require_annotations(path)
     try:
@@ -47,6 +47,16 @@ def read_annotations(path: Path) -> pd.DataFrame:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"annotations must be a CSV or Parquet file, cannot read {path}: {reason}") from error
     names = table.columns.tolist()
+    if not len(table):
+        raise UserError(
+            f"annotations must have rows, {path} has only {', '.join(map(str, names))}; fill it in, or remove it from "
+            "`annotations`"
+        )
+    if str(names[0]).strip() == "":
+        raise UserError(
+            f"the first column of annotations must have a name, in {path} it has none; if pandas wrote it, write it with "
+            "index=False"
+        )
     for name in names:
         require_name(f"a column of {path}", name)
         if names.count(name) > 1:

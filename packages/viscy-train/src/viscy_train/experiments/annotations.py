@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from viscy_train.experiments.experiments_file import Experiment
 
+# What pandas calls the index of a table that it wrote to Parquet, or to CSV and read again.
+_INDEX = ("__index_level_", "Unnamed: ")
+
 
 def add_annotations(observations: pd.DataFrame, experiments: list[Experiment]) -> tuple[pd.DataFrame, list[str]]:
     """Join the annotations of experiments to their observations.
@@ -106,7 +109,7 @@ def _names_to_add(table: AnnotationTable, observations: pd.DataFrame, own: set[s
         if name in table.keys.values() or name == EXPERIMENT:
             continue
         is_channel = name in CHANNEL_COLUMNS and CHANNEL_COLUMNS[0] in observations
-        is_index = name.startswith("__index_level_")  # that of a pandas table
+        is_index = name.startswith(_INDEX)
         if name in RESERVED or is_channel or is_index or not can_be_column(table.content[name]):
             ignored.append(name)
             continue
