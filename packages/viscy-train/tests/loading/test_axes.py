@@ -52,6 +52,40 @@ def test_batches_are_those_of_the_sampler_with_the_same_names(anchors, options):
     assert sampler.state_dict() == expected.state_dict()
 
 
+@pytest.mark.parametrize(
+    ("column", "full"),
+    [
+        ("well", ["experiment", "well"]),
+        ("position", ["experiment", "position"]),
+        ("track_id", ["experiment", "position", "track_id"]),
+    ],
+)
+@pytest.mark.parametrize("option", ["experiment_by", "condition_by", "distinct_by"])
+def test_equal_names_of_different_experiments_are_different(anchors, option, column, full):
+    anchors = anchors.assign(well="A/1")
+    config, qualified = (SamplerConfig(batch_size=12, **{option: by}) for by in (column, full))
+    assert list(make_sampler(anchors, config, 3)) == list(make_sampler(anchors, qualified, 3))
+    assert axis_names(config) == axis_names(qualified)
+    pd.testing.assert_frame_equal(add_labels(anchors, config), add_labels(anchors, qualified))
+    if option != "distinct_by":
+        axis = option.removesuffix("_by")
+        assert add_labels(anchors, config)[axis].nunique() == len(anchors[full].drop_duplicates())
+
+
+def test_the_weights_of_wells_name_their_experiments(anchors):
+    anchors = anchors.assign(well="A/1")
+    config = SamplerConfig(batch_size=12, experiment_by="well", experiment_weights={"a | A/1": 0, "b | A/1": 1})
+    rows = drop_excluded(config, add_labels(anchors, config), np.arange(len(anchors)))
+    assert set(anchors["experiment"].iloc[rows]) == {"b"}
+    batches = list(make_sampler(anchors, config, 3))
+    assert all(set(anchors["experiment"].iloc[rows]) == {"b"} for rows in batches)
+
+
+def test_columns_that_are_qualified_already_stay_in_their_order(anchors):
+    labeled = add_labels(anchors.assign(well="A/1"), SamplerConfig(condition_by=["well", "experiment"]))
+    assert set(labeled["condition"]) == {"A/1 | a", "A/1 | b"}
+
+
 def test_the_labels_of_several_columns_are_joined(anchors):
     labeled = add_labels(
         anchors, SamplerConfig(experiment_by=["experiment", "marker"], condition_by="dose", time_by="age")

@@ -239,6 +239,7 @@ class SamplerConfig:
         Columns of the anchor table that take the place of the experiment and of the condition, such as
         ``[experiment, marker]``. The keys of `experiment_weights` and `condition_ratio` are then their labels: the
         values of several columns joined by `` | ``.
+        Wells and positions are those of an experiment, as ``[experiment, well]``, and tracks those of a position.
     time_by : str
         Column of times in hours, for `temporal_enrichment`.
     """

@@ -12,6 +12,7 @@ import pandas as pd
 
 from viscy_data import PlannedComposition
 from viscy_train.errors import UserError
+from viscy_train.positives.column_codes import with_qualifiers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +32,8 @@ _MAX_NAMES = 4
 
 
 def columns_of(by: Sequence[str] | str | None) -> list[str]:
-    """Return the columns of an axis, which may be given as one text."""
-    return [] if by is None else [by] if isinstance(by, str) else list(by)
+    """Return the columns of an axis, which may be given as one text; a well is one of its experiment."""
+    return [] if by is None else with_qualifiers([by] if isinstance(by, str) else list(by))
 
 
 def axis_names(options: SamplerConfig | Mapping[str, Any]) -> list[str]:
@@ -122,6 +123,8 @@ def add_labels(observations: pd.DataFrame, options: SamplerConfig) -> pd.DataFra
 def sampler_arguments(options: SamplerConfig, anchors: pd.DataFrame) -> dict[str, Any]:
     """Return the options as arguments of the sampler: the keys of weights are values of columns, not their labels."""
     changed: dict[str, Any] = {name: _plain(getattr(options, name)) for name in ("experiment_by", "condition_by")}
+    if len(distinct := columns_of(options.distinct_by)) > 1:
+        changed["distinct_by"] = distinct
     for axis, by in ((GROUP, options.experiment_by), (CONDITION, options.condition_by)):
         weights = getattr(options, WEIGHTS[axis])
         columns = columns_of(by)
@@ -182,7 +185,7 @@ def label_plan(planned: PlannedComposition) -> PlannedComposition:
 
 def _plain(by: Sequence[str] | str) -> Sequence[str] | str:
     """Return the only column of a list as text: its values are then not tuples."""
-    return columns_of(by)[0] if len(columns_of(by)) == 1 else by
+    return columns_of(by)[0] if len(columns_of(by)) == 1 else columns_of(by)
 
 
 def _value(key: Any, value_of: Mapping[str, Any]) -> Any:

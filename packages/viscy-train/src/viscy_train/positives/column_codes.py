@@ -34,8 +34,16 @@ def encode_column(observations: pd.DataFrame, column: str) -> NDArray[np.int64]:
     numpy.ndarray
         Shape (n_observations,), -1 for a missing value.
     """
-    names = [*_QUALIFIERS.get(column, ()), column]
-    return combine_codes([_factorize(observations[name]) for name in names])
+    return combine_codes([_factorize(observations[name]) for name in with_qualifiers([column])])
+
+
+def with_qualifiers(columns: list[str]) -> list[str]:
+    """Return columns, each after those without which its values mean nothing: ``well`` becomes ``experiment, well``."""
+    names: list[str] = []
+    for column in columns:
+        names += [name for name in _QUALIFIERS.get(column, ()) if name not in columns and name not in names]
+        names.append(column)
+    return names
 
 
 def combine_codes(codes: list[NDArray[np.int64]]) -> NDArray[np.int64]:
