@@ -186,6 +186,8 @@ def _observations_by_position(
                     parts.append(observations.assign(**group.columns, **focus, defect=defects))
         if tracks is not None and (read := tracks.describe()):
             say(f"{experiment.name}: {read}")
+        for doubt in () if tracks is None else tracks.doubts():
+            say(f"Warning: {experiment.name}: {doubt}")
     return parts
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from viscy_train.errors import UserError, kind_of_file, require_regular_file
 from viscy_train.experiments.track_options import AUTO
 from viscy_train.tracks.checks import check_tracks
+from viscy_train.tracks.doubts import Doubts
 from viscy_train.tracks.formats import (
     PositionFiles,
     ReadOptions,
@@ -15,6 +16,7 @@ from viscy_train.tracks.formats import (
     choose_files,
     find_only_files,
     find_position_files,
+    fits_image,
     from_frame_0,
     in_pixels,
     is_zarr,
@@ -22,6 +24,8 @@ from viscy_train.tracks.formats import (
     list_files,
     read_track_file,
     recognize,
+    size_of_pixel,
+    stated_size,
     unit_of,
     with_lineage,
 )
@@ -100,6 +104,7 @@ class Tracks:
             self._by_position = file.by_position()
             self._file = file if self._by_position is None else None
         self._read_positions: dict[str, tuple[str, str, int, tuple[str, ...]]] = {}
+        self._doubts = Doubts()
 
     @classmethod
     def of_experiment(cls, experiment: Experiment) -> Tracks:
@@ -151,8 +156,9 @@ class Tracks:
         tracks = check_tracks(file.where, file.tracks)
         _check_size(file, shape)
         tracks = from_frame_0(tracks, self._first_frame, shape, position, file.where)
-        tracks = in_pixels(file, tracks, self._unit, micrometers_per_pixel, shape)
+        as_read, tracks = tracks, in_pixels(file, tracks, self._unit, micrometers_per_pixel, shape)
         unit, _ = unit_of(file, self._unit)
+        self._doubt(position, file, as_read, shape, micrometers_per_pixel)
         self._read_positions[position] = (file.title, unit, tracks["track_id"].nunique(), file.notes)
         return tracks
 
@@ -176,6 +182,31 @@ class Tracks:
                 f"{n_tracks:,} track" + "s" * (n_tracks != 1),
             ]
         ) + "".join(f"; {note}" for note in dict.fromkeys(note for some in notes for note in some))
+
+    def doubts(self) -> list[str]:
+        """Return a sentence for each thing that the tracks which were read until now leave open.
+
+        Returns
+        -------
+        list of str
+            Sentences that name the key which decides; none if that key is given.
+        """
+        return self._doubts.sentences()
+
+    def _doubt(
+        self, position: str, file: TrackFile, tracks: pd.DataFrame, shape: tuple[int, ...] | None, size: float | None
+    ) -> None:
+        """Note what the tracks of a position leave open."""
+        if self._first_frame == AUTO:
+            self._doubts.add_frames(position, tracks)
+        if shape is None:
+            return
+        _, micrometers = unit_of(file, self._unit)
+        if micrometers is None and self._unit == AUTO and not file.unit and not file.image_size:
+            self._doubts.add_unit(tracks, size, lambda side: fits_image(tracks, shape, side))
+        in_file, used = stated_size(file, shape), size_of_pixel(file, size, shape)
+        if micrometers is not None and in_file and size and used:
+            self._doubts.add_size(position, in_file, size, used)
 
     def _read(self, position: str, is_only: bool) -> TrackFile:
         """Return the tracks of a position as read."""

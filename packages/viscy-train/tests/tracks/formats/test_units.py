@@ -58,6 +58,24 @@ def test_the_scale_with_which_an_image_was_tracked_is_right_for_its_coordinates(
     assert smaller["y"].max() == 2 * CELLS["y"].max()
 
 
+def doubts(source, size: float | None = MICROMETERS, shape=SHAPE, **options):
+    tracks = Tracks(source, **options)
+    for number in range(sum(1 for path in source.iterdir() if path.suffix in (".csv", ".xml"))):
+        tracks.of(f"{number}", shape=shape, micrometers_per_pixel=size)
+    return tracks.doubts()
+
+
+def test_another_scale_in_the_file_than_that_of_the_image_is_a_doubt(tmp_path):
+    files.write_trackmate_xml(tmp_path, size='width="64" height="48"')
+    (tmp_path / "movie.xml").rename(tmp_path / "0.xml")
+    (doubt,) = doubts(tmp_path, size=0.4)
+    assert "files of tracks state 0.5 micrometers per pixel, the images have 0.4 (0)" in doubt
+    assert "coordinates are divided by 0.5: correct `micrometers_per_pixel`" in doubt
+    assert doubts(tmp_path) == []
+    # The same image, tracked at half of its resolution.
+    assert doubts(tmp_path, size=MICROMETERS / 2, shape=(4, 1, 1, 96, 128)) == []
+
+
 def test_a_length_without_the_size_of_a_pixel_names_the_keys(tmp_path):
     (tmp_path / "0").mkdir()
     files.write_trackmate_csv(tmp_path / "0")
@@ -121,6 +139,16 @@ def test_few_cells_in_a_part_of_the_image_are_accepted(tmp_path):
     assert len(read(tmp_path, size=0.65)[0]) == 3
 
 
+def test_few_cells_that_could_be_in_micrometers_are_a_doubt(tmp_path):
+    write_table(tmp_path, cells=make_many(0.3).head(3))
+    (doubt,) = doubts(tmp_path, size=0.3)
+    assert "would also be inside the images if they were micrometers" in doubt
+    assert "set `tracks_unit` of the experiment to micrometer or pixel" in doubt
+    assert doubts(tmp_path, size=0.3, unit="pixel") == []
+    make_many(1).to_csv(tmp_path / "1.csv", index=False)
+    assert doubts(tmp_path, size=0.3) == []
+
+
 def test_frames_counted_from_1_are_noticed_and_can_be_stated(tmp_path):
     write_table(tmp_path, shift=1)
     message = r"t in \[0, 3\], got 4 for track 2 in frame 4 of position 0 .*; frames seem to be counted from 1, as none"
@@ -139,3 +167,23 @@ def test_a_frame_before_the_stated_first_one_is_an_error(tmp_path):
 def test_tracks_that_begin_later_are_accepted(tmp_path):
     write_table(tmp_path, cells=CELLS[CELLS["t"] >= 1])
     assert read(tmp_path)[0]["t"].min() == 1
+
+
+@pytest.mark.parametrize("first_frame", ["auto", 0, 1])
+def test_tracks_of_which_none_is_in_frame_0_are_a_doubt(tmp_path, first_frame):
+    """Counted from 1, but the last frame has no cells, so that they seem to fit."""
+    write_table(tmp_path, shift=1, cells=CELLS[CELLS["t"] < 3])
+    found = doubts(tmp_path, first_frame=first_frame)
+    assert len(found) == (first_frame == "auto")
+    for doubt in found:
+        assert "the first tracks of 0 begin in frame 1, none in frame 0; set `tracks_first_frame`" in doubt
+
+
+def test_one_of_several_positions_that_begins_later_is_no_doubt_unless_it_has_many_tracks(tmp_path):
+    write_table(tmp_path)
+    CELLS[CELLS["t"] >= 1].to_csv(tmp_path / "1.csv", index=False)
+    CELLS.to_csv(tmp_path / "2.csv", index=False)
+    assert doubts(tmp_path) == []
+    make_many(1).assign(t=1).to_csv(tmp_path / "1.csv", index=False)
+    (doubt,) = doubts(tmp_path)
+    assert "the first tracks of 1 begin in frame 1" in doubt

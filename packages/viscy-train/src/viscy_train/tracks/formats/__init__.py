@@ -14,7 +14,7 @@ from viscy_train.tracks.formats.position_names import list_directory
 from viscy_train.tracks.formats.readers import read_track_file, with_lineage
 from viscy_train.tracks.formats.recognition import is_zarr, recognize
 from viscy_train.tracks.formats.track_file import ReadOptions, TrackFile
-from viscy_train.tracks.formats.units import from_frame_0, in_pixels, unit_of
+from viscy_train.tracks.formats.units import fits_image, from_frame_0, in_pixels, size_of_pixel, stated_size, unit_of
 
 __all__ = [
     "PositionFiles",
@@ -23,6 +23,7 @@ __all__ = [
     "choose_files",
     "find_only_files",
     "find_position_files",
+    "fits_image",
     "from_frame_0",
     "in_pixels",
     "is_zarr",
@@ -30,6 +31,8 @@ __all__ = [
     "list_files",
     "read_track_file",
     "recognize",
+    "size_of_pixel",
+    "stated_size",
     "unit_of",
     "with_lineage",
 ]

@@ -109,10 +109,10 @@ def in_pixels(
     """
     _, micrometers = unit_of(file, stated)
     if micrometers is None:
-        if stated == AUTO and not file.unit:
+        if stated == AUTO and not file.unit and not file.image_size:  # label images have no unit but the pixel
             _refuse_micrometers(file, tracks, micrometers_per_pixel, shape)
         return tracks
-    size = _size_of_pixel(file, micrometers_per_pixel, shape)
+    size = size_of_pixel(file, micrometers_per_pixel, shape)
     if not size:
         raise UserError(
             f"coordinates in {file.unit or 'micrometers'} need the size of a pixel, which neither the plate nor "
@@ -120,7 +120,7 @@ def in_pixels(
             "pixels"
         )
     converted = tracks.assign(y=tracks["y"] * (micrometers / size), x=tracks["x"] * (micrometers / size))
-    if stated == AUTO and shape and not _fits(converted, shape) and _fits(tracks, shape):
+    if stated == AUTO and shape and not fits_image(converted, shape) and fits_image(tracks, shape):
         raise UserError(
             f"coordinates of tracks must be inside the image, those of {file.where} are in {file.unit}, as it states, "
             f"and reach y {converted['y'].max():.4g}, x {converted['x'].max():.4g} at {size:g} micrometers per pixel; "
@@ -129,7 +129,14 @@ def in_pixels(
     return converted
 
 
-def _size_of_pixel(file: TrackFile, micrometers_per_pixel: float | None, shape: tuple[int, ...] | None) -> float | None:
+def stated_size(file: TrackFile, shape: tuple[int, ...]) -> float | None:
+    """Return the size of a pixel of an image as a file of tracks states it, also if it was tracked at another size."""
+    if file.micrometers_per_pixel is None or file.tracked_size is None:
+        return file.micrometers_per_pixel
+    return file.micrometers_per_pixel * file.tracked_size[1] / shape[-1]
+
+
+def size_of_pixel(file: TrackFile, micrometers_per_pixel: float | None, shape: tuple[int, ...] | None) -> float | None:
     """Return the size that converts coordinates: that with which this image was tracked, or that of the image."""
     is_same = shape is not None and file.tracked_size == tuple(shape[-2:])
     if is_same and file.micrometers_per_pixel:
@@ -141,10 +148,10 @@ def _refuse_micrometers(
     file: TrackFile, tracks: pd.DataFrame, size: float | None, shape: tuple[int, ...] | None
 ) -> None:
     """Refuse coordinates without a unit that seem to be micrometers."""
-    if not shape or not size or size == 1 or not _fits(tracks, shape, size):
+    if not shape or not size or size == 1 or not fits_image(tracks, shape, size):
         return
     n = tracks["track_id"].nunique()
-    if _fits(tracks, shape) and size ** (2 * n) > _IMPROBABLE:
+    if fits_image(tracks, shape) and size ** (2 * n) > _IMPROBABLE:
         return
     height, width = shape[-2] * size, shape[-1] * size
     raise UserError(
@@ -155,7 +162,7 @@ def _refuse_micrometers(
     )
 
 
-def _fits(tracks: pd.DataFrame, shape: tuple[int, ...], size: float = 1.0) -> bool:
+def fits_image(tracks: pd.DataFrame, shape: tuple[int, ...], size: float = 1.0) -> bool:
     """Return whether all coordinates are inside an image whose pixels have a size."""
     return all(
         tracks[axis].between(-0.5 * size, (length - 0.5) * size).all()
