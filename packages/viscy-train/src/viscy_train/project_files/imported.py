@@ -58,9 +58,10 @@ def draft_experiments(collection: Collection) -> tuple[list[Draft], list[str]]:
             warnings.append(f"{entry.name}: the collection has no tracks_path; fill in `tracks`")
     for draft, name in zip(drafts, unique_names(draft.name for draft in drafts), strict=True):
         if name != draft.name:
-            names = ", ".join(draft.conditions)
+            wells = ", ".join(draft.conditions)
             warnings.append(
-                f"{draft.name}: its channels are not valid in the same wells; those of {names} are the experiment {name}"
+                f"{draft.name}: its channels are not valid in the same wells; those of {wells} are the experiment "
+                f"{name}"
             )
         draft.name = name
     warnings += _conflicts(drafts)
