@@ -155,6 +155,48 @@ def test_the_treatment_none_is_not_a_missing_value(join):
     assert as_list(columns["dose"].drop_duplicates()) == [None, 3.0]
 
 
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("position,v\nA/1/0,0123\nA/1/1,7\n", ["0123", "7"]),
+        ("position,v\nA/1/0,-012\nA/1/1,\n", ["-012", None]),
+        ('position,v\nA/1/0,"007"\nA/1/1,0\n', ["007", "0"]),
+        ("position,v\nA/1/0, 01.5\nA/1/1,1.5\n", ["01.5", "1.5"]),
+        ("position,v\nA/1/0,0\nA/1/1,0.50\n", [0.0, 0.5]),
+        ("position;v\nA/1/0;0,5\nA/1/1;3\n", [0.5, 3.0]),
+        ("position\tv\nA/1/0\t-1,5e-1\nA/1/1\t\n", [-0.15, None]),
+        ("position;v\nA/1/0;01,5\nA/1/1;3\n", ["01,5", "3"]),
+        ("position;v\nA/1/0;1,5\nA/1/1;high\n", ["1,5", "high"]),
+        ('position,v\nA/1/0,"1,5"\nA/1/1,2\n', ["1,5", "2"]),
+    ],
+)
+def test_values_are_those_that_are_written(join, observations, text, values):
+    columns, _ = join(text)
+    of_position = dict(zip(["A/1/0", "A/1/1"], values, strict=True))
+    assert as_list(columns["v"]) == expected(observations, lambda one: of_position[one["position"]])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "position , track_id, v , n\n A/1/0 , 1 , dead , 1 \n A/1/1, 11,alive, 2\nA/1/1 ,10, NA , 3\n",
+        pd.DataFrame(
+            {
+                "position": [" A/1/0", "A/1/1 ", "A/1/1"],
+                "track_id": [1, 11, 10],
+                "v": pd.Categorical(["dead ", " alive", None]),
+                "n": [1, 2, 3],
+            }
+        ),
+    ],
+)
+def test_spaces_around_values_are_left_out(join, observations, table):
+    columns, _ = join(table)
+    values = {1: "dead", 11: "alive"}
+    assert as_list(columns["v"]) == expected(observations, lambda one: values.get(one["track_id"]))
+    assert columns["n"].dtype == "float64"
+
+
 def test_several_tables_are_joined_one_after_the_other(join, observations):
     columns, notes = join("position,a\nA/1/0,1\n", "track_id,b\n11,x\n")
     assert as_list(columns["a"]) == expected(observations, lambda one: 1.0 if one["position"] == "A/1/0" else None)

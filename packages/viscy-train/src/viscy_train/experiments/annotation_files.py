@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,13 +12,12 @@ import pyarrow.parquet as pq
 
 from viscy_train.config.checks import require_name
 from viscy_train.errors import UserError, require_regular_file
+from viscy_train.experiments.written_values import MISSING, without_spaces, written_values
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _SEPARATORS = ",;\t"
-# Not `None`, which may be the name of a treatment.
-_MISSING = ["", "NA", "N/A", "NaN", "nan", "null"]
 
 
 def read_annotations(path: Path) -> pd.DataFrame:
@@ -54,14 +54,14 @@ def read_annotations(path: Path) -> pd.DataFrame:
         )
     if str(names[0]).strip() == "":
         raise UserError(
-            f"the first column of annotations must have a name, in {path} it has none; if pandas wrote it, write it with "
-            "index=False"
+            f"the first column of annotations must have a name, in {path} it has none; if pandas wrote it, write it "
+            "with index=False"
         )
     for name in names:
         require_name(f"a column of {path}", name)
         if names.count(name) > 1:
             raise UserError(f"columns of annotations must have different names, {path} has {name!r} twice")
-    return table
+    return table.assign(**{name: without_spaces(table[name]) for name in names})
 
 
 def require_annotations(path: Path) -> None:
@@ -88,16 +88,23 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if not header.strip():
         raise UserError(f"annotations must begin with the names of their columns, {path} begins with an empty line")
     separator = max(_SEPARATORS, key=header.count)
+    table = _parse_csv(path, separator)
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the values beyond the header for an index
+        raise UserError(f"rows of annotations must have as many values as the header, {path} has more in each row")
+    table = written_values(table, path, partial(_parse_csv, path, separator), has_decimal_commas=separator != ",")
     names = next(csv.reader([header], delimiter=separator))
-    table: Any = pd.read_csv(
+    # pandas renames the second of two columns of a name.
+    return table.set_axis([name.strip() for name in names], axis=1)
+
+
+def _parse_csv(path: Path, separator: str, **options: Any) -> Any:
+    return pd.read_csv(
         path,
         sep=separator,
         encoding="utf-8-sig",
         keep_default_na=False,
-        na_values=_MISSING,
+        na_values=MISSING,
+        skipinitialspace=True,
         low_memory=False,
+        **options,
     )
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the values beyond the header for an index
-        raise UserError(f"rows of annotations must have as many values as the header, {path} has more in each row")
-    # pandas renames the second of two columns of a name.
-    return table.set_axis([name.strip() for name in names], axis=1)
