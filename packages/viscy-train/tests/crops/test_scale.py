@@ -13,7 +13,7 @@ from viscy_train.crops.scale import count_scales, describe_crops
 from viscy_train.errors import ProjectError, UserError
 from viscy_train.loading.crops import CropReader
 
-from .same_cells import COARSE, FINE, write_experiment
+from .same_cells import COARSE, FINE, render, write_experiment
 
 SETTINGS = CropSettings(crop=16, crop_um=12.0)
 POSITIVE = PositiveConfig(min_frames=1, max_frames=3)
@@ -116,12 +116,35 @@ def test_the_depth_of_crops_is_the_same_in_micrometers(tmp_path):
     assert difference(*crops_of(build([fine, coarse], replace(SETTINGS, z_slices=4)))) > 0.2
 
 
-def test_a_crop_of_as_many_pixels_is_not_resampled(tmp_path):
+def off_center(crops):
+    """Return how far the centers of round cells are from those of their crops, in pixels of the crops."""
+    weight = crops[:, 0, 0].astype(np.float64)
+    weight = np.clip(weight - weight.max(axis=(1, 2), keepdims=True) * 0.2, 0, None)
+    place = np.arange(crops.shape[-1]) - (crops.shape[-1] - 1) / 2
+    total = weight.sum(axis=(1, 2))
+    return np.stack([weight.sum(axis=axis) @ place / total for axis in (2, 1)], axis=1)
+
+
+@pytest.mark.parametrize("crop", [16, 20, 21, 24])
+def test_a_cell_is_in_the_middle_of_its_crop_at_every_scale(two_scales, crop):
+    """Pixels of 0.6 micrometers are those of crops of 20, and need no other size than theirs."""
+    for crops in crops_of(build(two_scales, CropSettings(crop=crop, crop_um=12.0))):
+        np.testing.assert_allclose(off_center(crops), 0, atol=0.1)
+
+
+def test_a_crop_that_begins_at_a_pixel_has_the_pixels_of_the_image(tmp_path):
     experiment = write_experiment(tmp_path, "one", COARSE, per_slice=1.0, n_slices=12)
+    table = build([experiment], CropSettings(crop=20, z_slices=4, crop_um=12.0, depth_um=4.0))
     plain = build([experiment], CropSettings(crop=20, z_slices=4))
-    physical = build([experiment], CropSettings(crop=20, z_slices=4, crop_um=12.0, depth_um=4.0))
-    np.testing.assert_array_equal(crops_of(physical)[0], crops_of(plain)[0])
-    assert physical.intensity == plain.intensity
+    assert table.intensity == plain.intensity
+    center = table.observations[["y", "x"]].to_numpy() + 0.5
+    first = int(np.argmax((np.abs(center % 1) < 1e-9).all(axis=1)))
+    y, x = center[first].round().astype(int)
+    stack = render(COARSE, 1.0, 12)[table.observations["t"].iloc[first], 0, 4:8, y - 10 : y + 10, x - 10 : x + 10]
+    mean, std = table.intensity["one"][0]
+    np.testing.assert_allclose(
+        CropReader(table).read(np.array([first]))[0, 0], (stack - mean) / std, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_another_scale_than_at_the_time_of_the_index_is_refused(tmp_path):

@@ -33,6 +33,8 @@ class ResampledAxis:
         Number of its pixels that a crop covers, not necessarily a whole number.
     n_resampled : int
         Number of pixels of the crop.
+    is_aligned : bool, default True
+        Whether a crop that covers as many pixels as it has begins at one, so that it has the pixels of the image.
 
     Notes
     -----
@@ -42,11 +44,12 @@ class ResampledAxis:
     n: int
     length: float
     n_resampled: int
+    is_aligned: bool = True
 
     @property
     def is_exact(self) -> bool:
         """Whether the crop has the pixels of the image."""
-        return math.isclose(self.length, self.n_resampled, rel_tol=_TOLERANCE)
+        return self.is_aligned and math.isclose(self.length, self.n_resampled, rel_tol=_TOLERANCE)
 
     @property
     def fits(self) -> bool:
@@ -111,7 +114,8 @@ class ResampledAxis:
         if self.is_exact:
             return pixels
         n = pixels.shape[axis]
-        return ResampledAxis(n, n, max(1, round(n / self._ratio))).resample(pixels, axis, 0.0)
+        whole = ResampledAxis(n, n, max(1, round(n / self._ratio)), self.is_aligned)
+        return whole.resample(pixels, axis, 0.0)
 
     def _weights(self, offset: float, n: int) -> csr_array:
         """Return the weights of n pixels for those of a crop that begins at an offset, shape (n_resampled, n)."""

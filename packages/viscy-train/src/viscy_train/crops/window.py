@@ -169,7 +169,8 @@ def crop_window(image: PositionImage, experiment: Experiment, crops: CropSetting
     image.check_type()
     height, width = image.shape[3:]
     side = _side(image, experiment, crops, min(height, width))
-    y, x = (ResampledAxis(n, side, crops.crop) for n in (height, width))
+    # A physical size is cut between the pixels at every scale, so that cells are in the middle at all of them.
+    y, x = (ResampledAxis(n, side, crops.crop, crops.crop_um is None) for n in (height, width))
     return CropWindow(z=_z_axis(image, experiment, crops), y=y, x=x, mode=crops.z)
 
 
