@@ -179,7 +179,7 @@ def test_tracks_of_which_none_is_in_frame_0_are_a_doubt(tmp_path, first_frame):
         assert "the first tracks of 0 begin in frame 1, none in frame 0; set `tracks_first_frame`" in doubt
 
 
-def test_one_of_several_positions_that_begins_later_is_no_doubt_unless_it_has_many_tracks(tmp_path):
+def test_one_of_several_positions_that_begins_later_is_accepted_unless_it_has_many_tracks(tmp_path):
     write_table(tmp_path)
     CELLS[CELLS["t"] >= 1].to_csv(tmp_path / "1.csv", index=False)
     CELLS.to_csv(tmp_path / "2.csv", index=False)
