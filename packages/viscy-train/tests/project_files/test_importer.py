@@ -169,6 +169,93 @@ def test_names_that_yaml_takes_for_something_else_stay_names(imported):
     assert (one.name, set(one.conditions.values()), one.metadata["microscope"]) == ("2024_10_09", {"yes", "0.5"}, "off")
 
 
+COLLECTION = """
+datasets_root: {root}
+defaults: &shared
+  microscope: 0x10
+  passage: 1_000
+experiments:
+  - <<: *shared
+    name: 2024_10_09
+    data_path: plates/monday.zarr
+    tracks_path: ${{datasets_root}}/tracks/monday
+    channels: [{{name: Phase3D, marker: 0123}}, {{name: Virus, marker: 1.50}}]
+    perturbation_wells: {{off: [A/1], 0.10: [B/1]}}
+    interval_minutes: 30
+    start_hpi: 1e0
+    date: 2024_10_09
+    batch: 0123
+    time: 12:30
+    shaken: on
+    dose: 0.5
+    fixed: true
+    quoted: "7"
+fov_records: [{{dataset: monday, well_id: A/1, plated: 2024_10_08, cells: 012}}]
+"""
+
+
+def test_values_that_are_not_quoted_are_read_as_they_are_written(tmp_path, data_folder):
+    path = tmp_path / "collection.yml"
+    text = COLLECTION.format(root=data_folder).replace("plates/", f"{data_folder}/plates/")
+    path.write_text(text)
+    lines = import_collection(path, tmp_path / "out")
+    (one,) = load_experiments(tmp_path / "out" / "experiments.yaml", "one")
+    assert (one.name, one.markers) == ("2024_10_09", {"Phase3D": "0123", "Virus": "1.50"})
+    assert one.conditions == {"A/1": "off", "B/1": "0.10"}
+    assert one.hour_of_infection == -1
+    assert one.metadata == {
+        "microscope": "0x10",
+        "passage": "1_000",
+        "date": "2024_10_09",
+        "batch": "0123",
+        "time": "12:30",
+        "shaken": "on",
+        "dose": 0.5,
+        "fixed": True,
+        "quoted": "7",
+    }
+    assert one.wells == {"A/1": {"plated": "2024_10_08", "cells": "012"}}
+    assert not [line for line in lines if line.startswith("Warning")]
+
+
+@pytest.mark.parametrize("written", ["1_0", "0:30", "0x1E"])
+def test_numbers_that_are_not_written_in_decimals_are_refused(tmp_path, data_folder, written):
+    text = COLLECTION.format(root=data_folder).replace("interval_minutes: 30", f"interval_minutes: {written}")
+    (tmp_path / "collection.yml").write_text(text)
+    with pytest.raises(
+        UserError, match=f"interval_minutes of experiment '2024_10_09' must be .*number, got '{written}'"
+    ):
+        import_collection(tmp_path / "collection.yml", tmp_path / "out")
+
+
+def test_excluded_fields_of_view_that_match_nothing_are_reported(imported):
+    (one,), lines = imported({"exclude_fovs": ["A/1/0", "A/1/7", "C/9/0", "A/1", "nonsense"]})
+    assert one.conditions == {"A/1/1": "uninfected", "B/1": "ZIKV"}
+    warning = (
+        "Warning: g3bp1: exclude_fovs has A/1, A/1/7, C/9/0, nonsense, which no field of view of its wells is named"
+    )
+    assert [line for line in lines if line.startswith("Warning")] == [warning]
+
+
+def test_excluded_fields_of_view_must_be_a_list(imported):
+    with pytest.raises(UserError, match="exclude_fovs of experiment 'g3bp1' must be a list, got 'A/1/0'"):
+        imported({"exclude_fovs": "A/1/0"})
+
+
+def test_records_that_match_nothing_are_reported(imported):
+    records = [{"dataset": "monday", "well_id": "Z/9", "treatment": "DMSO"}, "A/1"]
+    _, lines = imported({}, fov_records=records)
+    warning = "Warning: 2 of 2 fov_records are not about a well of the experiments, and are left out"
+    assert [line for line in lines if line.startswith("Warning")] == [warning]
+
+
+def test_another_scale_than_that_of_the_plate_is_reported(imported, monkeypatch):
+    monkeypatch.setattr("viscy_train.plates.ngff_scale.PhysicalScale.side", lambda self, where: 0.4)
+    _, lines = imported({})
+    warning = "Warning: g3bp1: pixel_size_xy_um is 0.1494, but the images have 0.4 in their metadata; 0.1494 is used"
+    assert [line for line in lines if line.startswith("Warning")] == [warning]
+
+
 def test_channels_may_be_given_by_name_only(imported):
     (one,), _ = imported({"channels": None, "channel_names": ["Phase3D", "Virus"], "marker": None})
     assert one.markers == {"Phase3D": "Phase3D", "Virus": "Virus"}

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from viscy_train.config.checks import require, require_above_0, require_name, require_number
-from viscy_train.config.yaml_source import read_yaml
 from viscy_train.errors import UserError
 from viscy_train.experiments.columns import RESERVED
+from viscy_train.project_files.as_written import read_as_written
 
 _ROOT = "${datasets_root}"
 _TOP_KEYS = ("name", "description", "datasets_root", "provenance", "experiments", "fov_records")
@@ -121,7 +121,7 @@ def read_collection(path: Path) -> Collection:
     UserError
         If the file is not a collection, or an entry lacks what every experiment needs.
     """
-    content = read_yaml(path)
+    content = read_as_written(path)
     is_collection = isinstance(content, dict) and isinstance(content.get("experiments"), list)
     require(is_collection, f"{path} must be a collection of VisCy, a mapping with a list `experiments`", content)
     warnings: list[str] = []
@@ -134,12 +134,13 @@ def read_collection(path: Path) -> Collection:
     require(bool(entries), f"{path}: experiments must not be empty", content["experiments"])
     require(len(set(names)) == len(names), f"{path}: experiments must have different names", names)
     records = content.get("fov_records") or []
+    require(isinstance(records, list), f"{path}: fov_records must be a list", records)
     lost = {key: value for key, value in content.items() if key not in _TOP_KEYS}
     return Collection(
         name=str(content.get("name", path.stem)),
         description=str(content.get("description") or ""),
         entries=entries,
-        records=[record for record in records if isinstance(record, dict)],
+        records=[record if isinstance(record, dict) else {} for record in records],
         lost=(content.get("provenance") or {}) | lost if isinstance(content.get("provenance"), dict) else lost,
         warnings=warnings,
     )
@@ -169,6 +170,8 @@ def _entry(path: Path, number: int, values: Any, root: str | None, warnings: lis
         del scalars["moi"]
         warnings.append(f"{name}: moi is 0, which VisCy writes for an unknown value, and is left out")
     channels = _channels(where, values, warnings)
+    excluded = values.get("exclude_fovs") or []
+    require(isinstance(excluded, list), f"{where.format('exclude_fovs')} must be a list", excluded)
     lost = {key: value for key, value in extra.items() if not _is_metadata(key, value)}
     marker = values.get("marker")
     if marker and marker not in {one for one, _ in channels.values()}:
@@ -183,7 +186,7 @@ def _entry(path: Path, number: int, values: Any, root: str | None, warnings: lis
         start_hpi=numbers["start_hpi"] or 0.0,
         micrometers_per_pixel=sizes["pixel_size_xy_um"],
         micrometers_per_slice=sizes["pixel_size_z_um"],
-        excluded=frozenset(str(one).strip("/") for one in values.get("exclude_fovs") or []),
+        excluded=frozenset(str(one).strip("/") for one in excluded),
         metadata=scalars,
         lost=lost,
     )

@@ -7,6 +7,7 @@ become an experiment of their own.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from viscy_train.errors import UserError
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from viscy_train.plates.plate import Plate
+    from viscy_train.plates.position_image import PositionImage
     from viscy_train.project_files.collection import Collection, Entry
 
 # What a record of a field of view says about its images, which the plates say themselves, or its entry.
 _OF_PLATE = ("dataset", "well_id", "fov", "data_path", "tracks_path", "channel_names", "channel_markers", "record_id")
 _OF_ENTRY = ("time_interval_min", "hours_post_perturbation", "perturbation", "marker", "organelle")
+
+# Scales that differ by less than this are equal.
+_TOLERANCE = 0.03
+_SCALES = {"pixel_size_xy_um": "micrometers_per_pixel", "pixel_size_z_um": "micrometers_per_slice"}
 
 
 def draft_experiments(collection: Collection) -> tuple[list[Draft], list[str]]:
@@ -45,15 +51,20 @@ def draft_experiments(collection: Collection) -> tuple[list[Draft], list[str]]:
     warnings = list(collection.warnings)
     plates = _Plates(warnings)
     drafts = []
+    used: set[int] = set()
     for entry in collection.entries:
         plate = plates.open(entry.name, entry.plate)
         for channels, wells in _parts(entry, warnings):
             draft = _draft(entry, channels, wells)
-            _describe_wells(draft, collection.records)
+            used |= _describe_wells(draft, collection.records)
             if plate is not None:
                 warnings += [f"{draft.name}: {problem}" for problem in _mismatches(draft, plate)]
             _exclude(draft, entry.excluded, plate, warnings)
             drafts.append(draft)
+        if unknown := _unknown_fields(entry, plate):
+            warnings.append(
+                f"{entry.name}: exclude_fovs has {', '.join(unknown)}, which no field of view of its wells is named"
+            )
         if entry.tracks is None:
             warnings.append(f"{entry.name}: the collection has no tracks_path; fill in `tracks`")
     for draft, name in zip(drafts, unique_names(draft.name for draft in drafts), strict=True):
@@ -65,6 +76,11 @@ def draft_experiments(collection: Collection) -> tuple[list[Draft], list[str]]:
             )
         draft.name = name
     warnings += _conflicts(drafts)
+    n_records = len(collection.records)
+    if unused := n_records - len(used):
+        warnings.append(
+            f"{unused} of {n_records} fov_records are not about a well of the experiments, and are left out"
+        )
     return drafts, warnings
 
 
@@ -113,16 +129,41 @@ def _conflicts(drafts: list[Draft]) -> Iterator[str]:
                 yield f"{other.name} and {one.name} both have channel {channels[0]} of {names}; remove one of them"
 
 
-def _describe_wells(draft: Draft, records: list[dict[str, Any]]) -> None:
-    """Give the wells of a draft what the records of a database say about them and the experiment does not."""
-    for record in records:
+def _unknown_fields(entry: Entry, plate: Plate | None) -> list[str]:
+    """Return the excluded fields of view that its wells do not have, as far as the plate can be read."""
+    by_well: dict[str, list[str] | None] = {}
+    for well in entry.wells:
+        try:
+            by_well[well] = None if plate is None else plate.list_positions(well)
+        except UserError:
+            by_well[well] = None
+    unknown = []
+    for name in sorted(entry.excluded):
+        known = by_well.get(name.rpartition("/")[0], [])
+        if known is not None and name not in known:
+            unknown.append(name)
+    return unknown
+
+
+def _describe_wells(draft: Draft, records: list[dict[str, Any]]) -> set[int]:
+    """Give the wells of a draft what the records of a database say about them and the experiment does not.
+
+    Returns
+    -------
+    set of int
+        Which records are about the draft.
+    """
+    used = set()
+    for number, record in enumerate(records):
         name = _record_name(record, draft)
         if name is None:
             continue
+        used.add(number)
         for key, value in _values_of(record):
             known = draft.wells.get(name.rpartition("/")[0], {}).get(key, draft.metadata.get(key))
             if value != known:
                 draft.wells.setdefault(name, {})[key] = value
+    return used
 
 
 def _record_name(record: dict[str, Any], draft: Draft) -> str | None:
@@ -163,13 +204,32 @@ class _Plates:
 
 
 def _mismatches(draft: Draft, plate: Plate) -> Iterator[str]:
-    """Yield what a plate lacks."""
+    """Yield what a plate lacks, and where its scale is another one."""
+    images = []
     for well in draft.conditions:
         try:
             positions = plate.list_positions(well)
-            plate.image(positions[0]).channel_indices(list(draft.channels)) if positions else None
+            images += [plate.image(position) for position in positions[:1]]
+            images[-1].channel_indices(list(draft.channels)) if positions else None
         except UserError as error:
             yield str(error)
+    for key, name in _SCALES.items():
+        stated = getattr(draft, name)
+        others = {scale for image in images if (scale := _scale(image, name)) and stated and _differ(scale, stated)}
+        if others:
+            values = " and ".join(f"{scale:g}" for scale in sorted(others))
+            yield f"{key} is {stated:g}, but the images have {values} in their metadata; {stated:g} is used"
+
+
+def _scale(image: PositionImage, name: str) -> float | None:
+    try:
+        return getattr(image, name)
+    except UserError:  # pixels that are not square
+        return None
+
+
+def _differ(one: float, other: float) -> bool:
+    return not math.isclose(one, other, rel_tol=_TOLERANCE)
 
 
 def _exclude(draft: Draft, excluded: frozenset[str], plate: Plate | None, warnings: list[str]) -> None:
