@@ -33,7 +33,7 @@ def observations():
 def join(observations, tmp_path):
     """A function that joins a table, or the text of a CSV file, to the experiment monday; returns columns and note."""
 
-    def join_table(*tables, names=("monday",)):
+    def join_table(*tables, names=("monday",), **options):
         paths = []
         for number, table in enumerate(tables):
             path = tmp_path / f"annotations{number}.csv"
@@ -52,6 +52,7 @@ def join(observations, tmp_path):
                 conditions={"A/1": "mock"},
                 minutes_per_frame=1,
                 annotations=paths if name in names else [],
+                **options,
             )
             for name in ("monday", "friday")
         ]
@@ -236,13 +237,60 @@ def test_observations_stay_as_they_are_without_annotations(join):
         ("position,v\nA/1/0,inf\n", "column 'v' of annotations: numbers must be finite"),
         ("position,v\nA/1/0,1,2\n", "rows of annotations must have as many values as the header"),
         ("position,v\nA/1/0,1\nA/1/1,1,2\n", "must be a CSV or Parquet file, cannot read"),
-        ("experiment,position,v\nsunday,A/1/0,1\n", "annotations of experiment 'monday' must have rows of it"),
+        (
+            "experiment,position,v\nsunday,A/1/0,1\n",
+            "annotations of experiment 'monday' must have rows of it, .* of sunday",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_joined_is_refused(join, text, message):
     with pytest.raises(UserError, match=message) as error:
         join(text)
     assert "\n" not in str(error.value)
+
+
+FROM_1 = "position,track_id,t,stage\n" + "".join(f"A/1/0,1,{t},s{t}\nA/1/1,10,{t},s{t}\n" for t in (1, 2, 3))
+
+
+@pytest.mark.parametrize("column", ["t", "frame"])
+def test_frames_of_annotations_are_counted_as_those_of_tracks(join, observations, column):
+    columns, _ = join(FROM_1.replace(",t,", f",{column},"), tracks_first_frame=1)
+    own = (1, 10)
+    stages = expected(observations, lambda one: f"s{one['t'] + 1}" if one["track_id"] in own else None)
+    assert as_list(columns["stage"]) == stages
+    with pytest.raises(UserError, match=r"at least 1 as `tracks_first_frame` states, got 0"):
+        join("t,v\n0,1\n1,2\n", tracks_first_frame=1)
+
+
+@pytest.mark.parametrize("first", ["auto", 0])
+@pytest.mark.parametrize("text", [FROM_1, "t,v\n1,a\n2,b\n3,c\n", "position,frame,v\nA/1/1,2,a\nA/1/1,3,a\n"])
+def test_frames_of_annotations_that_seem_to_be_counted_from_1_are_refused(join, text, first):
+    with pytest.raises(UserError, match=r"seems to count from 1: none is 0, .* set `tracks_first_frame` of"):
+        join(text, tracks_first_frame=first)
+
+
+@pytest.mark.parametrize("text", ["t,v\n1,a\n2,b\n", "t,v\n0,a\n1,b\n2,b\n3,c\n", "track_id,t,v\n1,2,a\n99,3,a\n"])
+def test_some_frames_may_be_annotated(join, text):
+    columns, _ = join(text)
+    assert columns["v"].notna().any()
+
+
+@pytest.mark.parametrize(
+    ("text", "sides"),
+    [
+        ("well,v\nA1,1\n", "well is A1 in the table, but well is A/1 in the observations"),
+        ("fov_name,v\nA_1_0,1\nA_1_1,1\n", "fov_name is A_1_0, A_1_1 in the table, but position is A/1/0, A/1/1 in"),
+        ("position,track,v\nA/01/000,1,1\n", "position is A/01/000 in the table"),
+        ("position,track,v\nA/1/0,77,1\n", "track is 77 in the table, but track_id is 0, 1, 10, 11 in the"),
+        ("position,track,v\nA/1/0,11,1\n", "position is A/1/0 in the table, .*; track is 11 in the table"),
+        ("t,v\n100,1\n", "t is 100 in the table, but t is 0, 1, 2 in the observations"),
+    ],
+)
+def test_a_table_of_no_observation_is_refused_with_the_names_on_both_sides(join, text, sides):
+    with pytest.raises(
+        UserError, match=rf"must have rows of observations, none of the \d rows of .* is of one: {sides}"
+    ):
+        join(text)
 
 
 def test_a_track_in_several_positions_needs_the_position(join, observations):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from viscy_train.experiments.experiment import Experiment
+
 KEYS = {
     "position": ("position", "fov_name", "fov"),
     "well": ("well",),
@@ -51,13 +53,19 @@ class AnnotationTable:
     values: dict[str, NDArray[Any]]
 
     @classmethod
-    def read(cls, path: Path, experiment: str) -> AnnotationTable:
-        """Read a table, and keep its rows for an experiment if it has a column of experiments."""
+    def read(cls, path: Path, experiment: Experiment) -> AnnotationTable:
+        """Read a table, and keep its rows for an experiment if it has a column of experiments.
+
+        Frames are counted from 0: if those of the tracks are counted from 1, so are those of the table.
+        """
         content = read_annotations(path)
         if EXPERIMENT in content:
-            is_own = content[EXPERIMENT].astype(str) == experiment
+            is_own = content[EXPERIMENT].astype(str) == experiment.name
             if not is_own.any():
-                raise UserError(f"annotations of experiment {experiment!r} must have rows of it, {path} has none")
+                raise UserError(
+                    f"annotations of experiment {experiment.name!r} must have rows of it, {path} has rows of "
+                    f"{_list_unique(content[EXPERIMENT])}"
+                )
             content = content[is_own.to_numpy()].reset_index(drop=True)
         if is_cell_index(content):
             content = annotations_of(content)
@@ -66,6 +74,8 @@ class AnnotationTable:
             key: _integers(content[name], path) if key in _INTEGERS else _names(content, key, name)
             for key, name in keys.items()
         }
+        if "t" in values and experiment.tracks_first_frame == 1:
+            values["t"] = _from_frame_0(values["t"], path)
         return cls(path=path, content=content, keys=keys, values=values)
 
     def match(self, observations: pd.DataFrame) -> NDArray[np.int64]:
@@ -74,10 +84,17 @@ class AnnotationTable:
         Raises
         ------
         UserError
-            If two rows are of the same observations, or a track is in several positions and the table has none.
+            If two rows are of the same observations, a track is in several positions and the table has none, no row is
+            of an observation, or frames seem to be counted from 1.
         """
         if "track_id" in self.keys and "position" not in self.keys:
             self._check_tracks_are_unique(observations)
+        row = self._row_of(observations)
+        self._check_first_frame(observations, row)
+        self._check_used(observations, row)
+        return row
+
+    def _row_of(self, observations: pd.DataFrame) -> NDArray[np.int64]:
         of_row = np.zeros(len(self.content), dtype=np.int64)
         of_observation = np.zeros(len(observations), dtype=np.int64)
         is_known = np.ones(len(observations), dtype=bool)
@@ -115,6 +132,40 @@ class AnnotationTable:
                 f"annotations must have one row for each {' and '.join(self.keys)}, {self.path} has several for {keys} "
                 f"({len(repeated)} rows too many); remove them"
             )
+
+    def _check_first_frame(self, observations: pd.DataFrame, row: NDArray[np.int64]) -> None:
+        """Refuse frames that are more often those of observations if they are counted from 1, and of which none is 0."""
+        if "t" not in self.keys or self.values["t"].min() < 1 or observations["t"].min() > 0:
+            return
+        n_used = len(np.unique(row[row >= 0]))
+        if n_used == len(self.content):
+            return
+        later = self._row_of(observations.assign(t=observations["t"] + 1))
+        if (n_later := len(np.unique(later[later >= 0]))) > n_used:
+            raise UserError(
+                f"frames of annotations must be counted as those of tracks, {self.path} seems to count from 1: none is "
+                f"0, and {n_used:,} of its {len(self.content):,} rows are of an observation, but {n_later:,} if 1 is "
+                f"subtracted from {self.keys['t']!r}; subtract it, or set `tracks_first_frame` of the experiment to 1 "
+                "if tracks are counted from 1 as well"
+            )
+
+    def _check_used(self, observations: pd.DataFrame, row: NDArray[np.int64]) -> None:
+        """Refuse a table without a row for any observation, and state the names on both sides."""
+        if (row >= 0).any() or not len(observations):
+            return
+        is_found = {
+            key: (_find(observations[key], pd.unique(values)) >= 0).any() for key, values in self.values.items()
+        }
+        apart = [key for key, found in is_found.items() if not found] or list(self.keys)
+        sides = "; ".join(
+            f"{self.keys[key]} is {_list_unique(self.values[key])} in the table, but {key} is "
+            f"{_list_unique(observations[key])} in the observations"
+            for key in apart
+        )
+        raise UserError(
+            f"annotations must have rows of observations, none of the {len(self.content):,} rows of {self.path} is of "
+            f"one: {sides}; correct them, or remove the table from `annotations`"
+        )
 
     def _check_tracks_are_unique(self, observations: pd.DataFrame) -> None:
         tracks = observations[["track_id", "position"]].drop_duplicates()
@@ -166,7 +217,7 @@ def _stripped(names: Any) -> pd.Series:
     """Return names without slashes around them, as a categorical: there are few in a long table."""
     names = names.astype("category")
     # A missing name has the code -1, and so the last entry.
-    stripped = [*names.cat.categories.astype("str").str.strip("/"), ""]
+    stripped = [*names.cat.categories.astype("str").str.strip("/ "), ""]
     codes, categories = pd.factorize(np.array(stripped, dtype=object))
     return pd.Series(pd.Categorical.from_codes(codes[names.cat.codes.to_numpy()], categories), index=names.index)
 
@@ -180,6 +231,20 @@ def _integers(values: pd.Series, path: Path) -> NDArray[np.int64]:
             f"row {invalid[0]} of {path} ({len(invalid)} rows affected)"
         )
     return numbers.astype(np.int64)
+
+
+def _from_frame_0(frames: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
+    """Return frames that are counted from 1 as those that are counted from 0."""
+    if frames.min() < 1:
+        raise UserError(
+            f"frames of annotations must be counted as those of tracks, at least 1 as `tracks_first_frame` states, got "
+            f"{frames.min()} in {path}"
+        )
+    return frames - 1
+
+
+def _list_unique(values: Any) -> str:
+    return _list_names([str(value) for value in pd.unique(pd.Series(values).dropna())])
 
 
 def _list_names(names: list[str]) -> str:

@@ -51,7 +51,7 @@ def add_annotations(observations: pd.DataFrame, experiments: list[Experiment]) -
         rows = np.flatnonzero((observations["experiment"] == experiment.name).to_numpy())
         own: set[str] = set()
         for path in experiment.annotations:
-            table = AnnotationTable.read(path, experiment.name)
+            table = AnnotationTable.read(path, experiment)
             names, ignored = _names_to_add(table, observations, own)
             own |= set(names)
             row = table.match(observations.iloc[rows])
