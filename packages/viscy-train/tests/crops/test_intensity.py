@@ -193,10 +193,10 @@ def test_few_positions_are_not_compared():
 
 
 def test_many_channels_take_few_lines():
-    lines = shorten([f"channel {number}" for number in range(500)])
+    lines = shorten([f"channel {number}" for number in range(500)], "intensities of {} more channels jump")
     assert len(lines) == 11
     assert lines[-1] == "intensities of 490 more channels jump"
-    assert shorten(["one"]) == ["one"]
+    assert shorten(["one"], "{} more") == ["one"]
 
 
 def test_index_says_where_intensities_jump(tmp_path, capsys):

@@ -211,6 +211,22 @@ def test_positives_of_another_channel_of_the_same_frame_are_chosen(folder, tmp_p
         assert (anchors[column] == positives[column]).all()
 
 
+def test_a_condition_without_partners_is_embedded_but_not_trained_on(folder, tmp_path, capsys):
+    conditions = {"A/1": "mock", "A/2": "mock", "B/1": "virus"}
+    rule = {"match": "condition", "differ": "well"}
+    config = write_project(folder, tmp_path / "p", rule, conditions, ["slow"], "pair", {"by": "none"})
+    assert main(["index", "--config", str(config)]) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert (
+        "Warning: experiment 'slow': condition 'virus' has no anchors (32 observations without another observation "
+        "with the same condition and another well); nothing is trained on it, but `predict` embeds it"
+    ) in output
+    data, anchors, _ = draw_pairs(config)
+    assert set(anchors["condition"]) == {"mock"}
+    assert set(data.table.observations["condition"]) == {"mock", "virus"}
+    assert main(["inspect", "--config", str(config), "--page", str(tmp_path / "inspect.html")]) == 0
+
+
 ERRORS = [
     (
         {"max_hours": 0.4},
@@ -222,7 +238,7 @@ ERRORS = [
     ({"channel": "other"}, {}, "data.positive.channel must be same, because data.channels is not one"),
     (
         {"match": "condition", "differ": "well"},
-        {"conditions": {"A/1": "mock", "A/2": "mock", "B/1": "virus"}, "names": ["slow"]},
+        {"conditions": {"A/1": "mock", "B/1": "virus"}, "names": ["slow"]},
         "condition 'virus' has no anchors (32 observations without another observation with the same condition and "
         "another well); widen `data.positive`, or remove B/1 from `conditions`",
     ),

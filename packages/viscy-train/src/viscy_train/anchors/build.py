@@ -86,7 +86,7 @@ def build_anchor_table(
     ------
     ProjectError
         If plates, tracks and settings do not match, or a condition of an experiment has no anchor; one line per
-        problem.
+        problem. With positives by metadata, a condition whose observations have no partners is a warning.
     """
     settings = _Settings(crops=crops, pixels=pixels)
     own_columns = [*(CHANNEL_COLUMNS if channels_mode == "one" else []), *([Z_FOCUS] if crops.z == "sharpest" else [])]
@@ -108,7 +108,7 @@ def build_anchor_table(
         if crops.normalization.by != "experiment":
             local_intensity[experiment.name] = counted.by_position()
     problems.raise_any()
-    for sentence in shorten(jumps):
+    for sentence in shorten(jumps, "intensities of {} more channels jump"):
         say(f"Warning: {sentence}")
     observations = _sort(pd.concat(parts, ignore_index=True), experiments, channels_mode)
     observations["lineage_id"] = lineage_ids(observations)
@@ -119,7 +119,7 @@ def build_anchor_table(
     if len(observations):
         observations["has_positive"] = make_positives(observations, experiments, positive).has_positive()
         excluded += _count_without_positive(observations, positive)
-    _check_strata(observations, experiments, excluded)
+    _check_strata(observations, experiments, excluded, positive)
     by_experiment = {
         experiment.name: observations[(observations["experiment"] == experiment.name).to_numpy()]
         for experiment in experiments
@@ -303,21 +303,28 @@ def _count_without_positive(observations: pd.DataFrame, positive: PositiveConfig
     ]
 
 
-def _check_strata(observations: pd.DataFrame, experiments: list[Experiment], excluded: list[Exclusion]) -> None:
-    """Refuse a stratum without anchors."""
-    problems = Problems()
+def _check_strata(
+    observations: pd.DataFrame, experiments: list[Experiment], excluded: list[Exclusion], positive: PositiveConfig
+) -> None:
+    """Refuse a stratum without anchors; by metadata, only warn of one whose observations have no partners."""
+    problems, warnings = Problems(), Problems()
     anchors = observations[observations["has_positive"]] if len(observations) else observations
-    strata = set(zip(anchors["experiment"], anchors["condition"], strict=True))
+    strata, left = (set(zip(rows["experiment"], rows["condition"], strict=True)) for rows in (anchors, observations))
     for experiment in experiments:
         for condition in dict.fromkeys(experiment.conditions.values()):
-            if (experiment.name, condition) in strata:
+            stratum = (experiment.name, condition)
+            if stratum in strata:
                 continue
-            lost = [one for one in excluded if (one.experiment, one.condition) == (experiment.name, condition)]
+            lost = [one for one in excluded if (one.experiment, one.condition) == stratum]
             reasons = "; ".join(f"{one.n_observations} observations {one.reason}" for one in lost)
+            what = f"condition {condition!r} has no anchors ({reasons})"
+            subject = f"experiment {experiment.name!r}"
+            if positive.match and strata and stratum in left:
+                warnings.add(subject, f"{what}; nothing is trained on it, but `predict` embeds it")
+                continue
             widen = "widen `data.positive`, or " * any(one.reason.startswith(NO_POSITIVE) for one in lost)
             wells = ", ".join(well for well, other in experiment.conditions.items() if other == condition)
-            problems.add(
-                f"experiment {experiment.name!r}",
-                f"condition {condition!r} has no anchors ({reasons}); {widen}remove {wells} from `conditions`",
-            )
+            problems.add(subject, f"{what}; {widen}remove {wells} from `conditions`")
     problems.raise_any()
+    for sentence in shorten(warnings.lines(), "{} more conditions have no anchors"):
+        say(f"Warning: {sentence}")

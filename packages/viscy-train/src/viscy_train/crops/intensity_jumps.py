@@ -76,10 +76,10 @@ def describe_jumps(
     return sentences
 
 
-def shorten(sentences: list[str]) -> list[str]:
-    """Return the first sentences, and how many more there are if they are many."""
+def shorten(sentences: list[str], sentence_on_more: str) -> list[str]:
+    """Return the first sentences, and a sentence on the number of the others if they are many."""
     n_more = len(sentences) - _MAX_SENTENCES
-    more = [f"intensities of {n_more} more channels jump"] if n_more > 0 else []
+    more = [sentence_on_more.format(n_more)] if n_more > 0 else []
     return [*sentences[:_MAX_SENTENCES], *more]
 
 
