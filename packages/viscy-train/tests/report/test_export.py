@@ -103,6 +103,26 @@ def test_other_files_are_not_replaced(project_with_encoder, tmp_path, name):
     assert [(file.name, file.read_text()) for file in folder.iterdir()] == [(name, "mine")]
 
 
+def test_a_folder_of_something_else_is_refused(project_with_encoder, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "thesis.docx").write_text("mine")
+    with pytest.raises(UserError, match=r"must be new, empty or that of an earlier export, .* has 'thesis.docx'; name"):
+        write(project_with_encoder, folder)
+    assert [file.name for file in folder.iterdir()] == ["thesis.docx"]
+
+
+def test_an_onnx_file_of_an_earlier_export_is_deleted_with_a_word(project_with_encoder, tmp_path, capsys):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / ".gitattributes").write_text("")
+    (folder / "encoder.onnx").write_bytes(b"\x08\x0a\x12\x0bviscy-train")
+    write(project_with_encoder, folder)
+    said = capsys.readouterr().out
+    assert f"Deleted {folder / 'encoder.onnx'}, which has the weights of an earlier export; --onnx writes it" in said
+    assert not (folder / "encoder.onnx").exists()
+
+
 def test_a_file_in_place_of_the_folder_is_refused(project_with_encoder, tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(UserError, match="is a file; name a folder with --out"):

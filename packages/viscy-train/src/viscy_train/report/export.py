@@ -8,6 +8,7 @@ import torch
 
 from viscy_train.anchors.fingerprint import check_fingerprint
 from viscy_train.config.schema import EncoderConfig
+from viscy_train.console import say
 from viscy_train.errors import UserError
 from viscy_train.model.exported import EXPORTED, EncoderInput, write_encoder
 from viscy_train.model.onnx_file import ONNX, require_onnx, write_onnx
@@ -66,12 +67,14 @@ def export_encoder(
     Raises
     ------
     UserError
-        If the anchor table is not the one that the checkpoint was trained on, a file cannot be written or is something
-        else, or the network cannot be written as ONNX. Files of an earlier export then stay.
+        If the anchor table is not the one that the checkpoint was trained on, the folder has other files only, a file
+        cannot be written or is something else, or the network cannot be written as ONNX. Files of an earlier export
+        then stay.
     """
     check_fingerprint(checkpoint.data, data.table.fingerprint, "the checkpoint")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; name a folder with --out")
+    _require_own(folder)
     if with_onnx:
         require_onnx()
     encoder = encoder.eval()
@@ -82,8 +85,6 @@ def export_encoder(
         for name, kind in _KINDS.items():
             require_replaceable(folder / name, kind)
         difference = write_onnx(folder / _ONNX, encoder, shape) if with_onnx else None
-        if not with_onnx:
-            (folder / _ONNX).unlink(missing_ok=True)  # of other weights
         network = EncoderConfig(**config["model"]["encoder"])
         write_encoder(folder / _ENCODER, encoder, network, takes, origin["versions"]["viscy-train"])
         subject = ExportedModel(
@@ -95,7 +96,21 @@ def export_encoder(
             onnx_difference=difference,
         )
         write_model_card(folder / _MODEL_CARD, subject, data, run_directory)
+        if not with_onnx and (folder / _ONNX).exists():
+            (folder / _ONNX).unlink()
+            say(f"Deleted {folder / _ONNX}, which has the weights of an earlier export; --onnx writes it again")
     return [folder / name for name in _KINDS if (folder / name).exists()]
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse a folder with files of which none is one of an export, for it is likely a mistake."""
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    others = sorted(name for name in names if not name.startswith("."))
+    if others and not names & _KINDS.keys():
+        raise UserError(
+            f"the folder of an export must be new, empty or that of an earlier export, {folder} has {others[0]!r}; "
+            "name another one with --out"
+        )
 
 
 def _count_features(encoder: Encoder, shape: tuple[int, ...]) -> int:
