@@ -167,3 +167,10 @@ def test_embeddings_replace_earlier_ones_only(write, tmp_path):
         with pytest.raises(UserError, match="is not a file of embeddings of viscy-train"):
             write(np.arange(3))
         assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["embeddings.csv", "embeddings", "embeddings.h5", "embeddings.parquet"])
+def test_a_name_of_another_format_is_refused(write, tmp_path, name):
+    with pytest.raises(UserError, match=r"must end in \.h5ad or \.zarr, got .*; name it embeddings\.h5ad"):
+        write(np.arange(3), name=name)
+    assert not (tmp_path / name).exists()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from viscy_train.atomic import atomic_write, atomic_write_directory
+from viscy_train.errors import UserError
 from viscy_train.evaluation.plain_columns import plain_columns
 from viscy_train.output import OutputKind, require_replaceable
 
@@ -38,12 +39,24 @@ def _is_zarr_of_embeddings(path: Path) -> bool:
 
 
 ZARR = ".zarr"
+H5AD = ".h5ad"
 EMBEDDINGS = OutputKind("a file of embeddings of viscy-train", _is_embeddings)
 _EMBEDDINGS_ZARR = OutputKind("a zarr store of embeddings of viscy-train", _is_zarr_of_embeddings, is_directory=True)
 
 
 def kind_of_output(path: Path) -> OutputKind:
-    """Return what is written to a path: a zarr store if it ends in ``.zarr``, otherwise a file."""
+    """Return what is written to a path: a zarr store if it ends in ``.zarr``, a file if it ends in ``.h5ad``.
+
+    Raises
+    ------
+    UserError
+        If it ends in something else, by which other software would take the file for another format.
+    """
+    if path.suffix not in (ZARR, H5AD):
+        raise UserError(
+            f"embeddings are written as AnnData, so their path must end in {H5AD} or {ZARR}, got {path}; name it "
+            f"{path.with_suffix(H5AD).name}"
+        )
     return _EMBEDDINGS_ZARR if path.suffix == ZARR else EMBEDDINGS
 
 
@@ -131,7 +144,7 @@ def write_embeddings(
     Notes
     -----
     `obs` has the columns of the table, and in addition `fov_name`, the name of the field of view as VisCy calls it, and
-    `split`, unless the table has such columns. All are plain, see `viscy_train.evaluation.plain_columns`. A zarr store
+    `split`, unless an older table has such columns. All are plain, see `viscy_train.evaluation.plain_columns`. A zarr store
     has version 2 of the format, which all versions of AnnData read.
     """
     require_replaceable(path, kind_of_output(path))
