@@ -137,6 +137,14 @@ def test_columns_have_the_types_of_an_anchor_table(join, observations):
     assert notes[0].endswith("; its list, y not used")
 
 
+def test_columns_of_embeddings_are_not_annotated(join):
+    columns, notes = join("position,fov_name,split,fov/name,v\nA/1/0,0,test,0,1\n")
+    assert columns.columns.tolist() == ["v"]
+    assert notes[0].endswith("; its fov_name, split, fov/name not used")
+    with pytest.raises(UserError, match=r"must have a column to add, .* has only position, split"):
+        join("position,split\nA/1/0,test\n")
+
+
 def test_an_index_of_pandas_is_not_used(join):
     columns, notes = join("Unnamed: 0,position,v\n0,A/1/0,1\n")
     assert columns.columns.tolist() == ["v"]

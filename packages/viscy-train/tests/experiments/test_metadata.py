@@ -192,6 +192,9 @@ def write(path, text):
         ("  metadata:\n    line: ''\n", 13, "must be non-empty text"),
         ("  metadata:\n    condition: mock\n", 13, "must not be a column of every anchor table .*'condition'"),
         ("  metadata:\n    lineage_id: 3\n", 13, "must not be a column of every anchor table"),
+        ("  metadata:\n    split: test\n", 13, "must not be a column of .* embeddings .*got 'split'"),
+        ("  metadata:\n    a: 1\n    fov/name: b\n", 14, "must not be a column of .* embeddings .*got 'fov/name'"),
+        ("  wells:\n    A/1/0: {fov_name: b}\n", 13, "must not be a column of .* embeddings .*got 'fov_name'"),
         ("  metadata:\n    Dose: 1\n    dose: 2\n", 13, "must not differ only in upper and lower case"),
         ("  metadata:\n    dose: 1\n    dose: 2\n", 14, "key 'dose' is already defined in line 13"),
         ("  wells: A/1\n", 12, "wells of experiment 'monday' must be a mapping"),
@@ -210,7 +213,7 @@ def write(path, text):
         ("  wells:\n    C/1/0:\n      dose: 3\n", 13, "well 'C/1/0' .* must have a condition to be used"),
         ("  wells:\n    A/1:\n      condition: x\n", 14, r"must be given once, .* got \['mock', 'x'\]"),
         ("  wells:\n    A/2:\n      condition:\n", 14, "condition of well 'A/2' .* must be non-empty text, got null"),
-        ("  annotations: 3\n", 12, "annotations of experiment 'monday' must be a path, or a list of paths, got .3"),
+        ("  annotations: {3: a}\n", 12, "annotations of experiment 'monday' must be a path, or a list of paths, got"),
         ("  annotations: [a.csv, {}]\n", 12, "annotations .* must be a path, or a list of paths"),
     ],
 )
@@ -272,11 +275,11 @@ def test_a_key_may_have_the_value_of_many_wells(path):
 
 def test_a_table_of_annotations_that_changed_is_noticed(build, tmp_path):
     path = tmp_path / "states.csv"
-    path.write_text("fov_name,track_id,state\nA/1/0,0,dead\n")
+    path.write_text("fov_name,track_id,state\nA/1/0,1,dead\n")
     table = build({"conditions": {"A/1": "mock"}, "annotations": [path]})
     assert table.extra_columns == ["state"]
     check_sources(table)
-    path.write_text("fov_name,track_id,state\nA/1/0,0,alive\n")
+    path.write_text("fov_name,track_id,state\nA/1/0,1,alive\n")
     with pytest.raises(UserError, match=r"annotations changed after the anchor table was built: states.csv; rebuild"):
         check_sources(table)
     path.unlink()

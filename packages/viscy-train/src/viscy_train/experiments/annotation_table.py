@@ -134,7 +134,7 @@ class AnnotationTable:
             )
 
     def _check_first_frame(self, observations: pd.DataFrame, row: NDArray[np.int64]) -> None:
-        """Refuse frames that are more often those of observations if they are counted from 1, and of which none is 0."""
+        """Refuse frames of which none is 0, and more are those of observations if they are counted from 1."""
         if "t" not in self.keys or self.values["t"].min() < 1 or observations["t"].min() > 0:
             return
         n_used = len(np.unique(row[row >= 0]))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from viscy_train.errors import UserError, require_regular_file
 from viscy_train.experiments.annotation_table import EXPERIMENT, AnnotationTable
-from viscy_train.experiments.columns import CHANNEL_COLUMNS, RESERVED
+from viscy_train.experiments.columns import CHANNEL_COLUMNS, is_reserved
 from viscy_train.experiments.typed_columns import can_be_column, type_column
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _names_to_add(table: AnnotationTable, observations: pd.DataFrame, own: set[s
             continue
         is_channel = name in CHANNEL_COLUMNS and CHANNEL_COLUMNS[0] in observations
         is_index = name.startswith(_INDEX)
-        if name in RESERVED or is_channel or is_index or not can_be_column(table.content[name]):
+        if is_reserved(name) or is_channel or is_index or not can_be_column(table.content[name]):
             ignored.append(name)
             continue
         if name in observations or name in own:

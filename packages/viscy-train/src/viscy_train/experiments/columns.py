@@ -10,5 +10,12 @@ CHANNEL_COLUMNS = ["channel", "marker"]
 """Columns of a table with a row for each channel; stored as a dictionary."""
 Z_FOCUS = "z_focus"
 """Column of the sharpest slice of the observation's frame, counted from 0, if crops are around it."""
-RESERVED = [*COLUMNS, "channel", Z_FOCUS]
+EMBEDDING_COLUMNS = ["fov_name", "split"]
+"""Further columns of embeddings: the position as VisCy calls it, and what an anchor was used for."""
+RESERVED = [*COLUMNS, "channel", Z_FOCUS, *EMBEDDING_COLUMNS]
 """Columns that are neither metadata nor annotations."""
+
+
+def is_reserved(name: str) -> bool:
+    """Return whether a column is reserved, or would be in AnnData, which has ``_`` in place of ``/``."""
+    return name.replace("/", "_") in RESERVED

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from viscy_train.config.checks import require, require_name
 from viscy_train.errors import at_key
-from viscy_train.experiments.columns import RESERVED
+from viscy_train.experiments.columns import RESERVED, is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +49,8 @@ def check_keys(values: Any, what: str) -> None:
 def check_key(key: Any, what: str) -> None:
     """Refuse a key that cannot be the name of a column of metadata."""
     require_name(f"a key in {what}", key)
-    rule = f"a key in {what} must not be a column of every anchor table ({', '.join(RESERVED)})"
-    require(key not in RESERVED, rule, key)
+    rule = f"a key in {what} must not be a column of every anchor table or of embeddings ({', '.join(RESERVED)})"
+    require(not is_reserved(key), rule, key)
 
 
 def check_value(value: Any, what: str) -> None:
