@@ -144,7 +144,7 @@ def write_embeddings(
     Notes
     -----
     `obs` has the columns of the table, and in addition `fov_name`, the name of the field of view as VisCy calls it, and
-    `split`, unless an older table has such columns. All are plain, see `viscy_train.evaluation.plain_columns`. A zarr store
+    `split`, unless the table has such columns. All are plain, see `viscy_train.evaluation.plain_columns`. A zarr store
     has version 2 of the format, which all versions of AnnData read.
     """
     require_replaceable(path, kind_of_output(path))
