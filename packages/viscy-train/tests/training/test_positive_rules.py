@@ -171,6 +171,22 @@ def test_anchors_whose_positives_the_split_takes_away_are_left_out(folder, tmp_p
     )
 
 
+def test_conditions_that_the_split_leaves_no_anchors_are_named(folder, tmp_path, capsys):
+    """Of two positions of a condition, one is kept for validation, so that neither has a partner of its part."""
+    conditions = {"A/1": "mock", "A/2": "mock", "B/1/0": "virus", "B/2/0": "virus"}
+    config = write_project(folder, tmp_path / "p", {"match": "condition", "differ": "well"}, conditions, ["slow"])
+    assert main(["index", "--config", str(config)]) == 0
+    note = "nothing is trained on condition 'virus': data.split and data.positive leave no anchors of it for training"
+    data = make_data(config)
+    assert note in data.split_warnings(1)
+    assert not set(data.labeled["condition"].iloc[data.train_rows]) & {"virus"}
+    assert main(["inspect", "--config", str(config), "--page", str(tmp_path / "inspect.html")]) == 0
+    assert f"Note: {note}" in " ".join(capsys.readouterr().out.split())
+    config = write_project(folder, tmp_path / "q", {}, conditions, split={"by": "experiment", "experiments": ["slow"]})
+    assert main(["index", "--config", str(config)]) == 0
+    assert make_data(config).split_warnings(1) == []
+
+
 def test_data_without_tracks_have_the_same_frame_as_their_positive(folder, tmp_path, capsys):
     tracks = tmp_path / "tracks"
     for path in (folder / "tracks" / "slow").rglob("*.csv"):

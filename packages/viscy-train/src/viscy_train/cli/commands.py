@@ -120,7 +120,8 @@ def inspect(options: list[str], description: str) -> int:
         check_sources(data.table)
         table = data.table
         sizes = describe_crops(table.crops, table.experiments, table.scales)
-        for sentence in [*data.describe_positives(cli.make_loss_config()), *sizes]:
+        notes = [f"Note: {one}" for one in data.split_warnings(cli.config.processes)]
+        for sentence in [*data.describe_positives(cli.make_loss_config()), *sizes, *notes]:
             say(sentence)
         result = dry_run(
             data.train_anchors(),

@@ -28,7 +28,7 @@ from viscy_train.config.schema import (
 from viscy_train.errors import UserError
 from viscy_train.experiments.experiments_file import load_experiments
 from viscy_train.loading.augmentation import Augment, AugmentationConfig
-from viscy_train.loading.axes import CONDITION, GROUP, add_labels, check_axes
+from viscy_train.loading.axes import CONDITION, GROUP, add_labels, axis_names, check_axes
 from viscy_train.loading.batches import Batch, RepeatedBatches, SequentialBatches, TrainingBatches
 from viscy_train.loading.datasets import CropDataset, PairDataset
 from viscy_train.loading.loader import make_loader
@@ -46,6 +46,7 @@ from viscy_train.loading.split import (
     count_unpaired,
     drop_unpaired,
     kept_for_validation,
+    name_untrained,
     split_anchors,
     split_warnings,
 )
@@ -208,7 +209,7 @@ class PairDataModule(LightningDataModule):
 
     def split_warnings(self, world_size: int) -> list[str]:
         """Return warnings about the split on some processes, a sentence for each."""
-        warnings = count_unpaired(self._parts, self._split_rows)
+        warnings = count_unpaired(self._parts, self._split_rows) + self._name_untrained()
         warnings += split_warnings(self._split, len(self._parts[1]))
         n_anchors = len(self._validated_rows)
         if n_anchors and not self.count_validation_batches(world_size):
@@ -217,6 +218,12 @@ class PairDataModule(LightningDataModule):
                 f"{'anchor' if n_anchors == 1 else 'anchors'}: keep more with data.split"
             )
         return warnings
+
+    def _name_untrained(self) -> list[str]:
+        # Experiments that are kept for validation are not expected in training.
+        expected = self._parts[0] if self._split.by == "experiment" else self.table.anchors
+        expected = drop_excluded(self._options, self.labeled, expected)
+        return name_untrained(self.labeled[[GROUP, CONDITION]], axis_names(self._options), expected, self.train_rows)
 
     @cached_property
     def _split_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

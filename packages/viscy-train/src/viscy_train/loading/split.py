@@ -9,6 +9,7 @@ import numpy as np
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.config.schema import SplitConfig
+
+_MAX_LABELS = 4
 
 
 def split_anchors(
@@ -109,6 +112,39 @@ def count_unpaired(
         for name, rows, left in zip(("training", "validation"), parts, kept, strict=True)
         if len(left) < len(rows)
     ]
+
+
+def name_untrained(
+    labels: pd.DataFrame, names: Sequence[str], expected: NDArray[np.int64], trained: NDArray[np.int64]
+) -> list[str]:
+    """Return a sentence for each axis with labels that anchors have, but those for training have not.
+
+    Parameters
+    ----------
+    labels : pandas.DataFrame
+        The label of each observation on each axis.
+    names : sequence of str
+        A name for each axis.
+    expected, trained : numpy.ndarray
+        Rows of the anchors whose labels are expected in training, and of those for training.
+
+    Returns
+    -------
+    list of str
+        The sentences, with the first labels that are lost.
+    """
+    sentences = []
+    for name, axis in zip(names, labels, strict=True):
+        column = labels[axis]
+        kept = set(column.iloc[trained].unique())
+        lost = [str(label) for label in column.iloc[expected].unique() if label not in kept]
+        if lost:
+            more = f" and {len(lost) - _MAX_LABELS} more" if len(lost) > _MAX_LABELS else ""
+            sentences.append(
+                f"nothing is trained on {name} {', '.join(map(repr, lost[:_MAX_LABELS]))}{more}: data.split and "
+                "data.positive leave no anchors of it for training"
+            )
+    return sentences
 
 
 def split_warnings(split: SplitConfig, n_validation: int) -> list[str]:
