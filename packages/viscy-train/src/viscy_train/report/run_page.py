@@ -250,7 +250,7 @@ def _embeddings_context(results: RunResults) -> dict[str, Any]:
         "n_embedded": n_embedded,
         "has_held_out_queries": results.has_held_out_queries,
         "recall_rows": [
-            [f"{one.hours:.1f} hours", percent(one.chance, 1), percent(one.untrained), percent(one.trained)]
+            [one.time, percent(one.chance, 1), percent(one.untrained), percent(one.trained)]
             for one in evaluation.recall
         ],
         "probe_rows": [

@@ -126,7 +126,7 @@ def _summarize_loss(log: pd.DataFrame) -> list[str]:
 def _summarize_recall(recall: Recall, has_held_out_queries: bool) -> str:
     queries = "cells that the encoder was not trained on" if has_held_out_queries else "embedded cells"
     return (
-        f"For {recall.trained:.0%} of the {queries}, the nearest embedding {recall.hours:.1f} hours later in the same "
+        f"For {recall.trained:.0%} of the {queries}, the nearest embedding {recall.time} later in the same "
         f"experiment is of the same track (recall@1; {recall.untrained:.0%} before training, {recall.chance:.1%} by "
         "chance)."
     )
