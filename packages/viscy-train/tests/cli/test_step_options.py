@@ -33,12 +33,20 @@ def test_the_options_have_the_names_of_the_sampler_in_a_file_and_on_the_command_
         assert len(sampler) == data.n_batches == 4
 
 
-@pytest.mark.parametrize("column", ["lineage_id", ["lineage_id"], ["position", "track_id"]])
-def test_distinct_by_is_a_column_or_several(make_project, tmp_path, column):
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("lineage_id", ["lineage_id"]),
+        (["lineage_id"], ["lineage_id"]),
+        (["condition", "t"], ["condition", "t"]),
+        ("track_id", ["experiment", "position", "track_id"]),
+    ],
+)
+def test_distinct_by_is_a_column_or_several(make_project, tmp_path, column, expected):
     data = make_cli(make_project(tmp_path, **{"data.sampler.distinct_by": column})).make_data()
     data.setup("fit")
     columns = data.sampler.distinct_by
-    assert ([columns] if isinstance(columns, str) else [*columns]) == ([column] if isinstance(column, str) else column)
+    assert ([columns] if isinstance(columns, str) else [*columns]) == expected
 
 
 @pytest.mark.parametrize("is_split", [False, True])
