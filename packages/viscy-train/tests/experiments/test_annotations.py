@@ -314,6 +314,18 @@ def test_a_column_of_two_tables_is_refused(join):
         join("position,v\nA/1/0,1\n", "track_id,v\n1,2\n")
 
 
+def test_columns_whose_names_look_alike_are_refused(join, observations):
+    with pytest.raises(UserError, match=r"other annotations must not differ only in upper and lower case, got .*State"):
+        join("position,State\nA/1/0,1\n", "track_id,state\n1,2\n")
+    with pytest.raises(UserError, match="must not differ only in upper and lower case"):
+        join("position,State,state\nA/1/0,1,2\n")
+    observations["dose"] = 1
+    with pytest.raises(UserError, match="must not differ only in upper and lower case"):
+        join("position,Dose\nA/1/0,1\n")
+    columns, _ = join("position,T\nA/1/0,1\n")
+    assert columns.columns.tolist() == ["T"]
+
+
 def test_a_file_that_is_not_a_table_is_refused(join, tmp_path):
     (tmp_path / "annotations0.csv").write_bytes(b"PAR1 damaged")
     table = pd.DataFrame({"position": ["A/1/0"], "v": [1]})

@@ -65,6 +65,22 @@ def test_hours_are_counted_from_the_infection(path):
             r"must not differ only in upper and lower case, got .'mock'",
         ),
         (
+            to_yaml(ONE | {"metadata": {"dose": 1}, "wells": {"A/1": {"Dose": 2}}}),
+            "keys of metadata and wells must not differ only in upper and lower case, got .'dose', 'Dose'",
+        ),
+        (
+            to_yaml(ONE | {"metadata": {"dose": 1}}, TWO | {"metadata": {"DOSE": 1}}),
+            "keys of metadata and wells must not differ only in upper and lower case",
+        ),
+        (
+            to_yaml(ONE, TWO | {"conditions": {"A/1": "caf\u00e9", "B/1": "cafe\u0301"}}),
+            r"names of conditions must not differ only in the Unicode characters .*caf\\\\xe9.*cafe\\\\u0301",
+        ),
+        (
+            to_yaml(ONE | {"metadata": {"dose (\u00b5M)": 1}}, TWO | {"metadata": {"dose (\u03bcM)": 1}}),
+            "keys of metadata and wells must not differ only in the Unicode characters",
+        ),
+        (
             to_yaml(ONE | {"conditions": {"A/1": "mock "}}),
             "condition of well 'A/1' .* must not begin or end with a space",
         ),

@@ -11,9 +11,12 @@ import pandas as pd
 from viscy_train.errors import UserError, require_regular_file
 from viscy_train.experiments.annotation_table import EXPERIMENT, AnnotationTable
 from viscy_train.experiments.columns import CHANNEL_COLUMNS, is_reserved
+from viscy_train.experiments.spelling import check_spelling, spellings
 from viscy_train.experiments.typed_columns import can_be_column, type_column
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from viscy_train.experiments.experiments_file import Experiment
@@ -53,6 +56,7 @@ def add_annotations(observations: pd.DataFrame, experiments: list[Experiment]) -
         for path in experiment.annotations:
             table = AnnotationTable.read(path, experiment)
             names, ignored = _names_to_add(table, observations, own)
+            _check_spelling(path, [*(name for name in observations if not is_reserved(name)), *joined, *names])
             own |= set(names)
             row = table.match(observations.iloc[rows])
             for name in names:
@@ -122,3 +126,9 @@ def _names_to_add(table: AnnotationTable, observations: pd.DataFrame, own: set[s
     if not names:
         raise UserError(f"annotations must have a column to add, {table.path} has only {', '.join(table.content)}")
     return names, ignored
+
+
+def _check_spelling(path: Path, names: list[str]) -> None:
+    known = spellings(names)
+    for name in names:
+        check_spelling(f"columns of {path} and of metadata and other annotations", name, known)

@@ -19,6 +19,7 @@ from viscy_train.experiments.metadata import (
     well_of,
 )
 from viscy_train.experiments.open_places import check_filled_in
+from viscy_train.experiments.spelling import check_spelling, spellings
 
 __all__ = ["Experiment", "load_experiments"]
 
@@ -57,7 +58,7 @@ def load_experiments(path: Path, channels_mode: str = "all") -> list[Experiment]
     if channels_mode == "all":
         _check_n_channels(path, experiments)
     else:
-        _check_spelling(path, "markers", [name for one in experiments for name in one.markers.values()])
+        _check_spelling(path, "names of markers", [name for one in experiments for name in one.markers.values()])
     return experiments
 
 
@@ -149,18 +150,18 @@ def _check_outline(path: Path, content: Any) -> None:
 
 
 def _check_spelling(path: Path, what: str, names: list[str]) -> None:
-    """Refuse names that differ only in case: one of them is a mistake, and they would count as different."""
-    spellings = {name.casefold(): name for name in names}
+    known = spellings(names)
     for name in names:
-        rule = f"{path}: names of {what} must not differ only in upper and lower case"
-        require(spellings[name.casefold()] == name, rule, [name, spellings[name.casefold()]])
+        check_spelling(f"{path}: {what}", name, known)
 
 
 def _check_together(path: Path, experiments: list[Experiment]) -> None:
     """Refuse experiments that cannot be used together."""
     names = [experiment.name for experiment in experiments]
     require(len(set(names)) == len(names), f"{path}: experiments must have different names", names)
-    _check_spelling(path, "conditions", [name for one in experiments for name in one.conditions.values()])
+    _check_spelling(path, "names of conditions", [name for one in experiments for name in one.conditions.values()])
+    described = [values for one in experiments for values in (one.metadata, *one.wells.values())]
+    _check_spelling(path, "keys of metadata and wells", [key for values in described for key in values])
     for number, one in enumerate(experiments):
         for other in experiments[:number]:
             shared = _overlap(one.conditions, other.conditions)

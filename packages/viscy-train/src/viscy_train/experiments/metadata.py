@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from viscy_train.config.checks import require, require_name
 from viscy_train.errors import at_key
 from viscy_train.experiments.columns import RESERVED, is_reserved
+from viscy_train.experiments.spelling import check_spelling, spellings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,12 +38,11 @@ def check_keys(values: Any, what: str) -> None:
         If a key is the name of another column, or a value is neither text, nor a finite number, nor a boolean.
     """
     require(isinstance(values, dict), f"{what} must be a mapping of keys to values", values)
-    spellings = {str(key).casefold(): key for key in values}
+    known = spellings(key for key in values if isinstance(key, str))
     for key, value in values.items():
         with at_key(str(key)):
             check_key(key, what)
-            rule = f"keys in {what} must not differ only in upper and lower case"
-            require(spellings[key.casefold()] == key, rule, [key, spellings[key.casefold()]])
+            check_spelling(f"keys in {what}", key, known)
             check_value(value, f"{key!r} in {what}")
 
 
