@@ -1,5 +1,6 @@
 """Crops of one physical size: the same cells look the same at every scale of their images."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,11 @@ from viscy_train.anchors.build import build_anchor_table
 from viscy_train.anchors.staleness import check_plates, check_settings
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.config.schema import CropSettings, NormalizationConfig, PositiveConfig
-from viscy_train.crops.scale import count_scales, describe_crops
+from viscy_train.crops.scale import count_scales, describe_crops, odd_scale
 from viscy_train.errors import ProjectError, UserError
 from viscy_train.loading.crops import CropReader
+from viscy_train.plates.ngff_scale import PhysicalScale
+from viscy_train.plates.plate import open_plate
 
 from .same_cells import COARSE, FINE, render, write_experiment
 
@@ -211,3 +214,60 @@ def test_many_experiments_of_one_size_take_one_line(two_scales):
     scales = {one.name: [[0.5, None, 3]] for one in experiments}
     (line,) = describe_crops(CropSettings(crop=16), experiments, scales)
     assert line.endswith("in day0, day1, day2, day3, day4, day5, day6, day7 and 42 more experiments")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "stated", "sentences"),
+    [
+        ({"y": 0.5, "x": 0.5, "z": 2.0}, {}, []),
+        ({"y": 0.5, "x": 0.5}, {"micrometers_per_pixel": 0.51}, []),
+        (
+            {"y": 0.5, "x": 0.5, "z": 2.0},
+            {"micrometers_per_pixel": 0.4, "micrometers_per_slice": 1.0},
+            [
+                "micrometers_per_pixel of the experiment, 0.4, overrules 0.5 in the metadata of the images",
+                "micrometers_per_slice of the experiment, 1, overrules 2 in the metadata of the images",
+            ],
+        ),
+        (
+            {"y": 0.5, "x": 0.4},
+            {},
+            [
+                "the size of a pixel counts as unknown, because the metadata give 0.5 x 0.4 micrometers "
+                "(height x width), not a square; micrometers_per_pixel overrules them"
+            ],
+        ),
+        (
+            {"y": 0.5, "x": 0.4},
+            {"micrometers_per_pixel": 0.5},
+            ["micrometers_per_pixel of the experiment, 0.5, .* 0.4"],
+        ),
+        (
+            {"x": 0.5, "ignored": {"y": "it is -0.5, not a number above 0"}},
+            {},
+            [
+                "the scale of axis y in the metadata is ignored, because it is -0.5, not a number above 0; "
+                "micrometers_per_pixel overrules it"
+            ],
+        ),
+        (
+            {"y": 5e5, "x": 5e5},
+            {},
+            ["a pixel has 500000 micrometers in the metadata, which is hardly possible; micrometers_per_pixel over"],
+        ),
+        ({"y": 5e5, "x": 5e5, "ignored": {"z": "it has no unit"}}, {"micrometers_per_pixel": 5e5}, []),
+    ],
+)
+def test_an_odd_scale_is_described(two_scales, metadata, stated, sentences):
+    image = replace(open_plate(two_scales[0].plate).image("A/1/0"), scale=PhysicalScale(**metadata))
+    own = {"micrometers_per_pixel": None, "micrometers_per_slice": None} | stated
+    found = odd_scale(image, replace(two_scales[0], **own))
+    assert len(found) == len(sentences)
+    for one, expected in zip(found, sentences, strict=True):
+        assert re.match(expected.replace("(height x width)", r"\(height x width\)"), one), one
+
+
+def test_the_command_says_where_the_experiment_overrules_the_plate(two_scales, capsys):
+    build([replace(two_scales[0], micrometers_per_pixel=2 * FINE)], CropSettings(crop=16))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "overrules" in line]
+    assert line.startswith(f"fine: micrometers_per_pixel of the experiment, {2 * FINE:g}, overrules {FINE:g} in the")

@@ -58,6 +58,23 @@ def test_a_scale_that_cannot_be_is_ignored(scale):
     assert physical_scale(multiscale(scale)) == PhysicalScale()
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"unit": "parsec"}, "its unit 'parsec' is not a length"),
+        ({"unit": None}, "it has no unit"),
+        ({"scale": [1, 1, 1, -0.5, 0.5]}, "it is -0.5, not a number above 0"),
+        ({"scale": [1, 1, 1, 1e306, 0.5], "unit": "meter"}, "it is 1e+306 meter, too large a number"),
+    ],
+)
+def test_it_is_known_why_a_scale_is_ignored(options, reason):
+    assert physical_scale(multiscale(**({"scale": [1, 1, 1, 0.5, 0.5]} | options))).ignored["y"] == reason
+
+
+def test_no_scale_is_ignored_where_there_is_none():
+    assert physical_scale(multiscale([1, 1, 1, 1, 1], unit=None)).ignored == {}
+
+
 def test_a_scale_of_1_in_all_directions_is_unknown_because_writers_use_it_as_a_default():
     assert physical_scale(multiscale([1, 1, 1, 1, 1])) == PhysicalScale()
     assert physical_scale(multiscale([1, 1, 1, 0.5, 0.5])).z == 1.0

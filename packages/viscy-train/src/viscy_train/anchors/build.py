@@ -16,7 +16,7 @@ from viscy_train.crops.focus import focus_of_frames
 from viscy_train.crops.geometry import coordinate_bounds
 from viscy_train.crops.intensity_jumps import shorten
 from viscy_train.crops.position_crops import PositionCrops
-from viscy_train.crops.scale import count_scales, scale_of
+from viscy_train.crops.scale import count_scales, describe_odd, odd_scale, scale_of
 from viscy_train.crops.unreadable import READABLE, REASONS, find_unreadable
 from viscy_train.crops.window import CropWindow, crop_window
 from viscy_train.errors import Problems, UserError
@@ -112,8 +112,9 @@ def build_anchor_table(
         say(f"Warning: {sentence}")
     observations = _sort(pd.concat(parts, ignore_index=True), experiments, channels_mode)
     observations["lineage_id"] = lineage_ids(observations)
+    defects = observations.pop("defect")  # before metadata and annotations, which may have a column of this name
     observations, described = _describe(observations, experiments)
-    observations, excluded = _exclude_unreadable(observations)
+    observations, excluded = _exclude_unreadable(observations, defects)
     if channels_mode == "one":
         intensity = {one.name: _with_unused_channels(one, intensity[one.name], observations) for one in experiments}
     if len(observations):
@@ -154,6 +155,7 @@ def _observations_by_position(
     """Return the observations of each valid position; collect problems and intensity statistics on the way."""
     subject = f"experiment {experiment.name!r}"
     parts: list[pd.DataFrame] = []
+    odd: dict[str, list[str]] = {}
     tracks: Tracks | None = None
     for path in experiment.annotations:
         with problems.collected(subject):
@@ -170,6 +172,8 @@ def _observations_by_position(
                 image = plate.image(position)
                 extent = crop_window(image, experiment, settings.crops)
                 scales.append(scale_of(image, experiment))
+                for sentence in odd_scale(image, experiment):
+                    odd.setdefault(sentence, []).append(position)
                 channels: list[int] = []
                 with problems.collected(subject, position):
                     channels = image.channel_indices(experiment.channel_names)
@@ -186,6 +190,8 @@ def _observations_by_position(
                     parts.append(observations.assign(**group.columns, **focus, defect=defects))
         if tracks is not None and (read := tracks.describe()):
             say(f"{experiment.name}: {read}")
+        for sentence in describe_odd(odd):
+            say(f"{experiment.name}: {sentence}")
         for doubt in () if tracks is None else tracks.doubts():
             say(f"Warning: {experiment.name}: {doubt}")
     return parts
@@ -273,14 +279,15 @@ def _with_unused_channels(
     return [pair if name in used else [0.0, 1.0] for name, pair in pairs]
 
 
-def _exclude_unreadable(observations: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
+def _exclude_unreadable(observations: pd.DataFrame, defects: pd.Series) -> tuple[pd.DataFrame, list[Exclusion]]:
     """Return the readable observations, and counts of the others."""
-    readable = (observations["defect"] == READABLE).to_numpy()
+    readable = (defects == READABLE).to_numpy()
     unreadable = observations[~readable]
-    reason = unreadable["defect"].map(REASONS)
+    defects = defects[~readable]
+    reason = defects.map(REASONS)
     if "channel" in observations:
         reason = reason + ", channel " + unreadable["channel"].astype("str")
-    by = [unreadable[name] for name in (*_STRATUM, "defect")]
+    by = [*(unreadable[name] for name in _STRATUM), defects]
     counts: Any = unreadable.groupby([*by, reason.rename("reason")], observed=True).size()
     excluded = [
         Exclusion(experiment=str(experiment), condition=str(condition), reason=reason, n_observations=int(n))

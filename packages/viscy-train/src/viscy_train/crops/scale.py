@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 # Scales that differ by less than this factor are equal.
 _EQUAL = 1.01
 _MAX_NAMES = 8
+# Scales that differ by less than this do not contradict each other; digits may have been rounded.
+_ROUNDED = 0.03
+# Outside of these, a number of micrometers is a mistake in the unit.
+_SMALLEST_PIXEL, _LARGEST_PIXEL = 1e-3, 1e3
 
 
 def micrometers_per_pixel(image: PositionImage, experiment: Experiment) -> float | None:
@@ -44,6 +48,62 @@ def scale_of(image: PositionImage, experiment: Experiment) -> tuple[float | None
     except UserError:
         per_pixel = None
     return per_pixel, micrometers_per_slice(image, experiment)
+
+
+def odd_scale(image: PositionImage, experiment: Experiment) -> list[str]:
+    """Return what the user should know about the scale of an image, a sentence each; usually nothing.
+
+    Parameters
+    ----------
+    image : PositionImage
+        The image of a position.
+    experiment : Experiment
+        Its experiment, whose scale overrules that of the image.
+
+    Returns
+    -------
+    list of str
+        Where the experiment and the metadata of the image differ, which parts of the metadata are ignored, and why, and
+        a size of pixels that cannot be.
+    """
+    sentences = []
+    scale, stated = image.scale, experiment.micrometers_per_pixel
+    per_pixel, _ = scale_of(image, experiment)
+    if stated is not None:
+        sentences += _overruled("pixel", stated, scale.y, scale.x)
+    elif per_pixel is None:
+        sentences += _ignored(image, "yx", "micrometers_per_pixel")
+        if scale.y is not None and scale.x is not None:
+            sentences.append(
+                f"the size of a pixel counts as unknown, because the metadata give {scale.y:g} x {scale.x:g} "
+                "micrometers (height x width), not a square; micrometers_per_pixel overrules them"
+            )
+    elif not _SMALLEST_PIXEL <= per_pixel <= _LARGEST_PIXEL:
+        sentences.append(
+            f"a pixel has {per_pixel:g} micrometers in the metadata, which is hardly possible; micrometers_per_pixel "
+            "overrules them"
+        )
+    if experiment.micrometers_per_slice is not None:
+        sentences += _overruled("slice", experiment.micrometers_per_slice, scale.z)
+    elif image.shape[2] > 1:
+        sentences += _ignored(image, "z", "micrometers_per_slice")
+    return sentences
+
+
+def _overruled(what: str, stated: float, *others: float | None) -> list[str]:
+    known = {one for one in others if one is not None}
+    contrary = sorted(one for one in known if not math.isclose(one, stated, rel_tol=_ROUNDED))
+    values = " and ".join(f"{one:g}" for one in contrary)
+    key = f"micrometers_per_{what}"
+    return [f"{key} of the experiment, {stated:g}, overrules {values} in the metadata of the images"] * bool(contrary)
+
+
+def _ignored(image: PositionImage, axes: str, key: str) -> list[str]:
+    reasons = {axis: image.scale.ignored[axis] for axis in axes if axis in image.scale.ignored}
+    return [
+        f"the scale of axis {axis} in the metadata is ignored, because {reason}; {key} overrules it"
+        for axis, reason in reasons.items()
+    ]
 
 
 def count_scales(scales: list[tuple[float | None, float | None]]) -> list[list[Any]]:
@@ -155,6 +215,15 @@ def warn_of_scales(
                 f"sizes; data.{option} makes them equal"
             )
     return warnings
+
+
+def describe_odd(sentences: Mapping[str, list[str]]) -> list[str]:
+    """Return sentences of `odd_scale`, each with the positions to which it applies."""
+    return [f"{sentence} ({_positions(names)})" for sentence, names in sentences.items()]
+
+
+def _positions(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _names(names: list[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from viscy_train.errors import UserError
@@ -29,6 +29,8 @@ _DURATIONS = {
     **dict.fromkeys(("hour", "hours", "h"), 60.0),
     **dict.fromkeys(("day", "days", "d"), 1440.0),
 }
+_AXES = ("t", "z", "y", "x")
+_NO_UNIT = ("none", "")
 # Pixels that differ less than this are square; some writers round one side.
 _TOLERANCE = 0.01
 
@@ -45,12 +47,15 @@ class PhysicalScale:
         Distance of two slices, in micrometers.
     t : float, optional
         Time between two frames, in minutes.
+    ignored : dict of str to str
+        Why the scale of an axis in the metadata is not used.
     """
 
     x: float | None = None
     y: float | None = None
     z: float | None = None
     t: float | None = None
+    ignored: dict[str, str] = field(default_factory=dict, compare=False)
 
     def side(self, where: str) -> float | None:
         """Return the side of a pixel, in micrometers.
@@ -97,15 +102,29 @@ def physical_scale(multiscale: Mapping[str, Any]) -> PhysicalScale:
     raw = {str(axis.get("name")).lower(): scale for axis, scale in zip(axes, scales, strict=True)}
     units = {str(axis.get("name")).lower(): str(axis.get("unit")).strip().lower() for axis in axes}
     known: dict[str, float] = {}
+    ignored: dict[str, str] = {}
     for name, scale in raw.items():
         factor = (_DURATIONS if name == "t" else _LENGTHS).get(units[name])
-        if name in "tzyx" and factor is not None and math.isfinite(scale * factor) and scale > 0:
+        if name not in _AXES:
+            continue
+        if factor is not None and math.isfinite(scale * factor) and scale > 0:
             known[name] = scale * factor
+        elif scale != 1.0:
+            ignored[name] = _reason(scale, units[name], is_known_unit=factor is not None)
     if all(raw.get(name, 1.0) == 1.0 for name in "zyx"):
         known = {name: scale for name, scale in known.items() if name == "t"}
     if raw.get("t") == 1.0:
         known.pop("t", None)
-    return PhysicalScale(**known)
+    return PhysicalScale(**known, ignored=ignored)
+
+
+def _reason(scale: float, unit: str, *, is_known_unit: bool) -> str:
+    """Return why a scale is not used."""
+    if not (math.isfinite(scale) and scale > 0):
+        return f"it is {scale:g}, not a number above 0"
+    if is_known_unit:
+        return f"it is {scale:g} {unit}, too large a number"
+    return f"its unit {unit!r} is not a length" if unit not in _NO_UNIT else "it has no unit"
 
 
 def _scales(metadata: Mapping[str, Any], n_axes: int) -> list[float] | None:

@@ -115,9 +115,9 @@ def in_pixels(
     size = size_of_pixel(file, micrometers_per_pixel, shape)
     if not size:
         raise UserError(
-            f"coordinates in {file.unit or 'micrometers'} need the size of a pixel, which neither the plate nor "
-            f"{file.where} states; set `micrometers_per_pixel` of the experiment, or `tracks_unit: pixel` if they are "
-            "pixels"
+            f"coordinates in {file.unit or 'micrometers'} need the size of a pixel, and neither the plate nor "
+            f"{file.where} states that of square pixels; set `micrometers_per_pixel` of the experiment, or "
+            "`tracks_unit: pixel` if they are pixels"
         )
     converted = tracks.assign(y=tracks["y"] * (micrometers / size), x=tracks["x"] * (micrometers / size))
     if stated == AUTO and shape and not fits_image(converted, shape) and fits_image(tracks, shape):
