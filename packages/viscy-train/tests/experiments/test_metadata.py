@@ -110,6 +110,14 @@ def test_a_condition_may_be_a_key_of_a_well(build):
     pd.testing.assert_frame_equal(given.observations[COLUMNS], moved.observations)
 
 
+def test_a_column_may_have_the_name_of_what_is_counted_while_a_table_is_built(build, tmp_path):
+    (tmp_path / "a.csv").write_text("position,reason\nA/1/0,debris\n")
+    metadata = {"defect": "scratch", "row": 3}
+    table = build({"conditions": {"A/1": "mock"}, "metadata": metadata, "annotations": [tmp_path / "a.csv"]})
+    assert table.extra_columns == ["defect", "row", "reason"]
+    assert set(table.observations["defect"]) == {"scratch"}
+
+
 def test_the_columns_are_written_and_read(build, tmp_path):
     metadata = {"dose": 0.5, "passage": 3, "is_control": True, "marker": "SEC61B"}
     table = build({"conditions": {"A/1": "mock"}, "metadata": metadata, "wells": {"A/1/0": {"note": "blurred"}}})

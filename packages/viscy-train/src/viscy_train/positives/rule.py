@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from viscy_train.config.schema import PositiveConfig
     from viscy_train.experiments.experiments_file import Experiment
 
-# The one is computed from the positives, and the other is not in the table.
-_OTHER_COLUMNS = ("has_positive", "defect")
+# Computed from the positives.
+_OTHER_COLUMNS = ("has_positive",)
 
 
 class Positives(Protocol):
