@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viscy_train.cli.failures import explain_failure, quiet_threads
+from viscy_train.cli.parser_messages import reword
 from viscy_train.errors import UserError, require_regular_file
 from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR, explain_exit
 from viscy_train.output import in_use
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 
+# Sections with a key `name`, for which a name alone is a common mistake.
+_NAMED = ("model.encoder", "model.loss")
 _SECTIONS = [
     "trainer",
     "model",
@@ -36,7 +39,8 @@ _NAMES = [
     "data.split.experiments",
     "data.sampler.experiment_weights",
     "data.sampler.condition_ratio",
-    "data.sampler.distinct_by",
+    *(f"data.sampler.{name}" for name in ("distinct_by", "experiment_by", "condition_by", "time_by")),
+    *(f"data.positive.{name}" for name in ("match", "differ")),
     "model.encoder.name",
     "evaluation.probe",
 ]
@@ -233,7 +237,9 @@ def _check_config_file(path: Path) -> None:
         value = part[name]
         if not isinstance(value, dict) and not (isinstance(value, str) and (path.parent / value).is_file()):
             got = "null" if value is None else repr(value)
-            raise UserError(f"{path}, line {line_of(path, section)}: {section} must be a mapping of keys, got {got}")
+            write = f"; write {name}: {{name: {value}}}" if section in _NAMED and isinstance(value, str) else ""
+            where = f"{path}, line {line_of(path, section)}"
+            raise UserError(f"{where}: {section} must be a mapping of keys, got {got}{write}")
     _check_names(path, content, read_as_text(path))
     for name in _strings_in(content):
         if name.endswith(_YAML):
@@ -285,7 +291,7 @@ def _explain(error: Exception, arguments: list[str]) -> str:
     text = str(error)
     if isinstance(error, UserError) and "\n" in text:
         return text
-    text = " ".join(text.split())
+    text = reword(" ".join(text.split()))
     if _NAMES_A_FILE.match(text):
         return text
     for path in reversed(_config_files(arguments)):  # a later file overrides an earlier one
