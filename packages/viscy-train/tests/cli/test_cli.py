@@ -192,6 +192,37 @@ def test_a_value_of_another_type_is_refused_in_plain_words(error_line, make_proj
     assert error_line().endswith(f": {message}")
 
 
+@pytest.mark.parametrize(
+    ("changes", "key", "message"),
+    [
+        (
+            {"data.sampler.experiment_weights": {"monday": 1}},
+            "sampler:",
+            "data.sampler: experiment_weights must name every label of the table, 'tuesday' left out",
+        ),
+        (
+            {"data.positive": {"match": "condition"}},
+            "match:",
+            "the anchor table was built with other settings: data.positive.match was [], is now ['condition']; rebuild",
+        ),
+        (
+            {"data.positive": {"max_hours": 2}},
+            "max_hours:",
+            "the anchor table was built with other settings: data.positive.max_hours was null, is now 2.0; rebuild",
+        ),
+        (
+            {"evaluation.probe": "nope"},
+            "probe:",
+            "evaluation.probe must name columns of the anchor table (",
+        ),
+    ],
+)
+def test_inspect_gives_the_line_of_what_does_not_suit(error_line, make_project, tmp_path, changes, key, message):
+    path = make_project(tmp_path, **changes)
+    assert main(["inspect", "--config", str(path)]) == EXIT_USER_ERROR
+    assert f"{path}, line {line_of(path, key)}: {message}" in error_line()
+
+
 def test_an_empty_section_is_refused_with_its_line(error_line, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("data:\n  normalization:\n")
