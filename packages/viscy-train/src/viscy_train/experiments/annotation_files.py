@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SEPARATORS = ",;\t"
+# Spreadsheet programs put this line before the header.
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*')
 
 
 def read_annotations(path: Path) -> pd.DataFrame:
@@ -85,13 +88,16 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 def _read_csv(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline()
+        if stated := _SEPARATOR_LINE.fullmatch(header):
+            header = file.readline()
     if not header.strip():
         raise UserError(f"annotations must begin with the names of their columns, {path} begins with an empty line")
-    separator = max(_SEPARATORS, key=header.count)
-    table = _parse_csv(path, separator)
+    separator = stated[1] if stated else max(_SEPARATORS, key=header.count)
+    parse = partial(_parse_csv, path, separator, skiprows=1 if stated else 0)
+    table = parse()
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes the values beyond the header for an index
         raise UserError(f"rows of annotations must have as many values as the header, {path} has more in each row")
-    table = written_values(table, path, partial(_parse_csv, path, separator), has_decimal_commas=separator != ",")
+    table = written_values(table, path, parse, has_decimal_commas=separator != ",")
     names = next(csv.reader([header], delimiter=separator))
     # pandas renames the second of two columns of a name.
     return table.set_axis([name.strip() for name in names], axis=1)
