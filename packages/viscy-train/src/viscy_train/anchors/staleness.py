@@ -61,13 +61,14 @@ def check_settings(
     names = [[one.name for one in part] for part in (table.experiments, experiments)]
     for name, before, now in (
         *_compare(table.crops, crops, "data."),
-        *_compare(table.positive.resolved(), positive.resolved(), "data.positive."),
+        *sorted(_compare(table.positive.resolved(), positive.resolved(), "data.positive."), key=_is_of_frames),
         ("data.channels", table.channels_mode, channels_mode),
         ("list of experiments", *names),
     ):
         if before != now:
             raise UserError(
-                f"the anchor table was built with other settings: {name} was {before}, is now {now}; {_REBUILD}"
+                f"the anchor table was built with other settings: {name} was {_text(before)}, is now {_text(now)}; "
+                f"{_REBUILD}"
             )
     for before, now in zip(table.experiments, experiments, strict=True):
         files = [[path.name for path in one.annotations] for one in (before, now)]
@@ -87,6 +88,15 @@ def check_settings(
 def _compare[T: (CropSettings, PositiveConfig)](before: T, now: T, prefix: str) -> list[tuple[str, Any, Any]]:
     """Return name, value in the table and current value of each option."""
     return [(f"{prefix}{field.name}", getattr(before, field.name), getattr(now, field.name)) for field in fields(now)]
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _is_of_frames(option: tuple[str, Any, Any]) -> bool:
+    """Return whether an option has another value, or none, only because others have."""
+    return option[0].endswith("_frames")
 
 
 def check_sources(table: AnchorTable) -> None:

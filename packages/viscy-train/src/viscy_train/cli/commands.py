@@ -110,6 +110,7 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.anchors.staleness import check_sources
     from viscy_train.composition.dry_run import dry_run
     from viscy_train.crops.scale import describe_crops
+    from viscy_train.evaluation.probes import columns_to_probe
     from viscy_train.report.dry_run_page import write_dry_run_page
     from viscy_train.report.dry_run_summary import print_dry_run
     from viscy_train.report.html import DRY_RUN
@@ -119,6 +120,7 @@ def inspect(options: list[str], description: str) -> int:
     with claimed(page, DRY_RUN, "inspect"):
         check_sources(data.table)
         table = data.table
+        columns_to_probe(table.observations, table.extra_columns, cli.config.evaluation.probe)  # refuses others
         sizes = describe_crops(table.crops, table.experiments, table.scales)
         notes = [f"Note: {one}" for one in data.split_warnings(cli.config.processes)]
         for sentence in [*data.describe_positives(cli.make_loss_config()), *sizes, *notes]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # How jsonargparse names a key: level by level from the outermost, or the one that is missing.
-_PARSER_KEY = re.compile(r"""(?:(?:[Kk]ey|[Gg]roup|[Oo]ption) ["']|required: )([\w.]+)""")
+_PARSER_KEY = re.compile(r"""(?:(?:[Kk]ey|[Gg]roup|[Oo]ption) ["']|required: )(\w[\w.]*)""")
 # Our own messages name a key as a dotted word, or begin with it.
 _WORD = re.compile(r"\w+(?:\.\w+)*")
 _MERGE = "tag:yaml.org,2002:merge"
