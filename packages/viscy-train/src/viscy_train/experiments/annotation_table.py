@@ -163,8 +163,8 @@ class AnnotationTable:
             for key in apart
         )
         raise UserError(
-            f"annotations must have rows of observations, none of the {len(self.content):,} rows of {self.path} is of "
-            f"one: {sides}; correct them, or remove the table from `annotations`"
+            f"annotations must have rows of observations, {self.path} has none (rows: {len(self.content):,}): "
+            f"{sides}; correct them, or remove the table from `annotations`"
         )
 
     def _check_tracks_are_unique(self, observations: pd.DataFrame) -> None:
