@@ -362,7 +362,7 @@ MISMATCHES = {
         no_damage,
         {"plate": "monday.zarr/A/1/0", "conditions": {"A/1": "mock"}},
         {},
-        "plate .*monday.zarr/A/1/0 has no image 'A/1'; it has 0",
+        "plate .*monday.zarr/A/1/0 has no image 'A/1'; it has 0; correct the name in `conditions`",
     ),
     "unknown well": (no_damage, {"conditions": {"A/1": "mock", "C/9": "x"}}, {}, "has no well 'C/9'; it has A/1, B/1"),
     "unknown channel": (no_damage, {"channels": ["GFP"]}, {}, "has no channel 'GFP'; it has Phase3D, Virus"),
@@ -601,7 +601,7 @@ def change_channels(experiment, change):
 
 def test_channels_without_names_can_be_used_by_index(monday):
     change_channels(monday, lambda ome: ome.pop("omero"))
-    with pytest.raises(ProjectError, match="has no channel 'Virus'; it has 0, 1"):
+    with pytest.raises(ProjectError, match="has no channel 'Virus'; it has 0, 1, because its channels have no names"):
         build(monday)
     assert build(replace(monday, channels=["0", "1"])).intensity["monday"]
 

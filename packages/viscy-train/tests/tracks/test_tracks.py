@@ -88,7 +88,7 @@ def test_gaps_and_divisions_into_three_are_accepted(tmp_path):
         (make_csv(header="track_id,t,y,x"), "tracks need at least one row, .*0.csv has none"),
         (
             make_csv("1,0,2", header="track_id,t,y"),
-            "tracks need the columns track_id, t, y, x, .*0.csv lacks x, its header is 'track_id, t, y'",
+            "tracks need the columns track_id, t, y, x, .*0.csv lacks x, its header is 'track_id, t, y'$",
         ),
         (
             make_csv("1|0|2|3", header="track_id|t|y|x"),
@@ -110,6 +110,20 @@ def test_gaps_and_divisions_into_three_are_accepted(tmp_path):
         ),
         (make_csv("1,-1,0,5,5", "1,-1,1,2"), "'x' of tracks has no value in data row 2"),
         (make_csv("1,-1,0,5,left"), "'x' of tracks must be a finite number, got 'left' in data row 1"),
+        (
+            make_csv("0,1,2", header="frame,y,x"),
+            "need the columns track_id, frame, y, x, .* lacks track_id, its header is 'frame, y, x'; set "
+            "`tracks_format: detections` if the cells were not tracked",
+        ),
+        (
+            make_csv("9007199254740995,-1,0,1,5"),
+            "'track_id' .*, got 9007199254740995 in data row 1 of .*; number the tracks or frames from 0",
+        ),
+        (
+            make_csv("90071992547409936,-1,0,1,5\n1.0,-1,1,1,5"),
+            "'track_id' .*, got 90071992547409936 in data row 1 of",
+        ),
+        (make_csv("1,-1,0,,5"), "'y' of tracks has no value in data row 1 of .*; correct or remove these rows"),
         (make_csv("1,-1,0,inf,5"), "'y' of tracks must be a finite number, got inf in data row 1"),
         (make_csv("1,-1,0,5," + "x" * 999), "'x' of tracks must be a finite number, got 'x{59}[.]{3} in data row 1"),
         (make_csv("1.5,-1,0,5,5"), "'track_id' of tracks must be an integer from .*, got 1.5 in data row 1"),

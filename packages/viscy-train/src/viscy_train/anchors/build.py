@@ -219,7 +219,8 @@ def _check_inside(observations: pd.DataFrame, shape: tuple[int, ...], position: 
             raise UserError(
                 f"tracks must be inside the image, {column} in [{smallest}, {largest}], got {first[column]} for track "
                 f"{first['track_id']} in frame {first['t']} of position {position} of {experiment.tracks} "
-                f"({len(outside)} rows affected)"
+                f"({len(outside)} rows affected); track this image, or correct these rows, `tracks_unit` or "
+                "`tracks_first_frame`"
             )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".zarr", ".ome.zarr", ".ngff", "")
 _MAX_NAMES_SHOWN = 12
+_CORRECT = "; correct the name in `conditions`"
 
 
 class ImageLocation(NamedTuple):
@@ -111,7 +112,9 @@ class ImageLayout(Layout):
     @override
     def list_positions(self, key: str) -> list[str]:
         if key not in self._locations:
-            raise UserError(f"plate {self._path} has no image {key!r}; it has {enumerate_names(list(self._locations))}")
+            raise UserError(
+                f"plate {self._path} has no image {key!r}; it has {enumerate_names(list(self._locations))}{_CORRECT}"
+            )
         return [key]
 
     @override

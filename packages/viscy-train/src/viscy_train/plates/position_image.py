@@ -64,11 +64,19 @@ class PositionImage:
         """
         for name in names:
             if name not in self.channels:
-                raise UserError(f"{self.where} has no channel {name!r}; it has {', '.join(self.channels)}")
+                raise UserError(
+                    f"{self.where} has no channel {name!r}; it has {', '.join(self.channels)}{self._unnamed}"
+                )
             if self.channels.count(name) > 1:
                 n = self.channels.count(name)
                 raise UserError(f"{self.where} has {n} channels {name!r}; give them different names")
         return [self.channels.index(name) for name in names]
+
+    @property
+    def _unnamed(self) -> str:
+        """What a message adds if no channel has a name."""
+        are_numbers = self.channels == [str(number) for number in range(len(self.channels))]
+        return ", because its channels have no names and are called by their numbers" if are_numbers else ""
 
     def check_type(self) -> None:
         """Refuse pixels that are not real numbers.

@@ -16,6 +16,7 @@ _INTEGERS = ["track_id", "t", "parent_track_id"]
 # Larger integers are not exact as floats, and a column with a decimal point is read as floats.
 _MAX_INTEGER = 2**53
 _MAX_LENGTH_SHOWN = 60
+_REMEDY = "correct or remove these rows"
 
 
 def check_tracks(where: str, tracks: pd.DataFrame) -> pd.DataFrame:
@@ -64,30 +65,32 @@ def _checked_values(where: str, tracks: pd.DataFrame) -> pd.DataFrame:
             is_missing = pd.api.types.is_scalar(value) and pd.isna(value)
             what = "has no value" if is_missing else f"must be a finite number, got {_shorten(repr(_plain(value)))}"
             what += " (write decimals with a point)" * (isinstance(value, str) and "," in value)
-            raise UserError(f"column {column!r} of tracks {what} in data row {row} of {where} ({count_rows(len(bad))})")
+            raise UserError(
+                f"column {column!r} of tracks {what} in data row {row} of {where} ({count_rows(len(bad))}); {_REMEDY}"
+            )
     for column in _INTEGERS:
         values = numbers[column].to_numpy(dtype=float)
         bad = np.flatnonzero((values % 1 != 0) | (np.abs(values) > _MAX_INTEGER))
         if len(bad):
-            value, row = _plain(numbers[column].iloc[bad[0]]), tracks.index[bad[0]] + 1
+            value, row = _spell(tracks[column].iloc[bad[0]]), tracks.index[bad[0]] + 1
             raise UserError(
                 f"column {column!r} of tracks must be an integer from -2**53 to 2**53, got {value} in data row "
-                f"{row} of {where} ({count_rows(len(bad))})"
+                f"{row} of {where} ({count_rows(len(bad))}); number the tracks or frames from 0"
             )
     for column in ("track_id", "t"):
         negative = np.flatnonzero(numbers[column] < 0)
         if len(negative):
-            value = _plain(numbers[column].iloc[negative[0]])
+            value = _spell(tracks[column].iloc[negative[0]])
             raise UserError(
-                f"column {column!r} of tracks must be at least 0, got {value:g} in data row "
-                f"{tracks.index[negative[0]] + 1} of {where} ({count_rows(len(negative))})"
+                f"column {column!r} of tracks must be at least 0, got {value} in data row "
+                f"{tracks.index[negative[0]] + 1} of {where} ({count_rows(len(negative))}); {_REMEDY}"
             )
     repeated = np.flatnonzero(numbers.duplicated(["track_id", "t"]))
     if len(repeated):
         track, frame = numbers[["track_id", "t"]].iloc[repeated[0]].astype(int)
         raise UserError(
             f"a track must have at most one row per frame, track {track} has a second one in frame {frame}, in data "
-            f"row {tracks.index[repeated[0]] + 1} of {where} ({count_rows(len(repeated))})"
+            f"row {tracks.index[repeated[0]] + 1} of {where} ({count_rows(len(repeated))}); {_REMEDY}"
         )
     return numbers.astype(dict.fromkeys(_INTEGERS, "int64") | {"y": "float64", "x": "float64"})
 
@@ -100,6 +103,12 @@ def _to_numbers(values: Any) -> pd.Series:
         return pd.to_numeric(values, errors="coerce")
     except TypeError:  # lists, for example
         return pd.Series(np.nan, index=values.index)
+
+
+def _spell(value: Any) -> str:
+    """Return a number with all its digits."""
+    number = _plain(value)
+    return f"{number:.17g}" if isinstance(number, float) and number.is_integer() else str(number)
 
 
 def _shorten(text: str) -> str:

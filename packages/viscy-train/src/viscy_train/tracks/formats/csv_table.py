@@ -153,7 +153,11 @@ def _reported(path: Path) -> Generator[None]:
     try:
         yield
     except (pd.errors.EmptyDataError, pd.errors.ParserError, pd.errors.ParserWarning, UnicodeError) as error:
-        raise UserError(f"{path} is not a CSV of tracks: {one_line(error)}") from None
+        reason = one_line(error).removeprefix("Error tokenizing data. C error: ").rstrip(".")
+        raise UserError(
+            f"{path} is not a CSV of tracks: {reason}; write it again as text in UTF-8 with as many values in each row "
+            "as in the header"
+        ) from None
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 

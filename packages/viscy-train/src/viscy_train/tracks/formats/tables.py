@@ -210,12 +210,14 @@ def _missing_columns(path: Path, names: list[str], stated: str) -> str:
     candidates = DETECTIONS if stated == "detections" else _dialects_named(stated)
     dialect = min(candidates, key=lambda one: sum(name not in names for name in one.columns))
     missing = [name for name in dialect.columns if name not in names]
+    untracked = any(one.fits(names) for one in DETECTIONS) and stated != "detections"
+    remedy = "; set `tracks_format: detections` if the cells were not tracked" if untracked else ""
     title = "" if stated == AUTO else f" of the format {FORMATS[stated]!r}"
     return (
         f"tracks{title} need the columns {', '.join(dialect.columns)}, separated by commas, semicolons or tabs; {path} "
-        f"lacks {', '.join(missing)}, its header is {header!r}"
+        f"lacks {', '.join(missing)}, its header is {header!r}{remedy}"
     )
 
 
 def _dialects_named(stated: str) -> list[Dialect]:
-    return [one for one in DIALECTS if one.format == stated] or [TABLE]
+    return [one for one in DIALECTS if one.format == (TABLE.format if stated == AUTO else stated)] or [TABLE]
