@@ -59,7 +59,7 @@ def test_an_entry_becomes_an_experiment(imported, data_folder):
     assert one.hours_post_infection(1) == 4.0  # start_hpi + t * interval_minutes / 60
     assert (one.micrometers_per_pixel, one.micrometers_per_slice) == (0.1494, 0.174)
     assert one.metadata == {"organelle": "stress_granules", "microscope": "mantis", "date": "2025_07_24", "moi": 5}
-    assert lines == ["1 experiments of the collection became 1, with 2 markers"]
+    assert lines == ["1 experiment of the collection became 1, with 2 markers"]
 
 
 def test_the_table_of_an_imported_collection_has_its_hours_and_conditions(imported):

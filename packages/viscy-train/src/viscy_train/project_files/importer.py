@@ -50,11 +50,16 @@ def import_collection(path: Path, out: Path) -> list[str]:
     write_files(out, experiments_text(drafts, header, out), config_text(config))
     n_entries, markers = len(collection.entries), {marker for draft in drafts for marker in _markers(draft)}
     return [
-        f"{n_entries} experiments of the collection became {len(drafts)}, with {len(markers)} markers",
+        f"{_count(n_entries, 'experiment')} of the collection became {len(drafts)}, with "
+        f"{_count(len(markers), 'marker')}",
         *(f"Warning: {warning}" for warning in warnings),
         *(f"{draft.name}: {note}" for draft in drafts for note in draft.notes),
         *lost_lines(collection),
     ]
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def differ_in_channels(drafts: list[Draft]) -> bool:
