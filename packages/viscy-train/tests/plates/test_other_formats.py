@@ -55,3 +55,21 @@ def test_a_single_file_ome_zarr_without_version_is_refused(tmp_path, comment):
     assert "single-file OME-Zarr (unknown version)" in str(advice_for(tmp_path / "a.ozx"))
     (tmp_path / "b.ozx").write_bytes(b"no archive")
     assert "single-file OME-Zarr (unknown version)" in str(advice_for(tmp_path / "b.ozx"))
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.ome.zarr", "a"])
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (
+            b"II*\0\x08\0",
+            r"a \.tif file; rename it to a\.tif, and convert a\.tif to OME-Zarr: .* -i a\.tif -o a\.ome\.zarr",
+        ),
+        (b"ZISRAWFILE\0", r"a \.czi file; rename it to a\.czi, and convert a\.czi to OME-Zarr: .*bioio-convert a\.czi"),
+        (b"PK\x03\x04\x14", r"a \.zip file; rename it to a\.zip, and unpack an archive first"),
+    ],
+)
+def test_a_file_with_the_name_of_something_else_is_recognized_by_its_content(tmp_path, name, content, advice):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"got a file: .*; its content is that of {advice}"):
+        open_plate(tmp_path / name)

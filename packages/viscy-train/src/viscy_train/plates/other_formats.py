@@ -16,6 +16,21 @@ _UNITS = "none,none,micrometer,micrometer,micrometer"
 _OTHERS = (".ims", ".oir", ".oib", ".oif", ".vsi", ".lsm", ".stk", ".ics", ".mrc", ".h5", ".hdf5", ".npy", ".n5")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".zst")
 _OZX = ".ozx"
+_KNOWN = (*_TIFF, *_PLUGINS, *_OTHERS, *_ARCHIVES, _OZX)
+# How files begin whose name does not say what they are, such as a TIFF file that is called .zarr.
+_BEGINNINGS = {
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+    b"II+\0": ".tif",
+    b"MM\0+": ".tif",
+    b"ZISRAWFILE": ".czi",
+    b"\xda\xce\xbe\x0a": ".nd2",
+    b"\x89HDF\r\n\x1a\n": ".h5",
+    b"\x93NUMPY": ".npy",
+    b"PK\x03\x04": ".zip",
+    b"\x1f\x8b": ".gz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+}
 
 
 def advice_for(path: Path) -> str | None:
@@ -32,6 +47,9 @@ def advice_for(path: Path) -> str | None:
         For a format of microscopes, the command that converts a file to OME-Zarr with a free converter.
     """
     suffix = path.suffix.lower()
+    if suffix not in _KNOWN and (real := _suffix_by_content(path)) is not None:
+        renamed = path.with_name(path.name.removesuffix(path.suffix).removesuffix(".ome") + real)
+        return f"its content is that of a {real} file; rename it to {renamed.name}, and {advice_for(renamed)}"
     if suffix == _OZX:
         return f"a single-file OME-Zarr ({_version_of(path)}) is not supported; unpack it: {_ngff_zarr(path)}"
     if suffix in _TIFF:
@@ -49,6 +67,16 @@ def advice_for(path: Path) -> str | None:
 def convert_to_supported_version(name: str) -> str:
     """Return the command that converts an OME-Zarr image to a version that is supported."""
     return f"uvx --from 'ngff-zarr[cli]' ngff-zarr -i {name} -o converted.ome.zarr --ome-zarr-version 0.5"
+
+
+def _suffix_by_content(path: Path) -> str | None:
+    """Return the suffix that a file should have, or None if its content is not known."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:
+        return None
+    return next((suffix for beginning, suffix in _BEGINNINGS.items() if head.startswith(beginning)), None)
 
 
 def _ngff_zarr(path: Path) -> str:
