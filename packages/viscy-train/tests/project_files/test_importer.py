@@ -12,6 +12,7 @@ from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_USER_ERROR
 from viscy_train.experiments.experiments_file import load_experiments
+from viscy_train.plates.plate import open_plate
 from viscy_train.project_files.importer import import_collection
 
 ENTRY = {
@@ -247,6 +248,14 @@ def test_records_that_match_nothing_are_reported(imported):
     _, lines = imported({}, fov_records=records)
     warning = "Warning: 2 of 2 fov_records are not about a well of the experiments, and are left out"
     assert [line for line in lines if line.startswith("Warning")] == [warning]
+
+
+def test_crops_fit_into_the_images(imported, tmp_path, data_folder):
+    """30 micrometers would be 3000 pixels."""
+    height, width = open_plate(data_folder / "plates" / "monday.zarr").image("A/1/0").shape[3:]
+    imported({"pixel_size_xy_um": 0.01})
+    crop = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["data"]["crop"]
+    assert 0 < crop <= min(height, width)
 
 
 def test_another_scale_than_that_of_the_plate_is_reported(imported, monkeypatch):

@@ -33,7 +33,7 @@ _TOLERANCE = 0.03
 _SCALES = {"pixel_size_xy_um": "micrometers_per_pixel", "pixel_size_z_um": "micrometers_per_slice"}
 
 
-def draft_experiments(collection: Collection) -> tuple[list[Draft], list[str]]:
+def draft_experiments(collection: Collection) -> tuple[list[Draft], list[str], list[tuple[int, ...]]]:
     """Return the experiments of a collection.
 
     Parameters
@@ -47,18 +47,21 @@ def draft_experiments(collection: Collection) -> tuple[list[Draft], list[str]]:
         Its experiments.
     warnings : list of str
         What does not match the plates, as far as they are on this machine, and what must be decided.
+    shapes : list of tuple of int
+        Shapes of the first images of the wells, as far as they are on this machine.
     """
     warnings = list(collection.warnings)
     plates = _Plates(warnings)
     drafts = []
     used: set[int] = set()
+    images: list[PositionImage] = []
     for entry in collection.entries:
         plate = plates.open(entry.name, entry.plate)
         for channels, wells in _parts(entry, warnings):
             draft = _draft(entry, channels, wells)
             used |= _describe_wells(draft, collection.records)
             if plate is not None:
-                warnings += [f"{draft.name}: {problem}" for problem in _mismatches(draft, plate)]
+                warnings += [f"{draft.name}: {problem}" for problem in _mismatches(draft, plate, images)]
             _exclude(draft, entry.excluded, plate, warnings)
             drafts.append(draft)
         if unknown := _unknown_fields(entry, plate):
@@ -81,7 +84,7 @@ def draft_experiments(collection: Collection) -> tuple[list[Draft], list[str]]:
         warnings.append(
             f"{unused} of {n_records} fov_records are not about a well of the experiments, and are left out"
         )
-    return drafts, warnings
+    return drafts, warnings, [image.shape for image in images]
 
 
 def _parts(entry: Entry, warnings: list[str]) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
@@ -203,9 +206,9 @@ class _Plates:
         return self._plates[path]
 
 
-def _mismatches(draft: Draft, plate: Plate) -> Iterator[str]:
-    """Yield what a plate lacks, and where its scale is another one."""
-    images = []
+def _mismatches(draft: Draft, plate: Plate, seen: list[PositionImage]) -> Iterator[str]:
+    """Yield what a plate lacks, and where its scale is another one; append the first image of each well."""
+    images: list[PositionImage] = []
     for well in draft.conditions:
         try:
             positions = plate.list_positions(well)
@@ -213,6 +216,7 @@ def _mismatches(draft: Draft, plate: Plate) -> Iterator[str]:
             images[-1].channel_indices(list(draft.channels)) if positions else None
         except UserError as error:
             yield str(error)
+    seen += images
     for key, name in _SCALES.items():
         stated = getattr(draft, name)
         others = {scale for image in images if (scale := _scale(image, name)) and stated and _differ(scale, stated)}

@@ -38,7 +38,7 @@ def import_collection(path: Path, out: Path) -> list[str]:
     """
     check_new(out)
     collection = read_collection(path)
-    drafts, warnings = draft_experiments(collection)
+    drafts, warnings, shapes = draft_experiments(collection)
     header = [
         f"Written by `viscy-train import` from the collection {collection.name}, {path.name}.",
         *([collection.description] if collection.description else []),
@@ -46,7 +46,14 @@ def import_collection(path: Path, out: Path) -> list[str]:
         "Relative paths start at the directory of this file. hour_of_infection is counted from the first frame.",
     ]
     scales = tuple(draft.micrometers_per_pixel for draft in drafts if draft.micrometers_per_pixel is not None)
-    config = ConfigDraft(scales=scales, all_known=len(scales) == len(drafts), one_channel=differ_in_channels(drafts))
+    config = ConfigDraft(
+        scales=scales,
+        all_known=len(scales) == len(drafts),
+        one_channel=differ_in_channels(drafts),
+        side=min((min(shape[3:]) for shape in shapes), default=None),
+        n_slices=max((shape[2] for shape in shapes), default=1),
+        n_frames=max((shape[0] for shape in shapes), default=2),
+    )
     write_files(out, experiments_text(drafts, header, out), config_text(config))
     n_entries, markers = len(collection.entries), {marker for draft in drafts for marker in _markers(draft)}
     return [
