@@ -92,6 +92,14 @@ def test_values_of_one_experiment_only_are_not_predicted_in_others(cells):
     assert (pooled.held_out, pooled.n_values) == ("position", 4)
 
 
+def test_wells_of_the_same_name_are_different_in_different_experiments(cells):
+    number = cells["position"].astype(str).map({name: n % 2 for n, name in enumerate(cells["position"].unique())})
+    wells = cells.assign(well=np.where(number == 0, "A/1", "B/1"))
+    (pooled,) = probe(noise(wells), wells, "well")
+    n_experiments = cells["experiment"].nunique()
+    assert (pooled.column, pooled.n_values, pooled.held_out) == ("well", 2 * n_experiments, "position")
+
+
 def test_values_of_one_position_are_predicted_in_other_lineages(cells):
     each = cells[cells["experiment"].cat.codes == 0].reset_index(drop=True)
     each = each.assign(stage=np.where(each["position"] == "A/0/0", "mitosis", "other"))

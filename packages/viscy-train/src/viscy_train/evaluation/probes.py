@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from viscy_train.errors import UserError
+from viscy_train.positives.column_codes import encode_column, with_qualifiers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,7 +161,7 @@ def _probe(
     seed: int,
 ) -> ColumnProbe | None:
     """Probe a column with the first of some units that its values allow."""
-    name, values = _labels(anchors[column])
+    name, values = _labels(_values(anchors, column))
     for held_out in units:
         groups = _groups(anchors, held_out)
         rows = _usable_rows(values, groups, seed)
@@ -180,6 +181,14 @@ def _probe(
             trained=accuracies[1],
         )
     return None
+
+
+def _values(anchors: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column; instead of names that mean nothing without their experiment, a number for each of them."""
+    if with_qualifiers([column]) == [column]:
+        return anchors[column]
+    codes = encode_column(anchors, column)
+    return pd.Series(codes, name=column).astype("str").where(codes >= 0)
 
 
 def _labels(column: pd.Series) -> tuple[str, NDArray[np.object_]]:
