@@ -19,11 +19,11 @@ EXPORT := uv export --quiet --upgrade --all-packages --all-groups --no-emit-work
 LOWEST := .venvs/lowest
 ANNDATA := .venvs/anndata
 # The first still reads its files with NumPy 1 and pandas 2; the last is whatever is newest.
-ANNDATA_VERSIONS := anndata==0.10.9,numpy==1.26.4,pandas==2.2.3 anndata==0.12.3,pandas==2.3.3 anndata
+ANNDATA_VERSIONS := anndata==0.10.9,numpy==1.26.4,pandas==2.2.3,zarr==2.18.3,numcodecs==0.13.1 anndata==0.12.3,pandas==2.3.3 anndata
 BENCH := .venvs/bench
 BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 
-.PHONY: help setup wheels lint format types test test-fast test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-env faults profile lock lock-check plan-check check clean
+.PHONY: help setup wheels lint format types test test-fast test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-env faults profile lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ bench-loss: ## measure the memory of the loss and write its part of packages/vis
 
 bench-step: ## compute what the loss of a step sees and write its part of packages/viscy-train/BENCHMARKS.md
 	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.step --output packages/viscy-train/BENCHMARKS.md
+
+bench-scale: ## measure time and memory of projects of up to 1e7 observations; write that part of the same page
+	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.scale --output packages/viscy-train/BENCHMARKS.md $(ARGS)
 
 faults: ## disturb viscy-train by 200 faults in OUT (default: faults), print a report; resumes where it was interrupted
 	out="$(OUT)"; uv run python tools/train_faults.py "$${out:-faults}" $(ARGS)

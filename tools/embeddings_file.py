@@ -14,14 +14,14 @@ NAMES = ("experiment", "condition", "well", "position")
 
 
 def write(path: Path) -> None:
-    """Write the file."""
+    """Write the file, and a zarr store with the same content."""
     import numpy as np
     import pandas as pd
 
-    from viscy_train.anchors.experiments import Experiment
     from viscy_train.anchors.table import AnchorTable
-    from viscy_train.config.schema import PositiveConfig
-    from viscy_train.evaluation.predict import write_embeddings
+    from viscy_train.config.schema import CropSettings, PositiveConfig
+    from viscy_train.evaluation.predict import split_of_rows, write_embeddings
+    from viscy_train.experiments.experiments_file import Experiment
 
     observations = pd.DataFrame(
         {
@@ -29,6 +29,11 @@ def write(path: Path) -> None:
             **dict.fromkeys(("track_id", "parent_track_id", "lineage_id", "t"), np.arange(N_ROWS)),
             **dict.fromkeys(("hours_post_infection", "y", "x"), np.linspace(0, 1, N_ROWS)),
             "has_positive": np.arange(N_ROWS) % 2 == 0,
+            # Columns of the user, which may be of any type and have missing values.
+            "marker": pd.array(["GFP", None] * (N_ROWS // 2), dtype="string"),
+            "dose/µM": pd.array([1, None] * (N_ROWS // 2), dtype="Int64"),
+            "is_control": pd.array([True, None] * (N_ROWS // 2), dtype="boolean"),
+            "nothing": pd.Series([None] * N_ROWS, dtype=object),
         }
     )
     experiment = Experiment(
@@ -38,14 +43,16 @@ def write(path: Path) -> None:
         observations=observations,
         experiments=[experiment],
         positive=PositiveConfig(),
-        crop=8,
-        z_slices=1,
+        crops=CropSettings(crop=8),
         intensity={"a": [[0.0, 1.0]]},
         excluded=[],
     )
     arrays = {"row": np.arange(N_ROWS), "embeddings": np.eye(N_ROWS, N_FEATURES)}
     arrays["projections"] = np.eye(N_ROWS, N_PROJECTED)
-    write_embeddings(path, arrays, table, {"checkpoint": "last.ckpt", "config": "seed_everything: 0\n"})
+    metadata = {"checkpoint": "last.ckpt", "config": "seed_everything: 0\n", "step": 3, "versions": {"torch": "2"}}
+    split = split_of_rows(N_ROWS, np.array([0, 1]), np.array([2]))
+    for output in (path, path.with_suffix(".zarr")):
+        write_embeddings(output, arrays, table, metadata, split)
 
 
 def read(path: Path) -> None:
@@ -58,6 +65,7 @@ def read(path: Path) -> None:
     copy = path.with_name("part.h5ad")
     part.write_h5ad(copy)
     check(anndata.read_h5ad(copy), [1, 3, 5])
+    check(anndata.read_zarr(path.with_suffix(".zarr")), list(range(N_ROWS)))
     backed = anndata.read_h5ad(path, backed="r")
     check(backed[backed.obs["has_positive"]].to_memory(), [0, 2, 4])
     backed.file.close()
@@ -69,6 +77,10 @@ def check(content, rows: list[int]) -> None:
     names = [f"condition {row % 2} µ" for row in rows]
     found = content.obs["condition"].astype(str).tolist(), content.obs["t"].tolist(), content.obs_names.tolist()
     expected = names, rows, [str(row) for row in rows]
+    found += content.obs["marker"].isna().tolist(), content.obs["dose_µM"].isna().tolist()
+    expected += tuple([[row % 2 == 1 for row in rows]] * 2)
+    if content.uns["step"] != 3 or content.uns["versions"]["torch"] != "2" or not content.obs["nothing"].isna().all():
+        raise SystemExit("the origin of the embeddings or a column without values is missing")
     if found != expected or content.uns["checkpoint"] != "last.ckpt" or content.X[0, 0] != float(rows[0] == 0):
         raise SystemExit(f"the rows must be {expected}, got {found}")
 

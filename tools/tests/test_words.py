@@ -17,6 +17,8 @@ ALLOWED = {
     ("*", "here are no "): "says literally that something does not exist",
     ("*", "here_are_no_"): "says literally that something does not exist",
     ("*", "is no longer"): "the usual adverb",
+    ("*", "odel card"): "the usual name of the description that is published with a model",
+    ("*", "odel_card"): "the usual name of the description that is published with a model",
     ("CHANGELOG.md", "(`learning rate`)"): "names the former name of a metric",
     ("CHANGELOG.md", "(`time/waiting for data`)"): "names the former name of a metric",
     ("CHANGELOG.md", "(`val/found again`)"): "names the former name of a metric",

@@ -68,7 +68,7 @@ def _locate(table: AnchorTable, rows: NDArray[np.int64]) -> list[tuple[str, int,
     """Return position, frame, and the slices of rows and columns of each crop."""
     observations = table.observations.iloc[rows]
     return [
-        (position, t, (_along(y, table.crop), _along(x, table.crop)))
+        (position, t, (_along(y, table.crops.crop), _along(x, table.crops.crop)))
         for position, t, y, x in observations[["position", "t", "y", "x"]].itertuples(index=False)
     ]
 

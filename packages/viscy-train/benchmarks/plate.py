@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from iohub.ngff import open_ome_zarr
 
-from viscy_train.anchors.experiments import Experiment
 from viscy_train.anchors.table import AnchorTable
-from viscy_train.config.schema import PositiveConfig
+from viscy_train.config.schema import CropSettings, PositiveConfig
+from viscy_train.experiments.experiments_file import Experiment
 
 CHANNELS = ["Phase3D", "Virus"]
 CONDITIONS = {"A/1": "uninfected", "B/1": "infected"}
@@ -91,8 +91,7 @@ def make_table(path: Path) -> AnchorTable:
         observations=observations.astype(dict.fromkeys(["experiment", "condition", "well", "position"], "category")),
         experiments=[experiment],
         positive=PositiveConfig(),
-        crop=CROP,
-        z_slices=1,
+        crops=CropSettings(crop=CROP),
         intensity={"generated": [[0.0, 1.0]] * len(CHANNELS)},
         excluded=[],
     )

@@ -24,15 +24,15 @@ from iohub.ngff import open_ome_zarr
 from numpy.typing import NDArray
 from torch.distributed import TCPStore
 
-from viscy_train.anchors.experiments import Experiment
-from viscy_train.anchors.plates import write_plate
 from viscy_train.anchors.table import AnchorTable
-from viscy_train.anchors.tracks import write_tracks
-from viscy_train.config.schema import PositiveConfig
+from viscy_train.config.schema import CropSettings, PositiveConfig
+from viscy_train.experiments.experiments_file import Experiment
+from viscy_train.plates.plate import write_plate
 from viscy_train.run.batch_record import batch_fields, record_of_rank
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.step_csv import format_line
 from viscy_train.sample_projects import simulation
+from viscy_train.tracks.tracks import write_tracks
 
 # Each run tries the same examples, others only on request (`make test-random`). A busy machine takes any time for an
 # example; only processes that hang have deadlines.
@@ -122,7 +122,9 @@ def table(data_folder: Path) -> AnchorTable:
     """The anchor table of the two experiments."""
     from viscy_train.anchors.build import build_anchor_table
 
-    return build_anchor_table(make_experiments(data_folder), PositiveConfig(min_frames=1, max_frames=3), 16, 1)
+    return build_anchor_table(
+        make_experiments(data_folder), PositiveConfig(min_frames=1, max_frames=3), CropSettings(crop=16)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -214,8 +216,7 @@ def make_table(
         observations=cells.astype(dict.fromkeys(categories, "category")),
         experiments=experiments,
         positive=PositiveConfig(min_frames=1, max_frames=3),
-        crop=8,
-        z_slices=1,
+        crops=CropSettings(crop=8),
         intensity=intensity,
         excluded=[],
     )

@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from viscy_train.atomic import atomic_write, is_disk_full
+from viscy_train.atomic import atomic_write, atomic_write_directory, is_disk_full
 from viscy_train.errors import UserError
 from viscy_train.run.directory import RunDirectory
 from viscy_train.training.checkpointing import AtomicCheckpointIO
@@ -45,6 +45,27 @@ def test_an_error_keeps_the_old_file(tmp_path, error, raised_type):
         assert str(raised.value) == (
             f"cannot write {path}: No space left on device; free some space, or choose another location"
         )
+
+
+@pytest.mark.parametrize("error", [None, FULL, ValueError()])
+def test_a_directory_is_replaced_as_a_whole_or_stays(tmp_path, error):
+    path = tmp_path / "embeddings.zarr"
+    path.mkdir()
+    (path / "old").touch()
+
+    def write():
+        with atomic_write_directory(path) as unfinished:
+            (unfinished / "new").touch()
+            if error is not None:
+                raise error
+
+    if error is None:
+        write()
+    else:
+        with pytest.raises(UserError if error is FULL else ValueError):
+            write()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["embeddings.zarr"]
+    assert [entry.name for entry in path.iterdir()] == ["new" if error is None else "old"]
 
 
 def test_a_folder_that_cannot_be_created_is_a_user_error(tmp_path):

@@ -14,7 +14,7 @@ def run_python(*arguments):
 
 
 def test_the_public_names_are_those_of_the_readme():
-    names = ["AnchorTable", "ContrastiveModule", "PairDataModule", "UserError", "build_anchor_table"]
+    names = ["AnchorTable", "ContrastiveModule", "PairDataModule", "UserError", "build_anchor_table", "load_encoder"]
     assert viscy_train.__all__ == dir(viscy_train) == names
 
 

@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from viscy_train.anchors.build import build_anchor_table
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.loading.data_module import PairDataModule
+    from viscy_train.model.exported import load_encoder
     from viscy_train.model.module import ContrastiveModule
 
-__all__ = ["AnchorTable", "ContrastiveModule", "PairDataModule", "UserError", "build_anchor_table"]
+__all__ = ["AnchorTable", "ContrastiveModule", "PairDataModule", "UserError", "build_anchor_table", "load_encoder"]
 
 _MODULES = {
     "AnchorTable": "anchors.table",
     "ContrastiveModule": "model.module",
     "PairDataModule": "loading.data_module",
     "build_anchor_table": "anchors.build",
+    "load_encoder": "model.exported",
 }
 
 

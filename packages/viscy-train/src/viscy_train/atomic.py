@@ -60,6 +60,45 @@ def atomic_write(path: Path) -> Generator[Path]:
 
 
 @contextmanager
+def atomic_write_directory(path: Path) -> Generator[Path]:
+    """Replace a directory as a whole, in two renames.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Directory to create or to replace. Its parent is created if necessary. A symbolic link stays, and its target is
+        replaced.
+
+    Yields
+    ------
+    pathlib.Path
+        Empty temporary directory next to it to write to. It is renamed to `path` after the block, or deleted after an
+        error. If the process is killed, it remains and the next write replaces it.
+
+    Raises
+    ------
+    UserError
+        If the directory cannot be written, for example because the disk is full.
+    """
+    path = follow_links(path)
+    unfinished, replaced = (path.with_name(f".{path.name}.{state}") for state in ("unfinished", "replaced"))
+    try:
+        for left in (unfinished, replaced):
+            shutil.rmtree(left, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        if path.exists():
+            os.replace(path, replaced)
+        os.replace(unfinished, path)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except BaseException as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if isinstance(error, OSError) or is_disk_full(error):
+            raise UserError(f"cannot write {path}: {_reason(error)}; {_REMEDY}") from error
+        raise
+
+
+@contextmanager
 def atomic_directory(path: Path) -> Generator[None]:
     """Fill an empty directory completely, or leave it empty after an error.
 

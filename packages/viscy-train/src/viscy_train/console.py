@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+MAX_ROWS = 40
+"""Number of rows that a table of strata shows, of which a screen has tens of thousands."""
+
+
 def make_console(**options: Any) -> Console:
     """Return a console that prints text literally.
 

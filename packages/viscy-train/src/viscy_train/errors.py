@@ -33,7 +33,14 @@ class UserError(ValueError):
     message : str
         What is wrong and how to correct it. If a data loader re-raises the error of a worker process, its message
         contains the worker's traceback; only the original message is kept.
+
+    Attributes
+    ----------
+    keys : tuple of str
+        Where in a file of nested keys the mistake is, as far as that is known; see `at_key`.
     """
+
+    keys: tuple[str, ...] = ()
 
     def __init__(self, message: str) -> None:
         lines = message.splitlines()
@@ -55,6 +62,16 @@ class ProjectError(UserError):
         self.problems = problems
         lines = problems if len(problems) == 1 else [f"found {len(problems)} problems:", *problems]
         super().__init__("\n  ".join(lines))
+
+
+@contextmanager
+def at_key(*keys: str) -> Generator[None]:
+    """Note in a `UserError` of the block below which keys the mistake is, from the outermost to the innermost."""
+    try:
+        yield
+    except UserError as error:
+        error.keys = (*keys, *error.keys)
+        raise
 
 
 class Problems:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from viscy_train.errors import UserError, require_regular_file
+from viscy_train.errors import UserError, kind_of_file, require_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -28,7 +28,7 @@ _held: set[int] = set()
 
 @dataclass(frozen=True)
 class OutputKind:
-    """What a command writes to a file.
+    """What a command writes to a file, or to a directory that it replaces as a whole.
 
     Parameters
     ----------
@@ -36,10 +36,13 @@ class OutputKind:
         What it is, with an article.
     is_own : callable
         Returns whether a file is an earlier output of this kind.
+    is_directory : bool, default False
+        Whether it is a directory instead of a file.
     """
 
     name: str
     is_own: Callable[[Path], bool]
+    is_directory: bool = False
 
 
 def require_replaceable(path: Path, kind: OutputKind) -> None:
@@ -60,8 +63,14 @@ def require_replaceable(path: Path, kind: OutputKind) -> None:
     path = follow_links(path)
     if not os.path.lexists(path):
         return
-    require_regular_file(path, kind.name)
-    if path.stat().st_size and not kind.is_own(path):
+    if kind.is_directory:
+        found = kind_of_file(path, kind.name)
+        if found != "a directory":
+            raise UserError(f"{kind.name} must be a directory, got {found}: {path}; choose another path, or delete it")
+    else:
+        require_regular_file(path, kind.name)
+    is_filled = any(path.iterdir()) if kind.is_directory else path.stat().st_size > 0
+    if is_filled and not kind.is_own(path):
         raise UserError(
             f"an output must not replace another file, and {path} is not {kind.name}; choose another path, or delete it"
         )

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from viscy_train.anchors.header import Exclusion
-from viscy_train.anchors.lineages import Lineages
 from viscy_train.anchors.table import AnchorTable
+from viscy_train.positives.lineages import Lineages
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,15 @@ import pytest
 from iohub.ngff import open_ome_zarr
 
 from viscy_train.anchors.build import build_anchor_table
-from viscy_train.anchors.experiments import Experiment
-from viscy_train.anchors.plates import write_plate
 from viscy_train.anchors.staleness import check_settings, check_sources
 from viscy_train.anchors.summary import print_summary
 from viscy_train.anchors.table import COLUMNS, AnchorTable, Exclusion
-from viscy_train.anchors.tracks import write_tracks
-from viscy_train.config.schema import PositiveConfig
+from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.console import make_console
 from viscy_train.errors import ProjectError, UserError
+from viscy_train.experiments.experiments_file import Experiment
+from viscy_train.plates.plate import write_plate
+from viscy_train.tracks.tracks import write_tracks
 
 POSITIVE = PositiveConfig(min_frames=1, max_frames=2)
 POSITIONS = ("A/1/0", "A/1/1", "B/1/0")
@@ -70,7 +70,7 @@ def write_experiment(folder, name="monday", *, images=None, version="0.5", chunk
 
 def build(*experiments, positive=POSITIVE, crop=16, z_slices=1, **options):
     """Build the anchor table of some experiments, with defaults for the settings."""
-    return build_anchor_table(list(experiments), positive, crop, z_slices, **options)
+    return build_anchor_table(list(experiments), positive, CropSettings(crop=crop, z_slices=z_slices), **options)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_a_table_read_from_disk_equals_the_one_written(experiment, tmp_path):
     pd.testing.assert_frame_equal(loaded.observations, table.observations)
     assert loaded.intensity == table.intensity
     assert loaded.excluded == table.excluded
-    check_settings(loaded, [experiment], POSITIVE, 16, 1)
+    check_settings(loaded, [experiment], POSITIVE, CropSettings(crop=16))
     check_sources(loaded)
 
 
@@ -137,8 +137,9 @@ def test_the_keys_of_the_file_stay_those_of_earlier_releases(experiment, tmp_pat
     table = build(experiment)
     table.write(tmp_path / "anchors.parquet")
     header = json.loads(pq.read_schema(tmp_path / "anchors.parquet").metadata[b"viscy_train"])
-    settings = {"version": 1, "crop": 16, "z_slices": 1, "positive": {"min_frames": 1, "max_frames": 2}}
-    assert settings.items() <= header.items()
+    assert header["version"] == 2
+    assert {"crop": 16, "z_slices": 1}.items() <= header["crops"].items()
+    assert {"min_frames": 1, "max_frames": 2}.items() <= header["positive"].items()
     assert header["brightness"] == table.intensity
     assert header["tracks"] == table.tracks
     assert [one["cells"] for one in header["dropped"]] == [one.n_observations for one in table.excluded]
@@ -151,7 +152,7 @@ def test_a_table_of_another_format_version_is_refused(experiment, tmp_path):
     table = pq.read_table(path)
     header = json.loads(table.schema.metadata[b"viscy_train"]) | {"version": 99}
     pq.write_table(table.replace_schema_metadata({b"viscy_train": json.dumps(header)}), path)
-    with pytest.raises(UserError, match=r"anchors\.parquet .*: format version must be 1, got 99; rebuild it with"):
+    with pytest.raises(UserError, match=r"anchors\.parquet .*: format version must be 1 or 2, got 99; rebuild it with"):
         AnchorTable.read(path)
 
 
@@ -355,9 +356,14 @@ MISMATCHES = {
         lambda one: (shutil.rmtree(one.plate), one.plate.mkdir()),
         {},
         {},
-        r"monday\.zarr is not an HCS OME-Zarr plate",
+        r"monday\.zarr is not an OME-Zarr plate",
     ),
-    "plate is a position": (no_damage, {"plate": "monday.zarr/A/1/0"}, {}, r"is not an HCS OME-Zarr plate"),
+    "plate is a position": (
+        no_damage,
+        {"plate": "monday.zarr/A/1/0", "conditions": {"A/1": "mock"}},
+        {},
+        "plate .*monday.zarr/A/1/0 has no image 'A/1'; it has 0; correct the name in `conditions`",
+    ),
     "unknown well": (no_damage, {"conditions": {"A/1": "mock", "C/9": "x"}}, {}, "has no well 'C/9'; it has A/1, B/1"),
     "unknown channel": (no_damage, {"channels": ["GFP"]}, {}, "has no channel 'GFP'; it has Phase3D, Virus"),
     "missing tracks": (lambda one: shutil.rmtree(one.tracks), {}, {}, "tracks not found: .*; correct `tracks`"),
@@ -383,7 +389,7 @@ MISMATCHES = {
         truncate("zarr.json"),
         {},
         {},
-        r"monday\.zarr is not an HCS OME-Zarr plate|is damaged",
+        r"monday\.zarr is not an OME-Zarr plate|is damaged",
     ),
     "truncated metadata of a well": (
         truncate("B/1/zarr.json"),
@@ -425,19 +431,13 @@ MISMATCHES = {
         swap_axes,
         {},
         {},
-        "must have the axes T, C, Z, Y, X, got T, Z, C, Y, X in position A/1/0 .*; write them with all five",
+        "must have the axes T, C, Z, Y, X in this order, .*, got T, Z, C, Y, X in position A/1/0 .*; write them with",
     ),
     "complex pixels": (
         replace_images(np.ones(SHAPE, np.complex64)),
         {},
         {},
-        "must be integers or floats, .* 2 more",
-    ),
-    "boolean pixels": (
-        replace_images(np.ones(SHAPE, bool)),
-        {},
-        {},
-        "must be integers or floats, got bool in position",
+        "must be integers, floats or booleans, got complex64 .* 2 more",
     ),
     "crop too large": (no_damage, {}, {"crop": 41}, "data.crop must fit into the image, 40 x 48 pixels in .*, got 41"),
     "too many slices": (no_damage, {}, {"z_slices": 4}, "data.z_slices must fit into the stack, 3 slices in .*, got 4"),
@@ -497,8 +497,11 @@ def test_all_mismatches_are_reported_at_once(monday, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"crop": 8}, "data.crop was 16, is now 8; rebuild it with `viscy-train index --config FILE`"),
-        ({"z_slices": 3}, "data.z_slices was 1, is now 3"),
+        (
+            {"crops": CropSettings(crop=8)},
+            "data.crop was 16, is now 8; rebuild it with `viscy-train index --config FILE`",
+        ),
+        ({"crops": CropSettings(crop=16, z_slices=3)}, "data.z_slices was 1, is now 3"),
         ({"positive": PositiveConfig(min_frames=1, max_frames=3)}, "data.positive.max_frames was 2, is now 3"),
         ({"experiments": []}, r"list of experiments was \['monday'\], is now \[\]"),
         ({"channels": ["Virus"]}, "channels of 'monday' was"),
@@ -508,7 +511,7 @@ def test_all_mismatches_are_reported_at_once(monday, tmp_path):
     ],
 )
 def test_a_table_built_with_other_settings_is_refused(experiment, change, message):
-    now = {"experiments": [experiment], "positive": POSITIVE, "crop": 16, "z_slices": 1}
+    now = {"experiments": [experiment], "positive": POSITIVE, "crops": CropSettings(crop=16)}
     experiment_changes = {key: value for key, value in change.items() if key not in now}
     now |= {key: value for key, value in change.items() if key in now}
     if experiment_changes:
@@ -519,7 +522,9 @@ def test_a_table_built_with_other_settings_is_refused(experiment, change, messag
 
 
 def test_a_table_can_be_used_after_its_plates_have_moved(experiment, tmp_path):
-    check_settings(build(experiment), [replace(experiment, plate=tmp_path, tracks=tmp_path)], POSITIVE, 16, 1)
+    check_settings(
+        build(experiment), [replace(experiment, plate=tmp_path, tracks=tmp_path)], POSITIVE, CropSettings(crop=16)
+    )
 
 
 @pytest.mark.parametrize(
@@ -596,7 +601,7 @@ def change_channels(experiment, change):
 
 def test_channels_without_names_can_be_used_by_index(monday):
     change_channels(monday, lambda ome: ome.pop("omero"))
-    with pytest.raises(ProjectError, match="has no channel 'Virus'; it has 0, 1"):
+    with pytest.raises(ProjectError, match="has no channel 'Virus'; it has 0, 1, because its channels have no names"):
         build(monday)
     assert build(replace(monday, channels=["0", "1"])).intensity["monday"]
 

@@ -9,7 +9,7 @@ import pytest
 from viscy_train.anchors.fingerprint import describe_difference
 from viscy_train.anchors.observations import COLUMNS
 from viscy_train.anchors.table import AnchorTable
-from viscy_train.config.schema import PositiveConfig
+from viscy_train.config.schema import CropSettings, PositiveConfig
 
 
 def with_observations(table, **columns):
@@ -37,8 +37,8 @@ CHANGES = {
     "one pixel": (lambda table: with_observations(table, y=table.observations["y"].add(1e-9)), "different column 'y'"),
     "rows": (take(slice(1, None)), "number of rows was 499, is now 498"),
     "order of rows": (take(slice(None, None, -1)), "different column 'experiment', "),
-    "crop": (lambda table: replace(table, crop=32), "crop was 16, is now 32"),
-    "slices": (lambda table: replace(table, z_slices=2), "z_slices was 1, is now 2"),
+    "crop": (lambda table: replace(table, crops=CropSettings(crop=32)), "crop was 16, is now 32"),
+    "slices": (lambda table: replace(table, crops=replace(table.crops, z_slices=2)), "z_slices was 1, is now 2"),
     "range of positives": (
         lambda table: replace(table, positive=PositiveConfig(min_frames=1, max_frames=2)),
         "positive was 1 to 3 frames, is now 1 to 2 frames",
@@ -116,3 +116,14 @@ def test_the_fingerprint_is_that_of_other_versions_and_platforms():
 @pytest.mark.parametrize("saved", [None, "text", {}, [1], {"other": "1"}])
 def test_a_damaged_fingerprint_differs_from_any(table, saved):
     assert describe_difference(saved, table.fingerprint).startswith("its fingerprint is damaged")
+
+
+def test_a_missing_value_is_not_the_last_category(table):
+    names = pd.Series(["a", "b"] * len(table.observations)).iloc[: len(table.observations)].astype("category")
+    some, all_missing = names.mask(names == "b"), names.mask(names == names)
+    columns = [names, some.cat.set_categories(["a", "b"]), all_missing]
+    parts = [
+        replace(table, observations=table.observations.assign(gene=column)).fingerprint["column 'gene'"]
+        for column in columns
+    ]
+    assert len(set(parts)) == 3

@@ -34,21 +34,21 @@ def remove(key):
 
 CHANGES = [
     (remove("version"), "must be complete, got KeyError: 'version'"),
-    *((remove(key), f"must be complete, got KeyError: '{key}'") for key in ("experiments", "crop", "brightness")),
-    (set_key("version", value=99), "format version must be 1, got 99"),
+    *((remove(key), f"must be complete, got KeyError: '{key}'") for key in ("experiments", "crops", "brightness")),
+    (set_key("version", value=99), "format version must be 1 or 2, got 99"),
     (set_key("experiments", value=[]), "experiments must name at least one"),
     (set_key("experiments", value=7), "must be complete, got TypeError"),
     (set_key("experiments", 1, "name", value="monday"), "experiments must have different names"),
     (set_key("experiments", 0, "channels", value="GFP"), "channels of experiment 'monday' must be names, got 'GFP'"),
     (set_key("experiments", 0, "plate", value=None), "plate of experiment 'monday' must be a path, got null"),
-    (set_key("experiments", 0, "conditions", value=["A/1"]), "must be complete, got AttributeError"),
+    (set_key("experiments", 0, "conditions", value=["A/1"]), "conditions .* must be a mapping"),
     (set_key("experiments", 0, "minutes_per_frame", value="30"), "minutes_per_frame .* must be a number, got '30'"),
     (set_key("experiments", 0, "gain", value=2), "must be complete, got TypeError: .*gain"),
-    (set_key("crop", value=0), "crop must be an integer of at least 1, got 0"),
-    (set_key("crop", value=16.0), "crop must be an integer of at least 1, got 16.0"),
-    (set_key("z_slices", value=True), "z_slices must be an integer of at least 1, got True"),
-    (set_key("positive", "min_frames", value=0.5), "positive.min_frames must be an integer of at least 1, got 0.5"),
-    (set_key("positive", "max_frames", value=NAN), "positive.max_frames must be an integer of at least 1, got nan"),
+    (set_key("crops", "crop", value=0), "data.crop must be at least 8, got 0"),
+    (set_key("crops", "crop", value=16.0), "crop must be an integer of at least 0, got 16.0"),
+    (set_key("crops", "z_slices", value=True), "z_slices must be an integer of at least 0, got True"),
+    (set_key("positive", "min_frames", value=0.5), "positive.min_frames must be an integer of at least 0, got 0.5"),
+    (set_key("positive", "max_frames", value=NAN), "positive.max_frames must be finite, got nan"),
     (set_key("brightness", "monday", 0, 0, value=NAN), "mean intensity of channel .* must be finite, got nan"),
     (set_key("brightness", "monday", 1, 1, value=NAN), "standard deviation of channel .* must be finite, got nan"),
     (set_key("brightness", "monday", 1, 1, value=0.0), "standard deviation of channel .* must be above 0, got 0.0"),
@@ -88,6 +88,26 @@ def test_a_header_that_index_does_not_write_is_refused(written, tmp_path, change
         AnchorTable.read(path)
     assert "\n" not in str(error.value)
     assert str(error.value).endswith("; rebuild it with `viscy-train index --config FILE`")
+
+
+def test_a_table_of_version_1_is_read(written, table_with_exclusions, tmp_path):
+    """As earlier releases wrote it."""
+    table, new = table_with_exclusions, written[1]
+    keys = ("name", "plate", "tracks", "channels", "conditions", "minutes_per_frame", "hour_of_infection")
+    header = {
+        "version": 1,
+        "experiments": [{key: one[key] for key in keys} for one in new["experiments"]],
+        "positive": {"min_frames": 1, "max_frames": 3},
+        "crop": 16,
+        "z_slices": 1,
+        **{key: new[key] for key in ("brightness", "dropped", "tracks", "pixels")},
+    }
+    path = write_with(written[0], json.dumps(header), tmp_path / "anchors.parquet")
+    read = AnchorTable.read(path)
+    pd.testing.assert_frame_equal(read.observations, table.observations)
+    assert read.fingerprint == table.fingerprint
+    assert (read.crops, read.positive, read.experiments) == (table.crops, table.positive, table.experiments)
+    assert (read.channels_mode, read.extra_columns) == ("all", [])
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"null", b"[1]", b'"text"', b"[" * 100_000])

@@ -66,7 +66,7 @@ CHANGES = {
     "unknown condition": (shift_names("condition"), "the condition of well A/1 .* 'uninfected', got 'uninfectedx'"),
     "exchanged conditions": (swap_conditions, "the condition of well A/1 .* must be 'uninfected', got 'infected'"),
     "position of another well": (
-        lambda table: table.assign(position=table["position"].cat.rename_categories(lambda name: f"{name}/0")),
+        lambda table: table.assign(position=table["position"].cat.rename_categories(lambda name: f"C/{name}")),
         "must be in their well",
     ),
     "repeated row": (lambda table: table.iloc[[0, *range(len(table))]], "must be sorted by .*, without repeats, got "),
@@ -153,7 +153,7 @@ def test_a_lineage_whose_first_track_was_excluded_is_accepted(table, write):
     is_mother = observations["track_id"].isin(mothers) & observations["lineage_id"].isin(
         observations["lineage_id"][mothers.index]
     )
-    from viscy_train.anchors.lineages import Lineages
+    from viscy_train.positives.lineages import Lineages
 
     rest = observations[~is_mother].reset_index(drop=True)
     rest["has_positive"] = Lineages.of(rest, table.positive).has_positive()

@@ -19,7 +19,7 @@ def line_of(path, key):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train"], "unknown command 'train'; choose from demo, hela, index"),
+        (["train"], "unknown command 'train'; choose from demo, hela, init, import, index"),
         (["fit"], "fit needs --config FILE"),
         (["index"], "index needs --config FILE"),
         (["fit", "--config", "nowhere.yaml"], "nowhere.yaml"),
@@ -118,6 +118,29 @@ def test_an_invalid_configuration_is_a_one_line_error(error_line, make_project, 
 
 
 @pytest.mark.parametrize(
+    ("key", "default"),
+    [
+        ("data.sampler.condition_by", ', "condition"'),
+        ("data.sampler.time_by", ', "hours_post_infection"'),
+        ("data.sampler.condition_balanced", ", true"),
+        ("data.positive.match", ""),
+        ("data.positive.differ", ""),
+        ("data.normalization.by", ', "experiment"'),
+        ("data.split.by", ', "position"'),
+        ("data.crop", ", 64"),
+        ("model.loss.temperature", ", 0.2"),
+        ("checkpoint.keep_best", ", 1"),
+    ],
+)
+@pytest.mark.parametrize("command", ["index", "inspect"])
+def test_a_key_without_a_value_is_refused_with_its_default(error_line, make_project, tmp_path, command, key, default):
+    path = make_project(tmp_path, **{key: "EMPTY"})
+    path.write_text(path.read_text().replace("EMPTY", ""))
+    assert main([command, "--config", str(path)]) == EXIT_USER_ERROR
+    assert f"{key} must not be null; remove the key to get its default{default}" in error_line()
+
+
+@pytest.mark.parametrize(
     ("key", "written", "name"),
     [
         ("output", "output: 2024_10_09", "2024_10_09"),
@@ -125,6 +148,16 @@ def test_an_invalid_configuration_is_a_one_line_error(error_line, make_project, 
         ("data.sampler.experiment_weights", "data: {sampler: {experiment_weights: {2024_10_09: 1}}}", "2024_10_09"),
         ("data.sampler.condition_ratio", "data: {sampler: {condition_ratio: {on: 1, off: 2}}}", "on"),
         ("data.anchors", "data: {anchors: 12:30}", "12:30"),
+        ("data.sampler.experiment_by", "data: {sampler: {experiment_by: [experiment, on]}}", "on"),
+        ("data.sampler.condition_by", "data: {sampler: {condition_by: no}}", "no"),
+        ("data.sampler.time_by", "data: {sampler: {time_by: 0123}}", "0123"),
+        ("data.positive.match", "data: {positive: {match: off}}", "off"),
+        ("data.positive.differ", "data: {positive: {match: well, differ: [5]}}", "5"),
+        ("data.positive.match", "data: {positive: {match: on}}", "on"),
+        ("data.positive.differ", "data: {positive: {match: condition, differ: [well, 5]}}", "5"),
+        ("data.sampler.experiment_by", "data: {sampler: {experiment_by: [no, day]}}", "no"),
+        ("data.sampler.condition_by", "data: {sampler: {condition_by: off}}", "off"),
+        ("data.sampler.time_by", "data: {sampler: {time_by: 012}}", "012"),
     ],
 )
 def test_a_name_that_yaml_takes_for_another_value_must_be_in_quotes(error_line, tmp_path, key, written, name):
@@ -132,6 +165,69 @@ def test_a_name_that_yaml_takes_for_another_value_must_be_in_quotes(error_line, 
     path.write_text(f"# a comment\n{written}\n")
     assert main(["fit", "--config", str(path)]) == EXIT_USER_ERROR
     assert f"{path}, line 2: {key} must be text, got {name}; put it in quotes: '{name}'" in error_line()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.crop_um", "8um", "data.crop_um must be a number or null, got 8um"),
+        ("data.crop", 16.5, "data.crop must be an integer, got 16.5"),
+        ("data.z", "top", "data.z must be middle, sharpest, random or maximum, got top"),
+        ("data.positive.min_frames", 1.5, "data.positive.min_frames must be an integer or null, got 1.5"),
+        ("data.positive.match", {"a": 1}, "data.positive.match must be a list of texts or text, got {'a': 1}"),
+        ("data.positive.decay", "x", "data.positive.decay must be a number, got x"),
+        (
+            "data.sampler.experiment_weights",
+            {"monday": "x"},
+            "data.sampler.experiment_weights must be a mapping of names to numbers, text or null, got {'monday': 'x'}",
+        ),
+        ("data.sampler.split_batches", "maybe", "data.sampler.split_batches must be true or false, got maybe"),
+        ("data.split.experiments", "monday", "data.split.experiments must be a list, got monday"),
+        ("trainer.max_epochs", "x", "trainer.max_epochs must be an integer or null, got x"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_plain_words(error_line, make_project, tmp_path, key, value, message):
+    path = make_project(tmp_path, **{key: value})
+    assert main(["inspect", "--config", str(path)]) == EXIT_USER_ERROR
+    assert error_line().endswith(f": {message}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "message"),
+    [
+        (
+            {"data.sampler.experiment_weights": {"monday": 1}},
+            "sampler:",
+            "data.sampler: experiment_weights must name every label of the table, 'tuesday' left out",
+        ),
+        (
+            {"data.positive": {"match": "condition"}},
+            "match:",
+            "the anchor table was built with other settings: data.positive.match was [], is now ['condition']; rebuild",
+        ),
+        (
+            {"data.positive": {"max_hours": 2}},
+            "max_hours:",
+            "the anchor table was built with other settings: data.positive.max_hours was null, is now 2.0; rebuild",
+        ),
+        (
+            {"evaluation.probe": "nope"},
+            "probe:",
+            "evaluation.probe must name columns of the anchor table (",
+        ),
+    ],
+)
+def test_inspect_gives_the_line_of_what_does_not_suit(error_line, make_project, tmp_path, changes, key, message):
+    path = make_project(tmp_path, **changes)
+    assert main(["inspect", "--config", str(path)]) == EXIT_USER_ERROR
+    assert f"{path}, line {line_of(path, key)}: {message}" in error_line()
+
+
+def test_an_empty_section_is_refused_with_its_line(error_line, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("data:\n  normalization:\n")
+    assert main(["index", "--config", str(path)]) == EXIT_USER_ERROR
+    assert f"{path}, line 2: data.normalization must be a mapping of keys, got null" in error_line()
 
 
 def test_a_key_that_is_not_text_is_refused_on_the_command_line(error_line, make_project, tmp_path):
@@ -185,6 +281,14 @@ def test_an_unreadable_file_is_named(error_line, tmp_path, content, message):
         ("data:\n  crop: 16\n  crop: 32\n", "line 3: key 'crop' is already defined in line 2"),
         ("data:\n  positive: 4\n", "line 2: data.positive must be a mapping of keys, got 4"),
         ("model: {optimizer: adam}\n", "line 1: model.optimizer must be a mapping of keys, got 'adam'"),
+        (
+            "model: {encoder: tiny}\n",
+            "line 1: model.encoder must be a mapping of keys, got 'tiny'; write encoder: {name: tiny}",
+        ),
+        (
+            "model: {loss: supcon}\n",
+            "line 1: model.loss must be a mapping of keys, got 'supcon'; write loss: {name: supcon}",
+        ),
         ("data:\n", "line 1: data must be a mapping of keys, got null"),
     ],
 )

@@ -248,6 +248,38 @@ def test_a_run_is_reported_with_its_own_configuration_only(trained, tmp_path, er
     assert RunDirectory(trained.parent / "run").report.read_bytes() == before
 
 
+@pytest.mark.parametrize("command", ["predict", "validate"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data__split": {"by": "none"}}, "data.split must be that of the run"),
+        ({"data__split": {"by": "experiment", "experiments": ["monday"]}}, "data.split must be that of the run"),
+        ({"seed_everything": 6}, "seed_everything must be that of the run"),
+        ({"data__sampler__condition_by": "well"}, "data.sampler.condition_by must be that of the run"),
+    ],
+)
+def test_what_was_trained_on_is_not_stated_by_another_split(trained, tmp_path, error_line, command, changes, message):
+    if command == "validate" and changes == {"data__split": {"by": "none"}}:
+        message = "data.split must keep anchors for validation"
+    config = copy_config(trained, tmp_path, **changes)
+    options = ["--embeddings", str(tmp_path / "cells.h5ad")] if command == "predict" else []
+    assert main([command, "--config", str(config), *options]) == EXIT_USER_ERROR
+    assert message in error_line()
+    assert not (tmp_path / "cells.h5ad").exists()
+
+
+def test_a_checkpoint_away_from_its_run_is_predicted_from_with_a_note(trained, tmp_path, capsys):
+    import anndata
+
+    path, cells = tmp_path / "copied.ckpt", tmp_path / "cells.h5ad"
+    path.write_bytes(RunDirectory(trained.parent / "run").last_checkpoint.read_bytes())
+    config = copy_config(trained, tmp_path, data__split={"by": "none"})
+    assert main(["predict", "--config", str(config), "--ckpt_path", str(path), "--embeddings", str(cells)]) == 0
+    note = f"obs.split is by data.split of this configuration, because no run is around {path}"
+    assert note in capsys.readouterr().out
+    assert set(anndata.read_h5ad(cells).obs["split"]) == {"training"}
+
+
 def write_other_table(table, path):
     """Write the table with coordinates of other rows, which a sampler does not look at."""
     observations = table.observations.copy()

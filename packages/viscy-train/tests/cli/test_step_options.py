@@ -33,12 +33,20 @@ def test_the_options_have_the_names_of_the_sampler_in_a_file_and_on_the_command_
         assert len(sampler) == data.n_batches == 4
 
 
-@pytest.mark.parametrize("column", ["lineage_id", ["lineage_id"], ["position", "track_id"]])
-def test_distinct_by_is_a_column_or_several(make_project, tmp_path, column):
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("lineage_id", ["lineage_id"]),
+        (["lineage_id"], ["lineage_id"]),
+        (["condition", "t"], ["condition", "t"]),
+        ("track_id", ["experiment", "position", "track_id"]),
+    ],
+)
+def test_distinct_by_is_a_column_or_several(make_project, tmp_path, column, expected):
     data = make_cli(make_project(tmp_path, **{"data.sampler.distinct_by": column})).make_data()
     data.setup("fit")
     columns = data.sampler.distinct_by
-    assert ([columns] if isinstance(columns, str) else [*columns]) == ([column] if isinstance(column, str) else column)
+    assert ([columns] if isinstance(columns, str) else [*columns]) == expected
 
 
 @pytest.mark.parametrize("is_split", [False, True])
@@ -59,8 +67,11 @@ def test_whether_batches_are_shared_is_stated_once(project):
             ["--data.sampler.split_batches", "true", "--processes", "3"],
             "data.sampler: with split_batches=True, num_replicas must divide batch_size, got 3 ranks for 16 slots; ",
         ),
-        (["--data.sampler.distinct_by", "lineage"], "'lineage', but the table lacks it; its columns are ["),
-        (["--data.sampler.distinct_by", "[lineage_id, cell]"], "'cell', but the table lacks it; its columns are ["),
+        (["--data.sampler.distinct_by", "lineage"], "got 'lineage'; did you mean 'lineage_id'?"),
+        (
+            ["--data.sampler.distinct_by", "[lineage_id, cell]"],
+            "data.sampler.distinct_by must name columns of the anchor table (experiment, condition,",
+        ),
         (["--data.sampler.anchors_per_condition", "0"], "data.sampler: anchors_per_condition must be"),
         (["--data.sampler.anchors_per_condition", "17"], "data.sampler: anchors_per_condition must be"),
         (["--data.sampler.epoch_batches", "-2"], "data.sampler: epoch_batches must be"),

@@ -1,6 +1,7 @@
 """What a step holds: the expected composition equals the one that is counted in drawn batches."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -129,7 +130,24 @@ def test_an_experiment_with_one_condition_has_no_negatives(anchors_of):
     assert step.without_negative == pytest.approx(planned.group_shares["b"])
     assert step.without_negative == pytest.approx(count(anchors, settings).without_negative, abs=0.02)
     (sentence,) = warn_of_missing_negatives(step, planned)
-    assert "set model.loss.positives to lineage" in sentence
+    assert "set model.loss.positives to lineage, or to pair if there is data.positive.match" in sentence
+
+
+@pytest.mark.parametrize(
+    ("positives", "size", "remedy"),
+    [
+        ("lineage", 1, "set data.sampler.batch_size to 2 or more"),
+        ("pair", 1, "set data.sampler.batch_size to 2 or more"),
+        ("condition", 1, "set data.sampler.batch_size to 4 or more"),
+        ("lineage", 8, "set data.sampler.distinct_by to lineage_id"),
+    ],
+)
+def test_the_remedy_for_missing_negatives_is_not_what_is_set_already(anchors_of, positives, size, remedy):
+    anchors = anchors_of({("a", "mock"): 60})
+    planned = make_sampler(anchors, SamplerConfig(batch_size=size), 0).planned()
+    step = replace(plan_step(anchors, planned, settings_of(1, "batch", positives)), without_negative=1.0)
+    (sentence,) = warn_of_missing_negatives(step, planned)
+    assert sentence.endswith(f"(model.loss.positives={positives}); {remedy}")
 
 
 @pytest.mark.parametrize("positives", ["lineage", "pair"])

@@ -4,7 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from viscy_train.composition.check import check_targets, observed_composition, own_experiments, shares_of_batches
+from viscy_train.composition.check import (
+    check_targets,
+    observed_composition,
+    own_experiments,
+    shares_of_batches,
+    shorten_checks,
+)
 from viscy_train.composition.targets import ALL_EXPERIMENTS, batch_targets, group_shares, target_composition
 from viscy_train.composition.temporal import check_all_targets, check_temporal_target, find_temporal_windows
 from viscy_train.config.schema import SamplerConfig
@@ -172,3 +178,18 @@ def test_an_experiment_may_have_the_name_of_all_experiments(anchors):
 def test_a_batch_larger_than_the_table_is_a_user_error(anchors):
     with pytest.raises(UserError, match=r"sampler: batch_size .*201"):
         make_sampler(anchors, SamplerConfig(batch_size=201), seed=0)
+
+
+def test_of_many_checks_those_that_missed_their_target_are_shown(anchors_of):
+    anchors = anchors_of({("a", f"gene{number}"): 8 for number in range(50)})
+    sampler = make_sampler(anchors, SamplerConfig(batch_size=50), 0)
+    batches = pd.DataFrame({"epoch": 0, "batch": np.repeat(np.arange(8), 50), "row": np.concatenate(list(sampler))})
+    checks = check_targets(batches, anchors, sampler.planned())
+    assert len(checks) == 51
+    shown, others = shorten_checks(checks)
+    assert (len(shown), others) == (40, "and 11 more, all matched")
+    missed = [*checks[:-1], replace(checks[-1], off_target=0.5)]
+    assert shorten_checks(missed)[0][0] == missed[-1]
+    every = [replace(check, off_target=0.5) for check in checks]
+    assert shorten_checks(every)[1] == "and 11 more, 11 off target"
+    assert shorten_checks(checks[:40]) == (checks[:40], "")

@@ -4,7 +4,15 @@ import pytest
 from jsonargparse import ArgumentParser
 
 from viscy_train.config.yaml_bounds import MAX_BYTES, MAX_DEPTH
-from viscy_train.config.yaml_source import line_of, read_yaml, refuse_clock_time, with_line
+from viscy_train.config.yaml_source import (
+    Spelled,
+    line_of,
+    read_as_text,
+    read_spelled,
+    read_yaml,
+    refuse_clock_time,
+    with_line,
+)
 from viscy_train.errors import UserError
 
 
@@ -234,3 +242,24 @@ def test_a_pipe_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.yaml")
     with pytest.raises(UserError, match="a YAML file must be a regular file, got a named pipe"):
         read_yaml(tmp_path / "pipe.yaml")
+
+
+def test_a_merged_key_has_the_line_where_it_is_written(write):
+    path = write("one: &a {x: 1}\ntwo: &b\n  y: 0:30\n  x: 3\nthree:\n  <<: [*a, *b]\n  z: 2\nfour: {<<: *b, y: 5}\n")
+    assert [line_of(path, f"three.{key}") for key in "xyz"] == [1, 3, 7]
+    assert [line_of(path, f"four.{key}") for key in "xy"] == [4, 8]
+    with pytest.raises(UserError, match=r"line 3: y must be a number, got 0:30"):
+        refuse_clock_time(path, "three.y")
+    refuse_clock_time(path, "four.y")
+
+
+def test_values_are_read_with_their_text_and_merged_mappings_replaced(write):
+    path = write("one: &a {012: 012, b: 'off', c: [on, ~, ---]}\ntwo: {<<: *a, b: !!str 1e3, d: !!int '7', e: }\n")
+    assert read_spelled(path)["two"] == {
+        "012": Spelled(10, "012"),
+        "b": Spelled("1e3", "1e3"),
+        "c": [Spelled(True, "on"), Spelled(None, "~"), Spelled("---", "---")],
+        "d": Spelled(7, "7"),
+        "e": Spelled(None, ""),
+    }
+    assert read_as_text(path)["one"] == {"012": "012", "b": "off", "c": ["on", "~", "---"]}

@@ -11,6 +11,16 @@ def test_recall_is_1_if_each_track_has_its_own_direction(anchors, random_embeddi
     assert [one.chance for one in recall] == pytest.approx([1 / 20, 1 / 20])
 
 
+def test_the_hours_of_different_intervals_are_a_range(anchors, random_embeddings, embeddings_by_label):
+    recall = recall_at_1(random_embeddings(anchors), embeddings_by_label(anchors["track_id"]), anchors)
+    assert [one.time for one in recall] == ["0.5 hours", "2.0 hours"]
+    fast = anchors.assign(
+        hours_post_infection=3 + anchors["t"] * np.where(anchors["experiment"] == "tuesday", 1 / 3, 2.0)
+    )
+    recall = recall_at_1(random_embeddings(fast), embeddings_by_label(fast["track_id"]), fast)
+    assert [one.time for one in recall] == ["1 frame (0.33 to 2.0 hours)", "4 frames (1.3 to 8.0 hours)"]
+
+
 def test_random_embeddings_have_the_recall_of_chance(anchors, random_embeddings, embeddings_by_label):
     """Of 280 queries among 20 cells 14 succeed; more than 40 or none at all do with probability below 1e-6."""
     (one, _) = recall_at_1(random_embeddings(anchors), embeddings_by_label(anchors["track_id"]), anchors)

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import tensorstore
 
-from viscy_train.anchors import pixels as pixels_module
-from viscy_train.anchors.geometry import middle_slices
+from viscy_train.config.schema import CropSettings
+from viscy_train.crops.geometry import middle_slices
 from viscy_train.errors import UserError
 from viscy_train.loading.crops import CropReader
+from viscy_train.plates import pixels as pixels_module
 
 
 def expected_crops(table, images, rows):
@@ -20,11 +21,11 @@ def expected_crops(table, images, rows):
         image = images[observation["experiment"], observation["position"]]
         channels = [["Phase3D", "Virus", "Nuclei"].index(name) for name in experiment.channels]
         _, _, n_slices, height, width = image.shape
-        side = table.crop
+        side = table.crops.crop
         top = int(np.clip(round(observation["y"]) - side // 2, 0, height - side))
         left = int(np.clip(round(observation["x"]) - side // 2, 0, width - side))
         stack = image[
-            observation["t"], :, middle_slices(n_slices, table.z_slices), top : top + side, left : left + side
+            observation["t"], :, middle_slices(n_slices, table.crops.z_slices), top : top + side, left : left + side
         ]
         mean, std = np.array(table.intensity[experiment.name]).T[..., None, None, None]
         crops.append((stack[channels].astype(np.float32) - mean) / std)
@@ -74,7 +75,7 @@ def test_crops_contain_the_normalized_pixels_of_the_images(table_of, monkeypatch
 def test_channels_are_in_the_order_of_the_experiment(table_of, monkeypatch, channels, by_zarr):
     if by_zarr:
         use_zarr(monkeypatch)
-    table, images = table_of(channels=channels, z_slices=3)
+    table, images = table_of(channels=channels, crops=CropSettings(crop=8, z_slices=3))
     rows = np.array([5, 90, 5, 0])
     np.testing.assert_allclose(CropReader(table).read(rows), expected_crops(table, images, rows), rtol=1e-5, atol=1e-5)
 
@@ -205,7 +206,7 @@ def test_a_frame_outside_the_image_is_reported(noise):
 @pytest.mark.parametrize("changes", [{"crop": 41}, {"z_slices": 4}])
 def test_an_image_smaller_than_a_crop_is_refused(noise, changes):
     with pytest.raises(UserError, match="must fit into the"):
-        CropReader(replace(noise[0], **changes)).read(np.array([0]))
+        CropReader(replace(noise[0], crops=replace(noise[0].crops, **changes))).read(np.array([0]))
 
 
 def test_a_missing_plate_is_reported(noise, tmp_path):

@@ -8,11 +8,11 @@ from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader
 
 from viscy_data import FlexibleBatchSampler
-from viscy_train.anchors.lineages import Lineages
 from viscy_train.errors import UserError
 from viscy_train.loading.batches import Batch, IndexedBatches
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.datasets import CropDataset, PairDataset, no_collation
+from viscy_train.positives.lineages import Lineages
 
 SEED = 11
 # Python warns about threads when a loader forks workers; test_start_methods checks that the fork is safe.

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,21 @@ def test_positions_of_every_stratum_are_kept_for_validation(table):
     for part in (train, validation):
         assert len({(experiment, condition) for experiment, condition, _ in positions(table, part)}) == 4
     assert not positions(table, train) & positions(table, validation)
+
+
+def test_a_field_of_view_in_several_experiments_is_in_one_part(table):
+    monday, _ = table.experiments
+    same_plate = replace(monday, name="tuesday", conditions={"A/1": "uninfected", "B/1/0": "infected"})
+    observations = table.observations
+    is_used = (observations["experiment"] == "monday") | (observations["position"] != "B/1/1")
+    shared = replace(table, observations=observations[is_used].reset_index(drop=True), experiments=[monday, same_plate])
+    for seed in range(4):
+        train, validation = split_anchors(shared, SplitConfig(fraction=0.5), seed)
+        fields = [{position for *_, position in positions(shared, part)} for part in (train, validation)]
+        assert not fields[0] & fields[1]
+        assert len(fields[1]) == 2
+        # The only position of its stratum is left for training.
+        assert ("tuesday", "infected", "B/1/0") in positions(shared, train)
 
 
 def test_another_seed_keeps_other_positions(table):

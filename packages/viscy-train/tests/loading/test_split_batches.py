@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from viscy_train.anchors.lineages import Lineages
 from viscy_train.config.schema import PositiveConfig, SamplerConfig
 from viscy_train.errors import UserError
 from viscy_train.loading.augmentation import Augment, AugmentationConfig
@@ -15,6 +14,7 @@ from viscy_train.loading.datasets import PairDataset
 from viscy_train.loading.progress import Progress
 from viscy_train.loading.sampler import make_sampler, validation_options
 from viscy_train.model.module import ContrastiveModule
+from viscy_train.positives.lineages import Lineages
 from viscy_train.training.lightning_cli import TrainingCLI
 
 ROWS = np.arange(40, 360)

@@ -22,6 +22,14 @@ def test_pairs_are_plotted_as_loaded_and_as_augmented(anchors_of, side):
     assert png_of(figure, 40).startswith(b"\x89PNG")
 
 
+def test_a_positive_of_another_cell_is_labeled_with_hours(anchors_of):
+    crops = torch.rand(2, 1, 1, 8, 8)
+    pairs = {"anchor": crops, "positive": crops, "row": torch.tensor([2, 5]), "positive_row": torch.tensor([13, 5])}
+    figure = plot_replay(pairs, None, anchors_of({("a", "mock"): 20}), ["x"], "")
+    labels = [text.get_text().splitlines() for text in figure.axes[0].texts]
+    assert [lines[2] for lines in labels if len(lines) > 2] == ["+1.0 h, other cell, row 2", "+0 frames, row 5"]
+
+
 def test_each_experiment_has_its_own_contrast(anchors_of):
     anchors = anchors_of({("a", "mock"): 10, ("b", "mock"): 10})
     crops = torch.rand(2, 1, 1, 8, 8) * torch.tensor([1.0, 100.0])[:, None, None, None, None]

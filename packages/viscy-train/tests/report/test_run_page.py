@@ -5,6 +5,7 @@ import pytest
 from viscy_train.composition.step import StepSettings
 from viscy_train.config.schema import SamplerConfig
 from viscy_train.evaluation.embeddings import EncoderEvaluation, Probe
+from viscy_train.evaluation.probes import Accuracy, ColumnProbe
 from viscy_train.evaluation.retrieval import Recall
 from viscy_train.loading.sampler import make_sampler
 from viscy_train.report.example_tracks import choose_example_tracks
@@ -19,7 +20,8 @@ def write_metrics_and_attempts(run_directory, n_steps):
     """Write a loss that hardly decreases, a validation loss that rises, and two attempts."""
     run_directory.metrics.parent.mkdir()
     log = pd.DataFrame({"step": range(n_steps), "epoch": 0, "train/loss": 2.0, "time/data_wait": 0.5})
-    validation = pd.DataFrame({"step": [3, 9], "epoch": 0, "val/loss": [1.0, 2.0]})
+    validation = pd.DataFrame({"step": [3, 9], "epoch": 0, "val/loss": [1.0, 2.0], "val/effective_rank": [5.26, 1.04]})
+    validation = validation.assign(**{"val/recall_at_1": [0.25, 0.5], "val/temporal_smoothness": [0.2, np.nan]})
     pd.concat([log, validation]).to_csv(run_directory.metrics, index=False)
     run_directory.attempts.write_text(
         "step,epoch,processes,started,reached,seconds\n"
@@ -43,8 +45,19 @@ def page(tmp_path_factory, anchors_of, record_batches, read_page):
     assert len(examples.labels) <= 12
     recall = Recall(frames=1, hours=0.5, chance=0.1, untrained=0.5, trained=0.4)
     probe = Probe(from_hours=3.0, to_hours=6.5, held_out="position", chance=0.5, untrained=0.6, trained=0.83)
+    accuracies = Accuracy(mean=0.5, error=0.021), Accuracy(mean=0.7, error=0.034)
+    column_probe = ColumnProbe(
+        column="cell_line",
+        n_values=3,
+        held_out="experiment",
+        n_units=4,
+        chance=1 / 3,
+        untrained=accuracies[0],
+        trained=accuracies[1],
+    )
     results = RunResults(
         observations=observations,
+        labeled=observations,
         train_rows=train_rows,
         planned=sampler.planned(),
         step=StepSettings(world_size=2, split_batches=False, negatives="step", positives="pair"),
@@ -59,6 +72,7 @@ def page(tmp_path_factory, anchors_of, record_batches, read_page):
             embeddings=rng.random((len(observations), 4), dtype=np.float32),
             recall=[recall],
             probes=[probe],
+            column_probes=[column_probe],
         ),
     )
     write_run_page(run_directory, results)
@@ -80,8 +94,10 @@ def test_a_run_page_has_a_title_and_headings(page):
         "Composition of the run",
         "Loss",
         "Embeddings",
+        "Validation embeddings",
         "Recall@1",
         "Linear probe",
+        "Probes of columns",
         "Files of this run",
     ]
     assert page.elements["h3"] == ["Summary", "Diagnostics"]
@@ -110,6 +126,9 @@ def test_names_with_markup_are_escaped_on_a_run_page(page):
         "For 40% of the cells that the encoder was not trained on, the nearest embedding 0.5 hours later",
         "A linear probe predicts the condition with 83% balanced accuracy at 3.0 to 6.5 hours post infection",
         "repeated steps",
+        "temporal smoothness 4 5.3 25% 0.20 10 1.0 50%",
+        "The embeddings have collapsed: the effective rank of the last validation, at step 10, is 1.04.",
+        "cell_line 4 experiments 3 33% 50% ± 2% 70% ± 3%",
         "One cell of 11 of the 32 combinations of experiment and condition",
     ],
 )

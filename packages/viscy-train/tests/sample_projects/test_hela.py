@@ -8,9 +8,8 @@ import tifffile
 import yaml
 from iohub.ngff import open_ome_zarr
 
-from viscy_train.anchors.experiments import load_experiments
-from viscy_train.anchors.tracks import Tracks
 from viscy_train.errors import UserError
+from viscy_train.experiments.experiments_file import load_experiments
 from viscy_train.sample_projects import hela
 from viscy_train.sample_projects.hela import (
     Tile,
@@ -21,6 +20,7 @@ from viscy_train.sample_projects.hela import (
     make_tiles,
     write_hela,
 )
+from viscy_train.tracks.tracks import Tracks
 from viscy_train.training.lightning_cli import TrainingCLI
 
 POSITIONS = ["A/1/0", "A/1/1", "A/1/2", "B/1/0", "B/1/1", "B/1/2"]

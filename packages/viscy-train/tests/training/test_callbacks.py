@@ -51,6 +51,17 @@ def test_the_composition_of_a_batch_is_logged_under_names_of_one_level():
     assert metrics["batch/distinct_lineages"] == batch["lineage_id"].nunique()
 
 
+def test_the_number_of_labels_is_logged_if_there_are_too_many_to_log_each():
+    observations = make_observations()
+    number = np.arange(len(observations))
+    genes = pd.Categorical([f"gene{one % 101}" for one in number])
+    assert len(genes.categories) == 101
+    metrics = CompositionLogger(observations.assign(condition=genes)).composition(number[:7])
+    assert metrics["batch/distinct_conditions"] == 7
+    assert not any(name.startswith("batch/condition/") for name in metrics)
+    assert any(name.startswith("batch/experiment/") for name in metrics)
+
+
 def test_describing_a_batch_takes_little_time():
     observations = make_observations(100_000)
     logger, rows = CompositionLogger(observations), np.random.default_rng(1).integers(0, len(observations), 256)

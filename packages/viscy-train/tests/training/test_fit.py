@@ -247,3 +247,59 @@ def test_a_limit_that_means_another_number_of_batches_is_named(before, world_siz
     sentences = _describe_size(checkpoint, trainer, split_batches=split_batches)
     assert len(sentences) == (expected is not None)
     assert expected is None or sentences[0].startswith(f"trainer.limit_train_batches 3 {expected}")
+
+
+def weights_of(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def test_a_run_starts_from_the_weights_of_another_run(trained, make_project, tmp_path, capsys):
+    source = trained / "run" / "checkpoints" / "last.ckpt"
+    make_project(tmp_path, **CHANGES | {"model.init_from": "source/last.ckpt", "trainer.max_steps": 1})
+    (tmp_path / "source").symlink_to(source.parent)
+    still = ["--model.optimizer.learning_rate", "1e-30", "--model.optimizer.weight_decay", "0"]
+    train(tmp_path, *still)
+    path = tmp_path / "source" / "last.ckpt"
+    assert f"Starting from a checkpoint, {path}: loaded the network and the projection head" in capsys.readouterr().out
+    started, expected = weights_of(tmp_path / "run" / "checkpoints" / "last.ckpt"), weights_of(source)
+    assert all(torch.equal(started[name], value) for name, value in expected.items())
+    recorded = yaml.safe_load(RunDirectory(tmp_path / "run").config.read_text())
+    assert recorded["model"]["init_from"] == str(path)
+
+
+def test_a_resumed_run_has_the_weights_of_its_checkpoint(trained, run, tmp_path, capsys):
+    train(tmp_path, "--trainer.max_steps", "1")
+    before = weights_of(run.last_checkpoint)
+    options = ["--model.init_from", str(trained / "run" / "checkpoints" / "last.ckpt"), *RESUME]
+    capsys.readouterr()
+    still = ["--model.optimizer.learning_rate", "1e-30", "--model.optimizer.weight_decay", "0"]
+    train(tmp_path, *options, *still, "--trainer.max_steps", "2")
+    printed = capsys.readouterr().out
+    assert "The weights are those of the checkpoint; model.init_from " in printed
+    assert "Changed: model.init_from" in printed
+    assert "Starting from" not in printed
+    assert all(torch.equal(before[name], value) for name, value in weights_of(run.last_checkpoint).items())
+
+
+def test_a_resumed_run_does_not_need_the_file_that_it_started_from(trained, run, tmp_path, capsys):
+    source = tmp_path / "source.ckpt"
+    source.write_bytes((trained / "run" / "checkpoints" / "last.ckpt").read_bytes())
+    options = ["--model.init_from", str(source)]
+    train(tmp_path, *options, "--trainer.max_steps", "1")
+    source.unlink()
+    train(tmp_path, *options, *RESUME, "--trainer.max_steps", "2")
+    note = "Note: the report compares the trained encoder with random weights, because model.init_from must be a file"
+    assert note in capsys.readouterr().out
+    assert read_log(run.metrics)["step"].max() == 1
+
+
+def test_weights_that_cannot_be_loaded_are_refused_before_a_directory_is_created(run, tmp_path):
+    with pytest.raises(UserError, match=r"model\.init_from must be a file of weights, but .* does not exist"):
+        train(tmp_path, "--model.init_from", str(tmp_path / "missing.ckpt"))
+    assert not run.path.exists()
+
+
+def test_two_sources_of_weights_are_refused(run, tmp_path):
+    options = ["--model.init_from", "a.ckpt", "--model.encoder.name", "resnet10t", "--model.encoder.pretrained", "true"]
+    with pytest.raises(UserError, match=r"model\.encoder\.pretrained must be false if model\.init_from"):
+        train(tmp_path, *options)

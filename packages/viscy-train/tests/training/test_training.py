@@ -9,13 +9,16 @@ import pandas as pd
 import pytest
 import torch
 
+import viscy_train
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.cli import main
 from viscy_train.config.schema import SamplerConfig, SplitConfig
+from viscy_train.evaluation.embeddings import embed
 from viscy_train.loading.sampler import make_sampler
 from viscy_train.loading.split import split_anchors
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.metrics_csv import DATA_WAIT, LEARNING_RATE, LOSS
+from viscy_train.training.initial_weights import load_initial_weights
 from viscy_train.training.lightning_cli import TrainingCLI
 
 pytestmark = [
@@ -65,9 +68,11 @@ def test_every_step_is_logged_with_its_loss_and_its_composition(run_directory):
     n_steps = run_directory.read_batches()["step"].max() + 1
     for name in (LOSS, LEARNING_RATE, DATA_WAIT, "batch/experiment/monday", "batch/condition/infected"):
         assert log.dropna(subset=name)["step"].tolist() == list(range(n_steps)), name
-    assert log["val/loss"].notna().sum() == log["val/recall_at_1"].notna().sum() == 2
+    for name in ("val/loss", "val/recall_at_1", "val/effective_rank", "val/temporal_smoothness"):
+        assert log[name].notna().sum() == 2, name
     assert not any(" " in name for name in log.columns)
-    assert any(path.name.startswith("events.out.tfevents") for path in run_directory.log.iterdir())
+    (events,) = run_directory.log.glob("events.out.tfevents*")
+    assert b"val/effective_rank" in events.read_bytes()
 
 
 def test_the_output_is_plain_text_that_ends_with_the_report(run, run_directory):
@@ -100,7 +105,8 @@ def test_the_report_is_one_file_with_target_and_observed_composition(run_directo
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in links.sources)
     assert not re.search(r"https?:|url\(|@import|<script", page)
     text = " ".join(links.text)
-    for words in ("target", "observed", "own experiment", "condition infected", "temporal window", "88.2%"):
+    sections = "Validation embeddings", "Probes of columns"
+    for words in (*sections, "target", "observed", "own experiment", "condition infected", "temporal window", "88.2%"):
         assert words in text
 
 
@@ -116,13 +122,49 @@ def test_embeddings_are_equal_on_one_process_and_on_two(run, config, run_viscy_t
     np.testing.assert_array_equal(one.obs["track_id"], observations["track_id"])
     np.testing.assert_allclose(np.asarray(one.X), np.asarray(two.X), rtol=1e-5, atol=1e-6)
     assert len(np.unique(np.asarray(one.X).round(4), axis=0)) > len(observations) / 2
+    rows = split_anchors(AnchorTable.read(run[0].parent / "anchors.parquet"), SplitConfig(fraction=0.5), seed=5)
+    for name, expected in zip(("training", "validation"), rows, strict=True):
+        assert np.flatnonzero(one.obs["split"] == name).tolist() == expected.tolist()
+    assert one.uns["command"].startswith("viscy-train predict --config ")
+    assert (one.uns["epoch"], one.uns["versions"]["torch"]) == (2, torch.__version__.split("+")[0])
 
 
-def test_a_checkpoint_is_validated(config, capsys):
+def test_an_exported_encoder_gives_the_embeddings_of_the_run(run, config, run_directory, tmp_path, capsys):
+    assert main(["export", "--config", config, *ONE_PROCESS, "--out", str(tmp_path / "out")]) == 0
+    encoder = tmp_path / "out" / "encoder.safetensors"
+    assert capsys.readouterr().out == f"Done. Wrote {encoder}, {encoder.with_name('README.md')}\n"
+    text = encoder.with_name("README.md").read_text()
+    n_batches = run_directory.read_batches()["batch"].nunique() * 2
+    assert f"As planned, and as observed in the {n_batches} batches of the run." in text
+    assert "| val/effective\\_rank | " in text
+    observed = [line.split(" | ")[-1] for line in text.splitlines() if line.startswith("| monday | infected |")]
+    assert float(observed[0].rstrip(" %|")) > 0
+    cli = TrainingCLI("fit", ["--config", config, *ONE_PROCESS, "--model.init_from", str(encoder)], "")
+    _, model, data = cli.make_all(training=False)
+    load_initial_weights(encoder, model.encoder)
+    rows = np.arange(10)
+    (found,) = embed([model.encoder], data.table, rows)
+    (expected,) = embed([viscy_train.load_encoder(encoder)], data.table, rows)
+    np.testing.assert_array_equal(found, expected)
+    weights = torch.load(run_directory.last_checkpoint, weights_only=True)["state_dict"]
+    assert all(torch.equal(weights[f"encoder.{name}"], one) for name, one in model.encoder.state_dict().items())
+
+
+def test_a_column_to_probe_is_named_before_training(config, capsys):
+    options = ["--output", "other", "--evaluation.probe", "[condition, cell_lin]"]
+    assert main(["fit", "--config", config, *ONE_PROCESS, *options]) == 2
+    assert "evaluation.probe must name columns of the anchor table (experiment, " in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_validated(config, run_directory, capsys):
     assert main(["validate", "--config", config, *ONE_PROCESS]) == 0
     metrics = dict(line.split("  ") for line in capsys.readouterr().out.splitlines())
     assert float(metrics["val/loss"]) > 0
     assert 0 < float(metrics["val/recall_at_1"]) <= 1
+    log = pd.read_csv(run_directory.metrics)
+    for name in ("val/effective_rank", "val/temporal_smoothness"):
+        logged = log[name].dropna().iloc[-1]  # on two processes, of which one had a batch that only filled the step
+        assert float(metrics[name]) == pytest.approx(logged, rel=2e-3), name
 
 
 def test_the_crops_of_a_step_are_shown(config, run_directory, capsys):

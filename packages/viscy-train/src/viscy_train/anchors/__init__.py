@@ -1,4 +1,4 @@
-"""From plates and tracks to the anchor table: everything that decides which observations can be trained on.
+"""Anchor table: every observation of a project, built from plates and tracks, and checked against them later.
 
-Imports `config`; `loading`, `sample_projects` and all later stages may import it.
+Imports `experiments`, `crops` and `positives`; `loading` and later steps may import it.
 """

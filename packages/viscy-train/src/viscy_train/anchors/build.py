@@ -8,47 +8,57 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from viscy_train.anchors.geometry import coordinate_bounds, crop_corners, middle_slices
-from viscy_train.anchors.intensity import IntensityStatistics
-from viscy_train.anchors.lineages import Lineages, lineage_ids
-from viscy_train.anchors.pixel_checksums import pixel_checksums
-from viscy_train.anchors.pixels import PixelReader
-from viscy_train.anchors.plates import open_plate
-from viscy_train.anchors.position_crops import PositionCrops
-from viscy_train.anchors.stored_chunks import StoredChunks
-from viscy_train.anchors.table import COLUMNS, AnchorTable, Exclusion
-from viscy_train.anchors.tracks import Tracks, checksums
-from viscy_train.anchors.unreadable import READABLE, REASONS, find_unreadable
-from viscy_train.console import track
+from viscy_train.anchors.table import AnchorTable, Exclusion
+from viscy_train.console import say, track
+from viscy_train.crops.channel_groups import ChannelGroups, ChannelsMode, row_order
+from viscy_train.crops.checksums import pixel_checksums
+from viscy_train.crops.focus import focus_of_frames
+from viscy_train.crops.geometry import coordinate_bounds
+from viscy_train.crops.intensity_jumps import shorten
+from viscy_train.crops.position_crops import PositionCrops
+from viscy_train.crops.scale import count_scales, describe_odd, odd_scale, scale_of
+from viscy_train.crops.unreadable import READABLE, REASONS, find_unreadable
+from viscy_train.crops.window import CropWindow, crop_window
 from viscy_train.errors import Problems, UserError
+from viscy_train.experiments.annotation_files import require_annotations
+from viscy_train.experiments.annotations import add_annotations, annotation_checksums
+from viscy_train.experiments.columns import CHANNEL_COLUMNS, COLUMNS, Z_FOCUS
+from viscy_train.experiments.position_metadata import add_metadata, metadata_keys, used_positions
+from viscy_train.plates.pixels import PixelReader
+from viscy_train.plates.plate import open_plate
+from viscy_train.plates.stored_chunks import StoredChunks
+from viscy_train.positives.description import NO_POSITIVE, reason_without
+from viscy_train.positives.lineages import lineage_ids
+from viscy_train.positives.rule import check_columns, check_frames, make_positives, missing_values
+from viscy_train.tracks.tracks import Tracks, checksums
 
 if TYPE_CHECKING:
-    from viscy_train.anchors.experiments import Experiment
-    from viscy_train.anchors.plates import PositionImage
-    from viscy_train.config.schema import PositiveConfig
+    from viscy_train.config.schema import CropSettings, PositiveConfig
+    from viscy_train.experiments.experiments_file import Experiment
+    from viscy_train.plates.position_image import PositionImage
 
 # Frames sampled for the intensity statistics of an experiment; at least one for each position.
 _SAMPLED_FRAMES = 64
+# Frames sampled of a position whose intensities are normalized by its own.
+_SAMPLED_FRAMES_OF_POSITION = 8
 # Chunks are hardly ever read twice.
 _CACHE_MB = 64
 _STRATUM = ["experiment", "condition"]
-_NO_POSITIVE = "without another frame of their lineage"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Settings:
-    crop: int
-    z_slices: int
+    crops: CropSettings
     pixels: str
 
 
 def build_anchor_table(
     experiments: list[Experiment],
     positive: PositiveConfig,
-    crop: int,
-    z_slices: int,
+    crops: CropSettings,
     *,
     pixels: Literal["sample", "all"] = "sample",
+    channels_mode: ChannelsMode = "all",
 ) -> AnchorTable:
     """Build the anchor table of a project.
 
@@ -58,13 +68,13 @@ def build_anchor_table(
         Plates, tracks and wells of the project.
     positive : PositiveConfig
         Which frames may be positives.
-    crop : int
-        Side of the square around a cell, in pixels; at a border of the image, the crop is moved inside.
-    z_slices : int
-        Number of slices in a crop, taken from the middle of the stack.
+    crops : CropSettings
+        What the crop around a cell contains.
     pixels : {"sample", "all"}, default "sample"
         ``sample`` reads some frames, for the intensity statistics. ``all`` reads every frame and excludes observations
         whose pixels cannot be read or are not finite.
+    channels_mode : {"all", "one"}, default "all"
+        Whether a row is an observation in all channels of its experiment, or in one.
 
     Returns
     -------
@@ -76,39 +86,61 @@ def build_anchor_table(
     ------
     ProjectError
         If plates, tracks and settings do not match, or a condition of an experiment has no anchor; one line per
-        problem.
+        problem. With positives by metadata, a condition whose observations have no partners is a warning.
     """
-    settings = _Settings(crop=crop, z_slices=z_slices, pixels=pixels)
+    settings = _Settings(crops=crops, pixels=pixels)
+    own_columns = [*(CHANNEL_COLUMNS if channels_mode == "one" else []), *([Z_FOCUS] if crops.z == "sharpest" else [])]
+    check_frames(experiments, positive)
+    if not any(experiment.annotations for experiment in experiments):
+        check_columns([*COLUMNS, *own_columns, *metadata_keys(experiments)], positive)
     reader = PixelReader(_CACHE_MB)
     problems = Problems()
     parts: list[pd.DataFrame] = []
-    intensity = {}
+    intensity, local_intensity, scales = {}, {}, {}
+    jumps: list[str] = []
     for experiment in experiments:
-        statistics = IntensityStatistics(len(experiment.channels))
-        parts += _observations_by_position(experiment, settings, reader, statistics, problems)
-        intensity[experiment.name] = statistics.mean_and_std()
+        counted = ChannelGroups(experiment, channels_mode, crops.normalization, _SAMPLED_FRAMES)
+        seen: list[tuple[float | None, float | None]] = []
+        parts += _observations_by_position(experiment, settings, reader, counted, seen, problems)
+        intensity[experiment.name] = counted.center_and_spread()
+        scales[experiment.name] = count_scales(seen)
+        jumps += counted.describe_jumps()
+        if crops.normalization.by != "experiment":
+            local_intensity[experiment.name] = counted.by_position()
     problems.raise_any()
-    observations = _sort(pd.concat(parts, ignore_index=True), experiments)
+    for sentence in shorten(jumps, "intensities of {} more channels jump"):
+        say(f"Warning: {sentence}")
+    observations = _sort(pd.concat(parts, ignore_index=True), experiments, channels_mode)
     observations["lineage_id"] = lineage_ids(observations)
-    observations, excluded = _exclude_unreadable(observations)
+    defects = observations.pop("defect")  # before metadata and annotations, which may have a column of this name
+    observations, described = _describe(observations, experiments)
+    observations, excluded = _exclude_unreadable(observations, defects)
+    if channels_mode == "one":
+        intensity = {one.name: _with_unused_channels(one, intensity[one.name], observations) for one in experiments}
     if len(observations):
-        observations["has_positive"] = Lineages.of(observations, positive).has_positive()
+        observations["has_positive"] = make_positives(observations, experiments, positive).has_positive()
         excluded += _count_without_positive(observations, positive)
-    _check_strata(observations, experiments, excluded)
+    _check_strata(observations, experiments, excluded, positive)
     by_experiment = {
         experiment.name: observations[(observations["experiment"] == experiment.name).to_numpy()]
         for experiment in experiments
     }
     return AnchorTable(
-        observations=observations[COLUMNS],
+        observations=observations[[*COLUMNS, *own_columns, *described]],
         experiments=experiments,
         positive=positive,
-        crop=crop,
-        z_slices=z_slices,
+        crops=crops,
         intensity=intensity,
         excluded=excluded,
-        tracks={one.name: checksums(one.tracks, by_experiment[one.name]["position"].unique()) for one in experiments},
-        pixels={one.name: pixel_checksums(one, by_experiment[one.name], crop, z_slices) for one in experiments},
+        local_intensity=local_intensity,
+        scales=scales,
+        tracks={
+            one.name: checksums(one.tracks, by_experiment[one.name]["position"].unique(), one.tracks_format)
+            for one in experiments
+        },
+        pixels={one.name: pixel_checksums(one, by_experiment[one.name], crops) for one in experiments},
+        annotations={one.name: annotation_checksums(one) for one in experiments},
+        channels_mode=channels_mode,
     )
 
 
@@ -116,46 +148,63 @@ def _observations_by_position(
     experiment: Experiment,
     settings: _Settings,
     reader: PixelReader,
-    statistics: IntensityStatistics,
+    intensity: ChannelGroups,
+    scales: list[tuple[float | None, float | None]],
     problems: Problems,
 ) -> list[pd.DataFrame]:
     """Return the observations of each valid position; collect problems and intensity statistics on the way."""
     subject = f"experiment {experiment.name!r}"
     parts: list[pd.DataFrame] = []
+    odd: dict[str, list[str]] = {}
     tracks: Tracks | None = None
+    for path in experiment.annotations:
+        with problems.collected(subject):
+            require_annotations(path)
     with problems.collected(subject):
-        tracks = Tracks(experiment.tracks)
+        tracks = Tracks.of_experiment(experiment)
     with problems.collected(subject):
         plate = open_plate(experiment.plate)
-        wells = {}
-        for well in experiment.conditions:
-            with problems.collected(subject):
-                wells |= dict.fromkeys(plate.list_positions(well), well)
-        n_sampled = max(1, _SAMPLED_FRAMES // max(1, len(wells)))
+        wells = used_positions(plate, experiment, problems)
+        least = _SAMPLED_FRAMES_OF_POSITION if settings.crops.normalization.by == "position" else 1
+        n_sampled = max(least, _SAMPLED_FRAMES // max(1, len(wells)))
         for index, (position, well) in enumerate(track(wells.items(), experiment.name)):
             with problems.collected(subject, position):
                 image = plate.image(position)
-                image.check_fits(settings.crop, settings.z_slices)
+                extent = crop_window(image, experiment, settings.crops)
+                scales.append(scale_of(image, experiment))
+                for sentence in odd_scale(image, experiment):
+                    odd.setdefault(sentence, []).append(position)
                 channels: list[int] = []
                 with problems.collected(subject, position):
-                    channels = image.channel_indices(experiment.channels)
+                    channels = image.channel_indices(experiment.channel_names)
                 if tracks is None:
                     continue
-                observations = _observations_at(tracks, well, position, experiment)
+                observations = _observations_at(tracks, well, position, experiment, image, is_only=len(wells) == 1)
                 _check_inside(observations, image.shape, position, experiment)
-                if channels:
-                    crops = _position_crops(observations, image, reader, channels, settings)
+                for group in intensity.groups if channels else ():
+                    crops = _position_crops(observations, image, reader, channels[group.channels], settings, extent)
+                    counted = group.intensity.add_position(position, image.shape[0])
                     read_all, where = settings.pixels == "all", f"position {position}"
-                    defects = find_unreadable(crops, statistics, n_sampled, index, read_all=read_all, where=where)
-                    parts.append(observations.assign(defect=defects))
+                    defects = find_unreadable(crops, counted, n_sampled, index, read_all=read_all, where=where)
+                    focus = {} if crops.focus is None else {Z_FOCUS: crops.focus}
+                    parts.append(observations.assign(**group.columns, **focus, defect=defects))
+        if tracks is not None and (read := tracks.describe()):
+            say(f"{experiment.name}: {read}")
+        for sentence in describe_odd(odd):
+            say(f"{experiment.name}: {sentence}")
+        for doubt in () if tracks is None else tracks.doubts():
+            say(f"Warning: {experiment.name}: {doubt}")
     return parts
 
 
-def _observations_at(tracks: Tracks, well: str, position: str, experiment: Experiment) -> pd.DataFrame:
-    observations = tracks.of(position)
+def _observations_at(
+    tracks: Tracks, well: str, position: str, experiment: Experiment, image: PositionImage, *, is_only: bool
+) -> pd.DataFrame:
+    size, _ = scale_of(image, experiment)
+    observations = tracks.of(position, shape=image.shape, micrometers_per_pixel=size, is_only=is_only)
     return observations.assign(
         experiment=experiment.name,
-        condition=experiment.conditions[well],
+        condition=experiment.condition_of(position, well),
         well=well,
         position=position,
         hours_post_infection=experiment.hours_post_infection(observations["t"].astype(float)),
@@ -170,76 +219,120 @@ def _check_inside(observations: pd.DataFrame, shape: tuple[int, ...], position: 
             raise UserError(
                 f"tracks must be inside the image, {column} in [{smallest}, {largest}], got {first[column]} for track "
                 f"{first['track_id']} in frame {first['t']} of position {position} of {experiment.tracks} "
-                f"({len(outside)} rows affected)"
+                f"({len(outside)} rows affected); track this image, or correct these rows, `tracks_unit` or "
+                "`tracks_first_frame`"
             )
 
 
 def _position_crops(
-    observations: pd.DataFrame, image: PositionImage, reader: PixelReader, channels: list[int], settings: _Settings
+    observations: pd.DataFrame,
+    image: PositionImage,
+    reader: PixelReader,
+    channels: list[int],
+    settings: _Settings,
+    extent: CropWindow,
 ) -> PositionCrops:
-    _, _, n_slices, height, width = image.shape
-    centers = np.rint(observations[["y", "x"]].to_numpy()).astype(np.int64)
-    corners = crop_corners(centers, settings.crop, (height, width))
+    corners = extent.corners(extent.starts(observations[["y", "x"]].to_numpy(np.float64)))
     stored = StoredChunks(image.array)
+    source = reader.open(image.array, fill_missing=stored.are_known)
+    frame = observations["t"].to_numpy()
+    focus = None
+    if settings.crops.z == "sharpest":
+        sharpest = focus_of_frames(image, source, stored, channels[0], np.unique(frame).tolist())
+        focus = np.array([sharpest[one] for one in frame.tolist()], dtype=np.int64)
     return PositionCrops(
         image=image,
         stored=stored,
-        source=reader.open(image.array, fill_missing=stored.are_known),
+        source=source,
         channels=channels,
-        z=middle_slices(n_slices, settings.z_slices),
-        frame=observations["t"].to_numpy(),
+        extent=extent,
+        frame=frame,
         top=corners[:, 0],
         left=corners[:, 1],
-        side=settings.crop,
+        focus=focus,
     )
 
 
-def _sort(observations: pd.DataFrame, experiments: list[Experiment]) -> pd.DataFrame:
+def _sort(observations: pd.DataFrame, experiments: list[Experiment], mode: ChannelsMode) -> pd.DataFrame:
     """Return observations in the order of an anchor table, with names as categories in the same order."""
     categories = {"experiment": [experiment.name for experiment in experiments]}
-    for column in ("condition", "well", "position"):
+    for column in ("condition", "well", "position", *(CHANNEL_COLUMNS if mode == "one" else [])):
         categories[column] = sorted(observations[column].unique())
     for column, names in categories.items():
         observations[column] = pd.Categorical(observations[column], categories=names)
-    return observations.sort_values(["experiment", "position", "track_id", "t"], ignore_index=True)
+    return observations.sort_values(row_order(mode), ignore_index=True)
 
 
-def _exclude_unreadable(observations: pd.DataFrame) -> tuple[pd.DataFrame, list[Exclusion]]:
+def _describe(observations: pd.DataFrame, experiments: list[Experiment]) -> tuple[pd.DataFrame, list[str]]:
+    """Add the columns of metadata and annotations, say what was joined, and return the names of the columns."""
+    described, notes = add_annotations(add_metadata(observations, experiments), experiments)
+    for note in notes:
+        say(note)
+    return described, [name for name in described.columns if name not in observations]
+
+
+def _with_unused_channels(
+    experiment: Experiment, intensity: list[list[float]], observations: pd.DataFrame
+) -> list[list[float]]:
+    """Return intensities of the channels of an experiment, neutral ones for channels that no observation has."""
+    used = set(observations["channel"][(observations["experiment"] == experiment.name).to_numpy()])
+    pairs = zip(experiment.channel_names, intensity, strict=True)
+    return [pair if name in used else [0.0, 1.0] for name, pair in pairs]
+
+
+def _exclude_unreadable(observations: pd.DataFrame, defects: pd.Series) -> tuple[pd.DataFrame, list[Exclusion]]:
     """Return the readable observations, and counts of the others."""
-    readable = (observations["defect"] == READABLE).to_numpy()
-    counts: Any = observations[~readable].groupby([*_STRATUM, "defect"], observed=True).size()
+    readable = (defects == READABLE).to_numpy()
+    unreadable = observations[~readable]
+    defects = defects[~readable]
+    reason = defects.map(REASONS)
+    if "channel" in observations:
+        reason = reason + ", channel " + unreadable["channel"].astype("str")
+    by = [*(unreadable[name] for name in _STRATUM), defects]
+    counts: Any = unreadable.groupby([*by, reason.rename("reason")], observed=True).size()
     excluded = [
-        Exclusion(experiment=str(experiment), condition=str(condition), reason=REASONS[defect], n_observations=int(n))
-        for (experiment, condition, defect), n in counts.items()
+        Exclusion(experiment=str(experiment), condition=str(condition), reason=reason, n_observations=int(n))
+        for (experiment, condition, _, reason), n in counts.items()
     ]
     return observations[readable].reset_index(drop=True), excluded
 
 
 def _count_without_positive(observations: pd.DataFrame, positive: PositiveConfig) -> list[Exclusion]:
     """Return counts of the observations that have no positive: they stay in the table, but are not anchors."""
-    counts: Any = observations[~observations["has_positive"]].groupby(_STRATUM, observed=True, sort=False).size()
-    reason = f"{_NO_POSITIVE} {positive.min_frames} to {positive.max_frames} frames away"
+    without = ~observations["has_positive"].to_numpy()
+    reason = np.where(without, reason_without(positive), "")
+    for column, is_missing in missing_values(observations, positive).items():
+        reason[is_missing] = f"without a value of {column!r}, which data.positive names"
+    named = observations.loc[without, _STRATUM].assign(reason=reason[without])
+    counts: Any = named.groupby([*_STRATUM, "reason"], observed=True, sort=False).size()
     return [
-        Exclusion(experiment=str(experiment), condition=str(condition), reason=reason, n_observations=int(n))
-        for (experiment, condition), n in counts.items()
+        Exclusion(experiment=str(experiment), condition=str(condition), reason=str(reason), n_observations=int(n))
+        for (experiment, condition, reason), n in counts.items()
     ]
 
 
-def _check_strata(observations: pd.DataFrame, experiments: list[Experiment], excluded: list[Exclusion]) -> None:
-    """Refuse a stratum without anchors."""
-    problems = Problems()
+def _check_strata(
+    observations: pd.DataFrame, experiments: list[Experiment], excluded: list[Exclusion], positive: PositiveConfig
+) -> None:
+    """Refuse a stratum without anchors; by metadata, only warn of one whose observations have no partners."""
+    problems, warnings = Problems(), Problems()
     anchors = observations[observations["has_positive"]] if len(observations) else observations
-    strata = set(zip(anchors["experiment"], anchors["condition"], strict=True))
+    strata, left = (set(zip(rows["experiment"], rows["condition"], strict=True)) for rows in (anchors, observations))
     for experiment in experiments:
         for condition in dict.fromkeys(experiment.conditions.values()):
-            if (experiment.name, condition) in strata:
+            stratum = (experiment.name, condition)
+            if stratum in strata:
                 continue
-            lost = [one for one in excluded if (one.experiment, one.condition) == (experiment.name, condition)]
+            lost = [one for one in excluded if (one.experiment, one.condition) == stratum]
             reasons = "; ".join(f"{one.n_observations} observations {one.reason}" for one in lost)
-            widen = "widen `data.positive`, or " * any(one.reason.startswith(_NO_POSITIVE) for one in lost)
+            what = f"condition {condition!r} has no anchors ({reasons})"
+            subject = f"experiment {experiment.name!r}"
+            if positive.match and strata and stratum in left:
+                warnings.add(subject, f"{what}; nothing is trained on it, but `predict` embeds it")
+                continue
+            widen = "widen `data.positive`, or " * any(one.reason.startswith(NO_POSITIVE) for one in lost)
             wells = ", ".join(well for well, other in experiment.conditions.items() if other == condition)
-            problems.add(
-                f"experiment {experiment.name!r}",
-                f"condition {condition!r} has no anchors ({reasons}); {widen}remove {wells} from `conditions`",
-            )
+            problems.add(subject, f"{what}; {widen}remove {wells} from `conditions`")
     problems.raise_any()
+    for sentence in shorten(warnings.lines(), "{} more conditions have no anchors"):
+        say(f"Warning: {sentence}")

@@ -9,60 +9,100 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from viscy_train.anchors.observations import COLUMNS
+from viscy_train.crops.image_intensity import encode
 from viscy_train.errors import UserError
+from viscy_train.experiments.columns import COLUMNS
+from viscy_train.positives.description import setting_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_train.anchors.experiments import Experiment
-    from viscy_train.config.schema import PositiveConfig
+    from viscy_train.config.schema import CropSettings, PositiveConfig
+    from viscy_train.crops.image_intensity import LocalIntensity
+    from viscy_train.experiments.experiments_file import Experiment
 
 FINGERPRINT = "anchors"
 """Key of the fingerprint of the anchor table in the state of the data module."""
 _LENGTH = 16
 # Parts that are shown as they are.
 _SETTINGS = ("number of rows", "crop", "z_slices", "positive", "channels")
+# Begins the name of a setting that has a part only if it is not at its default.
+_OPTION = "data."
+# Settings that have had a part since the first version.
+_FIRST_SETTINGS = ("crop", "z_slices", "min_frames", "max_frames")
 
 
 def fingerprint_of(
     observations: pd.DataFrame,
     experiments: list[Experiment],
     positive: PositiveConfig,
-    crop: int,
-    z_slices: int,
+    crops: CropSettings,
     intensity: dict[str, list[list[float]]],
     pixels: dict[str, list[list[str | int]]],
+    *,
+    channels_mode: str = "all",
+    local_intensity: LocalIntensity | None = None,
+    scales: dict[str, list[list[Any]]] | None = None,
 ) -> dict[str, str]:
     """Return the fingerprint of a table.
 
     Parameters
     ----------
-    observations, experiments, positive, crop, z_slices, intensity, pixels
+    observations, experiments, positive, crops, intensity, pixels, channels_mode, local_intensity, scales
         The parts of an `AnchorTable`.
 
     Returns
     -------
     dict of str to str
         A setting as text, or a checksum, for each part of the table: its number of rows, its columns, and its settings.
-        Two tables with equal fingerprints give the same training data in the same order.
+        Settings that were added later have a part only where they are not at their default. Two tables with equal
+        fingerprints give the same training data in the same order.
     """
     # Crops are normalized in float32, so smaller differences have no effect.
+    extra = [name for name in observations.columns if name not in COLUMNS]
     rounded = {name: [[f"{value:.7g}" for value in channel] for channel in intensity[name]] for name in intensity}
     return {
         "number of rows": str(len(observations)),
-        "crop": str(crop),
-        "z_slices": str(z_slices),
-        "positive": f"{positive.min_frames} to {positive.max_frames} frames",
-        "channels": json.dumps({experiment.name: experiment.channels for experiment in experiments}),
+        "crop": str(crops.crop),
+        "z_slices": str(crops.z_slices),
+        "positive": setting_text(positive),
+        "channels": json.dumps({experiment.name: experiment.channel_names for experiment in experiments}),
         "pixels": _hash([json.dumps(pixels, sort_keys=True).encode()]),
         "intensity statistics": _hash([json.dumps(rounded, sort_keys=True).encode()]),
-        **{f"column {column!r}": _hash_column(observations[column]) for column in COLUMNS},
+        **{f"column {column!r}": _hash_column(observations[column]) for column in [*COLUMNS, *extra]},
+        **_changed_options(crops, _OPTION),
+        **_changed_options(positive, f"{_OPTION}positive."),
+        **({} if channels_mode == "all" else {f"{_OPTION}channels": channels_mode}),
+        **_local_parts(crops, local_intensity or {}, scales or {}),
+    }
+
+
+def _local_parts(
+    crops: CropSettings, local_intensity: LocalIntensity, scales: dict[str, list[list[Any]]]
+) -> dict[str, str]:
+    """Return the parts of what differs between positions, where crops depend on it."""
+    parts = {}
+    if local_intensity:
+        texts = json.dumps(encode(local_intensity), sort_keys=True)
+        parts["intensity statistics of positions"] = _hash([texts.encode()])
+    if crops.crop_um is not None or crops.depth_um is not None:
+        parts["scale"] = _hash([json.dumps(scales, sort_keys=True).encode()])
+    return parts
+
+
+def _changed_options(options: CropSettings | PositiveConfig, prefix: str) -> dict[str, str]:
+    """Return the options that are not at their default, as text, except those that have had a part from the first."""
+    default = type(options)()
+    return {
+        f"{prefix}{field.name}": str(getattr(options, field.name))
+        for field in fields(options)
+        if field.name not in _FIRST_SETTINGS and getattr(options, field.name) != getattr(default, field.name)
     }
 
 
@@ -117,6 +157,10 @@ def describe_difference(saved: Any, present: dict[str, str]) -> str:
     for name in names:
         if name in _SETTINGS:
             return f"{name} was {saved[name]}, is now {present[name]}"
+    for name in {**saved, **present}:
+        if str(name).startswith(_OPTION) and saved.get(name) != present.get(name):
+            before, now = (parts.get(name, "its default") for parts in (saved, present))
+            return f"{name} was {before}, is now {now}"
     return f"different {', '.join(names)}" if names else ""
 
 
@@ -130,7 +174,8 @@ def _hash_column(values: Any) -> str:
     used = np.bincount(codes[codes >= 0], minlength=len(names)) > 0
     ordered = sorted(name for name, is_used in zip(names, used, strict=True) if is_used)
     rank = {name: number for number, name in enumerate(ordered)}
-    table = np.array([rank.get(name, -1) for name in names], dtype="<i4")
+    # A missing value has the code -1, and so the last entry.
+    table = np.array([*(rank.get(name, -1) for name in names), -1], dtype="<i4")
     return _hash([json.dumps(ordered).encode(), table[codes]])
 
 

@@ -7,53 +7,64 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from viscy_train.anchors.geometry import coordinate_bounds
-from viscy_train.anchors.lineages import Lineages, number_tracks, starts_run
+from viscy_train.crops.channel_groups import ChannelsMode, row_order
+from viscy_train.crops.geometry import coordinate_bounds
 from viscy_train.errors import UserError
+from viscy_train.experiments.columns import CHANNEL_COLUMNS, COLUMNS, FLOATS, INTEGERS, NAMES
+from viscy_train.experiments.position_metadata import check_metadata
+from viscy_train.positives.claimed import wrong_claims
+from viscy_train.positives.description import setting_text
+from viscy_train.positives.lineages import CHANNEL, number_tracks, starts_run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_train.anchors.experiments import Experiment
     from viscy_train.config.schema import PositiveConfig
+    from viscy_train.experiments.experiments_file import Experiment
 
-_NAMES = ["experiment", "condition", "well", "position"]
-_INTEGERS = ["track_id", "parent_track_id", "lineage_id", "t"]
-_FLOATS = ["hours_post_infection", "y", "x"]
-COLUMNS = [*_NAMES, *_INTEGERS, *_FLOATS, "has_positive"]
 _MAX_INTEGER = {"track_id": 2**53, "lineage_id": 2**53, "t": 2**31 - 1}
-_ORDER = ["experiment", "position", "track_id", "t"]
 # Hours are computed from frames; the rounding error is far below this fraction of them.
 _TOLERANCE = 1e-6
-# A positive further away along the track is found by the complete search.
-_MAX_SHIFT = 8
 
 
-def check_observations(observations: pd.DataFrame, experiments: list[Experiment], positive: PositiveConfig) -> None:
+def check_observations(
+    observations: pd.DataFrame,
+    experiments: list[Experiment],
+    positive: PositiveConfig,
+    *,
+    channels_mode: ChannelsMode = "all",
+) -> None:
     """Check that the observations are some that ``viscy-train index`` can have written. No pixels are read.
 
     Parameters
     ----------
     observations : pandas.DataFrame
-        Columns `COLUMNS`, with a RangeIndex.
+        Columns `COLUMNS` and any others, with a RangeIndex.
     experiments : list of Experiment
         Experiments of the table.
     positive : PositiveConfig
         Which frames may be positives.
+    channels_mode : {"all", "one"}, default "all"
+        Whether rows are of all channels, or of one.
 
     Raises
     ------
     UserError
         If a rule is broken. The message gives the rule, the first row that breaks it, and how many rows do.
     """
-    _check_types(observations)
+    is_one = channels_mode == "one"
+    _check_types(observations, [*NAMES, *(CHANNEL_COLUMNS if is_one else [])])
+    _check_extra_columns(observations)
     _check_values(observations)
     codes = _check_experiments(observations, experiments)
-    _check_order(observations, codes)
+    _check_order(observations, codes, row_order(channels_mode))
+    if is_one:
+        _check_channels(observations, experiments, codes)
     _check_wells(observations, experiments, codes)
+    check_metadata(observations, experiments)
     _check_hours(observations, experiments, codes)
     _check_lineages(observations)
-    _check_has_positive(observations, positive)
+    _check_has_positive(observations, experiments, positive)
 
 
 def _refuse(rule: str, values: Any, invalid: NDArray[np.bool_]) -> None:
@@ -66,15 +77,15 @@ def _refuse(rule: str, values: Any, invalid: NDArray[np.bool_]) -> None:
         raise UserError(f"{rule}, got {value!r} in row {row} ({rows})")
 
 
-def _check_types(observations: pd.DataFrame) -> None:
-    expected = dict.fromkeys(_INTEGERS, "int64") | dict.fromkeys(_FLOATS, "float64") | {"has_positive": "bool"}
-    for column in _NAMES:
+def _check_types(observations: pd.DataFrame, names: list[str]) -> None:
+    expected = dict.fromkeys(INTEGERS, "int64") | dict.fromkeys(FLOATS, "float64") | {"has_positive": "bool"}
+    for column in names:
+        if column not in observations:
+            raise UserError(f"it must have the column {column!r}, got {', '.join(observations.columns)}")
         values: Any = observations[column]
         if not isinstance(values.dtype, pd.CategoricalDtype):
             raise UserError(f"column {column!r} must be a dictionary of text, got {values.dtype}")
-        categories = list(values.cat.categories)
-        if not all(isinstance(name, str) for name in categories):
-            raise UserError(f"column {column!r} must be a dictionary of text, got {categories[:3]}")
+        _check_categories(values, column)
         _refuse(f"column {column!r} must have no missing values", values, values.cat.codes.to_numpy() < 0)
     for column, dtype in expected.items():
         if observations[column].dtype != dtype:
@@ -83,13 +94,33 @@ def _check_types(observations: pd.DataFrame) -> None:
             )
 
 
+def _check_categories(values: Any, column: str) -> None:
+    categories = list(values.cat.categories)
+    if not all(isinstance(name, str) for name in categories):
+        raise UserError(f"column {column!r} must be a dictionary of text, got {categories[:3]}")
+
+
+def _check_extra_columns(observations: pd.DataFrame) -> None:
+    """Check the types of metadata and annotations, whose text and floating-point numbers may be missing."""
+    for column in observations.columns.difference(COLUMNS, sort=False):
+        values = observations[column]
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            _check_categories(values, column)
+        elif values.dtype not in ("int64", "float64", "bool"):
+            raise UserError(
+                f"column {column!r} must be a dictionary of text, float64, int64 or bool, got {values.dtype}"
+            )
+        elif values.dtype == "float64":
+            _refuse(f"column {column!r} must not be infinite", values, np.isinf(values.to_numpy()))
+
+
 def _check_values(observations: pd.DataFrame) -> None:
     if not observations["has_positive"].any():
         raise UserError(f"at least one observation must have a positive, got none of {len(observations)}")
     for column in ("track_id", "lineage_id", "t"):
         values, largest = observations[column].to_numpy(), _MAX_INTEGER[column]
         _refuse(f"column {column!r} must be in [0, {largest}]", values, (values < 0) | (values > largest))
-    for column in _FLOATS:
+    for column in FLOATS:
         values = observations[column].to_numpy()
         _refuse(f"column {column!r} must be finite", values, ~np.isfinite(values))
     for column in ("y", "x"):
@@ -110,19 +141,39 @@ def _check_experiments(observations: pd.DataFrame, experiments: list[Experiment]
     return codes
 
 
-def _check_order(observations: pd.DataFrame, experiment: NDArray[np.int64]) -> None:
-    """Check that rows ascend by `_ORDER`, which implies that no track has two rows in a frame."""
-    position: Any = observations["position"]
-    keys = [experiment, _codes(position, sorted(position.cat.categories))]
-    keys += [observations[column].to_numpy() for column in ("track_id", "t")]
+def _check_order(observations: pd.DataFrame, experiment: NDArray[np.int64], order: list[str]) -> None:
+    """Check that rows ascend by some columns, which implies that no track has two rows in a frame."""
+    keys = []
+    for column in order:
+        values: Any = observations[column]
+        if column == "experiment":
+            keys.append(experiment)
+        elif isinstance(values.dtype, pd.CategoricalDtype):
+            keys.append(_codes(values, sorted(values.cat.categories)))
+        else:
+            keys.append(values.to_numpy())
     ascends = np.zeros(len(observations) - 1, dtype=bool)
     for key in keys[::-1]:  # the last key decides only where all others are equal
         ascends = (key[1:] > key[:-1]) | ((key[1:] == key[:-1]) & ascends)
     invalid = np.concatenate([[False], ~ascends])
-    first = observations[_ORDER].iloc[[int(np.argmax(invalid))]].astype(object).to_dict("records")[0]
-    rule = f"rows must be sorted by {', '.join(_ORDER)}, without repeats"
+    first = observations[order].iloc[[int(np.argmax(invalid))]].astype(object).to_dict("records")[0]
+    rule = f"rows must be sorted by {', '.join(order)}, without repeats"
     if invalid.any():
         raise UserError(f"{rule}, got {tuple(first.values())} out of order in row {int(np.argmax(invalid))}")
+
+
+def _check_channels(observations: pd.DataFrame, experiments: list[Experiment], codes: NDArray[np.int64]) -> None:
+    """Check that the channel of each row is one of its experiment, with its marker."""
+    channel, marker = (observations[name] for name in CHANNEL_COLUMNS)
+    for code, experiment in enumerate(experiments):
+        rows = codes == code
+        expected = channel[rows].astype("str").map(experiment.markers)
+        unknown, other = np.zeros((2, len(codes)), dtype=bool)
+        unknown[rows] = expected.isna()
+        rule = f"channels must be those of experiment {experiment.name!r} ({', '.join(experiment.channel_names)})"
+        _refuse(rule, channel, unknown)
+        other[rows] = marker[rows].astype("str") != expected
+        _refuse(f"markers must be those of the channels of experiment {experiment.name!r}", marker, other)
 
 
 def _check_wells(observations: pd.DataFrame, experiments: list[Experiment], codes: NDArray[np.int64]) -> None:
@@ -136,14 +187,16 @@ def _check_wells(observations: pd.DataFrame, experiments: list[Experiment], code
     for condition, well, position, code, row in parts.drop_duplicates(list(parts.columns[:4])).itertuples(index=False):
         experiment = experiments[code]
         where = f"in row {row}"
-        if well not in experiment.conditions:
+        expected = experiment.condition_of(position, well)
+        if expected is None:
             raise UserError(f"wells must be those of experiment {experiment.name!r}, got {well!r} {where}")
-        if condition != experiment.conditions[well]:
+        if condition != expected:
             raise UserError(
-                f"the condition of well {well} of experiment {experiment.name!r} must be "
-                f"{experiment.conditions[well]!r}, got {condition!r} {where}"
+                f"the condition of well {well} of experiment {experiment.name!r} must be {expected!r}, got "
+                f"{condition!r} {where}"
             )
-        if position.rpartition("/")[0] != well:
+        # An image of a plate without wells is its own well, or is in a folder.
+        if position != well and not position.startswith(f"{well}/"):
             raise UserError(f"positions must be in their well, {well}, got {position!r} {where}")
 
 
@@ -164,6 +217,9 @@ def _check_lineages(observations: pd.DataFrame) -> None:
     starts = starts_run(experiment.cat.codes.to_numpy()) | starts_run(position.cat.codes.to_numpy())
     position_of_row = np.cumsum(starts)
     starts |= starts_run(observations["track_id"].to_numpy())
+    channel: Any = observations.get(CHANNEL)
+    if channel is not None:
+        starts |= starts_run(channel.cat.codes.to_numpy())
     for column in ("parent_track_id", "lineage_id"):
         values = observations[column].to_numpy()
         _refuse(f"column {column!r} must be the same in all rows of a track", values, starts_run(values) & ~starts)
@@ -184,32 +240,15 @@ def _check_lineages(observations: pd.DataFrame) -> None:
     _refuse("a lineage must be in a single position", observations["lineage_id"], elsewhere)
     second = np.zeros(len(starts), dtype=bool)
     roots = first[tracks["parent_track_id"].to_numpy() < 0]
-    second[roots] = observations["lineage_id"].iloc[roots].duplicated().to_numpy()
+    of_lineage = ["lineage_id"] if channel is None else ["lineage_id", CHANNEL]
+    second[roots] = observations[of_lineage].iloc[roots].duplicated().to_numpy()
     _refuse("a lineage must have a single track without a mother", observations["lineage_id"], second)
 
 
-def _check_has_positive(observations: pd.DataFrame, positive: PositiveConfig) -> None:
-    """Check which observations have a positive; a lineage is searched only if the tracks alone do not decide."""
-    claimed = observations["has_positive"].to_numpy()
-    decided = _have_positive_in_track(observations, positive)
-    lineage = observations["lineage_id"].to_numpy()
-    rows = np.flatnonzero(np.isin(lineage, np.unique(lineage[~decided | ~claimed])))
-    invalid = np.zeros(len(claimed), dtype=bool)
-    if len(rows):
-        part = observations.iloc[rows]
-        invalid[rows] = Lineages.of(part, positive).has_positive() != claimed[rows]
-    where = f"where the lineage has an observation {positive.min_frames} to {positive.max_frames} frames away"
-    _refuse(f"has_positive must be true {where}, and only there", claimed, invalid)
-
-
-def _have_positive_in_track(observations: pd.DataFrame, positive: PositiveConfig) -> NDArray[np.bool_]:
-    """Return observations that have a positive in their own track, at most `_MAX_SHIFT` rows away."""
-    frame, lineage, track = (observations[column].to_numpy() for column in ("t", "lineage_id", "track_id"))
-    found = np.zeros(len(frame), dtype=bool)
-    for shift in range(1, min(_MAX_SHIFT, positive.max_frames, len(frame) - 1) + 1):
-        gap = frame[shift:] - frame[:-shift]
-        is_pair = (gap >= positive.min_frames) & (gap <= positive.max_frames)
-        is_pair &= (track[shift:] == track[:-shift]) & (lineage[shift:] == lineage[:-shift])
-        found[shift:] |= is_pair
-        found[:-shift] |= is_pair
-    return found
+def _check_has_positive(observations: pd.DataFrame, experiments: list[Experiment], positive: PositiveConfig) -> None:
+    wrong = wrong_claims(observations, experiments, positive)
+    where = "the lineage has an observation" if not positive.match else "there is another observation"
+    rule = (
+        f"has_positive must be true where {where} that data.positive permits ({setting_text(positive)}), and only there"
+    )
+    _refuse(rule, observations["has_positive"].to_numpy(), wrong)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from viscy_train.console import get_console, make_table
+from viscy_train.console import MAX_ROWS, get_console, make_table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from viscy_train.anchors.table import AnchorTable
 
+_MAX_EXAMPLES, _MAX_LENGTH = 3, 20
+
 
 def print_summary(table: AnchorTable, console: Console | None = None) -> None:
-    """Print the counts of each stratum, and what was excluded.
+    """Print the counts of each stratum, further columns, and what was excluded.
 
     Parameters
     ----------
@@ -26,6 +29,7 @@ def print_summary(table: AnchorTable, console: Console | None = None) -> None:
     """
     console = console or get_console()
     _print_strata(table, console)
+    _print_extra_columns(table, console)
     if not table.excluded:
         return
     excluded = make_table(["experiment", "condition"], ["not anchors"], sentence="reason")
@@ -38,7 +42,7 @@ def _print_strata(table: AnchorTable, console: Console) -> None:
     counts = ["positions", "tracks", "divisions", "rows", "anchors", "hours"]
     strata_table = make_table(["experiment", "condition"], counts)
     strata: Any = table.observations.groupby(["experiment", "condition"], observed=True, sort=False)
-    for (experiment, condition), observations in strata:
+    for (experiment, condition), observations in islice(strata, MAX_ROWS):
         tracks = observations.drop_duplicates(["position", "track_id"])
         daughters = tracks[tracks["parent_track_id"] >= 0]
         n_daughters = daughters.groupby(["position", "parent_track_id"], observed=True).size()
@@ -52,4 +56,21 @@ def _print_strata(table: AnchorTable, console: Console) -> None:
         ]
         span = f"{hours.min():.4g} to {hours.max():.4g}"
         strata_table.add_row(Text(str(experiment)), Text(str(condition)), *(f"{number:,}" for number in numbers), span)
+    if (n_more := len(strata) - MAX_ROWS) > 0:
+        strata_table.add_row(f"and {n_more:,} more")
     console.print(strata_table)
+
+
+def _print_extra_columns(table: AnchorTable, console: Console) -> None:
+    """Print the number of values of each column of channels, metadata and annotations, and of missing ones."""
+    if not table.extra_columns:
+        return
+    columns = make_table(["column"], ["values", "missing"], sentence="for example")
+    for name in table.extra_columns:
+        values: Any = table.observations[name]
+        counts = values.value_counts()
+        counts = counts[counts > 0]
+        examples = [label[:_MAX_LENGTH] for label in map(str, counts.index[:_MAX_EXAMPLES])]
+        shown = ", ".join(examples) + (", ..." if len(counts) > len(examples) else "")
+        columns.add_row(Text(name), Text(shown), f"{len(counts):,}", f"{int(values.isna().sum()):,}")
+    console.print(columns)

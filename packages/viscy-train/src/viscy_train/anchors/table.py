@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from viscy_train.anchors.experiments import Experiment
 from viscy_train.anchors.fingerprint import fingerprint_of
 from viscy_train.anchors.header import Exclusion, format_header, parse_header
-from viscy_train.anchors.observations import COLUMNS, check_observations
+from viscy_train.anchors.observations import check_observations
+from viscy_train.anchors.shared_table import forget_columns, open_columns, share_columns
 from viscy_train.atomic import atomic_write
-from viscy_train.config.schema import PositiveConfig
+from viscy_train.config.schema import CropSettings, PositiveConfig
+from viscy_train.crops.focus import check_focus
+from viscy_train.crops.image_intensity import LocalIntensity
 from viscy_train.errors import UserError
+from viscy_train.experiments.columns import COLUMNS
+from viscy_train.experiments.experiments_file import Experiment
 from viscy_train.output import OutputKind, require_replaceable
 
 __all__ = ["ANCHOR_TABLE", "COLUMNS", "AnchorTable", "Exclusion"]
@@ -47,35 +52,53 @@ class AnchorTable:
         Sorted by experiment (in the order of `experiments`), position, track and frame, with a RangeIndex. Columns
         `COLUMNS`: experiment, condition, well and position are categoricals; `t` is the frame, from 0; `y` and `x` are
         in pixels; `lineage_id` is shared by a cell and all its descendants, and unique in the table; `has_positive`
-        is True for anchors.
+        is True for anchors. They are followed by `extra_columns`: text (categorical), float64, int64 or bool. Text and
+        float64 may have missing values.
     experiments : list of Experiment
         Experiments that the table was built from.
     positive : PositiveConfig
         Which frames may be positives.
-    crop : int
-        Side of the square around a cell, in pixels.
-    z_slices : int
-        Number of slices in a crop, taken from the middle of the stack.
+    crops : CropSettings
+        What the crop around a cell contains.
     intensity : dict of str to list
-        For each experiment, mean and standard deviation of each channel, shape (n_channels, 2).
+        For each experiment, center and spread of each channel, shape (n_channels, 2), see `NormalizationConfig`.
     excluded : list of Exclusion
         Observations that are not anchors, counted by stratum and reason.
     tracks : dict of str to dict of str to int
-        For each experiment, checksums of its track files, see `viscy_train.anchors.tracks.checksums`.
+        For each experiment, checksums of its track files, see `viscy_train.tracks.tracks.checksums`.
     pixels : dict of str to list of list
-        For each experiment, checksums of a few crops, see `viscy_train.anchors.pixel_checksums`; empty in a table of an
+        For each experiment, checksums of a few crops, see `viscy_train.crops.checksums`; empty in a table of an
         earlier version.
+    channels_mode : {"all", "one"}, default "all"
+        Whether a row is a cell at a time in all channels, or in one: there are then the columns `channel` and `marker`,
+        and rows are sorted by experiment, position, channel, track and frame.
+    annotations : dict of str to dict of str to int
+        For each experiment, checksums of its tables of annotations.
+    local_intensity : dict of str to dict of str to numpy.ndarray
+        Center and spread by experiment and position, see `viscy_train.crops.image_intensity`, if intensities are
+        normalized by position or by frame.
+    scales : dict of str to list of list
+        For each experiment, micrometers a pixel, micrometers a slice (None if unknown) and number of positions, once
+        for each scale, see `viscy_train.crops.scale.count_scales`.
     """
 
     observations: pd.DataFrame
     experiments: list[Experiment]
     positive: PositiveConfig
-    crop: int
-    z_slices: int
+    crops: CropSettings
     intensity: dict[str, list[list[float]]]
     excluded: list[Exclusion]
     tracks: dict[str, dict[str, int]] = field(default_factory=dict)
     pixels: dict[str, list[list[str | int]]] = field(default_factory=dict)
+    channels_mode: Literal["all", "one"] = "all"
+    annotations: dict[str, dict[str, int]] = field(default_factory=dict)
+    local_intensity: LocalIntensity = field(default_factory=dict)
+    scales: dict[str, list[list[Any]]] = field(default_factory=dict)
+
+    @property
+    def extra_columns(self) -> list[str]:
+        """Columns of channels, metadata and annotations, in order."""
+        return [name for name in self.observations.columns if name not in COLUMNS]
 
     @property
     def anchors(self) -> NDArray[np.int64]:
@@ -97,16 +120,20 @@ class AnchorTable:
             table, or if `read` would refuse the settings and statistics.
         """
         require_replaceable(path, ANCHOR_TABLE)
-        table = pa.Table.from_pandas(self.observations[COLUMNS], preserve_index=False)
+        table = pa.Table.from_pandas(self.observations[[*COLUMNS, *self.extra_columns]], preserve_index=False)
         header = format_header(
             experiments=self.experiments,
             positive=self.positive,
-            crop=self.crop,
-            z_slices=self.z_slices,
+            crops=self.crops,
             intensity=self.intensity,
             excluded=self.excluded,
             tracks=self.tracks,
             pixels=self.pixels,
+            channels_mode=self.channels_mode,
+            annotations=self.annotations,
+            local_intensity=self.local_intensity,
+            scales=self.scales,
+            extra_columns=self.extra_columns,
         )
         try:
             parse_header(header.encode())
@@ -118,10 +145,13 @@ class AnchorTable:
         table = table.replace_schema_metadata(metadata)
         with atomic_write(path) as unfinished:
             pq.write_table(table, unfinished, write_page_checksum=True)
+        forget_columns(path)
 
     @classmethod
     def read(cls, path: Path) -> AnchorTable:
         """Read a table written by `write`.
+
+        The columns of a large table are shared by all processes of a machine, see `viscy_train.anchors.shared_table`.
 
         Parameters
         ----------
@@ -141,14 +171,16 @@ class AnchorTable:
         if not path.is_file():
             raise UserError(f"anchor table not found: {path}; {_BUILD}")
         try:
-            table = pq.read_table(path, page_checksum_verification=True)
-            header = (table.schema.metadata or {})[_METADATA_KEY]
+            observations = open_columns(path)
+            table = pq.read_table(path, page_checksum_verification=True) if observations is None else None
+            header = (pq.read_schema(path).metadata or {})[_METADATA_KEY]
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{path} is not an anchor table, or is damaged; {_BUILD}") from error
         try:
             settings = parse_header(header)
-            observations = _observations_of(table)
-            check_observations(observations, settings["experiments"], settings["positive"])
+            extra_columns = settings.pop("extra_columns")
+            if observations is None:
+                observations = share_columns(path, _checked_observations(table, extra_columns, settings))
         except UserError as error:
             raise UserError(f"{path} is not as `viscy-train index` writes it: {error}; re{_BUILD}") from error
         return cls(observations=observations, **settings)
@@ -157,17 +189,34 @@ class AnchorTable:
     def fingerprint(self) -> dict[str, str]:
         """Checksums of what decides a pixel, a positive or a label, see `viscy_train.anchors.fingerprint`."""
         return fingerprint_of(
-            self.observations, self.experiments, self.positive, self.crop, self.z_slices, self.intensity, self.pixels
+            self.observations,
+            self.experiments,
+            self.positive,
+            self.crops,
+            self.intensity,
+            self.pixels,
+            channels_mode=self.channels_mode,
+            local_intensity=self.local_intensity,
+            scales=self.scales,
         )
 
 
-def _observations_of(table: pa.Table) -> pd.DataFrame:
+def _checked_observations(table: pa.Table, extra_columns: list[str], settings: dict[str, Any]) -> pd.DataFrame:
+    observations = _observations_of(table, extra_columns)
+    check_observations(
+        observations, settings["experiments"], settings["positive"], channels_mode=settings["channels_mode"]
+    )
+    check_focus(observations, settings["crops"])
+    return observations
+
+
+def _observations_of(table: pa.Table, extra_columns: list[str]) -> pd.DataFrame:
     names = table.schema.names
-    for column in COLUMNS:
+    for column in (columns := [*COLUMNS, *extra_columns]):
         if names.count(column) != 1:
             raise UserError(f"it must have the column {column!r} once, got {', '.join(names)}")
     try:
         # Without the metadata of pandas, which other programs may have damaged.
-        return table.select(COLUMNS).replace_schema_metadata(None).to_pandas()
+        return table.select(columns).replace_schema_metadata(None).to_pandas()
     except (ValueError, TypeError, pa.ArrowException) as error:
         raise UserError(f"its columns must be readable, got {' '.join(str(error).split())}") from error

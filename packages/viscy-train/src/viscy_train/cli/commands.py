@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jsonargparse.typing import PositiveInt
 
 from viscy_train.console import say
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from lightning.pytorch import Trainer
+    from pandas import Categorical
 
     from viscy_train.loading.data_module import PairDataModule
     from viscy_train.run.checkpoint import Checkpoint
@@ -34,8 +36,10 @@ _EVALUATED = {"type": str, "default": "last", "help": "checkpoint to load; `last
 _EMBEDDINGS = {
     "type": str,
     "default": None,
-    "help": "file to write, by default embeddings.h5ad in the run's directory",
+    "help": "file to write, by default embeddings.h5ad in the run's directory; a zarr store if the name ends in .zarr",
 }
+_FOLDER = {"type": str, "default": None, "help": "folder to write to, by default `export` in the run's directory"}
+_ONNX = {"action": "store_true", "help": "also write encoder.onnx, checked against torch; needs viscy-train[onnx]"}
 _PROCESSES = {"type": PositiveInt, "default": 1, "help": "number of training processes, for the number of steps"}
 _EPOCHS = {"type": PositiveInt, "default": 1, "help": "number of epochs to draw"}
 _PAGE = {"type": str, "default": "inspect.html", "help": "HTML page to write"}
@@ -59,13 +63,22 @@ def index(options: list[str], description: str) -> int:
     from viscy_train.anchors.build import build_anchor_table
     from viscy_train.anchors.summary import print_summary
     from viscy_train.anchors.table import ANCHOR_TABLE
+    from viscy_train.crops.scale import describe_crops
 
     cli = TrainingCLI("index", options, description, {"pixels": _PIXELS})
     data = cli.make_data()
     with claimed(data.path, ANCHOR_TABLE, "index"):
-        table = build_anchor_table(data.experiments, data.positive, data.crop, data.z_slices, pixels=cli.config.pixels)
+        table = build_anchor_table(
+            data.experiments,
+            data.positive,
+            data.crops,
+            pixels=cli.config.pixels,
+            channels_mode=data.channels_mode,
+        )
         table.write(data.path)
     print_summary(table)
+    for sentence in [*data.describe_positives(), *describe_crops(table.crops, table.experiments, table.scales)]:
+        say(sentence)
     say(f"Done. Wrote {data.path}")
     return 0
 
@@ -87,7 +100,8 @@ def fit(options: list[str], description: str) -> int:
         if encoders is not None:
             with claimed(cli.run_directory.report, REPORT, "fit", on_wait=say):
                 device = trainer.strategy.root_device
-                evaluate_and_write_page(cli.run_directory, *encoders, data, cli.make_loss_config(), device)
+                loss, probe = cli.make_loss_config(), cli.config.evaluation.probe
+                evaluate_and_write_page(cli.run_directory, *encoders, data, loss, device, probe)
     return 0
 
 
@@ -95,6 +109,8 @@ def inspect(options: list[str], description: str) -> int:
     """Draw batches without training and show their composition."""
     from viscy_train.anchors.staleness import check_sources
     from viscy_train.composition.dry_run import dry_run
+    from viscy_train.crops.scale import describe_crops
+    from viscy_train.evaluation.probes import columns_to_probe
     from viscy_train.report.dry_run_page import write_dry_run_page
     from viscy_train.report.dry_run_summary import print_dry_run
     from viscy_train.report.html import DRY_RUN
@@ -103,6 +119,12 @@ def inspect(options: list[str], description: str) -> int:
     data, page = cli.make_data(), Path(cli.config.page)
     with claimed(page, DRY_RUN, "inspect"):
         check_sources(data.table)
+        table = data.table
+        columns_to_probe(table.observations, table.extra_columns, cli.config.evaluation.probe)  # refuses others
+        sizes = describe_crops(table.crops, table.experiments, table.scales)
+        notes = [f"Note: {one}" for one in data.split_warnings(cli.config.processes)]
+        for sentence in [*data.describe_positives(cli.make_loss_config()), *sizes, *notes]:
+            say(sentence)
         result = dry_run(
             data.train_anchors(),
             data.options,
@@ -110,6 +132,7 @@ def inspect(options: list[str], description: str) -> int:
             loss=cli.make_loss_config(),
             world_size=cli.config.processes,
             epochs=cli.config.epochs,
+            labeled=data.train_anchors(labeled=True),
         )
         print_dry_run(result)
         write_dry_run_page(page, result)
@@ -128,7 +151,8 @@ def validate(options: list[str], description: str) -> int:
         raise UserError("data.split must keep anchors for validation, got none; set data.split.by to `position`")
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
     check_plates(data.table)
-    _note_another_table(data, checkpoint, trainer)
+    if not _note_another_table(data, checkpoint, trainer):
+        cli.require_split_of_run(checkpoint.path)
     model.load_state_dict(checkpoint.weights)
     with quiet_lightning(), explained_refusals():
         results = trainer.validate(model, datamodule=data, verbose=False)
@@ -141,24 +165,57 @@ def validate(options: list[str], description: str) -> int:
 def predict(options: list[str], description: str) -> int:
     """Write the embedding of every cell."""
     from viscy_train.anchors.staleness import check_plates
-    from viscy_train.evaluation.predict import EMBEDDINGS, gather_predictions, write_embeddings
+    from viscy_train.evaluation.predict import gather_predictions, kind_of_output, write_embeddings
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
+    from viscy_train.run.provenance import describe_origin
 
     cli = TrainingCLI("predict", options, description, {"ckpt_path": _EVALUATED, "embeddings": _EMBEDDINGS})
     trainer, model, data = cli.make_all(training=False)
     path = Path(cli.config.embeddings or cli.run_directory.embeddings)
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
-    with _on_rank_0(trainer, claimed(path, EMBEDDINGS, "predict")):
+    with _on_rank_0(trainer, claimed(path, kind_of_output(path), "predict")):
         check_plates(data.table)
-        _note_another_table(data, checkpoint, trainer)
+        is_another = _note_another_table(data, checkpoint, trainer)
+        if not is_another and not cli.require_split_of_run(checkpoint.path) and trainer.is_global_zero:
+            say(f"Note: obs.split is by data.split of this configuration, because no run is around {checkpoint.path}")
+        split = _split_of(data, is_another=is_another)
         model.load_state_dict(checkpoint.weights)
         with quiet_lightning(), explained_refusals():
             outputs: Any = trainer.predict(model, datamodule=data)
             predictions = gather_predictions(outputs or [], trainer, path)
         if predictions is not None:
-            metadata = {"checkpoint": str(checkpoint.path), "config": cli.dump()}
-            write_embeddings(path, predictions, data.table, metadata)
+            metadata = describe_origin("predict", options, checkpoint) | {"config": cli.dump()}
+            write_embeddings(path, predictions, data.table, metadata, split)
             say(f"Done. Wrote {path}")
+    return 0
+
+
+def export(options: list[str], description: str) -> int:
+    """Write the encoder of a checkpoint for other people and other software."""
+    import yaml
+
+    from viscy_train.report.export import export_encoder
+    from viscy_train.run.checkpoint import checkpoint_to_evaluate
+    from viscy_train.run.provenance import describe_origin
+
+    cli = TrainingCLI("export", options, description, {"ckpt_path": _EVALUATED, "out": _FOLDER, "onnx": _ONNX})
+    cli.require_config_of_run()
+    trainer, model, data = cli.make_all(training=False)
+    if not trainer.is_global_zero:
+        return 0
+    checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
+    model.load_state_dict(checkpoint.weights)
+    files = export_encoder(
+        Path(cli.config.out or cli.run_directory.path / "export"),
+        model.encoder,
+        checkpoint,
+        data,
+        cli.run_directory,
+        config=yaml.safe_load(cli.dump()),
+        origin=describe_origin("export", options, checkpoint),
+        with_onnx=cli.config.onnx,
+    )
+    say(f"Done. Wrote {', '.join(map(str, files))}")
     return 0
 
 
@@ -198,19 +255,18 @@ def replay(options: list[str], description: str) -> int:
 
 def report(options: list[str], description: str) -> int:
     """Write the report of a run again, from its last checkpoint."""
-    from copy import deepcopy
-
     from viscy_train.anchors.staleness import check_plates
     from viscy_train.report.html import REPORT
     from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
+    from viscy_train.training.fit import untrained_encoder
 
     cli = TrainingCLI("report", options, description)
     cli.require_config_of_run()
     trainer, model, data = cli.make_all(training=False)
     if not trainer.is_global_zero:
         return 0
-    untrained = deepcopy(model.encoder)
+    untrained = untrained_encoder(model)
     checkpoint = checkpoint_to_evaluate(cli.run_directory, "last", model)
     with claimed(cli.run_directory.report, REPORT, "report"):
         check_plates(data.table)
@@ -218,7 +274,8 @@ def report(options: list[str], description: str) -> int:
         data.load_state_dict(checkpoint.data)  # refuses another anchor table
         model.load_state_dict(checkpoint.weights)
         loss, device = cli.make_loss_config(), trainer.strategy.root_device
-        evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, loss, device)
+        probe = cli.config.evaluation.probe
+        evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, loss, device, probe)
     return 0
 
 
@@ -227,10 +284,26 @@ def _on_rank_0(trainer: Trainer, context: AbstractContextManager[None]) -> Abstr
     return context if trainer.is_global_zero else nullcontext()
 
 
-def _note_another_table(data: PairDataModule, checkpoint: Checkpoint, trainer: Trainer) -> None:
-    """Say that the table is not the one that a checkpoint was trained on, as when a model is applied to a new plate."""
+def _note_another_table(data: PairDataModule, checkpoint: Checkpoint, trainer: Trainer) -> bool:
+    """Say that the table is not the one that a checkpoint was trained on, as when a model is applied to a new plate.
+
+    Returns
+    -------
+    bool
+        Whether it is another one.
+    """
     from viscy_train.anchors.fingerprint import difference_from_state
 
     difference = difference_from_state(checkpoint.data, data.table.fingerprint)
     if difference and trainer.is_global_zero:
         say(f"Note: the anchor table is not the one that the checkpoint was trained on ({difference})")
+    return bool(difference)
+
+
+def _split_of(data: PairDataModule, *, is_another: bool) -> Categorical:
+    """Return the split of each row of the table; none of them was trained on if the table is another one."""
+    from viscy_train.evaluation.predict import split_of_rows
+
+    none = np.empty(0, dtype=np.int64)
+    parts = (none, none) if is_another else (data.train_rows, data.validation_rows)
+    return split_of_rows(len(data.table.observations), *parts)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viscy_train.cli.failures import explain_failure, quiet_threads
+from viscy_train.cli.parser_messages import reword
 from viscy_train.errors import UserError, require_regular_file
 from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR, explain_exit
 from viscy_train.output import in_use
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 
+# Sections with a key `name`, for which a name alone is a common mistake.
+_NAMED = ("model.encoder", "model.loss")
 _SECTIONS = [
     "trainer",
     "model",
     *(f"model.{name}" for name in ("encoder", "loss", "optimizer")),
     "data",
-    *(f"data.{name}" for name in ("positive", "sampler", "split", "augmentation")),
+    *(f"data.{name}" for name in ("normalization", "positive", "sampler", "split", "augmentation")),
     "checkpoint",
+    "evaluation",
 ]
 # Values that are names, or have names as items or keys.
 _NAMES = [
@@ -35,8 +39,10 @@ _NAMES = [
     "data.split.experiments",
     "data.sampler.experiment_weights",
     "data.sampler.condition_ratio",
-    "data.sampler.distinct_by",
+    *(f"data.sampler.{name}" for name in ("distinct_by", "experiment_by", "condition_by", "time_by")),
+    *(f"data.positive.{name}" for name in ("match", "differ")),
     "model.encoder.name",
+    "evaluation.probe",
 ]
 _YAML = (".yaml", ".yml")
 _NAMES_A_FILE = re.compile(r"\S+\.ya?ml(, line \d+)?:? ")
@@ -45,12 +51,17 @@ _PROJECT_COMMANDS = {
     "demo": "simulate three small experiments and train on them",
     "hela": "write the HeLa time-lapse of the Cell Tracking Challenge as a project",
 }
+_FILE_COMMANDS = {
+    "init": "look at plates, and write experiments.yaml and config.yaml to start from",
+    "import": "write experiments.yaml and config.yaml from a collection of VisCy",
+}
 _CONFIG_COMMANDS = {
     "index": "check plates and tracks, and build the anchor table from them",
     "inspect": "show the composition of the batches without training",
     "fit": "train and write a report",
     "validate": "evaluate a checkpoint on the validation anchors",
     "predict": "write the embedding of every cell",
+    "export": "write the encoder of a checkpoint as safetensors, with a model card, and as ONNX",
     "replay": "plot the crops of one training step",
     "report": "write the report of a run again",
 }
@@ -103,10 +114,11 @@ def _run(arguments: list[str]) -> int:
     command, *options = arguments
     if command in _PROJECT_COMMANDS:
         return _make_project(command, options)
+    if command in _FILE_COMMANDS:
+        return _write_project_files(command, options)
     if command not in _CONFIG_COMMANDS:
-        raise UserError(
-            f"unknown command {command!r}; choose from {', '.join([*_PROJECT_COMMANDS, *_CONFIG_COMMANDS])}"
-        )
+        names = [*_PROJECT_COMMANDS, *_FILE_COMMANDS, *_CONFIG_COMMANDS]
+        raise UserError(f"unknown command {command!r}; choose from {', '.join(names)}")
     if not options:
         raise UserError(f"{command} needs --config FILE; `viscy-train demo` writes an example")
     for path in _config_files(options):
@@ -153,8 +165,16 @@ def _make_project(command: str, options: list[str]) -> int:
         return 0
 
 
+def _write_project_files(command: str, options: list[str]) -> int:
+    from viscy_train.cli import project_files, zarr_thread
+
+    zarr_thread.end_at_exit()
+    run = {"init": project_files.run_init, "import": project_files.run_import}[command]
+    return run(options, _sentence(_FILE_COMMANDS[command]))
+
+
 def _help() -> str:
-    width = max(map(len, [*_PROJECT_COMMANDS, *_CONFIG_COMMANDS]))
+    width = max(map(len, [*_PROJECT_COMMANDS, *_FILE_COMMANDS, *_CONFIG_COMMANDS]))
 
     def list_commands(descriptions: dict[str, str]) -> list[str]:
         return [f"  {name:{width}}  {description}" for name, description in descriptions.items()]
@@ -166,6 +186,11 @@ def _help() -> str:
             "Create a sample project: viscy-train COMMAND [--out DIRECTORY]",
             "",
             *list_commands(_PROJECT_COMMANDS),
+            "",
+            "Start a project of your own: viscy-train init PLATE ... [--out DIRECTORY]",
+            "                             viscy-train import COLLECTION [--out DIRECTORY]",
+            "",
+            *list_commands(_FILE_COMMANDS),
             "",
             "Work on a project: viscy-train COMMAND --config FILE [--key value ...]",
             "",
@@ -212,7 +237,9 @@ def _check_config_file(path: Path) -> None:
         value = part[name]
         if not isinstance(value, dict) and not (isinstance(value, str) and (path.parent / value).is_file()):
             got = "null" if value is None else repr(value)
-            raise UserError(f"{path}, line {line_of(path, section)}: {section} must be a mapping of keys, got {got}")
+            write = f"; write {name}: {{name: {value}}}" if section in _NAMED and isinstance(value, str) else ""
+            where = f"{path}, line {line_of(path, section)}"
+            raise UserError(f"{where}: {section} must be a mapping of keys, got {got}{write}")
     _check_names(path, content, read_as_text(path))
     for name in _strings_in(content):
         if name.endswith(_YAML):
@@ -264,7 +291,7 @@ def _explain(error: Exception, arguments: list[str]) -> str:
     text = str(error)
     if isinstance(error, UserError) and "\n" in text:
         return text
-    text = " ".join(text.split())
+    text = reword(" ".join(text.split()))
     if _NAMES_A_FILE.match(text):
         return text
     for path in reversed(_config_files(arguments)):  # a later file overrides an earlier one

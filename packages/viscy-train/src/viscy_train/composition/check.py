@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from viscy_train.composition.targets import SLOT_TOLERANCE, STRATUM, batch_targets, count_strata, encode
+from viscy_train.composition.targets import SLOT_TOLERANCE, STRATUM, batch_targets, count_strata, encode, group_word
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -146,7 +146,7 @@ def check_targets(batches: pd.DataFrame, anchors: pd.DataFrame, planned: Planned
         observed = shares_of_batches(batches, anchors, "experiment")
         by_experiment = targets.T.groupby(level=0, sort=False).sum().T[observed.columns].to_numpy()
         own_column = np.arange(len(own)), observed.columns.get_indexer(own)
-        name = "the batch's own experiment"
+        name = f"the batch's own {group_word(planned)}"
         checks.append(_check(name, by_experiment[own_column], observed.to_numpy()[own_column], slots, tolerance=1))
     if planned.options["condition_balanced"]:
         observed = shares_of_batches(batches, anchors, "condition")
@@ -160,6 +160,31 @@ def check_targets(batches: pd.DataFrame, anchors: pd.DataFrame, planned: Planned
             for name in observed.columns
         ]
     return checks
+
+
+def shorten_checks(checks: list[TargetCheck], most: int = 40) -> tuple[list[TargetCheck], str]:
+    """Return the checks to show, and what the others found.
+
+    Parameters
+    ----------
+    checks : list of TargetCheck
+        The checks of all targets, one for each condition.
+    most : int, default 40
+        How many to show. Of more, those that did not match come first.
+
+    Returns
+    -------
+    shown : list of TargetCheck
+        At most `most` checks.
+    others : str
+        Such as ``and 960 more, all matched``; empty if all are shown.
+    """
+    if len(checks) <= most:
+        return checks, ""
+    ordered = sorted(checks, key=lambda check: check.matched)
+    n_missed = sum(not check.matched for check in ordered[most:])
+    verdict = f"{n_missed:,} off target" if n_missed else "all matched"
+    return ordered[:most], f"and {len(checks) - most:,} more, {verdict}"
 
 
 def conditions_are_chosen(targets: pd.DataFrame, planned: PlannedComposition) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from viscy_train.composition.step import warn_of_missing_negatives, warn_of_missing_positives
-from viscy_train.composition.targets import encode, group_shares
+from viscy_train.composition.targets import encode, group_shares, group_word
 from viscy_train.composition.temporal import share_in_window
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def _mixed_negatives(dry_run: DryRun) -> list[str]:
     if not planned.mixes_experiments:
         return []
     return [
-        f"{planned.from_others:.0%} of an anchor's negatives come from other experiments, because the loss compares it "
-        f"with {planned.settings.n_compared} batches (model.loss.negatives=step): "
+        f"{planned.from_others:.0%} of an anchor's negatives come from other {planned.group}s, because the loss "
+        f"compares it with {planned.settings.n_compared} batches (model.loss.negatives=step): "
         f"{planned.from_others_in_batch:.0%} with data.sampler.split_batches"
     ]
 
@@ -99,7 +99,7 @@ def _unreachable_conditions(dry_run: DryRun) -> list[str]:
     lacking = {name: float(groups[counts[name] == 0].sum()) for name in counts.columns}
     return [
         f"most batches ({share:.0%}) cannot reach the target of {ratio[name]:.0%} for condition {name!r}: their "
-        "experiments do not have it"
+        f"{group_word(dry_run.planned)}s do not have it"
         for name, share in lacking.items()
         if share > 0.5
     ]
@@ -108,7 +108,7 @@ def _unreachable_conditions(dry_run: DryRun) -> list[str]:
 def _missing_conditions(dry_run: DryRun) -> list[str]:
     if not _uses_both_axes(dry_run):
         return []
-    sentences = []
+    sentences, word = [], group_word(dry_run.planned)
     for experiment, counts in _anchors_by_condition(dry_run).iterrows():
         has, lacks = counts.index[counts > 0].tolist(), counts.index[counts == 0].tolist()
         if lacks:
@@ -116,7 +116,7 @@ def _missing_conditions(dry_run: DryRun) -> list[str]:
             leak = " except through the leak" if dry_run.planned.options["leaky"] else ""
             conditions = f"{'condition' if len(has) == 1 else 'conditions'} {_join(has, 'and')}"
             sentences.append(
-                f"experiment {experiment!r} has {only}{conditions}: its batches contain no {_join(lacks, 'or')}{leak}"
+                f"{word} {experiment!r} has {only}{conditions}: its batches contain no {_join(lacks, 'or')}{leak}"
             )
     return sentences
 
@@ -134,7 +134,7 @@ def _duplicate_slots(dry_run: DryRun) -> list[str]:
     size = dry_run.batch_size
     if dry_run.duplicate_slots < _NEGLIGIBLE * size:
         return []
-    what = "conditions" if dry_run.planned.options["condition_balanced"] else "experiments"
+    what = "conditions" if dry_run.planned.options["condition_balanced"] else f"{group_word(dry_run.planned)}s"
     where = " around some focal times" if dry_run.planned.options["temporal_enrichment"] else ""
     return [
         f"on average {dry_run.duplicate_slots:.1f} slots of a batch of {size} repeat an anchor of the same batch: some "
@@ -144,9 +144,10 @@ def _duplicate_slots(dry_run: DryRun) -> list[str]:
 
 def _excluded_anchors(dry_run: DryRun) -> list[str]:
     excluded = dry_run.strata[dry_run.strata["target"] == 0]["anchors"]
+    word = group_word(dry_run.planned)
     by_experiment = excluded.groupby(level=0, sort=False).sum()
     return [
-        f"{count:,} anchors of {experiment!r} are excluded: the weight of the experiment or of their condition is 0"
+        f"{count:,} anchors of {experiment!r} are excluded: the weight of the {word} or of their condition is 0"
         for experiment, count in by_experiment.items()
     ]
 
@@ -175,7 +176,7 @@ def _wide_windows(dry_run: DryRun) -> list[str]:
     sentences = []
     for group in group_shares(dry_run.planned).index:
         own = hours[codes == names.index(group)] if options["experiment_aware"] else hours
-        owner = repr(group) if options["experiment_aware"] else "all experiments"
+        owner = repr(group) if options["experiment_aware"] else f"all {group_word(dry_run.planned)}s"
         covered = share_in_window(own, half_width)
         window = f"the temporal window of ±{half_width:g} h covers"
         if covered > 0.999:

@@ -17,6 +17,7 @@ from viscy_train.composition.step_plan import plan_step
 from viscy_train.composition.targets import encode, target_composition
 from viscy_train.composition.temporal import check_all_targets
 from viscy_train.config.schema import LossConfig
+from viscy_train.loading.axes import add_labels, check_axes, label_plan
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 
 if TYPE_CHECKING:
@@ -39,13 +40,14 @@ def dry_run(
     world_size: int = 1,
     epochs: int = 1,
     max_batches: int = 2000,
+    labeled: pd.DataFrame | None = None,
 ) -> DryRun:
     """Draw the batches of an epoch exactly as training would, and examine them.
 
     Parameters
     ----------
     anchors : pandas.DataFrame
-        The anchors to train on, with a RangeIndex: experiment, condition, hours_post_infection, lineage_id.
+        The anchors to train on, with a RangeIndex: lineage_id, and the columns that the options name.
     options : SamplerConfig
         Target composition of the batches.
     seed : int
@@ -59,6 +61,9 @@ def dry_run(
     max_batches : int, default 2000
         Maximum number of batches to examine, those of evenly spaced steps; draws are counted in up to twenty times as
         many. At least one step is examined.
+    labeled : pandas.DataFrame, optional
+        The anchors with the labels of `viscy_train.loading.axes.add_labels`, if their lineages are not those of the
+        loss.
 
     Returns
     -------
@@ -77,7 +82,8 @@ def dry_run(
         if options.split_batches:
             make_sampler(anchors, options, seed, 0, world_size)
     seconds_to_start = time.perf_counter() - start
-    planned = sampler.planned()
+    check_axes(anchors, options, positives=(loss or LossConfig()).positives)
+    planned, anchors = label_plan(sampler.planned()), add_labels(anchors, options) if labeled is None else labeled
     n_counted = min(planned.n_batches * epochs, _COUNTED_PER_EXAMINED * max_batches)
     settings = StepSettings.from_config(
         loss or LossConfig(), split_batches=options.split_batches, world_size=world_size

@@ -50,7 +50,7 @@ class DryRun:
     Parameters
     ----------
     anchors : pandas.DataFrame
-        The sampler's table.
+        The sampler's table, with the labels of `viscy_train.loading.axes.add_labels`.
     planned : viscy_data.PlannedComposition
         The sampler's plan and options.
     world_size : int

@@ -69,6 +69,8 @@ class StepComposition:
         of the same condition. When counted, another anchor is one of another lineage.
     without_negative : float
         Share of the anchors that have no other anchor to repel, because all they are compared with attract them.
+    group : str
+        What a batch is restricted to, see `viscy_train.composition.targets.group_word`.
     """
 
     settings: StepSettings
@@ -77,6 +79,7 @@ class StepComposition:
     from_others_in_batch: float
     without_positive: float
     without_negative: float = 0.0
+    group: str = "experiment"
 
     @property
     def mixes_experiments(self) -> bool:
@@ -98,7 +101,7 @@ def describe_step(planned: StepComposition) -> list[str]:
     sentences = [f"The loss compares an anchor with {compared}"]
     if planned.mixes_experiments:
         sentences.append(
-            f"An anchor's negatives: {planned.from_others:.0%} from other experiments (negatives=step, "
+            f"An anchor's negatives: {planned.from_others:.0%} from other {planned.group}s (negatives=step, "
             f"{settings.world_size} processes); {planned.from_others_in_batch:.0%} with data.sampler.split_batches"
         )
     return sentences
@@ -122,14 +125,23 @@ def warn_of_missing_negatives(step: StepComposition, planned: PlannedComposition
     """Return a sentence if anchors have no other anchor to repel, and how to change that."""
     if step.without_negative < NEGLIGIBLE:
         return []
-    least = planned.options["anchors_per_condition"]
-    remedy = "set model.loss.positives to lineage"
-    if least is not None and 2 * least > step.batch_size:
-        remedy = "set data.sampler.anchors_per_condition to at most half of the batch size"
+    positives = step.settings.positives
     return [
         f"{step.without_negative:.1%} of the anchors have no other anchor to repel, so that nothing is learned from "
-        f"them: all that they are compared with attract them (model.loss.positives={step.settings.positives}); {remedy}"
+        f"them: all that they are compared with attract them (model.loss.positives={positives}); set "
+        f"{_remedy_for_negatives(step, planned.options['anchors_per_condition'])}"
     ]
+
+
+def _remedy_for_negatives(step: StepComposition, least: int | None) -> str:
+    positives = step.settings.positives
+    if step.batch_size * step.settings.n_compared == 1:
+        return f"data.sampler.batch_size to {4 if positives == 'condition' else 2} or more"
+    if least is not None and 2 * least > step.batch_size:
+        return "data.sampler.anchors_per_condition to at most half of the batch size"
+    if positives == "condition":
+        return "model.loss.positives to lineage, or to pair if there is data.positive.match"
+    return "data.sampler.distinct_by to lineage_id"
 
 
 def share_of_others(n_negatives: float, n_same: float) -> float:

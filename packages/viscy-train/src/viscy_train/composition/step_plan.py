@@ -9,7 +9,7 @@ import pandas as pd
 
 from viscy_data import FlexibleBatchSampler
 from viscy_train.composition.step import StepComposition, share_of_others
-from viscy_train.composition.targets import batch_targets, encode, group_shares
+from viscy_train.composition.targets import batch_targets, encode, group_shares, group_word
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,6 +58,7 @@ def plan_step(anchors: pd.DataFrame, planned: PlannedComposition, settings: Step
         from_others_in_batch=share_of_others(*in_batch),
         without_positive=_plan_without_positive(batch, shares, settings) if batch.by_condition else 0.0,
         without_negative=float(without_negative) if batch.by_condition else 0.0,
+        group=group_word(planned),
     )
 
 

@@ -38,6 +38,11 @@ def encode(column: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
     return codes.astype(np.int64), list(values)
 
 
+def group_word(planned: PlannedComposition) -> str:
+    """Return what a batch is restricted to, in one word: an ``experiment``, or a ``group`` of other columns."""
+    return "experiment" if planned.options["experiment_by"] in (None, "experiment") else "group"
+
+
 def count_strata(anchors: pd.DataFrame) -> pd.Series:
     """Count the anchors of each (experiment, condition), in order of first appearance."""
     experiment, experiments = encode(anchors["experiment"])

@@ -1,12 +1,12 @@
 """Schema: the sections of a training configuration, as frozen dataclasses."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from jsonargparse.typing import path_type
 
-from viscy_train.config.checks import require, require_above_0, require_at_least, require_number
+from viscy_train.config.checks import require, require_above_0, require_at_least, require_integer, require_number
 
 if TYPE_CHECKING:
     type FilePath = Path
@@ -22,26 +22,180 @@ MIN_LEARNED_TEMPERATURE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class PositiveConfig:
-    """How far the positive is from its anchor along the lineage.
+class NormalizationConfig:
+    """How the intensities of each channel are normalized: (intensity - center) / spread.
 
     Parameters
     ----------
-    min_frames : int
-        Smallest number of frames between an anchor and its positive, in either direction.
-    max_frames : int
-        Largest number of frames between them.
+    by : str
+        Whether center and spread are those of the ``experiment``, of the ``position``, or of the ``frame``, which is
+        one position at one time.
+    method : str
+        ``mean_std``: mean and standard deviation. ``percentiles``: the median, and the range from percentile 1 to 99
+        divided by 4.652, which is the standard deviation of a normal distribution and ignores the brightest pixels.
     """
 
-    min_frames: int = 1
-    max_frames: int = 4
+    by: Literal["experiment", "position", "frame"] = "experiment"
+    method: Literal["mean_std", "percentiles"] = "mean_std"
 
     def __post_init__(self) -> None:
-        require_at_least("data.positive.min_frames", self.min_frames, 1)
-        require_number("data.positive.max_frames", self.max_frames)
-        require(
-            self.max_frames >= self.min_frames, "data.positive.max_frames must be at least min_frames", self.max_frames
-        )
+        rule = "data.normalization.by must be experiment, position or frame"
+        require(self.by in ("experiment", "position", "frame"), rule, self.by)
+        rule = "data.normalization.method must be mean_std or percentiles"
+        require(self.method in ("mean_std", "percentiles"), rule, self.method)
+
+    def __str__(self) -> str:
+        return f"{self.method} by {self.by}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropSettings:
+    """What the crop around a cell contains; everything that decides the pixels of an observation.
+
+    Parameters
+    ----------
+    crop : int
+        Side of the square around a cell, in pixels; at a border of the image, the crop is moved inside.
+    z_slices : int
+        Number of slices in a crop.
+    crop_um : float, optional
+        Side of the square in micrometers. It is read at the scale of its image and resampled to `crop` pixels, so that
+        crops of all experiments show the same size. By default, a crop has the pixels of the image.
+    depth_um : float, optional
+        Depth of a crop in micrometers, resampled to `z_slices` slices. By default, a crop has the slices of the image.
+    z : str
+        Which slices: those in the ``middle`` of the stack; those around the ``sharpest`` slice, which ``index`` finds
+        for each position and frame; a ``random`` range, in training only; or the ``maximum`` of all slices.
+    normalization : NormalizationConfig
+        How intensities are normalized.
+    """
+
+    crop: int = 64
+    z_slices: int = 1
+    crop_um: float | None = None
+    depth_um: float | None = None
+    z: Literal["middle", "sharpest", "random", "maximum"] = "middle"
+    normalization: NormalizationConfig = field(default_factory=NormalizationConfig)
+
+    def __post_init__(self) -> None:
+        require_at_least("data.crop", self.crop, 8)
+        require_at_least("data.z_slices", self.z_slices, 1)
+        for name in ("crop_um", "depth_um"):
+            if getattr(self, name) is not None:
+                require_above_0(f"data.{name}", getattr(self, name))
+        rule = "data.normalization must be a mapping of `by` and `method`"
+        require(isinstance(self.normalization, NormalizationConfig), rule, self.normalization)
+        rule = "data.z must be middle, sharpest, random or maximum"
+        require(self.z in ("middle", "sharpest", "random", "maximum"), rule, self.z)
+        if self.z == "maximum":
+            require(self.z_slices == 1, "data.z_slices must be 1 if data.z is maximum", self.z_slices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositiveConfig:
+    """Which observations may be the positive of an anchor: others of its lineage, or others with the same metadata.
+
+    Parameters
+    ----------
+    min_frames : int, optional
+        Smallest number of frames between an anchor and its positive, in either direction; 1 by default. With 0, the
+        same frame is permitted, that is, the anchor itself with another augmentation.
+    max_frames : int, optional
+        Largest number of frames between them; 4 by default.
+    min_hours : float, optional
+        Smallest number of hours between them, instead of frames; by default one frame, or 0 with `match`. Hours are
+        converted to frames for each experiment, inward: the range contains the frames that are in it.
+    max_hours : float, optional
+        Largest number of hours between them; by default unlimited with `match`.
+    decay : float
+        How much likelier near frames are, at least 0: the weight of a frame that is d away is proportional to
+        exp(-decay * (d - min) / (max - min)). With 0, all permitted frames are equally likely.
+    match : list of str or str
+        Columns of the anchor table, such as ``condition``. If there are any, a positive is not of the anchor's lineage,
+        but any other observation with the same values in all of them, each equally likely.
+    differ : list of str or str
+        Columns in which the positive has another value than its anchor, such as ``well``; needs `match`.
+    channel : str
+        With ``data.channels: one``, the channel of a positive: the ``same`` as that of the anchor, an ``other``, or
+        ``any``.
+    """
+
+    min_frames: int | None = None
+    max_frames: int | None = None
+    min_hours: float | None = None
+    max_hours: float | None = None
+    decay: float = 0.0
+    match: list[str] | str = field(default_factory=list)
+    differ: list[str] | str = field(default_factory=list)
+    channel: Literal["same", "other", "any"] = "same"
+
+    def __post_init__(self) -> None:
+        for name in ("match", "differ"):
+            object.__setattr__(self, name, _names(f"data.positive.{name}", getattr(self, name)))
+        for name in ("min_frames", "max_frames"):
+            if getattr(self, name) is not None:
+                require_integer(f"data.positive.{name}", getattr(self, name), 0)
+        for name in ("min_hours", "max_hours", "decay"):
+            if getattr(self, name) is not None:
+                require_at_least(f"data.positive.{name}", getattr(self, name), 0)
+        if self.match:
+            self._check_metadata()
+        else:
+            self._check_lineage()
+        if self.min_hours is not None and self.max_hours is not None:
+            rule = "data.positive.max_hours must be at least min_hours"
+            require(self.max_hours >= self.min_hours, rule, self.max_hours)
+
+    @property
+    def in_hours(self) -> bool:
+        """Whether the distance to the positive is given in hours."""
+        return self.min_hours is not None or self.max_hours is not None
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """Smallest and largest number of frames along the lineage, unless they are given in hours."""
+        return 1 if self.min_frames is None else self.min_frames, 4 if self.max_frames is None else self.max_frames
+
+    def resolved(self) -> "PositiveConfig":
+        """Return the same settings with the number of frames in place of a default."""
+        if self.match or self.in_hours:
+            return self
+        return replace(self, min_frames=self.frames[0], max_frames=self.frames[1])
+
+    def _check_metadata(self) -> None:
+        for name in ("min_frames", "max_frames"):
+            rule = f"data.positive.{name} has no effect with data.positive.match; use hours, or remove it"
+            require(getattr(self, name) is None, rule, getattr(self, name))
+        require(self.decay == 0, "data.positive.decay has no effect with data.positive.match; remove it", self.decay)
+        shared = [name for name in self.match if name in self.differ]
+        require(not shared, "data.positive.match and data.positive.differ must name different columns", shared)
+        for name in ("channel", "marker"):
+            rule = f"data.positive.channel has no effect if data.positive.match or differ names {name}; remove it"
+            require(self.channel == "same" or name not in [*self.match, *self.differ], rule, self.channel)
+
+    def _check_lineage(self) -> None:
+        require(not self.differ, "data.positive.differ needs data.positive.match", self.differ)
+        if self.in_hours:
+            given = [name for name in ("min_frames", "max_frames") if getattr(self, name) is not None]
+            require(not given, "data.positive must be in frames or in hours, not in both", given)
+            require(self.max_hours is not None, "data.positive.max_hours must be given with min_hours", self.max_hours)
+            is_range = self.min_hours != self.max_hours
+        else:
+            smallest, largest = self.frames
+            require(largest >= smallest, "data.positive.max_frames must be at least min_frames", largest)
+            is_range = smallest != largest
+        rule = "data.positive.decay has no effect on a single distance; remove it"
+        require(is_range or self.decay == 0, rule, self.decay)
+
+
+def _names(option: str, value: list[str] | str) -> list[str]:
+    """Return the names of columns as a list, which may be given as one text."""
+    require(isinstance(value, (str, list, tuple)), f"{option} must name columns, or be left out", value)
+    names = [value] if isinstance(value, str) else list(value)
+    for name in names:
+        require(isinstance(name, str) and bool(name.strip()), f"{option} must name columns", name)
+    require(len(set(names)) == len(names), f"{option} must name each column once", names)
+    return names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +235,13 @@ class SamplerConfig:
     distinct_by : str or list of str, optional
         Column of the anchor table, such as ``lineage_id``, or columns: anchors of a batch differ in it, as far as there
         are enough.
+    experiment_by, condition_by : str or list of str
+        Columns of the anchor table that take the place of the experiment and of the condition, such as
+        ``[experiment, marker]``. The keys of `experiment_weights` and `condition_ratio` are then their labels: the
+        values of several columns joined by `` | ``.
+        Wells and positions are those of an experiment, as ``[experiment, well]``, and tracks those of a position.
+    time_by : str
+        Column of times in hours, for `temporal_enrichment`.
     """
 
     batch_size: int = 128
@@ -96,11 +257,20 @@ class SamplerConfig:
     anchors_per_condition: int | None = None
     epoch_batches: int | None = None
     distinct_by: list[str] | str | None = None
+    experiment_by: list[str] | str = "experiment"
+    condition_by: list[str] | str = "condition"
+    time_by: str = "hours_post_infection"
 
     def __post_init__(self) -> None:
         for name in ("experiment_weights", "condition_ratio"):
             for key in getattr(self, name) if isinstance(getattr(self, name), dict) else ():
                 require(isinstance(key, str), f"data.sampler.{name} must have names in quotes as keys", key)
+        for name in ("experiment_by", "condition_by", "distinct_by"):
+            if name != "distinct_by" or self.distinct_by is not None:
+                names = _names(f"data.sampler.{name}", getattr(self, name))
+                require(bool(names), f"data.sampler.{name} must name columns, or be left out", names)
+        rule = "data.sampler.time_by must name a column, or be left out"
+        require(isinstance(self.time_by, str) and bool(self.time_by.strip()), rule, self.time_by)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,3 +423,21 @@ class CheckpointConfig:
     def __post_init__(self) -> None:
         require_at_least("checkpoint.every_n_steps", self.every_n_steps, 1)
         require_at_least("checkpoint.keep_best", self.keep_best, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What the report measures.
+
+    Parameters
+    ----------
+    probe : str or list of str, optional
+        Column of the anchor table, or columns, that linear probes predict from the embeddings. By default, the
+        condition and columns of text with 2 to 50 values.
+    """
+
+    probe: list[str] | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.probe is not None:
+            _names("evaluation.probe", self.probe)

@@ -16,18 +16,21 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError, RoundTripConstructor
 from ruamel.yaml.error import YAMLError
+from yaml.constructor import ConstructorError
 
 from viscy_train.config.yaml_bounds import MAX_BYTES, check_bounds
 from viscy_train.errors import UserError, require_regular_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 # How jsonargparse names a key: level by level from the outermost, or the one that is missing.
-_PARSER_KEY = re.compile(r"""(?:(?:[Kk]ey|[Gg]roup|[Oo]ption) ["']|required: )([\w.]+)""")
+_PARSER_KEY = re.compile(r"""(?:(?:[Kk]ey|[Gg]roup|[Oo]ption) ["']|required: )(\w[\w.]*)""")
 # Our own messages name a key as a dotted word, or begin with it.
 _WORD = re.compile(r"\w+(?:\.\w+)*")
+_MERGE = "tag:yaml.org,2002:merge"
+_PLAIN = "!plain"
 
 
 class Entry(NamedTuple):
@@ -35,6 +38,13 @@ class Entry(NamedTuple):
 
     line: int
     value: Any
+
+
+class Spelled(NamedTuple):
+    """Value as `read_yaml` returns it, and its text in the file, without quotes."""
+
+    value: Any
+    text: str
 
 
 def read_yaml(path: Path) -> Any:
@@ -72,8 +82,8 @@ def read_yaml(path: Path) -> Any:
     return dict.fromkeys(document) if is_mapping_of_nulls else content
 
 
-def read_as_text(path: Path) -> Any:
-    """Read a YAML file without interpreting its values.
+def read_spelled(path: Path) -> Any:
+    """Read a YAML file with the text of each value.
 
     Parameters
     ----------
@@ -83,22 +93,43 @@ def read_as_text(path: Path) -> Any:
     Returns
     -------
     object
-        Content as `read_yaml` returns it, but each value is the text that the file contains: ``2024_10_09`` rather than
-        the integer 20241009. A merged mapping stays a value of the key ``<<``.
+        Mappings and lists of `Spelled`. Merged mappings are replaced by their keys, and all keys are text as it is
+        written: ``012`` and ``10`` are two of them.
+
+    Raises
+    ------
+    UserError
+        If two keys of a mapping are written alike, one of them in quotes.
     """
-    return yaml.load(_read_text(path), Loader=yaml.BaseLoader)
+    try:
+        return yaml.load(_read_text(path), Loader=_SpellingLoader)
+    except ConstructorError as error:
+        raise UserError(_explain(path, error, is_valid=True)) from error
 
 
-def line_of(path: Path, key: str) -> int | None:
+def read_as_text(path: Path) -> Any:
+    """Read a YAML file like `read_spelled`, without interpreting its values.
+
+    Returns
+    -------
+    object
+        Content as `read_yaml` returns it, but each key and each value is the text that the file contains:
+        ``2024_10_09`` rather than the integer 20241009.
+    """
+    return _texts(read_spelled(path))
+
+
+def line_of(path: Path, key: str | Sequence[str]) -> int | None:
     """Return the line of a key.
 
     Parameters
     ----------
     path : pathlib.Path
         YAML file.
-    key : str
-        Dotted key, with the index of a list's item as a level: ``experiments.1.plate``. The levels that jsonargparse
-        leaves out of its messages, such an index and ``init_args``, may be missing.
+    key : str or sequence of str
+        Dotted key, with the index of a list's item as a level: ``experiments.1.plate``; or its levels, which may then
+        have dots. The levels that jsonargparse leaves out of its messages, such an index and ``init_args``, may be
+        missing.
 
     Returns
     -------
@@ -167,6 +198,49 @@ class _Constructor(RoundTripConstructor):
         return True
 
 
+class _SpellingLoader(yaml.SafeLoader):
+    """Read scalars as `Spelled`, and keys as text."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        """Return the tag of a node; whatever has neither a tag nor quotes is left to jsonargparse."""
+        if kind is yaml.ScalarNode and implicit[0]:
+            return _MERGE if value == "<<" else _PLAIN
+        return super().resolve(kind, value, implicit)
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """Return the node of a mapping whose own keys differ; those of merged mappings may be the same."""
+        node = super().compose_mapping_node(anchor)
+        first: dict[str, Any] = {}
+        for key, _ in node.value:
+            mark = first.setdefault(key.value, key.start_mark)
+            if mark is not key.start_mark:
+                problem = f"key {key.value!r} is already defined in line {mark.line + 1}; remove one of them"
+                raise ConstructorError(None, None, problem, key.start_mark)
+        return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Return the value of a node."""
+        if not isinstance(node, yaml.ScalarNode):
+            return super().construct_object(node, deep=deep)
+        # With a space, `---` is text rather than the end of a document.
+        value = get_loader("yaml")(f" {node.value}") if node.tag == _PLAIN else super().construct_object(node)
+        return Spelled(value, node.value)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
+        """Return a mapping, in which merged mappings are replaced by their keys."""
+        self.flatten_mapping(node)
+        return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
+
+
+def _texts(node: Any) -> Any:
+    """Return the texts of spelled values."""
+    if isinstance(node, Spelled):
+        return node.text
+    if isinstance(node, dict):
+        return {key: _texts(value) for key, value in node.items()}
+    return [_texts(item) for item in node] if isinstance(node, list) else node
+
+
 def _read_text(path: Path) -> str:
     require_regular_file(path, "a YAML file")
     try:
@@ -189,11 +263,11 @@ def _load(text: str) -> Any:
     return loader.load(text)
 
 
-def _explain(path: Path, error: Exception) -> str:
+def _explain(path: Path, error: Exception, *, is_valid: bool = False) -> str:
     problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
     if problem is None or mark is None:
         return f"{path} is not valid YAML: {' '.join(str(error).split())}"
-    prefix = "" if isinstance(error, DuplicateKeyError) else "invalid YAML: "
+    prefix = "" if is_valid or isinstance(error, DuplicateKeyError) else "invalid YAML: "
     return f"{path}, line {mark.line + 1}: {prefix}{problem}"
 
 
@@ -205,14 +279,14 @@ def _keys_in(message: str) -> list[str]:
     return [word for word in words if "." in word] + words[:1]
 
 
-def _entry(path: Path, key: str) -> Entry | None:
+def _entry(path: Path, key: str | Sequence[str]) -> Entry | None:
     try:
         text = _read_text(path)
         check_bounds(path, text)
         found = [Entry(1, _load(text))]
     except (ValueError, YAMLError, yaml.YAMLError):
         return None  # Reading the file reports what is wrong with it.
-    for level in key.split("."):
+    for level in key.split(".") if isinstance(key, str) else key:
         found = [below for entry in found for below in _entries_below(entry.value, level)]
     return found[0] if len(found) == 1 else None
 
@@ -225,7 +299,12 @@ def _entries_below(node: Any, level: str) -> Iterator[Entry]:
         return
     for item in node if isinstance(node, CommentedSeq) else [node]:
         for mapping in (item, item.get("init_args")) if isinstance(item, CommentedMap) else ():
-            # The keys with a position: without those of a merged mapping.
-            for key in mapping.lc.data or () if isinstance(mapping, CommentedMap) else ():
-                if str(key) == level:
-                    yield Entry(mapping.lc.key(key)[0] + 1, mapping[key])
+            yield from _entries_of(mapping, level) if isinstance(mapping, CommentedMap) else ()
+
+
+def _entries_of(mapping: CommentedMap, key: str) -> list[Entry]:
+    """Return the entries of a key in a mapping, or else in the first of its merged mappings that has it."""
+    # The keys with a position: without those of a merged mapping.
+    own = [Entry(mapping.lc.key(one)[0] + 1, mapping[one]) for one in mapping.lc.data or () if str(one) == key]
+    merged = (_entries_of(one, key) for one in mapping.merge)
+    return own or next(filter(None, merged), [])

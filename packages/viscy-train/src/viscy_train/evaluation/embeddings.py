@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +15,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from viscy_train.console import track
+from viscy_train.evaluation.probes import ColumnProbe, probe_columns
 from viscy_train.evaluation.retrieval import Recall, recall_at_1
 from viscy_train.loading.crops import CropReader
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from viscy_train.anchors.table import AnchorTable
@@ -67,12 +70,15 @@ class EncoderEvaluation:
         Recall@1. The queries are the held-out anchors if there are any, otherwise all anchors.
     probes : list of Probe
         Linear probes of the condition.
+    column_probes : list of ColumnProbe
+        Linear probes of the condition and of other columns, at all hours.
     """
 
     rows: NDArray[np.int64]
     embeddings: NDArray[np.float32]
     recall: list[Recall]
     probes: list[Probe]
+    column_probes: list[ColumnProbe] = field(default_factory=list)
 
 
 def evaluate_encoders(
@@ -82,6 +88,7 @@ def evaluate_encoders(
     held_out: NDArray[np.int64],
     seed: int,
     max_anchors: int = 20_000,
+    columns: Sequence[str] = (),
 ) -> EncoderEvaluation:
     """Evaluate the encoder before and after training on a subset of the anchors.
 
@@ -97,6 +104,8 @@ def evaluate_encoders(
         Seed of the cross-validation of the probes.
     max_anchors : int, default 20000
         Maximum number of anchors to embed; positions beyond that are left out completely.
+    columns : sequence of str
+        Columns to probe at all hours.
 
     Returns
     -------
@@ -112,6 +121,7 @@ def evaluate_encoders(
         embeddings=after,
         recall=recall_at_1(before, after, anchors, is_held_out if is_held_out.any() else None),
         probes=probe_conditions(before, after, anchors, seed),
+        column_probes=probe_columns(before, after, anchors, columns, seed),
     )
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from viscy_train.atomic import atomic_write
+from viscy_train.atomic import atomic_write, atomic_write_directory
+from viscy_train.errors import UserError
+from viscy_train.evaluation.plain_columns import plain_columns
 from viscy_train.output import OutputKind, require_replaceable
 
 if TYPE_CHECKING:
@@ -32,7 +34,30 @@ def _is_embeddings(path: Path) -> bool:
         return False
 
 
+def _is_zarr_of_embeddings(path: Path) -> bool:
+    return all((path / "uns" / name / ".zarray").is_file() for name in _METADATA)
+
+
+ZARR = ".zarr"
+H5AD = ".h5ad"
 EMBEDDINGS = OutputKind("a file of embeddings of viscy-train", _is_embeddings)
+_EMBEDDINGS_ZARR = OutputKind("a zarr store of embeddings of viscy-train", _is_zarr_of_embeddings, is_directory=True)
+
+
+def kind_of_output(path: Path) -> OutputKind:
+    """Return what is written to a path: a zarr store if it ends in ``.zarr``, a file if it ends in ``.h5ad``.
+
+    Raises
+    ------
+    UserError
+        If it ends in something else, by which other software would take the file for another format.
+    """
+    if path.suffix not in (ZARR, H5AD):
+        raise UserError(
+            f"embeddings are written as AnnData, so their path must end in {H5AD} or {ZARR}, got {path}; name it "
+            f"{path.with_suffix(H5AD).name}"
+        )
+    return _EMBEDDINGS_ZARR if path.suffix == ZARR else EMBEDDINGS
 
 
 def gather_predictions(predictions: list[dict[str, Any]], trainer: Trainer, path: Path) -> dict[str, NDArray] | None:
@@ -80,50 +105,79 @@ def _part(path: Path, rank: int) -> Path:
     return path.with_name(f".{path.name}.{rank}.npz")
 
 
-def write_embeddings(path: Path, predictions: dict[str, NDArray], table: AnchorTable, metadata: dict[str, str]) -> None:
+def split_of_rows(n_rows: int, training: NDArray[np.int64], validation: NDArray[np.int64]) -> pd.Categorical:
+    """Return for each row of a table whether it was an anchor of ``training``, of ``validation`` or of ``none``."""
+    codes = np.zeros(n_rows, dtype=np.int8)
+    codes[training], codes[validation] = 1, 2
+    return pd.Categorical.from_codes(codes, ["none", "training", "validation"])
+
+
+def write_embeddings(
+    path: Path,
+    predictions: dict[str, NDArray],
+    table: AnchorTable,
+    metadata: dict[str, Any],
+    split: pd.Categorical | None = None,
+) -> None:
     """Write embeddings and their observations as AnnData, in one atomic step.
 
     Parameters
     ----------
     path : pathlib.Path
-        File to write or replace, ``.h5ad``.
+        File to write or replace, ``.h5ad``, or directory ``.zarr``.
     predictions : dict of numpy.ndarray
         `row` of each observation in the table, shape (n_rows,); `embeddings`, shape (n_rows, features); `projections`,
         shape (n_rows, projection).
     table : AnchorTable
         The anchor table, whose observations become `obs`.
-    metadata : dict of str to str
-        `checkpoint` and `config`, stored in `uns`.
+    metadata : dict
+        `checkpoint` and `config`, and whatever else says how the embeddings came about, stored in `uns`: texts, numbers
+        and dicts of these.
+    split : pandas.Categorical, optional
+        For each row of the table, see `split_of_rows`.
 
     Raises
     ------
     UserError
         If the file cannot be written, or if it exists and does not contain embeddings of viscy-train.
+
+    Notes
+    -----
+    `obs` has the columns of the table, and in addition `fov_name`, the name of the field of view as VisCy calls it, and
+    `split`, unless the table has such columns. All are plain, see `viscy_train.evaluation.plain_columns`. A zarr store
+    has version 2 of the format, which all versions of AnnData read.
     """
-    require_replaceable(path, EMBEDDINGS)
+    require_replaceable(path, kind_of_output(path))
     import anndata  # takes seconds to import
 
-    embeddings = predictions["embeddings"].astype(np.float32)
+    rows, embeddings = predictions["row"], predictions["embeddings"].astype(np.float32)
     content = anndata.AnnData(
         X=embeddings,
-        obs=_with_plain_strings(table.observations.iloc[predictions["row"]]),
-        var=_with_plain_strings(pd.DataFrame(index=range(embeddings.shape[1]))),
+        obs=plain_columns(_observations(table, split).iloc[rows]),
+        var=plain_columns(pd.DataFrame(index=range(embeddings.shape[1]))),
         uns=metadata,
     )
     content.obsm["projections"] = predictions["projections"].astype(np.float32)
-    with atomic_write(path) as unfinished:
-        content.write_h5ad(unfinished)
+    if path.suffix != ZARR:
+        with atomic_write(path) as unfinished:
+            content.write_h5ad(unfinished)
+        return
+    with atomic_write_directory(path) as unfinished:
+        _write_zarr(content, unfinished)
 
 
-def _with_plain_strings(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose index and categories are Python strings.
+def _observations(table: AnchorTable, split: pd.Categorical | None) -> pd.DataFrame:
+    added: dict[str, Any] = {"fov_name": table.observations["position"].to_numpy()}
+    added |= {} if split is None else {"split": split}
+    return table.observations.assign(**{name: x for name, x in added.items() if name not in table.observations})
 
-    AnnData writes the string types of pandas 3 and of Arrow as nullable arrays, which its earlier versions cannot read.
-    """
-    frame = frame.set_axis(pd.Index([str(row) for row in frame.index], dtype=object), axis=0)
-    for column in frame:
-        if frame[column].dtype.kind not in "iufb":
-            values: Any = frame[column].astype("category")
-            names = pd.Index([str(name) for name in values.cat.categories], dtype=object)
-            frame[column] = pd.Categorical.from_codes(values.cat.codes, names)
-    return frame
+
+def _write_zarr(content: Any, path: Path) -> None:
+    import zarr
+    from anndata.io import write_elem
+
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    write_elem(group, "/", content)
+    if "raw" in group:  # a note that there is none, which AnnData 0.10 cannot read
+        del group["raw"]
+    zarr.consolidate_metadata(group.store, zarr_format=2)

@@ -1,4 +1,4 @@
-"""Retrieval: recall@1 of a track among the cells of its experiment at a later timepoint."""
+"""Retrieval: recall@1 of a track among the cells of its experiment at a later timepoint, in the same channel."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Recall:
         Expected recall@1 of a random guess.
     untrained, trained : float
         Recall@1 before and after training.
+    hours_range : tuple of float, optional
+        The fewest and the most of these hours, if experiments have different intervals.
     """
 
     frames: int
@@ -36,6 +38,15 @@ class Recall:
     chance: float
     untrained: float
     trained: float
+    hours_range: tuple[float, float] | None = None
+
+    @property
+    def time(self) -> str:
+        """The time to the later timepoint: ``0.5 hours``, or ``4 frames (1.3 to 2.0 hours)``."""
+        if self.hours_range is None:
+            return f"{_round(self.hours)} hours"
+        hours = " to ".join(map(_round, self.hours_range))
+        return f"{self.frames} {'frame' if self.frames == 1 else 'frames'} ({hours} hours)"
 
 
 class Search(NamedTuple):
@@ -79,24 +90,26 @@ def recall_at_1(
         searches = _make_searches(anchors, frames, is_query)
         if not searches:
             continue
-        elapsed = [hours[gallery[match]] - hours[queries] for queries, gallery, match in searches]
+        elapsed = np.concatenate([hours[gallery[match]] - hours[queries] for queries, gallery, match in searches])
         chance = [np.full(len(queries), 1 / len(gallery)) for queries, gallery, _ in searches]
         recall.append(
             Recall(
                 frames=frames,
-                hours=float(np.mean(np.concatenate(elapsed))),
+                hours=float(np.mean(elapsed)),
                 chance=float(np.mean(np.concatenate(chance))),
                 untrained=_share_of_hits(untrained, searches),
                 trained=_share_of_hits(trained, searches),
+                hours_range=_range(elapsed),
             )
         )
     return recall
 
 
 def _make_searches(anchors: pd.DataFrame, frames: int, is_query: NDArray[np.bool_]) -> list[Search]:
-    track = anchors.groupby(_TRACK, observed=True).ngroup().to_numpy()
+    channel = ["channel"] if "channel" in anchors else []
+    track = anchors.groupby([*_TRACK, *channel], observed=True).ngroup().to_numpy()
     searches = []
-    for _, rows in anchors.groupby("experiment", observed=True).indices.items():
+    for _, rows in anchors.groupby(["experiment", *channel], observed=True).indices.items():
         times = anchors["t"].to_numpy()[rows]
         for time in np.unique(times):
             now, later = rows[times == time], rows[times == time + frames]
@@ -105,6 +118,16 @@ def _make_searches(anchors: pd.DataFrame, frames: int, is_query: NDArray[np.bool
                 gallery = later[np.argsort(track[later])]
                 searches.append(Search(queries, gallery, np.searchsorted(track[gallery], track[queries])))
     return searches
+
+
+def _range(hours: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the smallest and the largest value, or None if they are equal up to rounding."""
+    smallest, largest = float(hours.min()), float(hours.max())
+    return None if np.isclose(smallest, largest) else (smallest, largest)
+
+
+def _round(hours: float) -> str:
+    return f"{hours:.1f}" if hours >= 1 else f"{hours:.2g}"
 
 
 def _share_of_hits(embeddings: NDArray[np.float32], searches: list[Search]) -> float:

@@ -80,6 +80,13 @@ class AugmentationConfig:
             require_at_least(f"data.augmentation.{name}", self._number(name), 0)
         require(isinstance(self.flip, bool), "data.augmentation.flip must be true or false", self.flip)
 
+    @property
+    def is_off(self) -> bool:
+        """Whether all transforms are off, so that crops stay as they are."""
+        magnitudes = ("rotation", "scale", "translation", "gain", "offset", "noise", "channel_dropout")
+        is_blurred = self.blur > 0 and self.blur_sigma > 0
+        return not self.flip and not is_blurred and all(getattr(self, name) == 0 for name in magnitudes)
+
     def _number(self, name: str) -> float:
         require_number(f"data.augmentation.{name}", getattr(self, name))
         return getattr(self, name)

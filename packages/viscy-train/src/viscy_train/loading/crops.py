@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from viscy_train.anchors.geometry import crop_corners, middle_slices
+from viscy_train.crops.window import crop_window
 from viscy_train.errors import UserError
+from viscy_train.experiments.columns import Z_FOCUS
 from viscy_train.loading.images import Images
+from viscy_train.loading.normalization import Normalization
+from viscy_train.loading.open_position import OpenPosition
+from viscy_train.positives.lineages import starts_run
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from numpy.typing import NDArray
 
-    from viscy_train.anchors.pixels import Pixels, Region
     from viscy_train.anchors.table import AnchorTable
-
-# A constant channel has a standard deviation of 0, by which crops cannot be divided.
-_MIN_STD = 1e-6
-
-
-class OpenPosition(NamedTuple):
-    """The pixels of a position, opened by this process, and the parts of them that crops contain."""
-
-    pixels: Pixels
-    channels: NDArray[np.int64] | slice
-    slices: slice
-    height: int
-    width: int
-    may_be_nan: bool
+    from viscy_train.plates.pixels import Pending
 
 
 class CropReader:
@@ -48,28 +39,30 @@ class CropReader:
     Notes
     -----
     Each process opens plates and positions when it first reads from them. Open images are not pickled, and a forked
-    child does not use those of its parent (see `viscy_train.anchors.fork`).
+    child does not use those of its parent (see `viscy_train.plates.fork`).
     """
 
     def __init__(self, table: AnchorTable, *, cache_mb: int = 256) -> None:
         observations = table.observations
         self._experiments = table.experiments
-        self._side, self._z_slices, self._cache_mb = table.crop, table.z_slices, cache_mb
+        self._crops, self._cache_mb = table.crops, cache_mb
         names = [experiment.name for experiment in table.experiments]
-        intensity = np.array([table.intensity[name] for name in names], dtype=np.float32)[..., None, None, None]
-        self._mean = intensity[:, :, 0]
-        self._std = np.maximum(intensity[:, :, 1], _MIN_STD)
-        experiment = observations["experiment"].astype(str).map({name: code for code, name in enumerate(names)})
-        name = observations["position"].astype("category")
+        experiment, name = (observations[column].astype("category") for column in ("experiment", "position"))
         # Two experiments may have positions of the same name, so a position is a pair of experiment and name.
         n_names = len(name.cat.categories)
-        codes, self._position = np.unique(
-            experiment.to_numpy(np.int64) * n_names + name.cat.codes.to_numpy(np.int64), return_inverse=True
-        )
+        code_of_experiment = pd.Index(names).get_indexer(experiment.cat.categories)[experiment.cat.codes.to_numpy()]
+        pair = code_of_experiment * n_names + name.cat.codes.to_numpy(np.int64)
+        # The codes are found in the first row of each run of equal pairs, of which a table has few.
+        codes = np.unique(pair[starts_run(pair)])
+        self._position = np.searchsorted(codes, pair)
         self._experiment_of_position = codes // n_names
         self._name_of_position = [str(name.cat.categories[code]) for code in codes % n_names]
+        self._normalization = Normalization(table, self._experiment_of_position, self._name_of_position)
         self._frame = observations["t"].to_numpy(np.int64)
-        self._center = np.rint(observations[["y", "x"]].to_numpy(np.float64)).astype(np.int64)
+        self._focus = observations[Z_FOCUS].to_numpy() if table.crops.z == "sharpest" else None
+        center = observations[["y", "x"]].to_numpy(np.float64)
+        self._center = np.rint(center).astype(np.int64) if table.crops.crop_um is None else center
+        self._channel = _channels_of_rows(table) if table.channels_mode == "one" else None
         self._open: dict[int, tuple[Images, dict[int, OpenPosition]]] = {}
 
     def __len__(self) -> int:
@@ -78,22 +71,25 @@ class CropReader:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": {}}
 
-    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def read(self, rows: NDArray[np.int64], draws: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
         """Read crops.
 
-        A crop is centered on its cell. At a border of the image, it is moved inside. Its slices are those in the middle
-        of the stack.
+        A crop is centered on its cell. At a border of the image, it is moved inside. Crops of a physical size, and
+        those of the maximum of all slices, are resampled and projected.
 
         Parameters
         ----------
         rows : numpy.ndarray
             Rows of the table, shape (n,); may contain duplicates.
+        draws : numpy.ndarray, optional
+            Random numbers in [0, 1) that choose the slices of each crop if ``data.z`` is ``random``, shape (n,). By
+            default, such crops have the slices in the middle of the stack.
 
         Returns
         -------
         numpy.ndarray
-            Shape (n, n_channels, z_slices, side, side), in the order of the rows. Pixels are normalized by the mean and
-            standard deviation of the channel in the experiment.
+            Shape (n, n_channels, z_slices, side, side), in the order of the rows. Pixels are normalized by center and
+            spread of the channel, see `viscy_train.loading.normalization`.
 
         Raises
         ------
@@ -109,17 +105,16 @@ class CropReader:
         pending = []
         for slot in order.tolist():
             with self._report_damage(rows[slot]):
-                at = opened[position[slot]]
-                pending.append(at.pixels.request(self._region(rows[slot], at)))
-        crops = np.empty((len(rows), self._mean.shape[1], self._z_slices, self._side, self._side), dtype=np.float32)
+                draw = None if draws is None else float(draws[slot])
+                pending.append(self._request(opened[position[slot]], rows[slot], draw))
+        crops = self._empty(len(rows))
         # A float64 beyond float32 becomes infinite, which is reported below.
         with np.errstate(over="ignore"):
             for slot, pixels in zip(order.tolist(), pending, strict=True):
                 with self._report_damage(rows[slot]):
                     crops[slot] = pixels.result()
-        experiment = self._experiment_of_position[position]
-        crops -= self._mean[experiment]
-        crops /= self._std[experiment]
+        channel = None if self._channel is None else self._channel[rows]
+        self._normalization.apply(crops, position, self._frame[rows], channel)
         if any(at.may_be_nan for at in opened.values()):
             self._check_finite(rows, crops)
         return crops
@@ -142,16 +137,24 @@ class CropReader:
         experiment = self._experiments[self._experiment_of_position[position]]
         name = self._name_of_position[position]
         image, pixels = images.open(experiment.plate, name)
-        image.check_fits(self._side, self._z_slices)
-        channels = np.array(image.channel_indices(experiment.channels))
-        _, _, n_slices, height, width = image.shape
-        slices = middle_slices(n_slices, self._z_slices)
-        return OpenPosition(pixels, _as_slice(channels), slices, height, width, image.array.dtype.kind == "f")
+        window = crop_window(image, experiment, self._crops)
+        channels = np.array(image.channel_indices(experiment.channel_names))
+        choices = [_as_slice(channels)] if self._channel is None else [slice(one, one + 1) for one in channels]
+        return OpenPosition(image, pixels, window, choices)
 
-    def _region(self, row: int, at: OpenPosition) -> Region:
-        top, left = crop_corners(self._center[row], self._side, (at.height, at.width)).tolist()
-        rows, columns = slice(top, top + self._side), slice(left, left + self._side)
-        return int(self._frame[row]), at.channels, at.slices, rows, columns
+    def _request(self, at: OpenPosition, row: int, draw: float | None) -> Pending:
+        return at.request(
+            int(self._frame[row]),
+            self._center[row],
+            channel=0 if self._channel is None else self._channel[row],
+            focus=None if self._focus is None else int(self._focus[row]),
+            draw=draw if self._crops.z == "random" else None,
+        )
+
+    def _empty(self, n: int) -> NDArray[np.float32]:
+        side = self._crops.crop
+        n_channels = self._normalization.n_channels if self._channel is None else 1
+        return np.empty((n, n_channels, self._crops.z_slices, side, side), dtype=np.float32)
 
     def _check_finite(self, rows: NDArray[np.int64], crops: NDArray[np.float32]) -> None:
         is_invalid = ~np.isfinite(crops).all(axis=(1, 2, 3, 4))
@@ -174,6 +177,16 @@ class CropReader:
             f"{self._name_of_position[position]}, frame {self._frame[row]} ({reason}); restore them, or exclude the "
             "affected observations with `viscy-train index --config FILE --pixels all`"
         )
+
+
+def _channels_of_rows(table: AnchorTable) -> NDArray[np.int64]:
+    """Return the index of each observation's channel among those of its experiment."""
+    channel, experiment = (table.observations[name].astype("category") for name in ("channel", "experiment"))
+    index = np.full((len(experiment.cat.categories), len(channel.cat.categories)), -1)
+    for one in table.experiments:
+        row = experiment.cat.categories.get_indexer([one.name])
+        index[row, channel.cat.categories.get_indexer(one.channel_names)] = np.arange(len(one.channels))
+    return index[experiment.cat.codes.to_numpy(), channel.cat.codes.to_numpy()]
 
 
 def _as_slice(indices: NDArray[np.int64]) -> NDArray[np.int64] | slice:

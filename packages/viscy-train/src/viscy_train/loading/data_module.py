@@ -11,15 +11,24 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 
-from viscy_train.anchors.experiments import load_experiments
+from viscy_train.anchors.array_store import share_arrays
 from viscy_train.anchors.fingerprint import FINGERPRINT, check_fingerprint
-from viscy_train.anchors.lineages import Lineages
+from viscy_train.anchors.shared_table import LEAST_ROWS, store_of
 from viscy_train.anchors.staleness import check_settings
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.config.checks import require, require_above_0, require_at_least
-from viscy_train.config.schema import FilePath, PositiveConfig, SamplerConfig, SplitConfig
+from viscy_train.config.schema import (
+    CropSettings,
+    FilePath,
+    NormalizationConfig,
+    PositiveConfig,
+    SamplerConfig,
+    SplitConfig,
+)
 from viscy_train.errors import UserError
+from viscy_train.experiments.experiments_file import load_experiments
 from viscy_train.loading.augmentation import Augment, AugmentationConfig
+from viscy_train.loading.axes import CONDITION, GROUP, add_labels, axis_names, check_axes
 from viscy_train.loading.batches import Batch, RepeatedBatches, SequentialBatches, TrainingBatches
 from viscy_train.loading.datasets import CropDataset, PairDataset
 from viscy_train.loading.loader import make_loader
@@ -33,8 +42,17 @@ from viscy_train.loading.sampler import (
     training_options,
     validation_options,
 )
-from viscy_train.loading.split import split_anchors, split_warnings
+from viscy_train.loading.split import (
+    count_unpaired,
+    drop_unpaired,
+    kept_for_validation,
+    name_untrained,
+    split_anchors,
+    split_warnings,
+)
 from viscy_train.loading.stall import StallWatch
+from viscy_train.positives.description import describe_positives, warn_of_labels, warn_of_positives
+from viscy_train.positives.rule import Positives, check_labels, make_positives
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +62,11 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from viscy_data import FlexibleBatchSampler
+    from viscy_train.config.schema import LossConfig
+
+# Columns must exist, also those of an axis that is off; missing values are reported where they are used.
+_NO_AXES: Any = dict.fromkeys(("experiment_aware", "condition_balanced", "temporal_enrichment"), False)
+_NO_AXES |= {"distinct_by": None}
 
 
 class PairDataModule(LightningDataModule):
@@ -52,15 +75,27 @@ class PairDataModule(LightningDataModule):
     Parameters
     ----------
     experiments : path
-        YAML file of the experiments, see `viscy_train.anchors.experiments.Experiment`.
+        YAML file of the experiments, see `viscy_train.experiments.experiments_file.Experiment`.
     anchors : path
         Parquet file of the anchor table, written by ``viscy-train index``.
     crop : int
         Side of the square around a cell, in pixels; at a border of the image, the crop is moved inside.
     z_slices : int
-        Number of slices in a crop, taken from the middle of the stack.
+        Number of slices in a crop.
+    crop_um : float, optional
+        Side of the square in micrometers, resampled to `crop` pixels. By default, a crop has the pixels of the image.
+    depth_um : float, optional
+        Depth of a crop in micrometers, resampled to `z_slices` slices. By default, a crop has the slices of the image.
+    z : {"middle", "sharpest", "random", "maximum"}
+        Which slices: those in the middle of the stack; those around the sharpest slice, which ``index`` finds; a random
+        range, in training only; or the maximum of all slices.
+    normalization : NormalizationConfig
+        How intensities are normalized.
+    channels : {"all", "one"}
+        Whether the encoder sees all channels of a cell, or one: an anchor is then a cell at a time in one channel, and
+        experiments may have different numbers of channels.
     positive : PositiveConfig
-        Which other frames of an anchor's lineage may be its positive.
+        Which observations may be the positive of an anchor: of its lineage, or with the same metadata.
     sampler : SamplerConfig
         Composition of the batches.
     split : SplitConfig
@@ -92,6 +127,11 @@ class PairDataModule(LightningDataModule):
         anchors: FilePath,
         crop: int = 64,
         z_slices: int = 1,
+        crop_um: float | None = None,
+        depth_um: float | None = None,
+        z: Literal["middle", "sharpest", "random", "maximum"] = "middle",
+        normalization: NormalizationConfig = NormalizationConfig(),  # noqa: B008
+        channels: Literal["all", "one"] = "all",
         positive: PositiveConfig = PositiveConfig(),  # noqa: B008 (frozen)
         sampler: SamplerConfig = SamplerConfig(),  # noqa: B008
         split: SplitConfig = SplitConfig(),  # noqa: B008
@@ -103,16 +143,16 @@ class PairDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        require_at_least("data.crop", crop, 8)
-        require_at_least("data.z_slices", z_slices, 1)
         require_at_least("data.num_workers", num_workers, 0)
         require_at_least("data.cache_mb", cache_mb, 1)
         require_above_0("data.stall_warning_seconds", stall_warning_seconds)
         # The generators of NumPy and scikit-learn accept no larger seed.
         require(0 <= seed < 2**32, "seed_everything must be in [0, 2**32)", seed)
-        self.experiments = load_experiments(Path(experiments))
+        self.channels_mode: Literal["all", "one"] = channels
+        self.experiments = load_experiments(Path(experiments), channels)
         self.path = Path(anchors)
-        self.crop, self.z_slices, self.positive = crop, z_slices, positive
+        sizes: Any = {"crop": crop, "z_slices": z_slices, "crop_um": crop_um, "depth_um": depth_um}
+        self.crops, self.positive = CropSettings(**sizes, z=z, normalization=normalization), positive
         self._options, self.seed = sampler, seed
         self._split, self._augment = split, Augment(augmentation)
         self._num_workers, self._start_method, self._cache_mb = num_workers, start_method, cache_mb
@@ -124,14 +164,24 @@ class PairDataModule(LightningDataModule):
         self._progress: Progress | None = None
 
     @property
+    def crop(self) -> int:
+        """Side of a crop, in pixels."""
+        return self.crops.crop
+
+    @property
+    def z_slices(self) -> int:
+        """Number of slices in a crop."""
+        return self.crops.z_slices
+
+    @property
     def n_channels(self) -> int:
         """Number of channels of a crop."""
         return len(self.channels)
 
     @property
     def channels(self) -> list[str]:
-        """Names of the channels in the first experiment."""
-        return self.experiments[0].channels
+        """Names of the channels of a crop: those of the first experiment, unless a crop is of any one channel."""
+        return ["one channel"] if self.channels_mode == "one" else self.experiments[0].channel_names
 
     @cached_property
     def table(self) -> AnchorTable:
@@ -143,7 +193,7 @@ class PairDataModule(LightningDataModule):
             If the file does not exist, is damaged, or was built with other settings.
         """
         table = AnchorTable.read(self.path)
-        check_settings(table, self.experiments, self.positive, self.crop, self.z_slices)
+        check_settings(table, self.experiments, self.positive, self.crops, channels_mode=self.channels_mode)
         # Only the paths of plates and tracks may differ; use the current ones.
         return replace(table, experiments=self.experiments)
 
@@ -159,7 +209,8 @@ class PairDataModule(LightningDataModule):
 
     def split_warnings(self, world_size: int) -> list[str]:
         """Return warnings about the split on some processes, a sentence for each."""
-        warnings = split_warnings(self._split, len(self.validation_rows))
+        warnings = count_unpaired(self._parts, self._split_rows) + self._name_untrained()
+        warnings += split_warnings(self._split, len(self._parts[1]))
         n_anchors = len(self._validated_rows)
         if n_anchors and not self.count_validation_batches(world_size):
             warnings.append(
@@ -168,21 +219,71 @@ class PairDataModule(LightningDataModule):
             )
         return warnings
 
+    def _name_untrained(self) -> list[str]:
+        # Experiments that are kept for validation are not expected in training.
+        expected = self._parts[0] if self._split.by == "experiment" else self.table.anchors
+        expected = drop_excluded(self._options, self.labeled, expected)
+        return name_untrained(self.labeled[[GROUP, CONDITION]], axis_names(self._options), expected, self.train_rows)
+
     @cached_property
     def _split_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return split_anchors(self.table, self._split, self.seed)
+        return drop_unpaired(self._parts, self.positives.has_positive()) if self.positive.match else self._parts
+
+    @cached_property
+    def _parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return split_anchors(self.table, self._split, self.seed, self.labeled[CONDITION])
+
+    def describe_positives(self, loss: LossConfig | None = None) -> list[str]:
+        """Return what a positive is, and notes, a sentence for each; with a loss, also on what it makes of them.
+
+        Raises
+        ------
+        UserError
+            If no whole number of frames of an experiment is permitted, or the loss contradicts the positives.
+        """
+        sentences = describe_positives(self.experiments, self.positive)
+        is_augmented = not self._augment.options.is_off or self.crops.z == "random"
+        warnings = warn_of_positives(self.experiments, self.positive, is_augmented=is_augmented)
+        if loss is not None:
+            check_labels(self.table.observations, self.positive, loss.positives, self._options.condition_by)
+            warnings += warn_of_labels(self.positive, loss.positives)
+        return [*sentences, *(f"Note: {warning}" for warning in warnings)]
+
+    @cached_property
+    def positives(self) -> Positives:
+        """The possible positives of each anchor; those by metadata are kept for validation if their anchor is."""
+        is_kept = (
+            kept_for_validation(self.table, self._split, self.seed, self.labeled[CONDITION])
+            if self.positive.match
+            else None
+        )
+        part = None if is_kept is None else is_kept.astype(np.int64)
+        return make_positives(self.table.observations, self.experiments, self.positive, part)
 
     @cached_property
     def options(self) -> SamplerConfig:
         """Composition of the training batches."""
-        columns = self.table.observations[["experiment", "condition"]]
+        columns = self.labeled[[GROUP, CONDITION]]
         trained = columns.iloc[self.train_rows]
         labels, table_labels = ({name: set(part[name].unique()) for name in part} for part in (trained, columns))
         return training_options(self._options, table_labels, labels)
 
-    def train_anchors(self) -> pd.DataFrame:
-        """Return the anchors used for training; the sampler yields row numbers of this table."""
-        return self.table.observations.iloc[self.train_rows].reset_index(drop=True)
+    @cached_property
+    def labeled(self) -> pd.DataFrame:
+        """The observations, with the labels of the axes of the sampler, see `viscy_train.loading.axes.add_labels`.
+
+        With positives of the same channel, each channel of a cell has a lineage of its own, as in the loss.
+        """
+        check_axes(self.table.observations, replace(self._options, **_NO_AXES))
+        labeled = add_labels(self.table.observations, self._options)
+        if self.channels_mode == "one" and self.positive.channel == "same":
+            labeled = labeled.assign(lineage_id=labeled.groupby(["lineage_id", "channel"], observed=True).ngroup())
+        return labeled
+
+    def train_anchors(self, *, labeled: bool = False) -> pd.DataFrame:
+        """Return the anchors used for training, maybe with labels; the sampler yields row numbers of this table."""
+        observations = self.labeled if labeled else self.table.observations
+        return observations.iloc[self.train_rows].reset_index(drop=True)
 
     @property
     def sampler(self) -> FlexibleBatchSampler:
@@ -217,14 +318,18 @@ class PairDataModule(LightningDataModule):
             raise UserError(
                 "Trainer needs use_distributed_sampler=False, because the sampler distributes batches over ranks itself"
             )
-        self._pairs = PairDataset(
-            self.table, Lineages.of(self.table.observations, self.positive), self.seed, cache_mb=self._cache_mb
-        )
+        self._pairs = PairDataset(self.table, self.positives, self.seed, cache_mb=self._cache_mb, labeled=self.labeled)
+        self._share(self._pairs)
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         with collect_sampler_warnings():  # already shown before the run
             self._sampler = make_sampler(self.train_anchors(), self.options, self.seed, rank, world_size)
         if trainer is not None and stage == "fit":
             self._keep_progress(trainer)
+
+    def _share(self, dataset: PairDataset | CropDataset) -> None:
+        """Let all processes of this machine share the arrays of a large dataset."""
+        if len(dataset) >= LEAST_ROWS:
+            share_arrays(dataset, store_of(self.path))
 
     def _check_module(self, module: Any) -> None:
         given, own = getattr(module, "split_batches", None), self._options.split_batches
@@ -248,10 +353,11 @@ class PairDataModule(LightningDataModule):
         """Return the loader of the validation pairs, the same batches in every epoch; an empty list without pairs."""
         trainer: Any = self.trainer
         batches = self._validation_batches(trainer.global_rank, trainer.world_size)
+        pairs = self._pairs.in_the_middle()
         return (
             []
             if batches is None
-            else make_loader(self._pairs, batches, self._num_workers, self._start_method, self.stall_watch)
+            else make_loader(pairs, batches, self._num_workers, self._start_method, self.stall_watch)
         )
 
     def count_validation_batches(self, world_size: int) -> int:
@@ -262,12 +368,12 @@ class PairDataModule(LightningDataModule):
     @cached_property
     def _validated_rows(self) -> NDArray[np.int64]:
         """Rows of the anchor table that are used for validation, ascending."""
-        return drop_excluded(self._options, self.table.observations, self.validation_rows)
+        return drop_excluded(self._options, self.labeled, self.validation_rows)
 
     def _validation_batches(self, rank: int, world_size: int) -> RepeatedBatches | None:
         rows = self._validated_rows
         anchors = self.table.observations.iloc[rows].reset_index(drop=True)
-        options = validation_options(self._options, anchors, world_size)
+        options = validation_options(self._options, self.labeled.iloc[rows], world_size)
         if not options.batch_size:
             return None
         with collect_sampler_warnings():
@@ -279,6 +385,7 @@ class PairDataModule(LightningDataModule):
         trainer: Any = self.trainer
         batches = SequentialBatches(len(self.table.observations), trainer.global_rank, trainer.world_size)
         crops = CropDataset(self.table, cache_mb=self._cache_mb)
+        self._share(crops)
         return make_loader(crops, batches, self._num_workers, self._start_method, self.stall_watch)
 
     def teardown(self, stage: str) -> None:

@@ -6,7 +6,8 @@ batch's random numbers (`viscy_train.loading.rng`), so it does not matter which 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,37 +18,57 @@ from viscy_train.loading.crops import CropReader
 from viscy_train.loading.rng import Purpose, random_uniform
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from viscy_train.anchors.lineages import Lineages
     from viscy_train.anchors.table import AnchorTable
+    from viscy_train.positives.rule import Positives
 
 
 class PairDataset(Dataset):
-    """Pairs of an anchor and a positive: crops of one cell, or of a cell and a relative, at two times.
+    """Pairs of an anchor and a positive: crops of one cell or of a cell and a relative at two times, or of two cells.
 
     Parameters
     ----------
     table : AnchorTable
         The anchor table.
-    lineages : Lineages
+    positives : Positives
         Chooses the positives.
     seed : int
         Seed of the run.
     cache_mb : int, default 256
         Memory for decoded chunks, for each process that reads, in MB.
+    labeled : pandas.DataFrame, optional
+        Lineage and condition of each observation as the loss sees them, by default those of the table.
 
     Notes
     -----
     Pass ``collate_fn=no_collation`` to the loader, because a batch is read as a unit.
     """
 
-    def __init__(self, table: AnchorTable, lineages: Lineages, seed: int, *, cache_mb: int = 256) -> None:
+    def __init__(
+        self,
+        table: AnchorTable,
+        positives: Positives,
+        seed: int,
+        *,
+        cache_mb: int = 256,
+        labeled: pd.DataFrame | None = None,
+    ) -> None:
         self._reader = CropReader(table, cache_mb=cache_mb)
-        self._lineages, self._seed = lineages, seed
-        self._lineage = table.observations["lineage_id"].to_numpy(np.int64)
-        self._condition = table.observations["condition"].astype("category").cat.codes.to_numpy(np.int64)
+        self._positives, self._seed = positives, seed
+        labeled = table.observations if labeled is None else labeled
+        self._lineage = labeled["lineage_id"].to_numpy(np.int64)
+        condition: Any = labeled["condition"]
+        self._condition = condition.astype("category").cat.codes.to_numpy(np.int64)
+        self._has_random_slices = table.crops.z == "random"
+
+    def in_the_middle(self) -> PairDataset:
+        """Return the same pairs, with the middle of the stack where slices are random; the two share their memory."""
+        other = copy(self)
+        other._has_random_slices = False
+        return other
 
     def __len__(self) -> int:
         return len(self._lineage)
@@ -64,7 +85,7 @@ class PairDataset(Dataset):
         -------
         dict of str to torch.Tensor
             ``anchor`` and ``positive``, float32, shape (n, n_channels, z_slices, side, side); ``row``,
-            ``positive_row``, ``lineage`` and ``condition`` (a code of the table's categories), int64, shape (n,);
+            ``positive_row``, ``lineage`` and ``condition`` (a code of its label), int64, shape (n,);
             ``epoch``, ``batch`` (the batch index) and ``first_slot``, int64, shape ().
 
         Raises
@@ -74,7 +95,7 @@ class PairDataset(Dataset):
         """
         n = len(batch.rows)
         positives = self.choose_positives(batch)
-        crops = torch.from_numpy(self._reader.read(np.concatenate([batch.rows, positives])))
+        crops = torch.from_numpy(self._reader.read(np.concatenate([batch.rows, positives]), self._draw_slices(batch)))
         return {
             "anchor": crops[:n],
             "positive": crops[n:],
@@ -102,8 +123,16 @@ class PairDataset(Dataset):
         """
         n_slots = batch.first_slot + len(batch.rows)
         draws = random_uniform(self._seed, batch.epoch, batch.index, Purpose.POSITIVE, n_slots, 2)
-        frame_draws, relative_draws = draws[batch.first_slot :].T
-        return self._lineages.choose(batch.rows, frame_draws, relative_draws)
+        return self._positives.choose(batch.rows, *draws[batch.first_slot :].T)
+
+    def _draw_slices(self, batch: Batch) -> NDArray[np.float64] | None:
+        """Return a random number for the slices of each anchor, then of each positive; None if they are not random."""
+        if not self._has_random_slices:
+            return None
+        n_slots = batch.first_slot + len(batch.rows)
+        purposes = (Purpose.SLICES_OF_ANCHOR, Purpose.SLICES_OF_POSITIVE)
+        draws = [random_uniform(self._seed, batch.epoch, batch.index, purpose, n_slots, 1) for purpose in purposes]
+        return np.concatenate([part[batch.first_slot :, 0] for part in draws])
 
 
 class CropDataset(Dataset):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from viscy_train.anchors.pixels import PixelReader
-from viscy_train.anchors.plates import open_plate
+from viscy_train.plates.pixels import PixelReader
+from viscy_train.plates.plate import open_plate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from viscy_train.anchors.pixels import Pixels
-    from viscy_train.anchors.plates import Plate, PositionImage
+    from viscy_train.plates.pixels import Pixels
+    from viscy_train.plates.plate import Plate, PositionImage
 
 
 class OpenImage(NamedTuple):

@@ -28,6 +28,10 @@ class Purpose(IntEnum):
     """Augmentation of the positives."""
     MODEL_NOISE = 3
     """Randomness of the model in a training step, such as dropout."""
+    SLICES_OF_ANCHOR = 10
+    """Choice of the slices of the anchors."""
+    SLICES_OF_POSITIVE = 11
+    """Choice of the slices of the positives."""
 
 
 def make_generator(seed: int, epoch: int, batch_index: int, purpose: Purpose) -> np.random.Generator:

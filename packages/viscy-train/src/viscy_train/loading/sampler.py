@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from viscy_data import FlexibleBatchSampler
 from viscy_train.config.schema import SamplerConfig
 from viscy_train.errors import UserError
+from viscy_train.loading.axes import ALL_OTHERS, WEIGHTS, check_axes, sampler_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
-
-ALL_OTHERS = "..."
-"""Key of the weights that stands for all names that are not keys."""
-# The option with the weights of the values of each column.
-_WEIGHTS = {"experiment": "experiment_weights", "condition": "condition_ratio"}
 
 
 def make_sampler(
@@ -58,10 +54,11 @@ def make_sampler(
     UserError
         If the options are invalid or do not match the anchors.
     """
+    check_axes(anchors, options)
     try:
         return FlexibleBatchSampler(
             anchors,
-            **asdict(options),
+            **sampler_arguments(options, anchors),
             drop_last=True,
             seed=seed,
             rank=rank,
@@ -129,7 +126,7 @@ def training_options(
     options : SamplerConfig
         Composition of the batches.
     table_labels, labels : mapping of str to collection of str
-        The names of the table and those of the anchors used for training, by column: ``experiment`` and ``condition``.
+        The labels of the table and those of the anchors used for training, by axis: ``experiment`` and ``condition``.
 
     Returns
     -------
@@ -147,8 +144,11 @@ def training_options(
 
 
 def drop_excluded(options: SamplerConfig, observations: pd.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows that batches may contain, without experiments and conditions whose weight is 0."""
-    for column, name in _WEIGHTS.items():
+    """Return the rows that batches may contain, without experiments and conditions whose weight is 0.
+
+    The observations are those of `viscy_train.loading.axes.add_labels`.
+    """
+    for column, name in WEIGHTS.items():
         weights = getattr(options, name)
         if isinstance(weights, dict):
             labels = observations[column].iloc[rows]
@@ -167,7 +167,7 @@ def validation_options(options: SamplerConfig, anchors: pd.DataFrame, num_replic
     options : SamplerConfig
         Composition of the batches.
     anchors : pandas.DataFrame
-        The anchors kept for validation.
+        The anchors kept for validation, with the labels of `viscy_train.loading.axes.add_labels`.
     num_replicas : int, default 1
         Number of processes.
 
@@ -195,6 +195,6 @@ def _replace_weights(
     options: SamplerConfig, change: Callable[[dict[str, float], str], dict[str, float] | None]
 ) -> SamplerConfig:
     """Return options with other weights of experiments and conditions, given a function of the weights and column."""
-    given = {name: (getattr(options, name), column) for column, name in _WEIGHTS.items()}
+    given = {name: (getattr(options, name), column) for column, name in WEIGHTS.items()}
     changed: Any = {name: change(*pair) for name, pair in given.items() if isinstance(pair[0], dict)}
     return replace(options, **changed)

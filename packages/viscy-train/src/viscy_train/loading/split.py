@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from viscy_train.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
     from numpy.typing import NDArray
 
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.config.schema import SplitConfig
 
+_MAX_LABELS = 4
 
-def split_anchors(table: AnchorTable, split: SplitConfig, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+
+def split_anchors(
+    table: AnchorTable, split: SplitConfig, seed: int, condition: pd.Series | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split the anchors by experiment or by position, so that no lineage is in both parts.
 
     Parameters
@@ -26,6 +34,8 @@ def split_anchors(table: AnchorTable, split: SplitConfig, seed: int) -> tuple[ND
         How to split, and the fraction to keep for validation.
     seed : int
         Seed of the choice of positions.
+    condition : pandas.Series, optional
+        What batches balance, for each observation; by default its condition.
 
     Returns
     -------
@@ -37,17 +47,104 @@ def split_anchors(table: AnchorTable, split: SplitConfig, seed: int) -> tuple[ND
     UserError
         If an experiment is unknown, or no anchors are left for training.
     """
-    anchors = table.anchors
-    if split.by == "experiment":
-        is_kept = _in_experiments(table, split)
-    elif split.by == "position":
-        is_kept = _in_chosen_positions(table, split, seed)
-    else:
-        is_kept = np.zeros(len(table.observations), dtype=bool)
+    anchors, is_kept = table.anchors, kept_for_validation(table, split, seed, condition)
     train, validation = anchors[~is_kept[anchors]], anchors[is_kept[anchors]]
     if not len(train):
         raise UserError("data.split must leave anchors for training, but keeps all of them for validation")
     return train, validation
+
+
+def kept_for_validation(
+    table: AnchorTable, split: SplitConfig, seed: int, condition: pd.Series | None = None
+) -> NDArray[np.bool_]:
+    """Return which observations, anchors and others, are kept for validation, shape (n_observations,).
+
+    Parameters
+    ----------
+    table, split, seed, condition
+        As for `split_anchors`.
+
+    Raises
+    ------
+    UserError
+        If an experiment is unknown.
+    """
+    if split.by == "experiment":
+        return _in_experiments(table, split)
+    if split.by == "position":
+        return _in_chosen_positions(table, split, seed, condition)
+    return np.zeros(len(table.observations), dtype=bool)
+
+
+def drop_unpaired(
+    parts: tuple[NDArray[np.int64], NDArray[np.int64]], has_positive: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the anchors for training and for validation that have a positive of the same part.
+
+    Parameters
+    ----------
+    parts : tuple of numpy.ndarray
+        Rows for training and for validation.
+    has_positive : numpy.ndarray
+        Whether an observation has a positive of its part, shape (n_observations,).
+
+    Raises
+    ------
+    UserError
+        If no anchors are left for training.
+    """
+    train, validation = (rows[has_positive[rows]] for rows in parts)
+    if not len(train):
+        raise UserError(
+            f"data.split must leave anchors with a positive for training, got none of {len(parts[0])}: keep fewer "
+            "positions with data.split, or widen data.positive"
+        )
+    return train, validation
+
+
+def count_unpaired(
+    parts: tuple[NDArray[np.int64], NDArray[np.int64]], kept: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> list[str]:
+    """Return a sentence for each part of which `drop_unpaired` has dropped anchors."""
+    return [
+        f"{len(rows) - len(left):,} of {len(rows):,} anchors for {name} are left out, because data.split has put all "
+        "their positives into the other part"
+        for name, rows, left in zip(("training", "validation"), parts, kept, strict=True)
+        if len(left) < len(rows)
+    ]
+
+
+def name_untrained(
+    labels: pd.DataFrame, names: Sequence[str], expected: NDArray[np.int64], trained: NDArray[np.int64]
+) -> list[str]:
+    """Return a sentence for each axis with labels that anchors have, but those for training have not.
+
+    Parameters
+    ----------
+    labels : pandas.DataFrame
+        The label of each observation on each axis.
+    names : sequence of str
+        A name for each axis.
+    expected, trained : numpy.ndarray
+        Rows of the anchors whose labels are expected in training, and of those for training.
+
+    Returns
+    -------
+    list of str
+        The sentences, with the first labels that are lost.
+    """
+    sentences = []
+    for name, axis in zip(names, labels, strict=True):
+        column = labels[axis]
+        kept = set(column.iloc[trained].unique())
+        lost = [str(label) for label in column.iloc[expected].unique() if label not in kept]
+        if lost:
+            more = f" and {len(lost) - _MAX_LABELS} more" if len(lost) > _MAX_LABELS else ""
+            sentences.append(
+                f"nothing is trained on {name} {', '.join(map(repr, lost[:_MAX_LABELS]))}{more}: data.split and "
+                "data.positive leave no anchors of it for training"
+            )
+    return sentences
 
 
 def split_warnings(split: SplitConfig, n_validation: int) -> list[str]:
@@ -83,14 +180,54 @@ def _in_experiments(table: AnchorTable, split: SplitConfig) -> NDArray[np.bool_]
     return table.observations["experiment"].isin(split.experiments).to_numpy()
 
 
-def _in_chosen_positions(table: AnchorTable, split: SplitConfig, seed: int) -> NDArray[np.bool_]:
-    """Choose positions of each stratum at random; at least one position of each is left for training."""
+def _in_chosen_positions(
+    table: AnchorTable, split: SplitConfig, seed: int, condition: pd.Series | None
+) -> NDArray[np.bool_]:
+    """Choose positions of each stratum at random; at least one position of each is left for training.
+
+    Experiments may have the same fields of view of a plate in other channels; all of them keep such a field, or none.
+    """
     anchors = table.observations.iloc[table.anchors]
-    positions = anchors[["experiment", "condition", "position"]].drop_duplicates()
+    if condition is not None:
+        anchors = anchors.assign(condition=condition.iloc[table.anchors])
+    positions = _conditions_of_positions(anchors[["experiment", "condition", "position"]].drop_duplicates())
+    plates = {experiment.name: experiment.plate.resolve() for experiment in table.experiments}
+    of_strata: Any = positions.groupby(["experiment", "condition"], observed=True, sort=False)
+    strata = [
+        [(plates[str(name)], position) for position in stratum["position"].astype(str)]
+        for (name, _), stratum in of_strata
+    ]
+    chosen = _choose_fields(strata, split.fraction, seed)
+    of_row = table.observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
+    first = np.unique(of_row, return_index=True)[1]
+    names = table.observations[["experiment", "position"]].iloc[first].astype(str).itertuples(index=False)
+    return np.array([(plates[name], position) in chosen for name, position in names], dtype=bool)[of_row]
+
+
+def _choose_fields(strata: list[list[tuple[Path, str]]], fraction: float, seed: int) -> set[tuple[Path, str]]:
+    """Choose a fraction of the fields of view of each stratum; a field may be in several, and none loses all."""
     generator = np.random.default_rng(seed)
-    chosen = []
-    for _, stratum in positions.groupby(["experiment", "condition"], observed=True, sort=False):
-        n_chosen = min(round(split.fraction * len(stratum)), len(stratum) - 1)
-        chosen += list(stratum.iloc[generator.permutation(len(stratum))[:n_chosen]].index)
-    code = table.observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
-    return np.isin(code, code[chosen])
+    left = [len(fields) for fields in strata]
+    strata_of: dict[tuple[Path, str], list[int]] = {}
+    for number, fields in enumerate(strata):
+        for field in fields:
+            strata_of.setdefault(field, []).append(number)
+    chosen: set[tuple[Path, str]] = set()
+    for number, fields in enumerate(strata):
+        n_left = max(len(fields) - round(fraction * len(fields)), 1)
+        for field in [fields[index] for index in generator.permutation(len(fields))]:
+            if left[number] > n_left and field not in chosen and all(left[one] > 1 for one in strata_of[field]):
+                chosen.add(field)
+                for one in strata_of[field]:
+                    left[one] -= 1
+    return chosen
+
+
+def _conditions_of_positions(positions: pd.DataFrame) -> pd.DataFrame:
+    """Return each position once; all conditions of its anchors together are its condition, if it has several."""
+    is_first = ~positions.duplicated(["experiment", "position"]).to_numpy()
+    if is_first.all():
+        return positions
+    code = positions.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
+    names = positions["condition"].astype("str").groupby(code).agg(lambda values: " | ".join(sorted(values)))
+    return positions[is_first].assign(condition=names.to_numpy())

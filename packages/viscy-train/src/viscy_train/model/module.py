@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from torch.optim.lr_scheduler import LambdaLR
 
-from viscy_train.config.schema import EncoderConfig, LossConfig, OptimizerConfig
+from viscy_train.config.checks import require
+from viscy_train.config.schema import EncoderConfig, FilePath, LossConfig, OptimizerConfig
 from viscy_train.errors import UserError
 from viscy_train.model.encoder import Encoder
 from viscy_train.model.losses import make_labels, make_loss
@@ -36,6 +38,9 @@ class ContrastiveModule(LightningModule):
     split_batches : bool
         Whether the processes share each batch, of which every process has a slice of the same size; otherwise each has
         a batch of its own. It must be as in the loaders of training and validation.
+    init_from : path, optional
+        File of the weights that a new run starts from, which ``viscy-train fit`` loads: a checkpoint, an encoder that
+        ``viscy-train export`` wrote, or weights of the same network of timm.
 
     Notes
     -----
@@ -55,14 +60,19 @@ class ContrastiveModule(LightningModule):
         z_slices: int = 1,
         crop: int = 64,
         split_batches: bool = False,
+        init_from: FilePath | None = None,
     ) -> None:
         super().__init__()
+        rule = "model.encoder.pretrained must be false if model.init_from names the weights to start from"
+        require(init_from is None or not encoder.pretrained, rule, encoder.pretrained)
         self.encoder = Encoder(n_channels, z_slices, crop, encoder)
         self.loss = make_loss(loss)
         self._positives = loss.positives
         self._shares_batches = split_batches
         self._compares_ranks = split_batches or loss.negatives == "step"
         self._options = optimizer
+        self.init_from = None if init_from is None else Path(init_from)
+        """File of the weights that a new run starts from."""
 
     @property
     def split_batches(self) -> bool:
@@ -78,7 +88,7 @@ class ContrastiveModule(LightningModule):
         return cast("Tensor", self.all_gather(loss.detach())).mean() + (loss - loss.detach())
 
     def validation_step(self, batch: Mapping[str, Tensor]) -> None:
-        """Log the loss, and recall@1 within the batch: how often the nearest positive is of the anchor's lineage."""
+        """Log the loss, and recall@1 within the batch: how often the nearest positive is that of the same lineage."""
         projections, lineage = self._project(batch), batch["lineage"]
         anchors, positives = projections.split(len(lineage))
         metrics = {

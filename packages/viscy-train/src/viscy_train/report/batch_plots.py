@@ -48,6 +48,7 @@ def plot_batches(
     focal_hours: pd.Series | None,
     half_width: float | None,
     anchors: pd.DataFrame,
+    titles: tuple[str, str] = ("Experiments", "Conditions"),
 ) -> Figure:
     """Plot the composition of each batch: experiments, conditions and hours, one above the other.
 
@@ -64,6 +65,8 @@ def plot_batches(
         Half-width of the temporal window in hours; required with `focal_hours`.
     anchors : pandas.DataFrame
         The anchor table, which determines the colors.
+    titles : tuple of str
+        Titles of the first two panels.
 
     Returns
     -------
@@ -73,8 +76,8 @@ def plot_batches(
     with mpl.rc_context(style()):
         figure = new_figure(WIDTH, 8.2)
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[1, 1, 1.25])
-        _plot_stack(top, experiments, experiment_colors(anchors), target_edges["experiment"], "Experiments")
-        _plot_stack(middle, conditions, condition_colors(anchors), target_edges["condition"], "Conditions")
+        _plot_stack(top, experiments, experiment_colors(anchors), target_edges["experiment"], titles[0])
+        _plot_stack(middle, conditions, condition_colors(anchors), target_edges["condition"], titles[1])
         _plot_hours(bottom, hours)
         if focal_hours is not None and half_width is not None:
             _mark_windows(bottom, hours, focal_hours, half_width)

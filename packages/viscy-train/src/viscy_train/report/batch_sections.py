@@ -10,6 +10,7 @@ import numpy as np
 from viscy_train.composition.check import conditions_are_chosen, number_batches, own_experiments, shares_of_batches
 from viscy_train.composition.targets import batch_targets
 from viscy_train.composition.temporal import find_temporal_windows
+from viscy_train.loading.axes import axis_names
 from viscy_train.report.batch_plots import MAX_BATCHES_WITH_TARGETS, plot_batches
 from viscy_train.report.formatting import percent, thousands
 from viscy_train.report.html import data_uri
@@ -77,6 +78,7 @@ def make_batches_figure(batches: pd.DataFrame, anchors: pd.DataFrame, planned: P
         target_edges=target_edges,
         focal_hours=find_temporal_windows(shown, anchors, planned)["hours"] if is_enriched else None,
         half_width=planned.options["temporal_window_hours"],
+        titles=_titles(planned),
         anchors=anchors,
     )
     return BatchesFigure(
@@ -85,6 +87,15 @@ def make_batches_figure(batches: pd.DataFrame, anchors: pd.DataFrame, planned: P
         n_shown=n_shown,
         shows_targets=n_shown <= MAX_BATCHES_WITH_TARGETS,
         shows_windows=is_enriched,
+    )
+
+
+def _titles(planned: PlannedComposition) -> tuple[str, str]:
+    """Return the titles of the panels of groups and conditions: their columns if they are not the default ones."""
+    group, condition = axis_names(planned.options)
+    return (
+        "Experiments" if group == "experiment" else f"Groups: {group}",
+        "Conditions" if condition == "condition" else f"Conditions: {condition}",
     )
 
 

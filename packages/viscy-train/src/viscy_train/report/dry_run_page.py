@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from viscy_train.composition.check import shorten_checks
 from viscy_train.composition.diagnostics import diagnose
 from viscy_train.composition.step import describe_step
-from viscy_train.composition.targets import encode
+from viscy_train.composition.targets import encode, group_word
 from viscy_train.console import on_each_of
+from viscy_train.loading.axes import axis_names
 from viscy_train.report.batch_plots import plot_composition, plot_draws
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.dry_run_summary import measurements
@@ -43,7 +45,10 @@ def write_dry_run_page(path: Path, dry_run: DryRun) -> None:
         "dry_run.html.j2",
         dry_run=dry_run,
         options=dry_run.planned.options,
-        n_experiments=anchors["experiment"].nunique(),
+        n_groups=anchors["experiment"].nunique(),
+        group=group_word(dry_run.planned),
+        axes=axis_names(dry_run.planned.options),
+        checks=shorten_checks(dry_run.checks),
         on_each_process=on_each_of(dry_run.world_size),
         diagnostics=diagnose(dry_run),
         batches=make_batches_figure(dry_run.batches, anchors, dry_run.planned),

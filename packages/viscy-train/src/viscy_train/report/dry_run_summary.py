@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from viscy_train.composition.check import shorten_checks
 from viscy_train.composition.diagnostics import diagnose
 from viscy_train.composition.step import describe_step
-from viscy_train.console import get_console, make_table, on_each_of
+from viscy_train.console import MAX_ROWS, get_console, make_table, on_each_of
+from viscy_train.loading.axes import axis_names
 from viscy_train.report.formatting import duration, percent, thousands
 from viscy_train.report.step_section import coverage_rows, step_rows
 
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from viscy_train.composition.result import DryRun
-
-_MAX_ROWS = 40
 
 
 def print_dry_run(dry_run: DryRun, console: Console | None = None) -> None:
@@ -69,7 +69,8 @@ def measurements(dry_run: DryRun) -> list[str]:
 
 def _check_table(dry_run: DryRun) -> Table:
     table = make_table([], ["target", "observed", "range", "all matched"], sentence="share of a batch")
-    for check in dry_run.checks:
+    shown, others = shorten_checks(dry_run.checks, MAX_ROWS)
+    for check in shown:
         table.add_row(
             check.name,
             percent(check.target, 1),
@@ -77,6 +78,8 @@ def _check_table(dry_run: DryRun) -> Table:
             f"{percent(check.lowest, 1)} to {percent(check.highest, 1)}",
             "yes" if check.matched else f"no, {percent(check.off_target, 1)} off",
         )
+    if others:
+        table.add_row(others)
     return table
 
 
@@ -89,11 +92,11 @@ def _step_table(dry_run: DryRun) -> Table:
 
 def _composition_table(dry_run: DryRun) -> Table:
     table = make_table(
-        ["experiment", "condition"],
+        axis_names(dry_run.planned.options),
         ["anchors", "table", "target", "observed", "draws", "most", "never"],
     )
     for (experiment, condition), row in zip(
-        dry_run.strata.index[:_MAX_ROWS], dry_run.strata.to_dict("records"), strict=False
+        dry_run.strata.index[:MAX_ROWS], dry_run.strata.to_dict("records"), strict=False
     ):
         table.add_row(
             str(experiment),
@@ -106,6 +109,6 @@ def _composition_table(dry_run: DryRun) -> Table:
             thousands(row["most"]),
             "?" if np.isnan(row["never"]) else thousands(row["never"]),
         )
-    if (n_more := len(dry_run.strata) - _MAX_ROWS) > 0:
+    if (n_more := len(dry_run.strata) - MAX_ROWS) > 0:
         table.add_row(f"and {n_more} more")
     return table

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+CHANNEL = "channel"
+"""Column of a table whose rows are of one channel each."""
 _MAX_TRACKS = 12
 _N_TIMES = 5
 # All tracks are shown at the same times if they overlap for at least this fraction of the median duration.
@@ -39,18 +41,20 @@ def choose_example_tracks(observations: pd.DataFrame, rows: NDArray[np.int64]) -
     Parameters
     ----------
     observations : pandas.DataFrame
-        Experiment, condition, position, track_id and hours_post_infection.
+        Experiment, condition, position, track_id and hours_post_infection; channel and marker if each row has one.
     rows : numpy.ndarray
         Rows to choose from, shape (n_rows,).
 
     Returns
     -------
     ExampleTracks
-        At most twelve tracks at five times each; if there are more experiments and conditions, every nth of them.
+        At most twelve tracks at five times each; if there are more experiments and conditions, every nth of them. Where
+        each row has one channel, they are chosen for each channel, and the marker is part of the condition.
     """
-    columns = ["experiment", "condition", "position", "track_id"]
+    kinds = ["experiment", *(["channel"] if CHANNEL in observations else []), "condition"]
+    columns = [*kinds, "position", "track_id"]
     tracks = observations.iloc[rows][columns].groupby(columns, sort=False, observed=True)
-    longest = tracks.size().groupby(level=["experiment", "condition"], sort=False, observed=True).idxmax()
+    longest = tracks.size().groupby(level=kinds, sort=False, observed=True).idxmax()
     every = -(-len(longest) // _MAX_TRACKS)
     chosen = [rows[tracks.indices[key]] for key in longest.iloc[::every]]
     hours = observations["hours_post_infection"].to_numpy(dtype=float)
@@ -64,5 +68,8 @@ def choose_example_tracks(observations: pd.DataFrame, rows: NDArray[np.int64]) -
         track[np.abs(hours[track][:, None] - wanted).argmin(axis=0)]
         for track, wanted in zip(chosen, times, strict=True)
     ]
-    labels = [(str(experiment), str(condition)) for experiment, condition in longest.index[::every]]
+    labels = [(str(kind[0]), str(kind[-1])) for kind in longest.index[::every]]
+    if CHANNEL in observations:
+        markers = observations["marker"].iloc[[track[0] for track in chosen]].astype(str)
+        labels = [(first, f"{marker}, {last}") for (first, last), marker in zip(labels, markers, strict=True)]
     return ExampleTracks(rows=np.array(nearest), labels=labels)

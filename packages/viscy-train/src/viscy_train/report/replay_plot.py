@@ -174,13 +174,25 @@ def _join_crops(crops: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _make_labels(rows: NDArray[np.int64], positives: NDArray[np.int64], observations: pd.DataFrame) -> list[str]:
-    """Return a label for each pair: experiment, condition and hour of the anchor, frames to the positive, row."""
-    hours, frames = observations["hours_post_infection"].to_numpy()[rows], observations["t"].to_numpy()
+    """Return a label for each pair: experiment, condition and hour of the anchor, way to the positive, row."""
+    hours = observations["hours_post_infection"].to_numpy()[rows]
     names = [observations[column].astype(str).to_numpy()[rows] for column in ("experiment", "condition")]
-    apart = frames[positives] - frames[rows]
+    ways = _describe_ways(rows, positives, observations)
     return [
-        f"{label_of(experiment)}\n{label_of(condition)}, {hour:.1f} h\n{step:+d} frames, row {row}"
-        for experiment, condition, hour, step, row in zip(*names, hours, apart, rows, strict=True)
+        f"{label_of(experiment)}\n{label_of(condition)}, {hour:.1f} h\n{way}, row {row}"
+        for experiment, condition, hour, way, row in zip(*names, hours, ways, rows, strict=True)
+    ]
+
+
+def _describe_ways(rows: NDArray[np.int64], positives: NDArray[np.int64], observations: pd.DataFrame) -> list[str]:
+    """Return how far each positive is from its anchor: in frames along a lineage, in hours to another cell."""
+    columns = ("t", "hours_post_infection", "lineage_id")
+    (frames, hours, other), (own_frames, own_hours, own) = (
+        [observations[column].to_numpy()[of] for column in columns] for of in (positives, rows)
+    )
+    return [
+        f"{step:+d} frames" if is_related else f"{apart:+.1f} h, other cell"
+        for step, apart, is_related in zip(frames - own_frames, hours - own_hours, other == own, strict=True)
     ]
 
 
@@ -211,7 +223,7 @@ def _plot_blocks(
     for column in range(n_columns):
         _write_channel_names(axes, column * column_width, crop, channels)
     rows = "; upper row as loaded, lower row as augmented" if is_augmented else "; as loaded"
-    note = f"Each pair: anchor (left) and positive (right){rows}. Frames are from the anchor to its positive."
+    note = f"Each pair: anchor (left) and positive (right){rows}. Frames and hours are from the anchor to its positive."
     figure.text(left, 1 - 0.1 / size[1], title, fontsize=12, va="top")
     figure.text(left, 1 - 0.36 / size[1], note, fontsize=9, va="top", color=_GRAY)
     return figure

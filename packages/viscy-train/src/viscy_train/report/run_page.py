@@ -9,12 +9,15 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 
-from viscy_train.composition.check import observed_composition
+from viscy_train.composition.check import observed_composition, shorten_checks
 from viscy_train.composition.step import describe_step
 from viscy_train.composition.step_count import count_content, count_step, number_compared
 from viscy_train.composition.step_plan import plan_step
-from viscy_train.composition.targets import STRATUM, target_composition
+from viscy_train.composition.targets import STRATUM, group_word, target_composition
 from viscy_train.composition.temporal import check_all_targets
+from viscy_train.config.schema import PositiveConfig
+from viscy_train.loading.axes import axis_names
+from viscy_train.positives.description import describe_recognized
 from viscy_train.report.batch_plots import plot_composition
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.formatting import percent, plural, thousands
@@ -24,7 +27,7 @@ from viscy_train.report.step_section import coverage_rows, step_rows
 from viscy_train.report.summary import diagnose_run, summarize_run
 from viscy_train.run.attempts import read_attempts
 from viscy_train.run.batch_record import NEVER, check_rows, count_batches, count_epochs_until_drawn
-from viscy_train.run.metrics_csv import DATA_WAIT, LOSS, read_log
+from viscy_train.run.metrics_csv import DATA_WAIT, EFFECTIVE_RANK, LOSS, RECALL, SMOOTHNESS, read_log
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 # If there are more batches, an evenly spaced subset is read and compared with the targets.
 _MAX_BATCHES = 20_000
 _MAX_DOTS = 20_000
+_MAX_VALIDATIONS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,8 @@ class RunResults:
     ----------
     observations : pandas.DataFrame
         The table whose row numbers the batch record contains.
+    labeled : pandas.DataFrame
+        The same with the labels of `viscy_train.loading.axes.add_labels`.
     train_rows : numpy.ndarray
         Rows that were trained on, ascending, shape (n_anchors,).
     planned : viscy_data.PlannedComposition
@@ -66,9 +72,12 @@ class RunResults:
         The crops of `examples`, shape (n_tracks, n_times, n_channels, side, side).
     evaluation : EncoderEvaluation
         Embeddings and what they reveal.
+    positive : PositiveConfig
+        Which observations were the positives.
     """
 
     observations: pd.DataFrame
+    labeled: pd.DataFrame
     train_rows: NDArray[np.int64]
     planned: PlannedComposition
     step: StepSettings
@@ -79,6 +88,7 @@ class RunResults:
     examples: ExampleTracks
     crops: NDArray[np.float32]
     evaluation: EncoderEvaluation
+    positive: PositiveConfig = PositiveConfig()  # noqa: RUF009 (frozen)
 
     @property
     def has_held_out_queries(self) -> bool:
@@ -102,7 +112,9 @@ def write_run_page(run_directory: RunDirectory, results: RunResults) -> None:
         | _example_context(results)
         | _loss_context(log, attempts)
         | _embeddings_context(results)
+        | {"representation_rows": _representation_rows(log)}
         | {"options": results.planned.options, "files": _list_files(run_directory)}
+        | {"recognized": describe_recognized(results.positive)}
     )
     page = render("run.html.j2", **context)
     write_page(run_directory.report, page, REPORT)
@@ -112,7 +124,7 @@ def _batch_context(
     run_directory: RunDirectory, results: RunResults, log: pd.DataFrame, attempts: pd.DataFrame
 ) -> dict[str, Any]:
     """Return facts, summary and diagnostics, and the composition of the batches."""
-    anchors, planned = results.observations.iloc[results.train_rows].reset_index(drop=True), results.planned
+    anchors, planned = results.labeled.iloc[results.train_rows].reset_index(drop=True), results.planned
     n_batches = count_batches(run_directory.batches)
     batches = run_directory.read_batches(_MAX_BATCHES)
     check_rows(batches["row"].to_numpy(), results.train_rows, run_directory.batches)
@@ -131,10 +143,12 @@ def _batch_context(
         "diagnostics": diagnose_run(checks, log, attempts, results.evaluation.recall, draws),
         "batches": make_batches_figure(batches, anchors, planned),
         "batches_origin": origin,
-        "checks": checks,
+        "checks": shorten_checks(checks),
         "composition_figure": data_uri(plot_composition(targets, observed, anchors)),
         "composition_rows": composition_rows(targets, observed, [f"{count:.1f}" for count in draws]),
         "n_strata": len(targets),
+        "group": group_word(planned),
+        "axes": axis_names(planned.options),
         **_step_context(batches, anchors, results),
         "coverage_rows": coverage_rows(_coverage(run_directory, anchors, targets, results)),
     }
@@ -166,11 +180,12 @@ def _coverage(
 
 def _list_facts(anchors: pd.DataFrame, n_batches: int, epochs: float, results: RunResults) -> list[tuple[str, str]]:
     """Return the most important numbers of a run, each with what it counts."""
-    n_tracks = anchors.groupby(["experiment", "position", "track_id"], observed=True).ngroups
+    trained = results.observations.iloc[results.train_rows]
+    n_tracks = trained.groupby(["experiment", "position", "track_id"], observed=True).ngroups
     hours = anchors["hours_post_infection"]
     names = [str(name) for name in anchors["condition"].unique()]
     conditions = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    seconds, n_experiments = results.seconds, anchors["experiment"].nunique()
+    seconds, n_groups, word = results.seconds, anchors["experiment"].nunique(), group_word(results.planned)
     took = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
     processes = "process" if results.n_processes == 1 else "processes"
     n_epochs = f"{epochs:,.1f}".removesuffix(".0")
@@ -179,8 +194,8 @@ def _list_facts(anchors: pd.DataFrame, n_batches: int, epochs: float, results: R
     return [
         (thousands(len(anchors)), f"anchors: {thousands(n_tracks)} tracks, {span}"),
         (
-            f"{n_experiments}",
-            f"{plural(n_experiments, 'experiment')} with {plural(len(names), 'condition')} {conditions}",
+            f"{n_groups}",
+            f"{plural(n_groups, word)} with {plural(len(names), 'condition')} {conditions}",
         ),
         (thousands(n_batches), f"batches of {size} in {n_epochs} {plural(round(epochs, 1), 'epoch')}"),
         (f"{results.n_processes}", f"training {processes}; {took} of training; seed {results.seed}"),
@@ -228,14 +243,14 @@ def _embeddings_context(results: RunResults) -> dict[str, Any]:
     pca = PCA(n_components=2, svd_solver="full")
     points = pca.fit_transform(evaluation.embeddings[shown])
     order = np.random.default_rng(results.seed).permutation(len(points))
-    anchors = results.observations.iloc[evaluation.rows[shown]].reset_index(drop=True)
+    anchors = results.labeled.iloc[evaluation.rows[shown]].reset_index(drop=True)
     return {
         "embeddings_figure": data_uri(plot_embeddings(points, pca.explained_variance_ratio_.tolist(), anchors, order)),
         "n_dots": len(shown),
         "n_embedded": n_embedded,
         "has_held_out_queries": results.has_held_out_queries,
         "recall_rows": [
-            [f"{one.hours:.1f} hours", percent(one.chance, 1), percent(one.untrained), percent(one.trained)]
+            [one.time, percent(one.chance, 1), percent(one.untrained), percent(one.trained)]
             for one in evaluation.recall
         ],
         "probe_rows": [
@@ -248,7 +263,35 @@ def _embeddings_context(results: RunResults) -> dict[str, Any]:
             ]
             for probe in evaluation.probes
         ],
+        "column_probe_rows": [
+            [
+                probe.column,
+                f"{probe.n_units} {probe.held_out}s",
+                probe.n_values,
+                percent(probe.chance),
+                *(f"{one.mean:.0%} ± {one.error:.0%}" for one in (probe.untrained, probe.trained)),
+            ]
+            for probe in evaluation.column_probes
+        ],
     }
+
+
+def _representation_rows(log: pd.DataFrame) -> list[list[str]]:
+    """Return a row for each validation, or for some evenly spaced ones, with what its embeddings say."""
+    names = [EFFECTIVE_RANK, RECALL, SMOOTHNESS]
+    if EFFECTIVE_RANK not in log:
+        return []
+    rows = log.dropna(subset=EFFECTIVE_RANK).reindex(columns=["step", *names])
+    shown = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MAX_VALIDATIONS)).round().astype(int))
+    return [
+        [
+            thousands(step + 1),
+            f"{rank:.1f}",
+            "" if np.isnan(recall) else percent(recall),
+            "" if np.isnan(smooth) else f"{smooth:.2f}",
+        ]
+        for step, rank, recall, smooth in rows.iloc[shown].itertuples(index=False)
+    ]
 
 
 def _list_files(run_directory: RunDirectory) -> list[tuple[str, str]]:

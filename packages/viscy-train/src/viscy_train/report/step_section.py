@@ -32,7 +32,7 @@ def step_rows(planned: StepComposition, observed: StepComposition, content: Batc
     list of list of str
         What was counted, the planned value, which may be empty, and the observed one.
     """
-    rows = [["negatives from other experiments", *_percents(planned.from_others, observed.from_others)]]
+    rows = [[f"negatives from other {planned.group}s", *_percents(planned.from_others, observed.from_others)]]
     if planned.settings.n_compared > 1:
         in_batch = _percents(planned.from_others_in_batch, observed.from_others_in_batch)
         rows.append(["the same with each anchor's own batch only", *in_batch])

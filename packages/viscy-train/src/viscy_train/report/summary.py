@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_train.run.metrics_csv import DATA_WAIT, LOSS, steps_of
+from viscy_train.evaluation.representation import COLLAPSED_RANK
+from viscy_train.run.metrics_csv import DATA_WAIT, EFFECTIVE_RANK, LOSS, steps_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +77,7 @@ def diagnose_run(
         for check in checks
         if not check.matched
     ]
-    sentences += _diagnose_loss(log)
+    sentences += [*_diagnose_loss(log), *_diagnose_embeddings(log)]
     if any(one.trained < one.untrained for one in recall):
         sentences.append("Recall@1 is lower than before training.")
     if DATA_WAIT in log and (share := log[DATA_WAIT].mean()) > _LONG_DATA_WAIT:
@@ -125,7 +126,7 @@ def _summarize_loss(log: pd.DataFrame) -> list[str]:
 def _summarize_recall(recall: Recall, has_held_out_queries: bool) -> str:
     queries = "cells that the encoder was not trained on" if has_held_out_queries else "embedded cells"
     return (
-        f"For {recall.trained:.0%} of the {queries}, the nearest embedding {recall.hours:.1f} hours later in the same "
+        f"For {recall.trained:.0%} of the {queries}, the nearest embedding {recall.time} later in the same "
         f"experiment is of the same track (recall@1; {recall.untrained:.0%} before training, {recall.chance:.1%} by "
         "chance)."
     )
@@ -170,3 +171,13 @@ def _diagnose_loss(log: pd.DataFrame) -> list[str]:
                 f"{last:.2f} by the end: the encoder may be overfitting."
             )
     return sentences
+
+
+def _diagnose_embeddings(log: pd.DataFrame) -> list[str]:
+    ranks = log.dropna(subset=EFFECTIVE_RANK) if EFFECTIVE_RANK in log else log.iloc[:0]
+    if not len(ranks) or (last := ranks.iloc[-1])[EFFECTIVE_RANK] >= COLLAPSED_RANK:
+        return []
+    return [
+        f"The embeddings have collapsed: the effective rank of the last validation, at step {last['step'] + 1:,.0f}, "
+        f"is {last[EFFECTIVE_RANK]:.2f}."
+    ]

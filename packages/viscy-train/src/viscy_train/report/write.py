@@ -8,6 +8,8 @@ from viscy_train.composition.step import StepSettings
 from viscy_train.console import say
 from viscy_train.errors import UserError
 from viscy_train.evaluation.embeddings import evaluate_encoders
+from viscy_train.evaluation.probes import columns_to_probe
+from viscy_train.loading.axes import label_plan
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 from viscy_train.report.example_tracks import choose_example_tracks
@@ -17,6 +19,8 @@ from viscy_train.run.batch_record import count_batches, find_records
 from viscy_train.run.metrics_csv import read_log
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from viscy_train.config.schema import LossConfig
@@ -32,6 +36,7 @@ def evaluate_and_write_page(
     data: PairDataModule,
     loss: LossConfig,
     device: torch.device,
+    probe: Sequence[str] | str | None = None,
 ) -> None:
     """Evaluate the encoders of a run, write its page and print the path.
 
@@ -47,6 +52,8 @@ def evaluate_and_write_page(
         The loss of the run.
     device : torch.device
         Device to compute embeddings on.
+    probe : str or sequence of str, optional
+        Columns to probe, see `viscy_train.evaluation.probes.columns_to_probe`.
     """
     n_batches, attempts = count_batches(run_directory.batches), read_attempts(run_directory)
     read_log(run_directory.metrics)  # damage is reported before the work begins
@@ -54,15 +61,18 @@ def evaluate_and_write_page(
         raise UserError(f"{run_directory.batches} has no record of batches; name the directory of a trained run")
     say("Embedding anchors and writing the report")
     table = data.table
-    evaluation = evaluate_encoders(untrained.to(device), trained.to(device), table, data.validation_rows, data.seed)
+    columns = columns_to_probe(table.observations, table.extra_columns, probe)
+    encoders = untrained.to(device), trained.to(device)
+    evaluation = evaluate_encoders(*encoders, table, data.validation_rows, data.seed, columns=columns)
     examples = choose_example_tracks(table.observations, evaluation.rows)
     crops = CropReader(table).read(examples.rows.ravel())
     middle = crops[:, :, crops.shape[2] // 2]
     with collect_sampler_warnings():  # training has shown them
-        planned = make_sampler(data.train_anchors(), data.options, data.seed, 0, 1).planned()
+        planned = label_plan(make_sampler(data.train_anchors(), data.options, data.seed, 0, 1).planned())
     n_processes = int(attempts["processes"].iloc[-1]) if len(attempts) else len(find_records(run_directory.batches))
     results = RunResults(
         observations=table.observations,
+        labeled=data.labeled,
         train_rows=data.train_rows,
         planned=planned,
         step=StepSettings.from_config(loss, split_batches=data.options.split_batches, world_size=n_processes),
@@ -73,6 +83,7 @@ def evaluate_and_write_page(
         examples=examples,
         crops=middle.reshape(*examples.rows.shape, *middle.shape[1:]),
         evaluation=evaluation,
+        positive=data.positive,
     )
     write_run_page(run_directory, results)
     say(f"Done. Open {run_directory.report}")

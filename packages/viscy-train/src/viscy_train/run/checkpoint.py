@@ -54,13 +54,10 @@ class Checkpoint:
         if not path.is_file():
             raise UserError(f"checkpoint not found: {path}")
         try:
-            with zipfile.ZipFile(path) as parts:
-                if (damaged := parts.testzip()) is not None:  # torch does not check
-                    raise ValueError(damaged)
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:  # the type depends on what is wrong with the file
+            content = read_torch_file(path)
+        except ValueError as error:
             raise UserError(f"{path} is not a checkpoint, or is damaged; name another with --ckpt_path") from error
-        if not isinstance(content, dict) or not {"state_dict", "loops", DATA} <= content.keys():
+        if not is_content(content):
             raise UserError(f"{path} is not a checkpoint of viscy-train; name another with --ckpt_path")
         return cls(path, content)
 
@@ -120,6 +117,35 @@ def _settings_of(name: str) -> str:
     if name.startswith("loss."):
         return "model.loss.learn_temperature"
     return "model.encoder, data.z_slices and the number of channels"
+
+
+def read_torch_file(path: Path) -> Any:
+    """Read a file of `torch.save` without running any code that it contains.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file. Tensors are on the CPU and are read when they are used.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, is something else, or contains code.
+    """
+    try:
+        is_archive = zipfile.is_zipfile(path)
+        if is_archive:
+            with zipfile.ZipFile(path) as parts:
+                if (damaged := parts.testzip()) is not None:  # torch does not check
+                    raise ValueError(damaged)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+    except Exception as error:  # the type depends on what is wrong with the file
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def is_content(content: Any) -> bool:
+    """Return whether the content of a file is that of a checkpoint of this package."""
+    return isinstance(content, dict) and {"state_dict", "loops", DATA} <= content.keys()
 
 
 def checkpoint_to_resume(run_directory: RunDirectory, ckpt_path: str | None, model: nn.Module) -> Checkpoint | None:

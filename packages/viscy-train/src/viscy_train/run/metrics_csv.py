@@ -22,6 +22,10 @@ TEMPERATURE = "train/temperature"
 DATA_WAIT = "time/data_wait"
 VALIDATION = "val/"
 """Prefix of the metrics of a validation."""
+VALIDATION_LOSS = "val/loss"
+RECALL = "val/recall_at_1"
+EFFECTIVE_RANK = "val/effective_rank"
+SMOOTHNESS = "val/temporal_smoothness"
 
 # Names in runs of earlier versions.
 _RENAMED = {

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_train.anchors.plates import write_plate
-from viscy_train.anchors.tracks import write_tracks
 from viscy_train.atomic import atomic_directory
 from viscy_train.console import track
+from viscy_train.plates.plate import write_plate
 from viscy_train.run.directory import require_new
 from viscy_train.sample_projects.simulation import (
     CHANNELS,
@@ -20,6 +19,7 @@ from viscy_train.sample_projects.simulation import (
     take_images,
     tracks_of,
 )
+from viscy_train.tracks.tracks import write_tracks
 
 if TYPE_CHECKING:
     from pathlib import Path

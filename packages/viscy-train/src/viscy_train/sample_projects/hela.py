@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from viscy_train.anchors.plates import write_plate
-from viscy_train.anchors.tracks import COLUMNS, write_tracks
 from viscy_train.atomic import atomic_directory
 from viscy_train.console import get_console, say, track
 from viscy_train.errors import UserError
+from viscy_train.plates.plate import write_plate
 from viscy_train.run.directory import require_new
+from viscy_train.tracks.tracks import COLUMNS, write_tracks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -152,7 +152,7 @@ def link_nuclei(nuclei: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Tracks with the columns of `viscy_train.anchors.tracks`, shape (n_nuclei, 7), in the order of the nuclei. A
+        Tracks with the columns of `viscy_train.tracks.tracks`, shape (n_nuclei, 7), in the order of the nuclei. A
         mother's track ends when those of her daughters begin.
 
     Notes

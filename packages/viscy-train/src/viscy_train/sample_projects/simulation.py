@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from viscy_train.anchors.tracks import COLUMNS
+from viscy_train.tracks.tracks import COLUMNS
 
 CHANNELS = ["Phase3D", "Virus"]
 N_FRAMES = 24
@@ -106,7 +106,7 @@ def tracks_of(cells: list[Cell]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns as in `viscy_train.anchors.tracks`, shape (n_cells_in_frames, 7), sorted by frame and track.
+        Columns as in `viscy_train.tracks.tracks`, shape (n_cells_in_frames, 7), sorted by frame and track.
     """
     rows = [
         (cell.track_id, cell.first_frame + step, y, x, cell.parent_track_id, step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from viscy_train.composition.targets import encode
 from viscy_train.console import on_each_of
 from viscy_train.loading.progress import step_is_complete
-from viscy_train.run.metrics_csv import LEARNING_RATE, LOSS, TEMPERATURE, is_logged, share_names
+from viscy_train.run.metrics_csv import EFFECTIVE_RANK, LEARNING_RATE, LOSS, TEMPERATURE, is_logged, share_names
 from viscy_train.training.data_wait import data_wait_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,28 @@ if TYPE_CHECKING:
 
 # Reading the loss makes the process wait for the GPU, and nobody can read a bar that changes more often.
 _SECONDS_BETWEEN_LOSSES = 0.5
+# Nobody looks at more curves, and writing them takes longer than a step.
+_MAX_LABELS = 100
+
+
+class _Shares(NamedTuple):
+    """The labels of an axis, and the names of their shares; without names if they are too many to log each."""
+
+    axis: str
+    codes: NDArray[np.int64]
+    names: list[str]
+
+    @classmethod
+    def of(cls, observations: pd.DataFrame, axis: str) -> _Shares:
+        codes, labels = encode(observations[axis])
+        return cls(axis, codes, share_names(f"batch/{axis}/", labels) if len(labels) <= _MAX_LABELS else [])
+
+    def metrics(self, rows: NDArray[np.int64]) -> dict[str, float]:
+        """Return the metrics of a batch."""
+        if not self.names:
+            return {f"batch/distinct_{self.axis}s": float(len(np.unique(self.codes[rows])))}
+        shares = np.bincount(self.codes[rows], minlength=len(self.names)) / len(rows)
+        return dict(zip(self.names, shares.tolist(), strict=True))
 
 
 class CompositionLogger(Callback):
@@ -41,7 +63,8 @@ class CompositionLogger(Callback):
 
     Notes
     -----
-    The metrics are ``batch/experiment/<name>`` and ``batch/condition/<name>``, the shares of the slots;
+    The metrics are ``batch/experiment/<name>`` and ``batch/condition/<name>``, the shares of the slots; or, if there
+    are more than 100, ``batch/distinct_experiments`` and ``batch/distinct_conditions``, the numbers of them in a batch;
     ``batch/own_experiment``, the share of the experiment with most slots; ``batch/hours_mean`` and
     ``batch/hours_std``, in hours; and ``batch/distinct_lineages``, a count. They describe the batch of rank 0, which is
     drawn like those of the other ranks, or shared with them; collecting those of other ranks would make the ranks wait
@@ -54,10 +77,7 @@ class CompositionLogger(Callback):
     ) -> None:
         self._logged = -1
         self._rows_of = complete_batch or (lambda batch: np.asarray(batch["row"]))
-        self._experiment, experiments = encode(observations["experiment"])
-        self._condition, conditions = encode(observations["condition"])
-        self._experiment_names = share_names("batch/experiment/", experiments)
-        self._condition_names = share_names("batch/condition/", conditions)
+        self._shares = [_Shares.of(observations, axis) for axis in ("experiment", "condition")]
         self._hours = observations["hours_post_infection"].to_numpy(dtype=float)
         self._lineage = observations["lineage_id"].to_numpy()
 
@@ -83,13 +103,10 @@ class CompositionLogger(Callback):
         dict of str to float
             Metrics by name.
         """
-        experiments = np.bincount(self._experiment[rows], minlength=len(self._experiment_names)) / len(rows)
-        conditions = np.bincount(self._condition[rows], minlength=len(self._condition_names)) / len(rows)
         hours = self._hours[rows]
         return {
-            **dict(zip(self._experiment_names, experiments.tolist(), strict=True)),
-            **dict(zip(self._condition_names, conditions.tolist(), strict=True)),
-            "batch/own_experiment": float(experiments.max()),
+            **{name: value for shares in self._shares for name, value in shares.metrics(rows).items()},
+            "batch/own_experiment": float(np.bincount(self._shares[0].codes[rows]).max() / len(rows)),
             "batch/hours_mean": float(hours.mean()),
             "batch/hours_std": float(hours.std()),
             "batch/distinct_lineages": float(len(np.unique(self._lineage[rows]))),
@@ -146,8 +163,8 @@ class LossProgress(Callback):
 
     Notes
     -----
-    The line contains the mean loss, the ``val/loss`` of a validation, and the data wait if the trainer has a
-    `viscy_train.training.data_wait.DataWait`.
+    The line contains the mean loss, the ``val/loss`` and the effective rank of a validation, and the data wait if the
+    trainer has a `viscy_train.training.data_wait.DataWait`.
     """
 
     def __init__(self, console: Console) -> None:
@@ -200,6 +217,8 @@ class LossProgress(Callback):
         parts = [f"mean loss {float(self._sum) / self._steps:.3f}"] if self._steps else []
         if self._is_validated and "val/loss" in trainer.callback_metrics:
             parts.append(f"validation loss {float(trainer.callback_metrics['val/loss']):.3f}")
+        if self._is_validated and EFFECTIVE_RANK in trainer.callback_metrics:
+            parts.append(f"effective rank {float(trainer.callback_metrics[EFFECTIVE_RANK]):.1f}")
         parts += [f"{self._steps} steps{on_each_of(trainer.world_size)}", *_data_wait(trainer)]
         if trainer.is_global_zero:
             self._console.print(f"{self._title(trainer)}  {', '.join(parts)}")

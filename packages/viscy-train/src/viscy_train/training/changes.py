@@ -11,7 +11,7 @@ _PATHS = {"output", "ckpt_path", "data.experiments", "data.anchors"}
 # Weights of a checkpoint belong to one network; the batch sampler checks its own settings.
 _FIXED = {f"model.encoder.{name}" for name in ("name", "width", "features", "projection")}
 _FIXED |= {"model.loss.learn_temperature"}
-_WITHOUT_EFFECT = {"model.encoder.pretrained"}
+_WITHOUT_EFFECT = {"model.encoder.pretrained", "model.init_from"}
 # What a run did whose configuration does not have the setting yet.
 _FORMER = {"model.loss.negatives": "step"}
 

@@ -18,12 +18,17 @@ from viscy_train.composition.step import (
 from viscy_train.composition.step_plan import plan_step
 from viscy_train.composition.targets import target_composition
 from viscy_train.config.yaml_source import read_yaml
-from viscy_train.console import get_console, make_table, say
+from viscy_train.console import MAX_ROWS, get_console, make_table, say
+from viscy_train.errors import UserError
+from viscy_train.evaluation.probes import columns_to_probe
+from viscy_train.loading.axes import axis_names, check_axes, label_plan
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler, restore_sampler
+from viscy_train.positives.rule import check_labels
 from viscy_train.run.attempts import read_attempts
 from viscy_train.run.checkpoint import checkpoint_to_resume
 from viscy_train.run.directory import RunDirectory, require_new
 from viscy_train.training.changes import list_changes
+from viscy_train.training.initial_weights import load_initial_weights
 from viscy_train.training.lightning_warnings import quiet_lightning
 from viscy_train.training.rank_watch import RankWatch
 from viscy_train.training.refusals import check_limits, explained_refusals
@@ -65,6 +70,7 @@ def fit(
         If the run was stopped on request.
     """
     checkpoint = checkpoint_to_resume(cli.run_directory, cli.config.ckpt_path, model)
+    start = _load_initial_weights(model) if checkpoint is None else None
     with collect_sampler_warnings() as warnings:
         sampler = make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
     changes = _check(cli, trainer, data, sampler, checkpoint)
@@ -74,14 +80,42 @@ def fit(
         _create_directory(cli)
         show_targets(data, sampler.planned(), trainer.world_size, cli.make_loss_config(), warnings)
         _begin(cli, data, checkpoint, changes)
-    untrained = deepcopy(model.encoder)
+        _say_start(model, checkpoint, start)
+    untrained = untrained_encoder(model) if trainer.is_global_zero else None
     path = None if checkpoint is None else checkpoint.path
     for callback in trainer.callbacks:  # ty: ignore[missing-attribute]
         if isinstance(callback, RankWatch):
             callback.wait_for_start(trainer)
     with quiet_lightning(), explained_refusals():
         trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=True)
-    return (untrained, model.encoder) if trainer.is_global_zero else None
+    return None if untrained is None else (untrained, model.encoder)
+
+
+def untrained_encoder(model: ContrastiveModule) -> Encoder:
+    """Return a copy of an encoder that has not been trained, with the weights that the run started from.
+
+    A resumed run needs them for its report only, so it is a note if they cannot be read.
+    """
+    untrained = deepcopy(model.encoder)
+    if model.init_from is not None:
+        try:
+            load_initial_weights(model.init_from, untrained)
+        except UserError as error:
+            say(f"Note: the report compares the trained encoder with random weights, because {error}")
+    return untrained
+
+
+def _load_initial_weights(model: ContrastiveModule) -> str | None:
+    """Load the weights that a new run starts from, on every process, and return what was loaded."""
+    return None if model.init_from is None else load_initial_weights(model.init_from, model.encoder)
+
+
+def _say_start(model: ContrastiveModule, checkpoint: Checkpoint | None, start: str | None) -> None:
+    """Say which weights the run starts from, if the configuration names some."""
+    if start is not None:
+        say(start)
+    elif model.init_from is not None and checkpoint is not None:
+        say(f"The weights are those of the checkpoint; model.init_from {model.init_from} has no effect")
 
 
 def _end_at_once(
@@ -98,7 +132,7 @@ def _end_at_once(
     say(f"Nothing to train: the checkpoint has reached {reached}; raise it to train for longer")
     if checkpoint.path.parent != cli.run_directory.checkpoints:
         return None
-    untrained = deepcopy(model.encoder)
+    untrained = untrained_encoder(model)
     data.setup("fit")
     model.load_state_dict(checkpoint.weights)
     return untrained, model.encoder
@@ -127,7 +161,11 @@ def _check(
     if checkpoint is not None:
         check_fingerprint(checkpoint.data, data.table.fingerprint, "the checkpoint")
         restore_sampler(sampler, checkpoint.data)
+    positives = cli.make_loss_config().positives
+    check_labels(data.table.observations, data.positive, positives, data.options.condition_by)
+    check_axes(data.train_anchors(), data.options, positives=positives)
     check_sources(data.table)
+    columns_to_probe(data.table.observations, data.table.extra_columns, cli.config.evaluation.probe)
     check_limits(trainer, len(sampler), data.count_validation_batches(trainer.world_size))
     if checkpoint is None:
         return []
@@ -197,22 +235,26 @@ def show_targets(
     notes : list of str
         Warnings of the sampler.
     """
-    anchors = data.train_anchors()
+    anchors, planned = data.train_anchors(labeled=True), label_plan(planned)
     processes = f" on {world_size} processes" if world_size > 1 else ""
     say(
         f"{len(anchors):,} anchors for training, {len(data.validation_rows):,} for validation; {planned.n_batches:,} "
         f"batches of {data.options.batch_size} per epoch{processes}. Target composition of an epoch:"
     )
-    table = make_table(["experiment", "condition"], ["anchors", "share of table", "target"])
+    table = make_table(axis_names(data.options), ["anchors", "share of table", "target"])
     targets = target_composition(anchors, planned)
-    for (experiment, condition), row in zip(targets.index, targets.to_dict("records"), strict=True):
+    for (experiment, condition), row in zip(targets.index[:MAX_ROWS], targets.to_dict("records"), strict=False):
         shares = f"{row['table_share']:.1%}", f"{row['target']:.1%}"
         table.add_row(experiment, condition, f"{row['anchors']:,.0f}", *shares)
+    if (n_more := len(targets) - MAX_ROWS) > 0:
+        table.add_row(f"and {n_more:,} more")
     get_console().print(table)
     settings = StepSettings.from_config(loss, split_batches=data.options.split_batches, world_size=world_size)
     step = plan_step(anchors, planned, settings)
     for sentence in describe_step(step):
         say(sentence)
     missing = [*warn_of_missing_positives(step, planned), *warn_of_missing_negatives(step, planned)]
+    for sentence in data.describe_positives(loss):
+        say(sentence)
     for note in [*notes, *missing, *data.split_warnings(world_size)]:
         say(f"Note: {note}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import operator
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,15 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvi
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from viscy_train.config.checks import require
-from viscy_train.config.schema import CheckpointConfig, FilePath, LossConfig, SamplerConfig
+from viscy_train.config.schema import (
+    CheckpointConfig,
+    CropSettings,
+    EvaluationConfig,
+    FilePath,
+    LossConfig,
+    PositiveConfig,
+    SamplerConfig,
+)
 from viscy_train.config.yaml_source import read_yaml
 from viscy_train.console import get_console
 from viscy_train.errors import UserError
@@ -33,13 +42,27 @@ from viscy_train.training.checkpointing import AtomicCheckpointIO, LastCheckpoin
 from viscy_train.training.data_wait import DataWait
 from viscy_train.training.lightning_warnings import quiet_lightning
 from viscy_train.training.rank_watch import RankWatch
+from viscy_train.training.representation_watch import RepresentationWatch
 from viscy_train.training.stopping import GracefulStop
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 # Sections of `data` that determine the batches of a run.
-_BATCH_OPTIONS = ("crop", "z_slices", "positive", "sampler", "split", "augmentation")
+_BATCH_OPTIONS = (
+    "crop",
+    "z_slices",
+    "crop_um",
+    "depth_um",
+    "z",
+    "normalization",
+    "positive",
+    "sampler",
+    "split",
+    "augmentation",
+)
+
+_OWN_SECTIONS = ("data", "model", "checkpoint", "evaluation")
 
 
 def _try_integers_first(parser: LightningArgumentParser) -> None:
@@ -101,6 +124,7 @@ class TrainingCLI(LightningCLI):
         _try_integers_first(parser)
         parser.add_argument("--output", type=FilePath, required=True, help="directory of the run, new or empty")
         parser.add_class_arguments(CheckpointConfig, "checkpoint")
+        parser.add_class_arguments(EvaluationConfig, "evaluation")
         for name, keywords in self._command_options.items():
             parser.add_argument(f"--{name}", **keywords)
         parser.link_arguments("seed_everything", "data.seed")
@@ -112,6 +136,7 @@ class TrainingCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the options, without Lightning's warning that the process has command line arguments of its own."""
         self.config = parser.parse_args(args)
+        _refuse_nulls(self.config, parser.get_defaults(skip_validation=True))
 
     def _set_seed(self) -> None:
         """Check the seed, then set it."""
@@ -143,26 +168,54 @@ class TrainingCLI(LightningCLI):
         UserError
             If an option that determines the batches differs; the message names the option.
         """
-        if not self.run_directory.config.is_file():
-            return
-        recorded, given = read_yaml(self.run_directory.config), yaml.safe_load(self.dump())
+        names = ["seed_everything", *(f"data.{name}" for name in _BATCH_OPTIONS)]
+        if self.run_directory.config.is_file():
+            self._require_options_of(self.run_directory, names)
+
+    def require_split_of_run(self, checkpoint: Path) -> bool:
+        """Refuse a configuration whose split differs from that of the run of a checkpoint.
+
+        Parameters
+        ----------
+        checkpoint : pathlib.Path
+            The checkpoint, whose run is in the parent of its directory.
+
+        Returns
+        -------
+        bool
+            Whether the run is there; nothing is refused if it is not.
+
+        Raises
+        ------
+        UserError
+            If an option that determines the split differs; the message names the option.
+        """
+        run = RunDirectory(checkpoint.absolute().parent.parent)
+        if not run.has_run:
+            return False
+        is_random = self.config.data.split.by == "position" and self.config.data.split.fraction
+        more = ["seed_everything", "data.sampler.condition_by"] if is_random else []
+        self._require_options_of(run, ["data.split", *more])
+        return True
+
+    def _require_options_of(self, run: RunDirectory, names: list[str]) -> None:
+        recorded, given = read_yaml(run.config), yaml.safe_load(self.dump())
         if not isinstance(recorded, dict) or not isinstance(recorded.get("data", {}), dict):
-            raise UserError(f"{self.run_directory.config} must be the configuration of a run; restore it")
-        pairs = {"seed_everything": (recorded.get("seed_everything"), given["seed_everything"])}
-        sections = recorded.get("data", {})
-        pairs |= {f"data.{name}": (_complete(name, sections.get(name)), given["data"][name]) for name in _BATCH_OPTIONS}
-        for name, (expected, got) in pairs.items():
+            raise UserError(f"{run.config} must be the configuration of a run; restore it")
+        for name in names:
+            expected, got = _option(recorded, name), _option(given, name)
             if expected != got:
                 raise UserError(
-                    f"{name} must be that of the run in {self.run_directory.path}, {expected}, got {got}; use "
-                    f"--config {self.run_directory.config}"
+                    f"{name} must be that of the run in {run.path}, {expected}, got {got}; use --config {run.config}"
                 )
 
     def dump(self) -> str:
         """Return the complete configuration with absolute paths, as YAML that every command reads."""
         config = self.config.clone()
-        for name in ("output", "data.experiments", "data.anchors"):
-            config[name] = str(Path(config[name]).absolute())
+        for name in ("output", "data.experiments", "data.anchors", "model.init_from"):
+            if config[name] is not None:
+                config[name] = str(Path(config[name]).absolute())
+        config.data.positive = Namespace(asdict(PositiveConfig(**config.data.positive.as_dict()).resolved()))
         for name in self._command_options:
             config.pop(name, None)
         return self.parser.dump(config, skip_unset=False, skip_validation=True)
@@ -200,7 +253,7 @@ class TrainingCLI(LightningCLI):
             return self.instantiate_trainer(
                 default_root_dir=str(self.run_directory.path),
                 logger=self._loggers(made) if training else False,
-                callbacks=self._callbacks(made) if training else [],
+                callbacks=self._callbacks(made) if training else [RepresentationWatch(made.data)],
                 plugins=self._plugins(made),
             )
         except UserError:
@@ -235,8 +288,9 @@ class TrainingCLI(LightningCLI):
             AttemptRecorder(run_directory),
             BatchRecorder(run_directory.batches),
             DataWait(),
-            CompositionLogger(made.data.table.observations, made.data.complete_batch),
+            CompositionLogger(made.data.labeled, made.data.complete_batch),
             LossLogger(),
+            RepresentationWatch(made.data),
             LossProgress(get_console()),
             GracefulStop(last),
             last,
@@ -254,10 +308,31 @@ class TrainingCLI(LightningCLI):
         return [*_as_list(made.trainer.callbacks), *callbacks]
 
 
+def _refuse_nulls(config: Namespace, defaults: Namespace) -> None:
+    """Refuse null in our sections where the default is something else, which the parser accepts for any type."""
+    for name, value in config.items():
+        if value is None and name.partition(".")[0] in _OWN_SECTIONS and (default := defaults.get(name)) is not None:
+            what = f", {json.dumps(default)}" if isinstance(default, (bool, int, float, str)) else ""
+            raise UserError(f"{name} must not be null; remove the key to get its default{what}")
+
+
+def _option(config: dict[str, Any], name: str) -> Any:
+    """Return an option of a configuration, which may have been recorded before it existed, by its name with dots."""
+    first, _, rest = name.partition(".")
+    if first != "data":
+        return config.get(name)
+    section, _, key = rest.partition(".")
+    value = _complete(section, config.get("data", {}).get(section))
+    return value.get(key) if key and isinstance(value, dict) else value
+
+
 def _complete(name: str, section: Any) -> Any:
     """Return a section of `data` with the default of each option that did not exist when it was recorded."""
-    if name == "sampler" and isinstance(section, dict):
-        return asdict(SamplerConfig()) | section
+    complete: dict[str, Any] = {"sampler": SamplerConfig(), "positive": PositiveConfig()}
+    if name in complete and isinstance(section, dict):
+        return asdict(complete[name]) | section
+    if section is None and name in ("z", "normalization"):
+        return asdict(CropSettings())[name]
     return section
 
 

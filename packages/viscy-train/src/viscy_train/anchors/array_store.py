@@ -1,0 +1,170 @@
+"""Array store: large arrays in files that all processes of a machine map into memory, instead of a copy in each.
+
+A file is named by a checksum of its content. So processes that compute the same array share one file, whichever writes
+it first, and a file is never outdated. Where files cannot be written, arrays stay in the memory of their process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import mmap
+import os
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.reduction import ForkingPickler
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_logger = logging.getLogger(__name__)
+
+# Smaller arrays take less memory than their files and mappings are worth.
+_LEAST_BYTES = 2**16
+_DIGITS = 32
+_PACKAGE = __name__.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class ArrayStore:
+    """A directory of arrays.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        The directory, created when the first array is stored.
+    """
+
+    directory: Path
+
+    def share(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return an equal array that is mapped from a file, or the array itself if it is small or cannot be stored.
+
+        Parameters
+        ----------
+        array : numpy.ndarray
+            Numbers or booleans.
+
+        Returns
+        -------
+        numpy.ndarray
+            A `numpy.memmap`, read-only. A process that is started by spawn or forkserver maps the file again, instead
+            of receiving the content.
+        """
+        if array.nbytes < _LEAST_BYTES or array.dtype.hasobject:
+            return array
+        if (mapped := _mapped_as(array)) is not None:
+            return mapped
+        name = self.put(array)
+        stored = None if name is None else self._map(name)
+        return array if stored is None else stored
+
+    def put(self, array: NDArray[Any]) -> str | None:
+        """Store an array, and return the checksum by which it is opened, or None if it cannot be stored."""
+        array = np.ascontiguousarray(array)
+        name = checksum(array)
+        stored = self._map(name)
+        if stored is not None and checksum(stored) == name:
+            return name
+        write = partial(np.save, arr=array, allow_pickle=False)
+        return name if self.write_file(self._path(name).name, write) else None
+
+    def open(self, name: str) -> NDArray[Any] | None:
+        """Map a stored array, given its checksum; None if it does not exist or is damaged."""
+        stored = self._map(name)
+        return None if stored is None or checksum(stored) != name else stored
+
+    def _map(self, name: str) -> NDArray[Any] | None:
+        try:
+            return np.load(self._path(name), mmap_mode="r")
+        except (OSError, ValueError, EOFError):  # missing or truncated
+            return None
+
+    def write_file(self, name: str, write: Callable[[BinaryIO], object]) -> bool:
+        """Write a file of the directory atomically, given a function of the open file; return whether it was possible.
+
+        Several processes may write the same file at the same time.
+        """
+        unfinished = self.directory / f".{name}.{os.getpid()}.unfinished"
+        try:
+            self.directory.mkdir(exist_ok=True)
+            with unfinished.open("wb") as file:
+                write(file)
+            os.replace(unfinished, self.directory / name)
+        except OSError as error:  # for example a full disk, or a directory that is read-only
+            _logger.info("cannot share arrays in %s: %s", self.directory, error.strerror)
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            return False
+        return True
+
+    def _path(self, name: str) -> Path:
+        return self.directory / f"{name}.npy"
+
+
+def _mapped_as(array: NDArray[Any]) -> np.memmap | None:
+    """Return the mapped array of which an array is a view of all its elements, if there is one."""
+    base: Any = array
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    if not isinstance(base, np.memmap) or not isinstance(base.base, mmap.mmap):
+        return None
+    same = (base.ctypes.data, base.dtype, base.strides) == (array.ctypes.data, array.dtype, array.strides)
+    return base if same and base.shape == array.shape else None
+
+
+def checksum(array: NDArray[Any]) -> str:
+    """Return a checksum of the type, the shape and the content of an array, as text."""
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode(), usedforsecurity=False)
+    digest.update(memoryview(np.ascontiguousarray(array)).cast("B"))
+    return digest.hexdigest()[:_DIGITS]
+
+
+def share_arrays(owner: Any, store: ArrayStore) -> None:
+    """Replace the large arrays of an object, and of the objects that it consists of, by equal ones in a store.
+
+    Parameters
+    ----------
+    owner : object
+        An instance of a class of this package; it is modified. Attributes are followed through other such instances and
+        through tuples.
+    store : ArrayStore
+        Where to store the arrays.
+    """
+    _share_within(owner, store, set())
+
+
+def _share_within(value: Any, store: ArrayStore, seen: set[int]) -> Any:
+    """Return what replaces a value: for an array another one, for an object itself after its attributes were shared."""
+    if isinstance(value, np.ndarray):
+        return store.share(value)
+    if type(value) is tuple:
+        return tuple(_share_within(one, store, seen) for one in value)
+    if type(value).__module__.partition(".")[0] == _PACKAGE and hasattr(value, "__dict__") and id(value) not in seen:
+        seen.add(id(value))
+        for name, attribute in list(vars(value).items()):
+            shared = _share_within(attribute, store, seen)
+            if shared is not attribute:
+                vars(value)[name] = shared
+    return value
+
+
+def _reduce_mapped(array: np.memmap) -> Any:
+    """Pickle a mapped array as the name of its file, and a part of one as its content."""
+    if not isinstance(array.base, mmap.mmap) or array.mode != "r":
+        return np.asarray(array).__reduce__()
+    return _map_again, (str(array.filename), array.dtype, array.shape, array.offset)
+
+
+def _map_again(path: str, dtype: np.dtype, shape: tuple[int, ...], offset: int) -> np.memmap:
+    return np.memmap(path, dtype=dtype, mode="r", shape=shape, offset=offset)
+
+
+ForkingPickler.register(np.memmap, _reduce_mapped)

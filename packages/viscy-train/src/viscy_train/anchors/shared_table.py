@@ -1,0 +1,109 @@
+"""Shared table: the columns of a large anchor table in files that all processes of a machine map into memory.
+
+The columns are those of one Parquet file, which is recognized by a checksum. A process that finds them does not decode
+and check the Parquet file again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from viscy_train.anchors.array_store import ArrayStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LEAST_ROWS = 2**17
+"""The columns of smaller tables are not shared."""
+# Increases when another version must not use the columns, for instance because it checks them more strictly.
+_VERSION = 1
+_CONTENTS = "columns.json"
+
+
+def store_of(path: Path) -> ArrayStore:
+    """Return where the columns of an anchor table are shared: a hidden directory next to its Parquet file."""
+    return ArrayStore(path.with_name(f".{path.name}.arrays"))
+
+
+def forget_columns(path: Path) -> None:
+    """Delete the shared columns of a Parquet file that was replaced. Processes that have mapped them keep them."""
+    shutil.rmtree(store_of(path).directory, ignore_errors=True)
+
+
+def open_columns(path: Path) -> pd.DataFrame | None:
+    """Open the shared columns of an anchor table.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The Parquet file of the table.
+
+    Returns
+    -------
+    pandas.DataFrame, optional
+        The observations; None if they are not shared, or the Parquet file has changed since, or a file is damaged.
+    """
+    store = store_of(path)
+    try:
+        contents = json.loads((store.directory / _CONTENTS).read_text(encoding="utf-8"))
+        if contents["version"] != _VERSION or contents["source"] != _checksum_of_file(path):
+            return None
+        columns = {name: _open_column(store, **column) for name, column in contents["columns"].items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if any(column is None for column in columns.values()) else pd.DataFrame(columns, copy=False)
+
+
+def share_columns(path: Path, observations: pd.DataFrame) -> pd.DataFrame:
+    """Share the columns of an anchor table.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The Parquet file of the table.
+    observations : pandas.DataFrame
+        Its content, after it was checked.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Equal observations in shared memory; the given ones if they are few or cannot be stored.
+    """
+    if len(observations) < LEAST_ROWS:
+        return observations
+    store, columns = store_of(path), {}
+    for name in observations.columns:
+        values: Any = observations[name]
+        categories = None
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            categories, values = list(values.cat.categories), values.cat.codes
+        array = store.put(values.to_numpy())
+        if array is None:
+            return observations
+        columns[name] = {"array": array, "categories": categories}
+    contents = {"version": _VERSION, "source": _checksum_of_file(path), "columns": columns}
+    is_written = store.write_file(_CONTENTS, lambda file: file.write(json.dumps(contents).encode()))
+    opened = open_columns(path) if is_written else None
+    return observations if opened is None else opened
+
+
+def _open_column(store: ArrayStore, array: str, categories: list[str] | None) -> Any:
+    """Return a column of a frame, or None if its file is missing or damaged."""
+    stored = store.open(array)
+    if stored is None:
+        return None
+    values = stored.view(np.ndarray)  # the same memory, without the type of its origin
+    if categories is None:
+        return values
+    return pd.Categorical.from_codes(values, dtype=pd.CategoricalDtype(categories), validate=False)
+
+
+def _checksum_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,55 @@
+"""Parser messages: what jsonargparse says of a value of another type, in the words of our own messages."""
+
+from __future__ import annotations
+
+import re
+
+_KEY = r'Parser key "(?P<key>[\w.]+)": '
+_ONE = re.compile(_KEY + r"Expected a (?P<kind>.+?)\. Got value: (?P<value>.*)")
+_SEVERAL = re.compile(
+    _KEY + r"Does not validate against any of the Union subtypes Subtypes: \[(?P<kind>.*)\] Errors: .*"
+    r"Given value type: .*? Given value: (?P<value>.*)"
+)
+_CHOICES = re.compile(r"(?:typing\.)?Literal\[(?P<choices>.*)\]")
+_WORDS = {
+    "<class 'bool'>": "true or false",
+    "<class 'int'>": "an integer",
+    "<class 'float'>": "a number",
+    "<class 'str'>": "text",
+    "<class 'list'>": "a list",
+    "<class 'dict'>": "a mapping",
+    "<class 'NoneType'>": "null",
+    "list[str]": "a list of texts",
+    "dict[str, float]": "a mapping of names to numbers",
+}
+
+
+def reword(message: str) -> str:
+    """Return a message about a value of another type than its key needs as rule and value.
+
+    Parameters
+    ----------
+    message : str
+        A message on one line.
+
+    Returns
+    -------
+    str
+        Such as ``data.crop_um must be a number or null, got 8um``; other messages as they are.
+    """
+    found = _SEVERAL.fullmatch(message) or _ONE.fullmatch(message)
+    kinds = _in_words(found["kind"]) if found else None
+    return message if found is None or kinds is None else f"{found['key']} must be {kinds}, got {found['value']}"
+
+
+def _in_words(kind: str) -> str | None:
+    """Return a type, or several separated by commas, in words; None if one of them has none."""
+    if choices := _CHOICES.fullmatch(kind):
+        return _join([choice.strip().strip("'") for choice in choices["choices"].split(",")])
+    words = [_WORDS.get(one) for one in re.split(r", (?![^\[]*\])", kind)]
+    return None if None in words else _join([word for word in words if word])
+
+
+def _join(words: list[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last

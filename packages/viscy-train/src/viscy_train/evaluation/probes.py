@@ -1,0 +1,276 @@
+"""Column probes: how well a linear classifier predicts any column of the anchor table, with error bars.
+
+A column is predicted twice: pooled, in positions that the classifier was not fitted to, and, if its values occur in
+several experiments, in experiments that it was not fitted to. Where the second number is much lower than the first, the
+embeddings contain the values of the column only together with the appearance of an experiment.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from viscy_train.errors import UserError
+from viscy_train.positives.column_codes import encode_column, with_qualifiers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_MAX_ANCHORS, _MAX_VALUES, _MAX_FOLDS, _MAX_COLUMNS = 3000, 50, 5, 10
+# A column with more different numbers is predicted in quarters.
+_MAX_NUMBERS, _QUARTERS = 10, 4
+_N_RESAMPLED = 500
+_CONDITION = "condition"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """A balanced accuracy and its standard error."""
+
+    mean: float
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnProbe:
+    """A linear probe of a column.
+
+    Parameters
+    ----------
+    column : str
+        Name of the column, or ``quarter of`` a column of numbers.
+    n_values : int
+        Number of different values that are predicted.
+    held_out : str
+        The unit of cross-validation: ``position``, ``lineage`` or ``experiment``.
+    n_units : int
+        Number of these units.
+    chance : float
+        Balanced accuracy of a guess, 1 / `n_values`.
+    untrained, trained : Accuracy
+        Balanced accuracy before and after training. The error is that of a bootstrap over positions or lineages. With
+        experiments held out, the accuracy is the mean over them, and the error is that of this mean, or that of the
+        bootstrap if it is larger: of two or three experiments, the former is too uncertain.
+    """
+
+    column: str
+    n_values: int
+    held_out: str
+    n_units: int
+    chance: float
+    untrained: Accuracy
+    trained: Accuracy
+
+
+class _Units(NamedTuple):
+    """Which unit is held out, that of each anchor, and the unit of each anchor that the bootstrap draws."""
+
+    held_out: str
+    groups: NDArray[np.int64]
+    resampled: NDArray[np.int64]
+
+
+def columns_to_probe(observations: pd.DataFrame, extra: Sequence[str], chosen: Sequence[str] | str | None) -> list[str]:
+    """Return the columns to probe.
+
+    Parameters
+    ----------
+    observations : pandas.DataFrame
+        The anchor table.
+    extra : sequence of str
+        Columns of the user.
+    chosen : str or sequence of str, optional
+        Columns to probe. By default, the condition and the first columns of `extra` that are text of 2 to 50 values, at
+        most 10 in total.
+
+    Raises
+    ------
+    UserError
+        If the table has no such column.
+    """
+    if chosen is None:
+        texts = [name for name in extra if isinstance(observations[name].dtype, pd.CategoricalDtype)]
+        few = [name for name in texts if 2 <= observations[name].nunique() <= _MAX_VALUES]
+        return [_CONDITION, *few][:_MAX_COLUMNS]
+    names = [chosen] if isinstance(chosen, str) else list(chosen)
+    for name in names:
+        if name not in observations:
+            raise UserError(
+                f"evaluation.probe must name columns of the anchor table ({', '.join(map(str, observations))}), got "
+                f"{name!r}"
+            )
+    return list(dict.fromkeys(names))
+
+
+def probe_columns(
+    untrained: NDArray[np.float32],
+    trained: NDArray[np.float32],
+    anchors: pd.DataFrame,
+    columns: Sequence[str],
+    seed: int,
+) -> list[ColumnProbe]:
+    """Fit linear probes of some columns.
+
+    Parameters
+    ----------
+    untrained, trained : numpy.ndarray
+        Embeddings before and after training, shape (n_anchors, features).
+    anchors : pandas.DataFrame
+        The anchor of each embedding.
+    columns : sequence of str
+        The columns.
+    seed : int
+        Seed of the choice of anchors, of the cross-validation and of the bootstrap.
+
+    Returns
+    -------
+    list of ColumnProbe
+        One or two for each column; none for a column with fewer than two values that occur in two units.
+
+    Notes
+    -----
+    A value counts if it occurs in two units at least: it can then be in both parts of a split. Of more than 50 values,
+    the most frequent count, and of more than 3000 anchors a random part. Missing values do not count. Numbers of more
+    than 10 values are predicted in quarters.
+    """
+    return [
+        probe
+        for column in columns
+        for units in (("position", "lineage"), ("experiment",))
+        if (probe := _probe(untrained, trained, anchors, column, units, seed)) is not None
+    ]
+
+
+def _probe(
+    untrained: NDArray[np.float32],
+    trained: NDArray[np.float32],
+    anchors: pd.DataFrame,
+    column: str,
+    units: Sequence[str],
+    seed: int,
+) -> ColumnProbe | None:
+    """Probe a column with the first of some units that its values allow."""
+    name, values = _labels(_values(anchors, column))
+    for held_out in units:
+        groups = _groups(anchors, held_out)
+        rows = _usable_rows(values, groups, seed)
+        labels, of_rows = np.unique(values[rows].astype(str), return_inverse=True)
+        if len(labels) < 2:
+            continue
+        resampled = groups if held_out != "experiment" else _groups(anchors, "position")
+        split = _Units(held_out=held_out, groups=groups[rows], resampled=resampled[rows])
+        accuracies = [_measure(embeddings[rows], of_rows, split, seed) for embeddings in (untrained, trained)]
+        return ColumnProbe(
+            column=name,
+            n_values=len(labels),
+            held_out=held_out,
+            n_units=len(np.unique(groups[rows])),
+            chance=1 / len(labels),
+            untrained=accuracies[0],
+            trained=accuracies[1],
+        )
+    return None
+
+
+def _values(anchors: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column; instead of names that mean nothing without their experiment, a number for each of them."""
+    if with_qualifiers([column]) == [column]:
+        return anchors[column]
+    codes = encode_column(anchors, column)
+    return pd.Series(codes, name=column).astype("str").where(codes >= 0)
+
+
+def _labels(column: pd.Series) -> tuple[str, NDArray[np.object_]]:
+    """Return a name for the values to predict, and a text for each row, None where it is missing."""
+    name = str(column.name)
+    is_number = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+    if is_number and column.nunique() > _MAX_NUMBERS:
+        ranks = column.rank(method="average", pct=True)
+        name, column = f"quarter of {name}", pd.Series(np.ceil(ranks.to_numpy() * _QUARTERS))
+    texts = column.astype(object).to_numpy()
+    is_missing = column.isna().to_numpy(dtype=bool)
+    return name, np.array([None if none else str(text) for text, none in zip(texts, is_missing, strict=True)], object)
+
+
+def _groups(anchors: pd.DataFrame, held_out: str) -> NDArray[np.int64]:
+    """Return the number of the unit of each anchor."""
+    columns = {"position": ["experiment", "position"], "lineage": ["lineage_id"], "experiment": ["experiment"]}
+    return anchors.groupby(columns[held_out], observed=True).ngroup().to_numpy()
+
+
+def _usable_rows(values: NDArray[np.object_], groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return the rows with values that count, ascending."""
+    table = pd.DataFrame({"value": values, "group": groups}).dropna()
+    counts = table.groupby("value")["group"].agg(["nunique", "size"])
+    frequent = counts[counts["nunique"] >= 2].sort_values("size", ascending=False, kind="stable").index[:_MAX_VALUES]
+    rows = table.index[table["value"].isin(frequent)].to_numpy()
+    if len(rows) > _MAX_ANCHORS:
+        rows = np.sort(np.random.default_rng([seed, 1]).choice(rows, _MAX_ANCHORS, replace=False))
+        # A rare value may have lost all but one of its units.
+        some = np.full(len(values), None, dtype=object)
+        some[rows] = values[rows]
+        return _usable_rows(some, groups, seed)
+    return rows
+
+
+def _measure(embeddings: NDArray[np.float32], labels: NDArray[np.int64], units: _Units, seed: int) -> Accuracy:
+    """Return the balanced accuracy in units that the classifier was not fitted to."""
+    hits = np.empty(len(labels), dtype=bool)
+    for fitted, tested in _splits(labels, units, seed):
+        hits[tested] = _predict(embeddings[fitted], labels[fitted], embeddings[tested]) == labels[tested]
+    error = _bootstrap_error(_count_hits(hits, labels, units.resampled), seed)
+    of_units = _count_hits(hits, labels, units.groups)
+    if units.held_out != "experiment":
+        return Accuracy(mean=float(_balanced(*of_units.sum(axis=1, keepdims=True))[0]), error=error)
+    each = _balanced(*of_units)
+    return Accuracy(mean=float(each.mean()), error=max(error, float(each.std(ddof=1) / np.sqrt(len(each)))))
+
+
+def _count_hits(hits: NDArray[np.bool_], labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how many anchors of each unit and label were predicted rightly, and how many there are, in this order."""
+    _, unit = np.unique(groups, return_inverse=True)
+    n_units, n_labels = int(unit.max()) + 1, int(labels.max()) + 1
+    place = unit * n_labels + labels
+    counts = (np.bincount(place, weights=weights, minlength=n_units * n_labels) for weights in (hits, None))
+    return np.stack([count.reshape(n_units, n_labels).astype(float) for count in counts])
+
+
+def _splits(labels: NDArray[np.int64], units: _Units, seed: int) -> Any:
+    if units.held_out == "experiment":
+        return LeaveOneGroupOut().split(labels, labels, units.groups)
+    numbers = [len(np.unique(units.groups[labels == label])) for label in range(labels.max() + 1)]
+    folds = StratifiedGroupKFold(min(_MAX_FOLDS, *numbers), shuffle=True, random_state=seed)
+    return folds.split(labels, labels, units.groups)
+
+
+def _predict(fitted: NDArray[np.float32], labels: NDArray[np.int64], tested: NDArray[np.float32]) -> NDArray[np.int64]:
+    if len(np.unique(labels)) < 2:  # the only position of the others is being tested
+        return np.full(len(tested), labels[0])
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=200, tol=1e-3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a probe need not be exact
+        return classifier.fit(fitted, labels).predict(tested)
+
+
+def _balanced(hits: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean accuracy over the labels that occur, for each row of counts of hits, shape (n_rows, n_labels)."""
+    occurs = counts > 0
+    return np.where(occurs, hits / np.maximum(counts, 1), 0).sum(axis=1) / occurs.sum(axis=1)
+
+
+def _bootstrap_error(of_units: NDArray[np.float64], seed: int) -> float:
+    """Return the standard deviation of the balanced accuracy if units are drawn with replacement."""
+    n_units = of_units.shape[1]
+    weights = np.random.default_rng([seed, 2]).multinomial(n_units, np.full(n_units, 1 / n_units), _N_RESAMPLED)
+    return float(_balanced(*(np.einsum("ru,ul->rl", weights, part) for part in of_units)).std())

@@ -1,0 +1,251 @@
+"""Annotation table: the rows of a table for one experiment, and the observations that each of them is of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from viscy_train.errors import UserError
+from viscy_train.experiments.annotation_files import read_annotations
+from viscy_train.experiments.cell_index import annotations_of, is_cell_index
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from viscy_train.experiments.experiment import Experiment
+
+KEYS = {
+    "position": ("position", "fov_name", "fov"),
+    "well": ("well",),
+    "track_id": ("track_id", "track"),
+    "t": ("t", "frame"),
+}
+"""Columns of the anchor table by which annotations are joined, and what a table may call them."""
+_INTEGERS = ("track_id", "t")
+EXPERIMENT = "experiment"
+_MAX_NAMES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationTable:
+    """A table of annotations, and its columns by which it is joined.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    content : pandas.DataFrame
+        Its rows for one experiment.
+    keys : dict of str to str
+        The column of the table for each column of the anchor table.
+    values : dict of str to numpy.ndarray
+        The values of these columns, as in the anchor table.
+    """
+
+    path: Path
+    content: pd.DataFrame
+    keys: dict[str, str]
+    values: dict[str, NDArray[Any]]
+
+    @classmethod
+    def read(cls, path: Path, experiment: Experiment) -> AnnotationTable:
+        """Read a table, and keep its rows for an experiment if it has a column of experiments.
+
+        Frames are counted from 0: if those of the tracks are counted from 1, so are those of the table.
+        """
+        content = read_annotations(path)
+        if EXPERIMENT in content:
+            is_own = content[EXPERIMENT].astype(str) == experiment.name
+            if not is_own.any():
+                raise UserError(
+                    f"annotations of experiment {experiment.name!r} must have rows of it, {path} has rows of "
+                    f"{_list_unique(content[EXPERIMENT])}"
+                )
+            content = content[is_own.to_numpy()].reset_index(drop=True)
+        if is_cell_index(content):
+            content = annotations_of(content)
+        keys = _keys_of(content, path)
+        values = {
+            key: _integers(content[name], path) if key in _INTEGERS else _names(content, key, name)
+            for key, name in keys.items()
+        }
+        if "t" in values and experiment.tracks_first_frame == 1:
+            values["t"] = _from_frame_0(values["t"], path)
+        return cls(path=path, content=content, keys=keys, values=values)
+
+    def match(self, observations: pd.DataFrame) -> NDArray[np.int64]:
+        """Return the row of each observation, -1 if the table does not have it.
+
+        Raises
+        ------
+        UserError
+            If two rows are of the same observations, a track is in several positions and the table has none, no row is
+            of an observation, or frames seem to be counted from 1.
+        """
+        if "track_id" in self.keys and "position" not in self.keys:
+            self._check_tracks_are_unique(observations)
+        row = self._row_of(observations)
+        self._check_first_frame(observations, row)
+        self._check_used(observations, row)
+        return row
+
+    def _row_of(self, observations: pd.DataFrame) -> NDArray[np.int64]:
+        of_row = np.zeros(len(self.content), dtype=np.int64)
+        of_observation = np.zeros(len(observations), dtype=np.int64)
+        is_known = np.ones(len(observations), dtype=bool)
+        for key, values in self.values.items():
+            codes, names = pd.factorize(values)
+            found = _find(observations[key], names)
+            is_known &= found >= 0
+            of_row, distinct = pd.factorize(of_row * len(names) + codes)
+            joint = of_observation * len(names) + found
+            of_observation = pd.Index(distinct).get_indexer(joint)
+            is_known &= of_observation >= 0
+        self._check_once(of_row)
+        row_of_code = np.empty(len(of_row), dtype=np.int64)
+        row_of_code[of_row] = np.arange(len(of_row))
+        return np.where(is_known, row_of_code[of_observation], -1)
+
+    def describe(self, names: list[str], ignored: list[str], row: NDArray[np.int64]) -> str:
+        """Return a sentence on what was joined."""
+        is_used = np.zeros(len(self.content), dtype=bool)
+        is_used[row[row >= 0]] = True
+        n_unknown = int((~is_used).sum())
+        text = (
+            f"annotations of {self.path.name} by {', '.join(self.keys)}: {_list_names(names)} for "
+            f"{int((row >= 0).sum()):,} of {len(row):,} observations"
+        )
+        if n_unknown:
+            text += f"; {n_unknown:,} of its {len(self.content):,} rows are of no observation"
+        return text + (f"; its {_list_names(ignored)} not used" if ignored else "")
+
+    def _check_once(self, code: NDArray[np.int64]) -> None:
+        repeated = np.flatnonzero(pd.Series(code).duplicated().to_numpy())
+        if len(repeated):
+            keys = ", ".join(f"{key} {values[repeated[0]]}" for key, values in self.values.items())
+            raise UserError(
+                f"annotations must have one row for each {' and '.join(self.keys)}, {self.path} has several for {keys} "
+                f"({len(repeated)} rows too many); remove them"
+            )
+
+    def _check_first_frame(self, observations: pd.DataFrame, row: NDArray[np.int64]) -> None:
+        """Refuse frames of which none is 0, and more are those of observations if they are counted from 1."""
+        if "t" not in self.keys or self.values["t"].min() < 1 or observations["t"].min() > 0:
+            return
+        n_used = len(np.unique(row[row >= 0]))
+        if n_used == len(self.content):
+            return
+        later = self._row_of(observations.assign(t=observations["t"] + 1))
+        if (n_later := len(np.unique(later[later >= 0]))) > n_used:
+            raise UserError(
+                f"frames of annotations must be counted as those of tracks, {self.path} seems to count from 1: none is "
+                f"0, and {n_used:,} of its {len(self.content):,} rows are of an observation, but {n_later:,} if 1 is "
+                f"subtracted from {self.keys['t']!r}; subtract it, or set `tracks_first_frame` of the experiment to 1 "
+                "if tracks are counted from 1 as well"
+            )
+
+    def _check_used(self, observations: pd.DataFrame, row: NDArray[np.int64]) -> None:
+        """Refuse a table without a row for any observation, and state the names on both sides."""
+        if (row >= 0).any() or not len(observations):
+            return
+        is_found = {
+            key: (_find(observations[key], pd.unique(values)) >= 0).any() for key, values in self.values.items()
+        }
+        apart = [key for key, found in is_found.items() if not found] or list(self.keys)
+        sides = "; ".join(
+            f"{self.keys[key]} is {_list_unique(self.values[key])} in the table, but {key} is "
+            f"{_list_unique(observations[key])} in the observations"
+            for key in apart
+        )
+        raise UserError(
+            f"annotations must have rows of observations, {self.path} has none (rows: {len(self.content):,}): "
+            f"{sides}; correct them, or remove the table from `annotations`"
+        )
+
+    def _check_tracks_are_unique(self, observations: pd.DataFrame) -> None:
+        tracks = observations[["track_id", "position"]].drop_duplicates()
+        tracks = tracks[tracks["track_id"].isin(self.values["track_id"])]
+        repeated = tracks[tracks["track_id"].duplicated(keep=False)]
+        if len(repeated):
+            track = repeated["track_id"].iloc[0]
+            where = repeated["position"][repeated["track_id"] == track].astype(str).tolist()
+            raise UserError(
+                f"annotations must have a column for the position (position or fov_name), because track {track} is in "
+                f"several: {_list_names(where)}; {self.path} has {', '.join(self.content.columns)}"
+            )
+
+
+def _keys_of(content: pd.DataFrame, path: Path) -> dict[str, str]:
+    """Return the column of a table for each column of the anchor table by which it can be joined."""
+    found = {key: next((name for name in names if name in content), None) for key, names in KEYS.items()}
+    keys = {key: name for key, name in found.items() if name is not None}
+    if "position" in keys:
+        keys.pop("well", None)  # the position implies it
+    if not keys:
+        accepted = "; ".join(" or ".join(names) for names in KEYS.values())
+        raise UserError(
+            f"annotations must have a column by which they are joined ({accepted}), {path} has "
+            f"{', '.join(content.columns)}"
+        )
+    return keys
+
+
+def _find(column: Any, values: Any) -> NDArray[np.int64]:
+    """Return the index of each value of a column among some values, -1 for others."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return pd.Index(values).get_indexer(column.cat.categories)[column.cat.codes.to_numpy()]
+    return pd.Index(values).get_indexer(column)
+
+
+def _names(content: pd.DataFrame, key: str, name: str) -> NDArray[Any]:
+    """Return positions or wells as they are named in the anchor table."""
+    names = _stripped(content[name])
+    if key == "position" and "well" in content:
+        is_short = ~names.str.contains("/", regex=False).to_numpy(dtype=bool)
+        names = names.astype("str").where(
+            ~is_short, _stripped(content["well"]).astype("str") + "/" + names.astype("str")
+        )
+    return names.astype("category").to_numpy()
+
+
+def _stripped(names: Any) -> pd.Series:
+    """Return names without slashes around them, as a categorical: there are few in a long table."""
+    names = names.astype("category")
+    # A missing name has the code -1, and so the last entry.
+    stripped = [*names.cat.categories.astype("str").str.strip("/ "), ""]
+    codes, categories = pd.factorize(np.array(stripped, dtype=object))
+    return pd.Series(pd.Categorical.from_codes(codes[names.cat.codes.to_numpy()], categories), index=names.index)
+
+
+def _integers(values: pd.Series, path: Path) -> NDArray[np.int64]:
+    numbers: Any = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
+    invalid = np.flatnonzero(~(np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)))
+    if len(invalid):
+        raise UserError(
+            f"{values.name} of annotations must be integers without missing values, got {values.iloc[invalid[0]]} in "
+            f"row {invalid[0]} of {path} ({len(invalid)} rows affected)"
+        )
+    return numbers.astype(np.int64)
+
+
+def _from_frame_0(frames: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
+    """Return frames that are counted from 1 as those that are counted from 0."""
+    if frames.min() < 1:
+        raise UserError(
+            f"frames of annotations must be counted as those of tracks, at least 1 as `tracks_first_frame` states, got "
+            f"{frames.min()} in {path}"
+        )
+    return frames - 1
+
+
+def _list_unique(values: Any) -> str:
+    return _list_names([str(value) for value in pd.unique(pd.Series(values).dropna())])
+
+
+def _list_names(names: list[str]) -> str:
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else "")

@@ -1,0 +1,123 @@
+"""Position metadata: which positions of a plate are used, and the metadata of each as columns of the anchor table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from viscy_train.errors import UserError
+from viscy_train.experiments.metadata import well_of
+from viscy_train.experiments.typed_columns import type_column
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from viscy_train.errors import Problems
+    from viscy_train.experiments.experiments_file import Experiment
+    from viscy_train.plates.plate import Plate
+
+
+def used_positions(plate: Plate, experiment: Experiment, problems: Problems) -> dict[str, str]:
+    """Return the positions of an experiment that have a condition.
+
+    Parameters
+    ----------
+    plate : Plate
+        Plate of the experiment. Wells that the experiment does not name are not looked at.
+    experiment : Experiment
+        The experiment.
+    problems : Problems
+        Receives wells and fields of view that the plate does not have.
+
+    Returns
+    -------
+    dict of str to str
+        The well of each position, in the order of the conditions.
+    """
+    positions: dict[str, str] = {}
+    for name in [*experiment.conditions, *experiment.wells]:
+        with problems.collected(f"experiment {experiment.name!r}"):
+            found = {position: well_of(position) for position in plate.list_positions(name)}
+            positions |= {one: well for one, well in found.items() if experiment.condition_of(one, well) is not None}
+    return positions
+
+
+def add_metadata(observations: pd.DataFrame, experiments: list[Experiment]) -> pd.DataFrame:
+    """Add a column for each key of the metadata of experiments, wells and fields of view.
+
+    Parameters
+    ----------
+    observations : pandas.DataFrame
+        Columns experiment, well and position, which are categoricals.
+    experiments : list of Experiment
+        Experiments of the table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The observations with further columns, in the order in which the experiments name them. A position without a
+        value has a missing one.
+
+    Raises
+    ------
+    UserError
+        If a key is the name of a column already.
+    """
+    keys = metadata_keys(experiments)
+    if not keys:
+        return observations
+    for key in keys:
+        if key in observations:
+            raise UserError(
+                f"the key {key!r} of an experiment, well or field of view is also a column of the channels with "
+                "data.channels: one; rename the key, or map `channels` to markers instead"
+            )
+    code = observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
+    first = np.unique(code, return_index=True)[1]
+    by_name = {experiment.name: experiment for experiment in experiments}
+    positions = observations[["experiment", "position", "well"]].iloc[first].astype(str)
+    values = [by_name[name].metadata_of(position, well) for name, position, well in positions.itertuples(index=False)]
+    columns = {}
+    for key in keys:
+        column = type_column(pd.Series([one.get(key) for one in values], dtype=object))
+        columns[key] = column.iloc[code].set_axis(observations.index)
+    return observations.assign(**columns)
+
+
+def metadata_keys(experiments: list[Experiment]) -> list[str]:
+    """Return the keys of experiments, wells and fields of view, each once, in the order in which they are named."""
+    return list(dict.fromkeys(key for one in experiments for of in (one.metadata, *one.wells.values()) for key in of))
+
+
+def check_metadata(observations: pd.DataFrame, experiments: list[Experiment]) -> None:
+    """Refuse columns of metadata that are not those of the experiments; observations are as in `add_metadata`."""
+    keys = metadata_keys(experiments)
+    for key in keys:
+        if key not in observations:
+            raise UserError(f"it must have the column {key!r} of the metadata, got {', '.join(observations.columns)}")
+    expected = add_metadata(observations[["experiment", "position", "well"]], experiments)
+    for key in keys:
+        found, wanted = observations[key], expected[key]
+        differ = _differ(found, wanted)
+        if differ.any():
+            row = int(np.argmax(differ))
+            experiment, position = observations[["experiment", "position"]].iloc[row]
+            raise UserError(
+                f"{key} of position {position} of experiment {experiment!r} must be {wanted.iloc[row]}, got "
+                f"{found.iloc[row]} in row {row} ({int(differ.sum())} rows affected)"
+            )
+
+
+def _differ(found: Any, wanted: Any) -> NDArray[np.bool_]:
+    """Return where the values of two columns differ; two missing values are equal."""
+    are_text = [isinstance(column.dtype, pd.CategoricalDtype) for column in (found, wanted)]
+    if all(are_text):
+        code = np.append(wanted.cat.categories.get_indexer(found.cat.categories), -1)
+        # Another text has the code -2: it is not a missing value.
+        code[:-1] = np.where(code[:-1] < 0, -2, code[:-1])
+        return code[found.cat.codes.to_numpy()] != wanted.cat.codes.to_numpy()
+    if any(are_text):
+        return np.ones(len(found), dtype=bool)
+    return ((found != wanted) & ~(found.isna() & wanted.isna())).to_numpy()

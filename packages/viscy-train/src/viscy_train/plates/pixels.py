@@ -1,0 +1,208 @@
+"""Pixels: regions of images, read with tensorstore where it can, and with zarr-python where it cannot.
+
+tensorstore is faster and reads many regions concurrently, but it does not have all codecs, and it cannot be used in
+some forked processes (`viscy_train.plates.fork`). zarr-python has all codecs that this package supports. All commands
+read pixels as described here, so one of them reads what another has read, with the same values.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import multiprocessing
+import os
+import warnings
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import tensorstore
+import zarr
+import zarr.errors
+
+from viscy_train.plates.fork import may_use_tensorstore
+from viscy_train.plates.image_array import AXES
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from viscy_train.plates.image_array import ImageArray, Region
+
+_logger = logging.getLogger(__name__)
+
+_ZARR_CODECS = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+_COPYING_THREADS = 4
+
+
+def read_with_zarr(array: ImageArray, region: Region) -> Any:
+    """Read a region with zarr-python, which leaves tensorstore usable in processes that are forked later.
+
+    Parameters
+    ----------
+    array : ImageArray
+        The array.
+    region : tuple
+        As for `Pixels.request`.
+
+    Returns
+    -------
+    array-like
+        The pixels; a missing chunk has the fill value.
+    """
+    return _ZarrPixels(array, fill_missing=True).request(region).result()
+
+
+class Pending(Protocol):
+    """A read that has been requested."""
+
+    def result(self) -> Any:
+        """Wait for the read and return an array."""
+
+
+class Pixels(Protocol):
+    """The pixels of an array."""
+
+    def request(self, region: Region) -> Pending:
+        """Request a read, without waiting for it.
+
+        Parameters
+        ----------
+        region : tuple
+            Frame or frames, indices of channels (array or ascending slice), and slices along z, y and x.
+
+        Returns
+        -------
+        Pending
+            The read. Its `result` raises an error of the library if a chunk is damaged.
+        """
+
+
+class PixelReader:
+    """Opens the pixels of arrays for one process.
+
+    Parameters
+    ----------
+    cache_mb : int
+        Memory for decoded chunks, shared by all arrays, in MB.
+
+    Notes
+    -----
+    An open array takes a few kilobytes and no file handle, because files are only open while they are read.
+    """
+
+    def __init__(self, cache_mb: int) -> None:
+        self._context: tensorstore.Context | None = None
+        if may_use_tensorstore():
+            cache = {"total_bytes_limit": cache_mb * 2**20}
+            self._context = tensorstore.Context(
+                {"cache_pool": cache, "data_copy_concurrency": {"limit": _COPYING_THREADS}}
+            )
+        else:
+            _logger.warning(
+                "this process was forked from one that had read images, so it reads with zarr-python, which is slower; "
+                "set data.start_method to forkserver or spawn"
+            )
+
+    def open(self, array: ImageArray, *, fill_missing: bool) -> Pixels:
+        """Open the pixels of an array.
+
+        Parameters
+        ----------
+        array : ImageArray
+            The array.
+        fill_missing : bool
+            Whether a missing chunk has the fill value. Otherwise, reading it is an error, except for a chunk that is
+            missing from a shard when zarr-python reads it. A lost chunk cannot be distinguished from one that the
+            writer omitted because all its pixels have the fill value.
+
+        Returns
+        -------
+        Pixels
+            The pixels.
+        """
+        store = None if self._context is None else _open_with_tensorstore(array, self._context, fill_missing)
+        return _TensorStorePixels(store) if store is not None else _ZarrPixels(array, fill_missing)
+
+
+def _open_with_tensorstore(
+    array: ImageArray, context: tensorstore.Context, fill_missing: bool
+) -> tensorstore.TensorStore | None:
+    """Return an open array, or None if tensorstore does not support it."""
+    stored = array.stored
+    # tensorstore refuses paths with `..`.
+    spec = {
+        "driver": "zarr3" if stored.metadata.zarr_format == 3 else "zarr",
+        "kvstore": {"driver": "file", "path": os.path.realpath(path_of(stored))},
+        "fill_missing_data_reads": fill_missing,
+        "recheck_cached_data": "open",
+    }
+    try:
+        store = tensorstore.open(spec, read=True, open=True, context=context).result()
+    except Exception:  # many types, depending on what it does not support
+        if multiprocessing.parent_process() is None:
+            _warn_once(str(_root_of(stored)))
+        return None
+    axes = tuple(tensorstore.newaxis if index in array.missing else slice(None) for index in range(len(AXES)))
+    return store[axes] if array.missing else store
+
+
+@functools.cache
+def _warn_once(plate: str) -> None:
+    _logger.warning(
+        "plate %s is read with zarr-python, which is slower, because tensorstore does not support its codecs", plate
+    )
+
+
+@contextmanager
+def zarr_codecs() -> Generator[None]:
+    """Open arrays with all codecs of zarr-python, without its advice on codecs that are not in the specification.
+
+    iohub makes another codec pipeline the default of its process, which does not have all codecs.
+    """
+    with warnings.catch_warnings(), zarr.config.set({"codec_pipeline.path": _ZARR_CODECS}):
+        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+        yield
+
+
+def path_of(array: zarr.Array) -> Path:
+    """Return the directory of an array on a local file system."""
+    return _root_of(array) / array.path
+
+
+def _root_of(array: zarr.Array) -> Path:
+    store: Any = array.store
+    return Path(store.root)
+
+
+class _TensorStorePixels:
+    """The pixels of an array that tensorstore reads."""
+
+    def __init__(self, store: tensorstore.TensorStore) -> None:
+        self._store = store
+
+    def request(self, region: Region) -> Pending:
+        return self._store.oindex[region].read()
+
+
+class _ZarrPixels:
+    """The pixels of an array that zarr-python reads."""
+
+    def __init__(self, array: ImageArray, fill_missing: bool) -> None:
+        with zarr_codecs():
+            self._array = replace(array, stored=array.stored.with_config({"read_missing_chunks": fill_missing}))
+
+    def request(self, region: Region) -> Pending:
+        return _ZarrRead(self._array, region)
+
+
+class _ZarrRead:
+    """A read that takes place when its result is requested."""
+
+    def __init__(self, array: ImageArray, region: Region) -> None:
+        self._array, self._region = array, region
+
+    def result(self) -> Any:
+        pixels = self._array.stored.oindex[self._array.of_stored(self._region)]
+        return self._array.with_all_axes(np.asarray(pixels), self._region)

@@ -1,0 +1,192 @@
+"""Stored chunks: which chunks of an array exist on the file system, and how many bytes they take."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from viscy_train.errors import require_regular_file
+from viscy_train.plates.pixels import path_of, zarr_codecs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from viscy_train.plates.image_array import ImageArray
+
+# What the index of a shard gives for a chunk it lacks.
+_NO_CHUNK = np.iinfo(np.uint64).max
+_CHECKSUM_BYTES = 4
+_SHARDING = "sharding_indexed"
+
+
+class StoredChunks:
+    """The chunks of an array that exist on the file system.
+
+    Parameters
+    ----------
+    image : ImageArray
+        Array of zarr 2 or 3, with or without shards.
+    """
+
+    def __init__(self, image: ImageArray) -> None:
+        array = image.stored
+        self._of_stored = image.of_stored
+        self._directory = str(path_of(array))
+        self._key = array.metadata.encode_chunk_key
+        self._index = _ShardIndex.of(array)
+        self._sizes: dict[tuple[int, ...], int] = {}
+        self._shards: dict[tuple[int, ...], NDArray[np.uint64]] = {}
+        codecs = _codecs(array)
+        # Whether `size` knows about every chunk. If a shard contains shards, or its pixels are transposed, or its
+        # index is encoded in another way than all known writers do, a chunk missing from it is not noticed.
+        self.are_known = not _count_shardings(codecs) or (self._index is not None and _count_shardings(codecs) == 1)
+
+    def size(self, chunk: tuple[int, ...]) -> int:
+        """Return how many bytes a chunk takes, given its index along each axis; 0 if it is missing.
+
+        Raises
+        ------
+        UserError
+            If the chunk is not a regular file.
+        """
+        chunk = self._of_stored(chunk)
+        if self._index is None:
+            return self._file_size(chunk)
+        shard, within = zip(*(divmod(i, n) for i, n in zip(chunk, self._index.shape, strict=True)), strict=True)
+        if shard not in self._shards:
+            self._shards[shard] = self._index.read(self._path(shard), self._file_size(shard))
+        return int(self._shards[shard][within])
+
+    def __contains__(self, chunk: tuple[int, ...]) -> bool:
+        """Return whether a chunk exists, given its index along each axis."""
+        return self.size(chunk) > 0
+
+    def _file_size(self, chunk: tuple[int, ...]) -> int:
+        if chunk not in self._sizes:
+            self._sizes[chunk] = _file_size(self._path(chunk))
+        return self._sizes[chunk]
+
+    def _path(self, chunk: tuple[int, ...]) -> str:
+        return os.path.join(self._directory, self._key(chunk))
+
+
+def _file_size(path: str) -> int:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0
+    if not stat.S_ISREG(status.st_mode):
+        require_regular_file(path, "a chunk of a plate")
+    return max(status.st_size, 1)  # a truncated chunk is not missing
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ShardIndex:
+    """The index of each shard of an array.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Number of chunks in a shard along each axis.
+    at_end : bool
+        Whether the index is at the end of a shard, or at its start.
+    byte_order : {"<", ">"}
+        Byte order of the index.
+    has_checksum : bool
+        Whether a checksum follows the index.
+    """
+
+    shape: tuple[int, ...]
+    at_end: bool
+    byte_order: str
+    has_checksum: bool
+
+    @classmethod
+    def of(cls, array: zarr.Array) -> _ShardIndex | None:
+        """Return the index of an array whose outermost codec is sharding, or None for other arrays."""
+        if array.shards is None:
+            return None
+        sharding = _codecs(array)[0]["configuration"]
+        names = [codec["name"] for codec in sharding["index_codecs"]]
+        if names not in (["bytes"], ["bytes", "crc32c"]):
+            return None
+        endian = sharding["index_codecs"][0].get("configuration", {}).get("endian", "little")
+        return cls(
+            shape=tuple(n // m for n, m in zip(array.shards, array.chunks, strict=True)),
+            at_end=sharding.get("index_location", "end") == "end",
+            byte_order=">" if endian == "big" else "<",
+            has_checksum="crc32c" in names,
+        )
+
+    def read(self, path: str, file_size: int) -> NDArray[np.uint64]:
+        """Return how many bytes each chunk of a shard takes, 0 for those it lacks."""
+        if file_size == 0:
+            return np.zeros(self.shape, dtype=np.uint64)
+        n = int(np.prod(self.shape))
+        length = 16 * n
+        with open(path, "rb") as file:
+            if self.at_end:
+                file.seek(max(0, file_size - length - _CHECKSUM_BYTES * self.has_checksum))
+            content = file.read(length)
+        # A truncated shard fails when its pixels are read.
+        if len(content) < length:
+            return np.full(self.shape, _NO_CHUNK)
+        offset, size = np.frombuffer(content, dtype=f"{self.byte_order}u8").reshape(n, 2).T
+        return np.where(offset == _NO_CHUNK, 0, np.maximum(size, 1)).astype(np.uint64).reshape(self.shape)
+
+
+def constant_chunk_size(array: zarr.Array) -> int:
+    """Return how many bytes a chunk takes that has the same value in all pixels.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        Gives the shape, data type and codecs of the chunk. A chunk in a shard is encoded as one without shards.
+
+    Returns
+    -------
+    int
+        Number of bytes after encoding, for one of many possible values. It is that of all pixels for arrays that are
+        not compressed, and for those whose codecs cannot encode.
+    """
+    store: dict[str, Any] = {}
+    version = array.metadata.zarr_format
+    codecs: dict[str, Any] = {"serializer": array.serializer} if version == 3 else {"order": array.order}
+    with zarr_codecs(), zarr.config.set({"array.write_empty_chunks": True}):
+        try:
+            chunk = zarr.create_array(
+                store,
+                shape=array.chunks,
+                chunks=array.chunks,
+                dtype=array.dtype,
+                filters=array.filters or None,
+                compressors=array.compressors or None,
+                zarr_format=version,
+                **codecs,
+            )
+            metadata = set(store)
+            chunk[...] = 1
+        except Exception:  # many types, depending on the codec
+            return chunk_bytes(array)
+    return sum(len(content) for key, content in store.items() if key not in metadata)
+
+
+def chunk_bytes(array: zarr.Array) -> int:
+    """Return how many bytes the pixels of a chunk take in memory."""
+    return int(np.prod(array.chunks)) * array.dtype.itemsize
+
+
+def _codecs(array: zarr.Array) -> list[dict[str, Any]]:
+    """Return the codecs of an array of zarr 3 as in its metadata; none for zarr 2, which has no shards."""
+    metadata: dict[str, Any] = dict(array.metadata.to_dict())
+    return list(metadata["codecs"]) if array.metadata.zarr_format == 3 else []
+
+
+def _count_shardings(codecs: list[dict[str, Any]]) -> int:
+    shardings = [codec["configuration"] for codec in codecs if codec["name"] == _SHARDING]
+    return len(shardings) + sum(_count_shardings(list(sharding["codecs"])) for sharding in shardings)

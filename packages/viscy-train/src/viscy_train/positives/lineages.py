@@ -1,0 +1,290 @@
+"""Lineages: the ancestors and descendants of each cell, and the choice of a positive among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from viscy_train.positives.choice import choose_weighted, scale
+from viscy_train.positives.frame_range import FrameRange, fixed_range
+from viscy_train.positives.relatives import ChannelTracks, Relatives, expand_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from viscy_train.config.schema import PositiveConfig
+
+_POSITION = ["experiment", "position"]
+CHANNEL = "channel"
+"""Column of a table whose rows are a cell in one channel."""
+_ROWS_PER_CHUNK = 2**16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lineages:
+    """The related tracks of each observation: its own track, the ancestors of that track, and its descendants.
+
+    Parameters
+    ----------
+    track, frame : numpy.ndarray
+        Track number and frame of each observation, shape (n_observations,). Track numbers ascend over the rows, frames
+        within a track.
+    relatives : Relatives
+        The relatives of each track.
+    smallest, largest : numpy.ndarray
+        Smallest and largest number of frames between an anchor and its positive, for each track.
+    decay : float
+        How much likelier near frames are, see `viscy_train.config.schema.PositiveConfig`.
+    """
+
+    track: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    relatives: Relatives
+    smallest: NDArray[np.int64]
+    largest: NDArray[np.int64]
+    decay: float
+
+    @classmethod
+    def of(
+        cls, observations: pd.DataFrame, positive: PositiveConfig, ranges: Mapping[str, FrameRange] | None = None
+    ) -> Lineages:
+        """Find the lineages of a table.
+
+        Parameters
+        ----------
+        observations : pandas.DataFrame
+            Sorted by experiment, position, channel if there is such a column, track and frame, as in an `AnchorTable`;
+            `parent_track_id` is -1 for a track without a mother.
+        positive : PositiveConfig
+            Which observations may be positives.
+        ranges : mapping of str to FrameRange, optional
+            The permitted frames of each experiment; by default, those that `positive` gives in frames.
+
+        Returns
+        -------
+        Lineages
+            The lineages of the table.
+        """
+        track, parent = number_tracks(observations)
+        frame = observations["t"].to_numpy(np.int64)
+        first = np.flatnonzero(np.diff(track, prepend=-1))
+        starts, ends = frame[first], frame[np.append(first[1:], len(track)) - 1]
+        used = [name for name in (*_POSITION, CHANNEL, "track_id", "parent_track_id") if name in observations]
+        tracks = observations[used].iloc[first]
+        smallest, largest = _bounds(tracks, positive, ranges)
+        channels = None
+        of_cells = parent, starts, ends, largest
+        if CHANNEL in observations:
+            channels, of_cells = _cells_of_channels(tracks, starts, ends, largest, positive.channel)
+        lineages = cls(
+            track=track,
+            frame=frame,
+            relatives=Relatives.of(*of_cells, channels),
+            smallest=smallest,
+            largest=largest,
+            decay=positive.decay,
+        )
+        _ = lineages._sort_keys  # now, so that data workers do not compute it each
+        return lineages
+
+    def has_positive(self) -> NDArray[np.bool_]:
+        """Return which observations have at least one possible positive, shape (n_observations,)."""
+        found = np.zeros(len(self.track), dtype=bool)
+        for start in range(0, len(found), _ROWS_PER_CHUNK):
+            rows = np.arange(start, min(start + _ROWS_PER_CHUNK, len(found)))
+            slots, start, stop = self._candidate_ranges(rows)
+            found[rows[slots[stop > start]]] = True
+        return found
+
+    def choose(
+        self, rows: NDArray[np.int64], frame_draws: NDArray[np.float64], relative_draws: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """Choose a positive for each anchor.
+
+        First a frame is drawn from the permitted frames in which a relative was observed, then one of the relatives in
+        that frame.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray
+            Rows of the anchors, shape (n,).
+        frame_draws, relative_draws : numpy.ndarray
+            Uniform random numbers in [0, 1), shape (n,): for the frame, and for the relative in it.
+
+        Returns
+        -------
+        numpy.ndarray
+            Rows of the positives, shape (n,). Each depends only on its own row and random numbers.
+
+        Raises
+        ------
+        ValueError
+            If a row has no positive.
+        """
+        slots, found = self._candidates(rows)
+        order = np.lexsort((found, self.frame[found], slots))
+        slots, found = slots[order], found[order]
+        frame_starts = np.flatnonzero(starts_run(slots) | starts_run(self.frame[found]))
+        n_in_frame = np.diff(frame_starts, append=len(found))
+        first_frame = np.searchsorted(slots[frame_starts], np.arange(len(rows)))
+        n_frames = np.diff(first_frame, append=len(frame_starts))
+        if not n_frames.all():
+            raise ValueError(f"rows must have a positive, row {rows[np.argmin(n_frames)]} has none")
+        if self.decay:
+            weights = self._log_weights(rows[slots[frame_starts]], self.frame[found[frame_starts]])
+            chosen = first_frame + choose_weighted(weights, n_frames, frame_draws)
+        else:
+            chosen = first_frame + scale(frame_draws, n_frames)
+        return found[frame_starts[chosen] + scale(relative_draws, n_in_frame[chosen])]
+
+    def _log_weights(self, rows: NDArray[np.int64], frames: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the logarithm of the weight of some frames for some anchors."""
+        track = self.track[rows]
+        distance = np.abs(frames - self.frame[rows]) - self.smallest[track]
+        return -self.decay * distance / np.maximum(self.largest[track] - self.smallest[track], 1)
+
+    def _candidates(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the possible positives as pairs: index into `rows`, and row of the candidate."""
+        slots, start, stop = self._candidate_ranges(rows)
+        owner, found = expand_ranges(start, stop)
+        return slots[owner], found
+
+    def _candidate_ranges(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the possible positives as row ranges, some empty: index into `rows`, first row, and end."""
+        track = self.track[rows]
+        slots, relative = self.relatives.of_tracks(track)
+        now = self.frame[rows][slots]
+        nearest, furthest = self.smallest[track][slots], self.largest[track][slots]
+        start = [self._first_row(relative, now - furthest), self._first_row(relative, now + np.maximum(nearest, 1))]
+        stop = [self._first_row(relative, now - nearest + 1), self._first_row(relative, now + furthest + 1)]
+        return np.concatenate([slots, slots]), np.concatenate(start), np.concatenate(stop)
+
+    def _first_row(self, track: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the first row of a track at or after a frame; if there is none, the row after the track."""
+        return np.searchsorted(self._sort_keys, self._sort_key(track, frame))
+
+    @cached_property
+    def _sort_keys(self) -> NDArray[np.int64]:
+        return self._sort_key(self.track, self.frame)
+
+    def _sort_key(self, track: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return numbers that ascend over the rows.
+
+        Frames before or after those of the table sort between the neighboring tracks.
+        """
+        last = self._last_frame
+        return track * (last + 3) + np.clip(frame, -1, last + 1) + 1
+
+    @cached_property
+    def _last_frame(self) -> int:
+        return int(self.frame.max())
+
+
+def number_tracks(observations: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return track numbers, counted in the order of a table.
+
+    Parameters
+    ----------
+    observations : pandas.DataFrame
+        Sorted by experiment, position, channel if there is such a column, and track.
+
+    Returns
+    -------
+    track : numpy.ndarray
+        Track number of each observation, shape (n_observations,).
+    parent : numpy.ndarray
+        Number of each track's mother, -1 if it has none, shape (n_tracks,).
+    """
+    of_position = [*_POSITION, CHANNEL] if CHANNEL in observations else _POSITION
+    position = observations.groupby(of_position, observed=True, sort=False).ngroup().to_numpy()
+    track_id = observations["track_id"].to_numpy(np.int64)
+    is_first = starts_run(position) | starts_run(track_id)
+    track = np.cumsum(is_first) - 1
+    first = np.flatnonzero(is_first)
+    mother_id = observations["parent_track_id"].to_numpy(np.int64)[first]
+    # Track ids are unique within a position and channel, so a track is found by both.
+    order = np.lexsort((track_id[first], position[first]))
+    ids, code = np.unique(np.concatenate([track_id[first], mother_id]), return_inverse=True)
+    key = position[first] * len(ids) + code[: len(first)]
+    mother_key = position[first] * len(ids) + code[len(first) :]
+    found = order[np.minimum(np.searchsorted(key, mother_key, sorter=order), len(first) - 1)]
+    return track, np.where((key[found] == mother_key) & (mother_id >= 0), found, -1)
+
+
+def lineage_ids(observations: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the lineage of each observation: the number of its track's first ancestor.
+
+    Parameters
+    ----------
+    observations : pandas.DataFrame
+        Sorted by experiment, position, channel if there is such a column, and track; no track is its own ancestor. All
+        channels of a position have the same tracks.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_observations,). The channels of a cell share its lineage.
+    """
+    if CHANNEL in observations:
+        return _lineages_of_channels(observations)
+    track, parent = number_tracks(observations)
+    root = np.where(parent < 0, np.arange(len(parent)), parent)
+    while not np.array_equal(root, next_root := root[root]):
+        root = next_root
+    return root[track]
+
+
+def _lineages_of_channels(observations: pd.DataFrame) -> NDArray[np.int64]:
+    position = observations.groupby(_POSITION, observed=True, sort=False).ngroup().to_numpy()
+    # Within a position, observations of the first channel come first, and those of the others follow in equal order.
+    starts = np.flatnonzero(starts_run(position))
+    channel: Any = observations[CHANNEL]
+    code = channel.cat.codes.to_numpy()
+    is_first = code == np.repeat(code[starts], np.diff(starts, append=len(code)))
+    of_first = lineage_ids(observations[is_first].drop(columns=CHANNEL))
+    n_rows = np.bincount(position[is_first])
+    row = np.arange(len(position)) - starts[position]
+    return of_first[(np.cumsum(n_rows) - n_rows)[position] + row % n_rows[position]]
+
+
+def _bounds(
+    tracks: pd.DataFrame, positive: PositiveConfig, ranges: Mapping[str, FrameRange] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the smallest and the largest number of frames to a positive, for each track."""
+    names, experiments = pd.factorize(tracks["experiment"])
+    of_names = [fixed_range(positive) if ranges is None else ranges[str(name)] for name in experiments]
+    bounds = np.array([(one.smallest, one.largest) for one in of_names], dtype=np.int64).reshape(-1, 2)[names]
+    return bounds[:, 0], bounds[:, 1]
+
+
+def _cells_of_channels(
+    tracks: pd.DataFrame, starts: NDArray[np.int64], ends: NDArray[np.int64], largest: NDArray[np.int64], channel: str
+) -> tuple[ChannelTracks, tuple[NDArray[np.int64], ...]]:
+    """Return the cells of tracks in several channels, and their mothers, first and last frames, and largest ranges."""
+    position = tracks.groupby(_POSITION, observed=True, sort=False).ngroup().to_numpy()
+    order = np.lexsort((tracks["track_id"].to_numpy(), position))
+    cells = tracks.iloc[order].drop(columns=CHANNEL)
+    cell = np.empty(len(tracks), dtype=np.int64)
+    cell[order], parent = number_tracks(cells)
+    first, last, furthest = np.full(len(parent), np.iinfo(np.int64).max), *np.full((2, len(parent)), -1)
+    np.minimum.at(first, cell, starts)
+    np.maximum.at(last, cell, ends)
+    np.maximum.at(furthest, cell, largest)
+    names: Any = tracks[CHANNEL]
+    code = pd.factorize(names)[0].astype(np.int64)
+    return ChannelTracks.of(cell, code, channel), (parent, first, last, furthest)
+
+
+def starts_run(values: NDArray) -> NDArray[np.bool_]:
+    """Return where a value differs from the one before; True for the first."""
+    starts = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=starts[1:])
+    return starts

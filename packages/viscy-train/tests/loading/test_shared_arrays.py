@@ -1,0 +1,81 @@
+"""Shared arrays: a large dataset is sent to data workers as the names of files, and loads the same batches there."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from viscy_train.anchors.array_store import ArrayStore, share_arrays
+from viscy_train.anchors.table import AnchorTable
+from viscy_train.config.schema import PositiveConfig
+from viscy_train.loading.batches import Batch
+from viscy_train.loading.datasets import CropDataset, PairDataset
+from viscy_train.positives.rule import make_positives
+
+N_TRACKS = 2**13
+
+
+@pytest.fixture(scope="module")
+def large(noise) -> AnchorTable:
+    """A table of the plates of noise with many tracks of four frames in each position."""
+    table, _ = noise
+    cells = table.observations[["experiment", "condition", "well", "position"]].drop_duplicates(ignore_index=True)
+    position, track, frame = (values.ravel() for values in np.mgrid[: len(cells), :N_TRACKS, :4])
+    observations = cells.iloc[position].reset_index(drop=True)
+    observations = observations.assign(track_id=track, t=frame, parent_track_id=-1, has_positive=True)
+    observations["lineage_id"] = position * N_TRACKS + track
+    observations["hours_post_infection"] = 0.5 * frame
+    observations["y"], observations["x"] = track % 40 * 1.0, track % 48 * 1.0
+    return replace(table, observations=observations)
+
+
+@pytest.mark.parametrize(
+    "positive",
+    [
+        PositiveConfig(min_frames=1, max_frames=3),
+        PositiveConfig(min_frames=1, max_frames=3, decay=2.0),
+        PositiveConfig(match=["condition"], differ=["experiment"]),
+    ],
+    ids=["frames", "decay", "metadata"],
+)
+def test_a_dataset_is_sent_to_workers_without_its_arrays(large: AnchorTable, tmp_path: Path, positive: PositiveConfig):
+    dataset = PairDataset(large, make_positives(large.observations, large.experiments, positive), seed=3)
+    batch = Batch(np.arange(0, len(large.observations), 9973), epoch=1, index=2)
+    expected = dataset.__getitems__(batch)
+    size = len(ForkingPickler.dumps(dataset))
+    share_arrays(dataset, ArrayStore(tmp_path / "arrays"))
+    sent = ForkingPickler.dumps(dataset)
+    assert len(sent) < min(10_000, size / 100)
+    for loaded in (dataset, pickle.loads(sent)):
+        for name, values in loaded.__getitems__(batch).items():
+            np.testing.assert_array_equal(values.numpy(), expected[name].numpy(), err_msg=name)
+
+
+def test_the_crops_of_a_large_table_are_located_without_a_copy(large: AnchorTable, tmp_path: Path):
+    dataset = CropDataset(large)
+    share_arrays(dataset, ArrayStore(tmp_path / "arrays"))
+    assert len(ForkingPickler.dumps(dataset)) < 10_000
+    rows = np.arange(0, len(dataset), 9973).tolist()
+    expected = CropDataset(large).__getitems__(rows)["crops"]
+    np.testing.assert_array_equal(dataset.__getitems__(rows)["crops"].numpy(), expected.numpy())
+
+
+def test_datasets_hold_no_frame(large: AnchorTable):
+    positives = make_positives(large.observations, large.experiments, large.positive)
+    for dataset in (PairDataset(large, positives, seed=0), CropDataset(large)):
+        assert not list(frames_within(dataset))
+
+
+def frames_within(value: object):
+    """Yield the frames that an object holds, also through the objects that it consists of."""
+    for attribute in vars(value).values():
+        if isinstance(attribute, pd.DataFrame | pd.Series | AnchorTable):
+            yield attribute
+        elif type(attribute).__module__.startswith("viscy_train"):
+            yield from frames_within(attribute)
