@@ -50,16 +50,19 @@ def test_a_command_replaces_its_own_output_only(trained, tmp_path, error_line, c
     for file in inputs_of(trained):
         if file.suffix == extension == ".parquet":
             continue
-        copy = tmp_path / file.name
+        copy = (tmp_path / file.name).with_suffix(extension)
         shutil.copyfile(file, copy)
         assert run(copy) == EXIT_USER_ERROR
         assert f"an output must not replace another file, and {copy} is not " in error_line()
         assert copy.read_bytes() == file.read_bytes()
-    (tmp_path / "link").symlink_to(trained)
-    assert run(tmp_path / "link") == EXIT_USER_ERROR
+    link, pipe, directory, device = (tmp_path / f"{name}{extension}" for name in ("link", "pipe", "directory", "device"))
+    link.symlink_to(trained)
+    assert run(link) == EXIT_USER_ERROR
     assert f"{trained} is not " in error_line()
-    os.mkfifo(tmp_path / "pipe")
-    for path, what in ((tmp_path / "pipe", "a named pipe"), (tmp_path, "a directory"), ("/dev/null", "a device")):
+    os.mkfifo(pipe)
+    directory.mkdir()
+    device.symlink_to("/dev/null")
+    for path, what in ((pipe, "a named pipe"), (directory, "a directory"), (device, "a device")):
         assert run(path) == EXIT_USER_ERROR
         assert f"must be a regular file, got {what}" in error_line()
     with claimed(own, OutputKind("", lambda _: True), "test"):

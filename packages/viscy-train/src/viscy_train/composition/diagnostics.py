@@ -96,7 +96,7 @@ def _unreachable_conditions(dry_run: DryRun) -> list[str]:
         return []
     counts, groups = _anchors_by_condition(dry_run), group_shares(dry_run.planned)
     ratio = dry_run.planned.options["condition_ratio"]
-    lacking = {name: float(groups[counts[name] == 0].sum()) for name in counts.columns}
+    lacking = (counts == 0).mul(groups, axis=0).sum()
     return [
         f"most batches ({share:.0%}) cannot reach the target of {ratio[name]:.0%} for condition {name!r}: their "
         f"{group_word(dry_run.planned)}s do not have it"

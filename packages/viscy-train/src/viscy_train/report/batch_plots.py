@@ -44,7 +44,7 @@ def plot_batches(
     experiments: pd.DataFrame,
     conditions: pd.DataFrame,
     hours: pd.DataFrame,
-    target_edges: Mapping[str, NDArray[np.float64]],
+    targets: Mapping[str, pd.DataFrame],
     focal_hours: pd.Series | None,
     half_width: float | None,
     anchors: pd.DataFrame,
@@ -56,9 +56,9 @@ def plot_batches(
     ----------
     experiments, conditions, hours : pandas.DataFrame
         Shares by (epoch, batch), a column for each value. The columns of `hours` are ascending and evenly spaced.
-    target_edges : mapping of str to numpy.ndarray
-        For ``experiment`` and ``condition``, the target heights at which the colors of a bar change, shape (n_batches,
-        n_edges).
+    targets : mapping of str to pandas.DataFrame
+        For ``experiment`` and ``condition``, the target shares of the batches, with the columns of the shares; without
+        columns if they are not known.
     focal_hours : pandas.Series, optional
         Focal time of each batch.
     half_width : float, optional
@@ -76,8 +76,8 @@ def plot_batches(
     with mpl.rc_context(style()):
         figure = new_figure(WIDTH, 8.2)
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[1, 1, 1.25])
-        _plot_stack(top, experiments, experiment_colors(anchors), target_edges["experiment"], titles[0])
-        _plot_stack(middle, conditions, condition_colors(anchors), target_edges["condition"], titles[1])
+        _plot_stack(top, experiments, experiment_colors(anchors), targets["experiment"], titles[0])
+        _plot_stack(middle, conditions, condition_colors(anchors), targets["condition"], titles[1])
         _plot_hours(bottom, hours)
         if focal_hours is not None and half_width is not None:
             _mark_windows(bottom, hours, focal_hours, half_width)
@@ -208,27 +208,35 @@ def _plot_shares_as_dots(targets: pd.DataFrame, observed: pd.Series, hue: dict[s
 
 
 def _plot_stack(
-    axes: Axes, shares: pd.DataFrame, colors: dict[str, str], target_edges: NDArray[np.float64], title: str
+    axes: Axes, shares: pd.DataFrame, colors: dict[str, str], targets: pd.DataFrame, title: str
 ) -> None:
     x, bottom = np.arange(len(shares)), np.zeros(len(shares))
     shows_targets = len(shares) <= MAX_BATCHES_WITH_TARGETS
-    for name in sorted(shares.columns, key=lambda name: colors[name] == OTHERS_GRAY):
-        top = bottom + shares[name].to_numpy()
+    for color, height in _heights(shares, colors).items():
+        top = bottom + height.to_numpy()
         if shows_targets:
-            axes.bar(x, shares[name], 0.92, bottom=bottom, color=colors[name])
+            axes.bar(x, height, 0.92, bottom=bottom, color=color)
         else:
             # One shape instead of hundreds of bars, which would be slow and whose gaps would flicker.
             ends = np.append(x - 0.5, x[-1] + 0.5)
             low, high = np.append(bottom, bottom[-1]), np.append(top, top[-1])
-            axes.fill_between(ends, low, high, step="post", color=colors[name], linewidth=0)
+            axes.fill_between(ends, low, high, step="post", color=color, linewidth=0)
         bottom = top
     if shows_targets:
-        for edge in target_edges.T:
+        edges = _heights(targets, colors).cumsum(axis=1).to_numpy()[:, :-1]
+        for edge in edges.T:
             axes.hlines(edge, x - 0.5, x + 0.5, color="black", linewidth=1.1, linestyle=(0, (2, 1)))
     axes.set(ylim=(0, 1), xlim=(-0.6, len(shares) - 0.4), ylabel="share of batch")
     axes.set_title(title)
     axes.yaxis.set_major_formatter(percent)
     legend_of_patches(axes, {name: colors[name] for name in shares.columns}, with_target=shows_targets)
+
+
+def _heights(shares: pd.DataFrame, colors: dict[str, str]) -> pd.DataFrame:
+    """Return the height of each color in a bar, from bottom to top; the gray of all other names is on top."""
+    of_names = [colors[name] for name in shares.columns]
+    heights = shares.T.groupby(np.array(of_names, dtype=object), sort=False).sum().T
+    return heights[sorted(heights.columns, key=lambda color: color == OTHERS_GRAY)]
 
 
 def _plot_hours(axes: Axes, hours: pd.DataFrame) -> None:

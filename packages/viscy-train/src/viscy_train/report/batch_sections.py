@@ -63,19 +63,18 @@ def make_batches_figure(batches: pd.DataFrame, anchors: pd.DataFrame, planned: P
     conditions = shares_of_batches(shown, anchors, "condition")
     hours = shares_of_batches(shown, anchors, "hours_post_infection").sort_index(axis=1)
     is_enriched = planned.options["temporal_enrichment"]
-    targets = batch_targets(anchors, planned).loc[own_experiments(shown, anchors, planned)]
-    # The heights at which the colors of a stack change.
-    target_edges = {
-        axis: targets.T.groupby(level=axis, sort=False).sum().T[columns].cumsum(axis=1).to_numpy()[:, :-1]
+    of_strata = batch_targets(anchors, planned).loc[own_experiments(shown, anchors, planned)]
+    targets = {
+        axis: of_strata.T.groupby(level=axis, sort=False).sum().T[columns]
         for axis, columns in (("experiment", experiments.columns), ("condition", conditions.columns))
     }
-    if conditions_are_chosen(targets.T.groupby(level="condition", sort=False).sum().T, planned):
-        target_edges["condition"] = target_edges["condition"][:, :0]
+    if conditions_are_chosen(targets["condition"], planned):
+        targets["condition"] = targets["condition"].iloc[:, :0]
     figure = plot_batches(
         experiments=experiments,
         conditions=conditions,
         hours=_on_even_hours(hours),
-        target_edges=target_edges,
+        targets=targets,
         focal_hours=find_temporal_windows(shown, anchors, planned)["hours"] if is_enriched else None,
         half_width=planned.options["temporal_window_hours"],
         titles=_titles(planned),

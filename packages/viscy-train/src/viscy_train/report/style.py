@@ -26,6 +26,8 @@ _CONDITION_COLORS += ["#B5838D", "#98C1D9", "#606C38", "#FFCB69", "#9D4EDD", "#2
 MAX_COLORS = 12
 OTHERS_GRAY = "#CBD2D9"
 _MAX_LABEL = 24
+# Characters that fit above a panel, and those that a patch and the space around it take.
+_LEGEND_ROW, _PATCH = 110, 5
 _STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 12,
@@ -102,15 +104,19 @@ def percent(share: float, _: float) -> str:
 
 
 def legend_of_patches(axes: Axes, colors: Mapping[str, str], *, with_target: bool = False) -> None:
-    """Put a legend of colored patches above a panel, smaller if there are many names."""
+    """Put a legend of colored patches above a panel, below its title unless it fits next to it."""
     named = named_colors(colors)
     handles: list[Any] = [Patch(color=color, label=name) for name, color in named.items()]
     if with_target:
         handles.append(Line2D([], [], color="black", linewidth=1.1, linestyle=(0, (2, 1)), label="target"))
-    n_characters = sum(len(name) + 5 for name in named)
+    n_characters = sum(len(handle.get_label()) + _PATCH for handle in handles)
     small: dict[str, Any] = {"fontsize": 9, "columnspacing": 1.0} if n_characters > 85 else {}
-    ncols = len(handles) if n_characters <= 110 else -(-len(handles) // 2)
+    n_rows = -(-n_characters // _LEGEND_ROW)
+    ncols = -(-len(handles) // n_rows)
     axes.legend(handles=handles, ncols=ncols, loc="lower right", bbox_to_anchor=(1, 0.98), handlelength=1.2, **small)
+    title = axes.get_title(loc="left")
+    if n_characters + len(title) > _LEGEND_ROW - _PATCH:
+        axes.set_title(title, pad=10 + 15 * n_rows)
 
 
 def legend_of_dots(axes: Axes, colors: dict[str, str]) -> None:
