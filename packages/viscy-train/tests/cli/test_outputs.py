@@ -55,7 +55,8 @@ def test_a_command_replaces_its_own_output_only(trained, tmp_path, error_line, c
         assert run(copy) == EXIT_USER_ERROR
         assert f"an output must not replace another file, and {copy} is not " in error_line()
         assert copy.read_bytes() == file.read_bytes()
-    link, pipe, directory, device = (tmp_path / f"{name}{extension}" for name in ("link", "pipe", "directory", "device"))
+    names = "link", "pipe", "directory", "device"
+    link, pipe, directory, device = (tmp_path / f"{name}{extension}" for name in names)
     link.symlink_to(trained)
     assert run(link) == EXIT_USER_ERROR
     assert f"{trained} is not " in error_line()

@@ -207,9 +207,7 @@ def _plot_shares_as_dots(targets: pd.DataFrame, observed: pd.Series, hue: dict[s
     return figure
 
 
-def _plot_stack(
-    axes: Axes, shares: pd.DataFrame, colors: dict[str, str], targets: pd.DataFrame, title: str
-) -> None:
+def _plot_stack(axes: Axes, shares: pd.DataFrame, colors: dict[str, str], targets: pd.DataFrame, title: str) -> None:
     x, bottom = np.arange(len(shares)), np.zeros(len(shares))
     shows_targets = len(shares) <= MAX_BATCHES_WITH_TARGETS
     for color, height in _heights(shares, colors).items():
