@@ -13,6 +13,9 @@ DIST ?= dist
 # Many tests start processes that import torch and Lightning; with compiled bytecode, that takes a third of the time.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Tests that start processes wait for them, so one more of them at a time than there are cores.
+WAITING := -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal
+
 PACKAGES := viscy-data viscy-sampling-testkit viscy-train
 EXPORT := uv export --quiet --upgrade --all-packages --all-groups --no-emit-workspace --no-annotate --no-header \
 	--format requirements-txt
@@ -80,8 +83,8 @@ test-anndata: ## read and rewrite a file of embeddings with the oldest supported
 coverage: ## run all tests in parallel; fail if the fast tests of viscy_data leave out a line or branch of it
 	uv run pytest packages/viscy-data -m "not slow" -n auto --dist worksteal --cov=viscy_data --cov-report= $(ARGS)
 	uv run coverage report --include='packages/viscy-data/src/*' --fail-under=100
-	uv run pytest packages/viscy-data -m slow -n auto --dist worksteal $(ARGS)
-	uv run pytest packages/viscy-sampling-testkit packages/viscy-train tools -n auto --dist worksteal $(ARGS)
+	uv run pytest packages/viscy-data -m slow $(WAITING) $(ARGS)
+	uv run pytest packages/viscy-sampling-testkit packages/viscy-train tools $(WAITING) $(ARGS)
 
 demo: ## run the demo into a new folder or into OUT
 	out="$(OUT)"; uv run viscy-train demo --out "$${out:-$$(mktemp -d)/demo}"

@@ -107,7 +107,8 @@ def check_sampler(axes, promises, **others):
             TABLE, BATCH_SIZE, num_replicas=num_replicas, rank=rank, **make_options(*axes), **others, **options
         )
 
-    report = check_batch_sampler(make_sampler, promises)
+    # a brief check is enough for some axes only, because it rejects every mutant of the testkit
+    report = check_batch_sampler(make_sampler, promises, setting="fast" if all(axes) else BRIEF)
     report.raise_if_failed()
     return report
 
@@ -148,7 +149,8 @@ def test_a_short_last_batch_passes_the_conformance_suite():
         )
 
     promises = make_promises(*axes, last_batch="short")
-    check_batch_sampler(make_sampler, Promises(**vars(promises) | {"table": table})).raise_if_failed()
+    promises = Promises(**vars(promises) | {"table": table})
+    check_batch_sampler(make_sampler, promises, setting=BRIEF).raise_if_failed()
 
 
 def check_options(batch_size, **options):

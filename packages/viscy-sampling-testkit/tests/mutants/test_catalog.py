@@ -30,16 +30,16 @@ STATISTICAL = (
     *("independent batches", "independent rows", "row blocks", "fresh padding", "seeds far apart"),
     *("slot classes", "slices alike", "unbiased choice", "pairs of conditions", "rounds unrelated"),
 )
-# Claims about options of which the other claims have none; one seed is enough.
-WITH_OPTIONS = ("split", "chosen", "chosen by share", "lineages", "lineages in windows", "short epochs", "all options")
-# At the default false-alarm rate, with about ten tests per seed, the test fails by chance in one of 250 runs.
-SEEDS = range(400)
+# A brief check is enough for the others, because it rejects every mutant.
+THOROUGH = ("mixed", "all axes")
+# At the default false-alarm rate, with about ten tests per seed, the test fails by chance in one of 500 runs.
+SEEDS = range(200)
 
 
 @pytest.mark.parametrize("name", REFERENCE_SAMPLERS)
 def test_reference_satisfies_every_law_that_it_claims(name):
     factory, promises = REFERENCE_SAMPLERS[name]
-    report = check_batch_sampler(factory, promises, setting=BRIEF if name in WITH_OPTIONS else "fast")
+    report = check_batch_sampler(factory, promises, setting="fast" if name in THOROUGH else BRIEF)
     report.raise_if_failed()
     assert not report.of("not testable")
 
@@ -74,7 +74,7 @@ def test_every_law_is_broken_by_a_mutant():
     assert len(MUTANTS) >= 235
 
 
-def test_reference_raises_no_false_alarm_in_four_hundred_seeds():
+def test_reference_raises_no_false_alarm_in_two_hundred_seeds():
     """Checks every statistical assertion on 100 batches of every seed."""
     factory, promises = REFERENCE_SAMPLERS["mixed"]
     shares, conditions = promises.condition_shares or {}, promises.table["condition"].to_numpy()
@@ -99,11 +99,11 @@ def test_reference_raises_no_false_alarm_in_four_hundred_seeds():
 )
 def test_statistical_laws_raise_no_false_alarm_on_other_seeds(name):
     factory, promises = REFERENCE_SAMPLERS[name]
-    setting = dataclasses.replace(BRIEF, seeds=range(100, 106), most_batches=400)
+    setting = dataclasses.replace(BRIEF, seeds=range(100, 103), most_batches=400)
     trials = make_trials(factory, promises, setting=setting)
     verdicts = [check_law(law, trials) for law in STATISTICAL]
     assert [str(verdict) for verdict in verdicts if verdict.outcome in ("failed", "not testable")] == []
-    assert sum(verdict.tried for verdict in verdicts) >= 6
+    assert sum(verdict.tried for verdict in verdicts) >= 3
 
 
 def test_reference_raises_for_a_group_without_a_condition():

@@ -19,6 +19,11 @@ pytestmark = pytest.mark.slow
 FIT = ["fit", "--config", "config.yaml", "--ckpt_path", "last"]
 # Checkpoints are so rare that only the stop itself can have saved the state.
 CHANGES = {"trainer.max_epochs": 2, "data.sampler.batch_size": 8, "checkpoint.every_n_steps": 1000}
+# The report of a run is not tested here, and takes longer than its training.
+NO_REPORT = """
+import viscy_train.report.write
+viscy_train.report.write.evaluate_and_write_page = lambda *_: None
+"""
 _STARTS = 3
 # What processes print that did not meet, for instance because another process took the port.
 _NOT_MET = re.compile("EADDRINUSE|address already in use|Rendezvous|DistNetworkError|DistStoreError|failed to connect")
@@ -92,7 +97,7 @@ def assert_resumes(run_viscy_train, tmp_path):
     """A function that resumes the run on one process, and checks that it has trained on every batch once."""
 
     def check():
-        assert "Resuming from " in run_viscy_train(FIT, tmp_path).stdout
+        assert "Resuming from " in run_viscy_train(FIT, tmp_path, before=NO_REPORT).stdout
         slots = RunDirectory(tmp_path / "run").read_batches()
         sizes = slots.groupby(["epoch", "batch"]).size()
         assert len(sizes) == CHANGES["trainer.max_epochs"] * (slots["batch"].max() + 1)
