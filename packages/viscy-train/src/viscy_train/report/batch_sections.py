@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_BATCHES_SHOWN = 300
 _MAX_TIMES = 80
+MAX_ROWS_OF_PAGE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,29 +107,37 @@ def composition_rows(targets: pd.DataFrame, observed: pd.Series, *more: list[str
     targets : pandas.DataFrame
         From `viscy_train.composition.targets.target_composition`.
     observed : pandas.Series
-        Observed share of the slots by (experiment, condition).
+        Observed share of the slots by (experiment, condition); NaN if it is unknown.
     *more : list of str
         Formatted values of further columns, in the order of `targets`.
 
     Returns
     -------
     list of list
-        Experiment, condition, anchors, share of the table, target, observed and the further columns.
+        Experiment, condition, anchors, share of the table, target, observed and the further columns. Of more than 1,000
+        rows, the first ones, and their number in a last row.
     """
-    return [
+    n_more = len(targets) - MAX_ROWS_OF_PAGE
+    targets = targets.iloc[:MAX_ROWS_OF_PAGE]
+    rows: list[list[Any]] = [
         [
             experiment,
             condition,
             thousands(row["anchors"]),
             percent(row["table_share"], 1),
             percent(row["target"], 1),
-            percent(share, 1),
+            "unknown" if np.isnan(share) else percent(share, 1),
             *values,
         ]
         for (experiment, condition), row, share, *values in zip(
-            targets.index, targets.to_dict("records"), observed.reindex(targets.index), *more, strict=True
+            targets.index,
+            targets.to_dict("records"),
+            observed.reindex(targets.index),
+            *(column[:MAX_ROWS_OF_PAGE] for column in more),
+            strict=True,
         )
     ]
+    return [*rows, [f"and {n_more:,} more", *[""] * (5 + len(more))]] if n_more > 0 else rows
 
 
 def _thin(batches: pd.DataFrame) -> tuple[pd.DataFrame, int, int]:

@@ -236,11 +236,10 @@ def _composition_context(data: PairDataModule, run_directory: RunDirectory) -> d
         batches["row"] = np.searchsorted(data.train_rows, batches["row"])
         observed = observed_composition(batches, anchors)
         origin = f"As planned, and as observed in the {n_batches:,} batches of the run."
-    rows = composition_rows(targets, observed)
     return {
         "composition_origin": origin,
         "composition_headings": [*axis_names(planned.options), "anchors", "share of table", "target", "observed"],
-        "composition_rows": rows if n_batches else [[*row[:-1], "unknown"] for row in rows],
+        "composition_rows": composition_rows(targets, observed),
     }
 
 
