@@ -27,7 +27,8 @@ def make_sampler(**options):
 
 
 def epoch_batches(epoch=0, n_batches=N_BATCHES):
-    return [make_sampler().batch(k, epoch) for k in range(n_batches)]
+    sampler = make_sampler()
+    return [sampler.batch(k, epoch) for k in range(n_batches)]
 
 
 class Wrapper:

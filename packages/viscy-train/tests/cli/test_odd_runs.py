@@ -125,6 +125,7 @@ def test_a_run_with_nothing_left_to_train_reports_that(trained, tmp_path, capsys
     assert not RunDirectory(tmp_path / "other").report.exists()
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_warning_of_the_sampler_is_printed_once(make_project, tmp_path, capsys):
     """A leak needs a second experiment, and there is only one."""
     split = {"data.split": {"by": "experiment", "experiments": ["tuesday"]}}
@@ -134,6 +135,7 @@ def test_a_warning_of_the_sampler_is_printed_once(make_project, tmp_path, capsys
     assert "Note: " in printed.out
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_split_that_keeps_nothing_is_reported(make_project, tmp_path, capsys):
     assert fit(make_project(tmp_path, **FEW_STEPS | {"data.split": {"by": "position", "fraction": 0.2}})) == 0
     assert "Note: no anchors are kept for validation" in capsys.readouterr().out
