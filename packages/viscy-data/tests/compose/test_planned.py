@@ -219,7 +219,7 @@ def test_batches_hold_what_is_planned(options):
     table, n_slots = make_table({stratum: 4 * n for stratum, n in STRATA.items()}), 20
     sampler = FlexibleBatchSampler(table, n_slots, seed=1, **options)
     planned = sampler.planned()
-    batches = np.array([sampler.batch(k) for k in range(2500) if len(sampler.batch(k)) == n_slots])
+    batches = np.array([batch for k in range(2500) if len(batch := sampler.batch(k)) == n_slots])
     groups = np.array(
         [Counter(experiments).most_common(1)[0][0] for experiments in table["experiment"].to_numpy()[batches]]
     )
