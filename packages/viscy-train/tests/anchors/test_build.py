@@ -246,6 +246,26 @@ def test_excluded_observations_still_connect_a_lineage(tmp_path):
     assert first.groupby("track_id")["lineage_id"].first().nunique() == 2
 
 
+def state_seconds(experiment, position, seconds):
+    """Write the time between two frames into the metadata of a position, in seconds."""
+    with open_ome_zarr(experiment.plate / position, mode="r+") as image:
+        multiscale = image.metadata.multiscales[0]
+        multiscale.axes[0].unit = "second"
+        multiscale.datasets[0].coordinate_transformations[0].scale = [seconds, 1.0, 1.0, 1.0, 1.0]
+        image.dump_meta()
+
+
+def test_an_interval_in_the_metadata_that_contradicts_the_experiment_is_a_warning(monday, capsys):
+    state_seconds(monday, "A/1/1", 600.0)
+    state_seconds(monday, "B/1/0", 1801.0)
+    build(monday)
+    (warning,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Warning"))
+    assert warning == (
+        "Warning: monday: the metadata of the images state 10 minutes per frame, but minutes_per_frame is 30; correct "
+        "the one that is wrong (A/1/1)"
+    )
+
+
 def test_an_experiment_of_blank_frames_is_refused(tmp_path):
     images = dict.fromkeys(POSITIONS, np.zeros(SHAPE, np.uint16))
     with pytest.raises(

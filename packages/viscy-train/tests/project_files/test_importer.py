@@ -265,6 +265,13 @@ def test_another_scale_than_that_of_the_plate_is_reported(imported, monkeypatch)
     assert [line for line in lines if line.startswith("Warning")] == [warning]
 
 
+def test_another_interval_than_that_of_the_plate_is_reported(imported, monkeypatch):
+    monkeypatch.setattr("viscy_train.plates.position_image.PositionImage.minutes_per_frame", 10.0)
+    _, lines = imported({})
+    said = "the metadata of the images state 10 minutes per frame, but minutes_per_frame is 30; correct the one that is"
+    assert [line for line in lines if line.startswith("Warning")] == [f"Warning: g3bp1: {said} wrong"]
+
+
 def test_channels_may_be_given_by_name_only(imported):
     (one,), _ = imported({"channels": None, "channel_names": ["Phase3D", "Virus"], "marker": None})
     assert one.markers == {"Phase3D": "Phase3D", "Virus": "Virus"}

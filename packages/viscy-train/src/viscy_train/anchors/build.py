@@ -23,6 +23,7 @@ from viscy_train.errors import Problems, UserError
 from viscy_train.experiments.annotation_files import require_annotations
 from viscy_train.experiments.annotations import add_annotations, annotation_checksums
 from viscy_train.experiments.columns import CHANNEL_COLUMNS, COLUMNS, Z_FOCUS
+from viscy_train.experiments.interval import contrary_images
 from viscy_train.experiments.position_metadata import add_metadata, metadata_keys, used_positions
 from viscy_train.plates.pixels import PixelReader
 from viscy_train.plates.plate import open_plate
@@ -156,6 +157,7 @@ def _observations_by_position(
     subject = f"experiment {experiment.name!r}"
     parts: list[pd.DataFrame] = []
     odd: dict[str, list[str]] = {}
+    intervals: dict[str, float] = {}
     tracks: Tracks | None = None
     for path in experiment.annotations:
         with problems.collected(subject):
@@ -174,6 +176,8 @@ def _observations_by_position(
                 scales.append(scale_of(image, experiment))
                 for sentence in odd_scale(image, experiment):
                     odd.setdefault(sentence, []).append(position)
+                if image.minutes_per_frame is not None:
+                    intervals[position] = image.minutes_per_frame
                 channels: list[int] = []
                 with problems.collected(subject, position):
                     channels = image.channel_indices(experiment.channel_names)
@@ -192,7 +196,8 @@ def _observations_by_position(
             say(f"{experiment.name}: {read}")
         for sentence in describe_odd(odd):
             say(f"{experiment.name}: {sentence}")
-        for doubt in () if tracks is None else tracks.doubts():
+        contrary = describe_odd(contrary_images(intervals, experiment.minutes_per_frame))
+        for doubt in [*contrary, *(() if tracks is None else tracks.doubts())]:
             say(f"Warning: {experiment.name}: {doubt}")
     return parts
 

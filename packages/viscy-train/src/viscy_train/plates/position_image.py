@@ -54,6 +54,11 @@ class PositionImage:
         """The distance of two slices in micrometers, or None if the metadata do not give it."""
         return self.scale.z
 
+    @property
+    def minutes_per_frame(self) -> float | None:
+        """The minutes between two frames, or None if there is one frame, or the metadata do not give them."""
+        return self.scale.t if self.shape[0] > 1 else None
+
     def channel_indices(self, names: list[str]) -> list[int]:
         """Return the index of each channel.
 

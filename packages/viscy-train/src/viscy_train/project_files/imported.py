@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from viscy_train.errors import UserError
 from viscy_train.experiments.columns import RESERVED
+from viscy_train.experiments.interval import contrary_interval
 from viscy_train.plates.plate import open_plate
 from viscy_train.project_files.draft import Draft, unique_names
 from viscy_train.project_files.experiments_file import flow
@@ -207,7 +208,7 @@ class _Plates:
 
 
 def _mismatches(draft: Draft, plate: Plate, seen: list[PositionImage]) -> Iterator[str]:
-    """Yield what a plate lacks, and where its scale is another one; append the first image of each well."""
+    """Yield what a plate lacks, and where its scale or interval is another; append the first image of each well."""
     images: list[PositionImage] = []
     for well in draft.conditions:
         try:
@@ -223,6 +224,10 @@ def _mismatches(draft: Draft, plate: Plate, seen: list[PositionImage]) -> Iterat
         if others:
             values = " and ".join(f"{scale:g}" for scale in sorted(others))
             yield f"{key} is {stated:g}, but the images have {values} in their metadata; {stated:g} is used"
+    intervals = [image.minutes_per_frame for image in images if image.minutes_per_frame is not None]
+    minutes = draft.minutes_per_frame
+    if minutes is not None and (contrary := contrary_interval("the metadata of the images", intervals, minutes)):
+        yield contrary
 
 
 def _scale(image: PositionImage, name: str) -> float | None:

@@ -68,7 +68,7 @@ class Survey:
     @property
     def minutes_per_frame(self) -> float | None:
         """Minutes between frames, if the metadata of all images give the same."""
-        minutes = {image.scale.t for image in self.images.values()}
+        minutes = {image.minutes_per_frame for image in self.images.values()}
         return minutes.pop() if len(minutes) == 1 else None
 
 
