@@ -1,4 +1,5 @@
 import json
+import shlex
 import zipfile
 
 import pytest
@@ -28,6 +29,21 @@ def test_a_file_of_a_microscope_is_refused_with_the_command_that_converts_it(tmp
         open_plate(tmp_path / name)
     assert command in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".czi", ".ozx"])
+@pytest.mark.parametrize("name", ["a b", "day 1 (2)", "it's", "a;b", "$HOME", "-a", "&", "é*"])
+def test_a_command_works_in_a_shell_whatever_the_name_of_the_file(tmp_path, name, suffix):
+    (tmp_path / f"{name}{suffix}").touch()
+    advice = advice_for(tmp_path / f"{name}{suffix}")
+    _, _, command = advice.partition(": ")
+    words = shlex.split(command)
+    read = f"./{name}{suffix}" if name.startswith("-") else f"{name}{suffix}"
+    assert read in words
+    if suffix != ".czi":
+        written = f"{name}.ome.zarr"
+        assert (f"./{written}" if name.startswith("-") else written) in words
+    assert all(words)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a", "a.png"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ def advice_for(path: Path) -> str | None:
     if suffix in _PLUGINS:
         return (
             f"convert {path.name} to OME-Zarr: uvx --from bioio-conversion --with {_PLUGINS[suffix]} bioio-convert "
-            f"{path.name} --destination . --axes-units {_UNITS}"
+            f"{_word(path.name)} --destination . --axes-units {_UNITS}"
         )
     if suffix in _OTHERS:
         return f"convert {path.name} to OME-Zarr, for example with bioformats2raw or bioio-conversion"
@@ -81,7 +82,13 @@ def _suffix_by_content(path: Path) -> str | None:
 
 def _ngff_zarr(path: Path) -> str:
     name = path.name.removesuffix(path.suffix).removesuffix(".ome")
-    return f"uvx --from 'ngff-zarr[cli]' ngff-zarr -i {path.name} -o {name}.ome.zarr --ome-zarr-version 0.5"
+    names = f"-i {_word(path.name)} -o {_word(f'{name}.ome.zarr')}"
+    return f"uvx --from 'ngff-zarr[cli]' ngff-zarr {names} --ome-zarr-version 0.5"
+
+
+def _word(name: str) -> str:
+    """Return the name of a file as one word of a command in a shell, which no program takes for an option."""
+    return shlex.quote(f"./{name}" if name.startswith("-") else name)
 
 
 def _version_of(path: Path) -> str:
