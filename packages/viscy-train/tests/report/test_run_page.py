@@ -10,7 +10,9 @@ from viscy_train.evaluation.retrieval import Recall
 from viscy_train.loading.sampler import make_sampler
 from viscy_train.report.example_tracks import choose_example_tracks
 from viscy_train.report.run_page import RunResults, write_run_page
+from viscy_train.run.batch_record import batch_fields, record_of_rank
 from viscy_train.run.directory import RunDirectory
+from viscy_train.run.step_csv import format_line
 
 NAMES = [f"{name} {number}" for number, name in enumerate(["$a$", "[red]", "<i>x</i>", '_y & "z"'] * 4)]
 CONDITIONS = ["mock", "<b>$v$</b>"]
@@ -29,6 +31,34 @@ def write_metrics_and_attempts(run_directory, n_steps):
     )
 
 
+def write_page_of(run_directory, observations, train_rows, sampler, *, recall=(), probes=(), column_probes=(), **more):
+    """Write the page of a run whose batches and metrics are in its directory, with random crops and embeddings."""
+    rng = np.random.default_rng(0)
+    examples = choose_example_tracks(observations, train_rows)
+    assert len(examples.labels) <= 12
+    results = {
+        "observations": observations,
+        "labeled": observations,
+        "train_rows": train_rows,
+        "planned": sampler.planned(),
+        "step": StepSettings(world_size=1, split_batches=False, negatives="batch", positives="lineage"),
+        "n_processes": 1,
+        "seed": 0,
+        "seconds": 5.0,
+        "channels": ["Phase"],
+        "examples": examples,
+        "crops": rng.random((*examples.rows.shape, 1, 4, 4), dtype=np.float32),
+        "evaluation": EncoderEvaluation(
+            rows=np.arange(len(observations)),
+            embeddings=rng.random((len(observations), 4), dtype=np.float32),
+            recall=list(recall),
+            probes=list(probes),
+            column_probes=list(column_probes),
+        ),
+    }
+    write_run_page(run_directory, RunResults(**results | more))
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory, anchors_of, record_batches, read_page):
     """The page of a run on 16 experiments with awkward names, with every section and every kind of problem."""
@@ -41,8 +71,6 @@ def page(tmp_path_factory, anchors_of, record_batches, read_page):
     batches = [train_rows[batch] for batch in sampler]
     record_batches(run_directory, batches, world_size=2)
     write_metrics_and_attempts(run_directory, n_steps=len(batches) // 2)
-    examples = choose_example_tracks(observations, train_rows)
-    assert len(examples.labels) <= 12
     recall = Recall(frames=1, hours=0.5, chance=0.1, untrained=0.5, trained=0.4)
     probe = Probe(from_hours=3.0, to_hours=6.5, held_out="position", chance=0.5, untrained=0.6, trained=0.83)
     accuracies = Accuracy(mean=0.5, error=0.021), Accuracy(mean=0.7, error=0.034)
@@ -55,28 +83,41 @@ def page(tmp_path_factory, anchors_of, record_batches, read_page):
         untrained=accuracies[0],
         trained=accuracies[1],
     )
-    results = RunResults(
-        observations=observations,
-        labeled=observations,
-        train_rows=train_rows,
-        planned=sampler.planned(),
+    write_page_of(
+        run_directory,
+        observations,
+        train_rows,
+        sampler,
+        recall=[recall],
+        probes=[probe],
+        column_probes=[column_probe],
         step=StepSettings(world_size=2, split_batches=False, negatives="step", positives="pair"),
         n_processes=2,
-        seed=0,
-        seconds=5.0,
         channels=["Phase $x$ <b>"],
-        examples=examples,
-        crops=rng.random((*examples.rows.shape, 1, 4, 4), dtype=np.float32),
-        evaluation=EncoderEvaluation(
-            rows=np.arange(len(observations)),
-            embeddings=rng.random((len(observations), 4), dtype=np.float32),
-            recall=[recall],
-            probes=[probe],
-            column_probes=[column_probe],
-        ),
     )
-    write_run_page(run_directory, results)
     return read_page(run_directory.report)
+
+
+@pytest.fixture
+def page_of_epochs(tmp_path, anchors_of, read_page):
+    """Write the page of a run on 400 mock and 16 virus anchors, with given numbers of batches in its epochs."""
+
+    def write(*n_batches, batch_size=16, **more):
+        observations = anchors_of({("a", "mock"): 400, ("a", "virus"): 16})
+        run_directory = RunDirectory(tmp_path)
+        sampler = make_sampler(observations, SamplerConfig(batch_size=batch_size), seed=3, as_arrays=True)
+        lines = []
+        for epoch, n in enumerate(n_batches):
+            sampler.set_epoch(epoch)
+            drawn = zip(range(n), sampler, strict=False)
+            fields = [batch_fields(len(lines) + k, epoch, k, 0, rows) for k, rows in drawn]
+            lines += [format_line(batch.values()) for batch in fields]
+        record_of_rank(run_directory.batches, 0).rewrite(lines)
+        write_metrics_and_attempts(run_directory, n_steps=len(lines))
+        write_page_of(run_directory, observations, np.arange(len(observations)), sampler, **more)
+        return read_page(run_directory.report)
+
+    return write
 
 
 def test_a_run_page_is_one_self_contained_file(page, assert_self_contained):
@@ -134,3 +175,40 @@ def test_names_with_markup_are_escaped_on_a_run_page(page):
 )
 def test_a_run_page_says_in_words(page, sentence):
     assert sentence in page.text
+
+
+def draws_of(page, condition):
+    """Return the heading and the number of draws of a condition, in the last column of the composition of the run."""
+    row = page.elements["tr"][[row.split()[:2] for row in page.elements["tr"]].index(["a", condition])]
+    headings = [heading for heading in page.elements["th"] if heading.startswith("draws")]
+    return headings, float(row.split()[-1])
+
+
+def test_a_run_that_stops_within_its_first_epoch_has_no_draws_per_epoch(page_of_epochs):
+    page = page_of_epochs(4)
+    assert "4 batches of 16; an epoch has 26" in page.text
+    assert draws_of(page, "virus") == (["draws per anchor"], 2.0)
+    assert "per epoch" not in page.text
+    assert [cell for cell in page.elements["td"] if "(4 of 26 batches)" in cell] == ["1 (4 of 26 batches)"]
+
+
+def test_many_draws_in_an_incomplete_epoch_are_reported_as_such(page_of_epochs):
+    page = page_of_epochs(14)
+    assert "Each anchor of condition 'virus' of 'a' was drawn about 7 times in an incomplete epoch." in page.text
+
+
+@pytest.mark.parametrize(
+    ("n_batches", "fact", "draws"),
+    [
+        ((26, 13), "39 batches of 16 in 1.5 epochs", 13.0),
+        ((4, 4, 4), "12 batches of 16 in 3 epochs, shortened to 4 of 26 batches", 2.0),
+        ((4, 4, 2), "10 batches of 16 in 2.5 epochs, shortened to 4 of 26 batches", 2.0),
+    ],
+)
+def test_draws_are_those_of_an_epoch_of_the_run(page_of_epochs, n_batches, fact, draws):
+    page = page_of_epochs(*n_batches)
+    assert fact in page.text
+    assert ("shortened" in page.text) == ("shortened" in fact)
+    assert draws_of(page, "virus") == (["draws per anchor and epoch"], draws)
+    assert ("was drawn about 13 times per epoch" in page.text) == (draws == 13.0)
+    assert f"{len(n_batches)} ({n_batches[-1]} of 26 batches)" in page.elements["td"]

@@ -11,6 +11,7 @@ from viscy_train.run.batch_record import (
     batch_fields,
     check_rows,
     count_batches,
+    count_batches_of_epochs,
     count_epochs_until_drawn,
     find_records,
     parse_slots,
@@ -115,6 +116,17 @@ def test_a_batch_that_is_repeated_in_each_epoch_is_counted_each_time(run):
     fields = [batch_fields(step, 0, step % 2, 0, [1]) for step in range(6)]
     record_of_rank(run.batches, 0).rewrite(format_line(batch.values()) for batch in fields)
     assert count_batches(run.batches) == 6
+    assert count_batches_of_epochs(run.batches) == [2, 2, 2]
+
+
+def test_batches_are_counted_by_epoch_over_the_ranks_of_all_attempts(run):
+    """Two ranks have the batches of two epochs; a third rank joins in the middle of the second one, which is cut."""
+    batches = {0: [(0, 0, 0), (1, 0, 2), (2, 1, 0), (3, 1, 2)], 1: [(0, 0, 1), (1, 0, 3), (2, 1, 1), (3, 1, 3)]}
+    for rank, lines in (batches | {2: [(3, 1, 4)]}).items():
+        record_of_rank(run.batches, rank).rewrite(
+            format_line(batch_fields(step, epoch, batch, rank, [0]).values()) for step, epoch, batch in lines
+        )
+    assert count_batches_of_epochs(run.batches) == [4, 5]
 
 
 def test_the_first_epoch_that_drew_a_row_is_counted_over_all_ranks(run):
@@ -135,6 +147,7 @@ def test_a_damaged_line_is_a_user_error_also_when_batches_are_counted(run, line)
 
 def test_an_empty_record_is_an_empty_table(run):
     assert run.read_batches().empty
+    assert count_batches_of_epochs(run.batches) == []
 
 
 @pytest.mark.parametrize(

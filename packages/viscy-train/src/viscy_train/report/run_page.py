@@ -26,8 +26,9 @@ from viscy_train.report.run_plots import plot_data_wait, plot_embeddings, plot_e
 from viscy_train.report.step_section import coverage_rows, step_rows
 from viscy_train.report.summary import diagnose_run, summarize_run
 from viscy_train.run.attempts import read_attempts
-from viscy_train.run.batch_record import NEVER, check_rows, count_batches, count_epochs_until_drawn
+from viscy_train.run.batch_record import NEVER, check_rows, count_batches_of_epochs, count_epochs_until_drawn
 from viscy_train.run.metrics_csv import DATA_WAIT, EFFECTIVE_RANK, LOSS, RECALL, SMOOTHNESS, read_log
+from viscy_train.run.recorded_epochs import RecordedEpochs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,32 +126,33 @@ def _batch_context(
 ) -> dict[str, Any]:
     """Return facts, summary and diagnostics, and the composition of the batches."""
     anchors, planned = results.labeled.iloc[results.train_rows].reset_index(drop=True), results.planned
-    n_batches = count_batches(run_directory.batches)
+    epochs = RecordedEpochs(n_batches=count_batches_of_epochs(run_directory.batches), planned=planned.n_batches)
+    n_batches, period = sum(epochs.n_batches), "in an incomplete epoch" if epochs.total is None else "per epoch"
     batches = run_directory.read_batches(_MAX_BATCHES)
     check_rows(batches["row"].to_numpy(), results.train_rows, run_directory.batches)
     batches["row"] = np.searchsorted(results.train_rows, batches["row"])
     checks = check_all_targets(batches, anchors, planned)
     targets, observed = target_composition(anchors, planned), observed_composition(batches, anchors)
-    epochs = n_batches / planned.n_batches
-    draws = observed * n_batches * planned.options["batch_size"] / epochs / targets["anchors"]
+    draws = observed * n_batches * planned.options["batch_size"] / (epochs.total or 1) / targets["anchors"]
     origin = "as recorded during training"
     if n_batches > _MAX_BATCHES:
         n_read = len(batches.drop_duplicates(["epoch", "batch"]))
         origin += f"; {n_read:,} of {n_batches:,} recorded batches, evenly spaced, were read"
     return {
-        "facts": _list_facts(anchors, n_batches, epochs, results),
+        "facts": _list_facts(anchors, epochs, results),
         "summary": summarize_run(checks, log, results.evaluation, has_held_out_queries=results.has_held_out_queries),
-        "diagnostics": diagnose_run(checks, log, attempts, results.evaluation.recall, draws),
+        "diagnostics": diagnose_run(checks, log, attempts, results.evaluation.recall, draws, period),
         "batches": make_batches_figure(batches, anchors, planned),
         "batches_origin": origin,
         "checks": shorten_checks(checks),
         "composition_figure": data_uri(plot_composition(targets, observed, anchors)),
         "composition_rows": composition_rows(targets, observed, [f"{count:.1f}" for count in draws]),
+        "draws_heading": "draws per anchor" if epochs.total is None else "draws per anchor and epoch",
         "n_strata": len(targets),
         "group": group_word(planned),
         "axes": axis_names(planned.options),
         **_step_context(batches, anchors, results),
-        "coverage_rows": coverage_rows(_coverage(run_directory, anchors, targets, results)),
+        "coverage_rows": _coverage_rows(run_directory, anchors, targets, epochs, results),
     }
 
 
@@ -166,19 +168,23 @@ def _step_context(batches: pd.DataFrame, anchors: pd.DataFrame, results: RunResu
     }
 
 
-def _coverage(
-    run_directory: RunDirectory, anchors: pd.DataFrame, targets: pd.DataFrame, results: RunResults
-) -> list[float]:
-    """Return the share of the anchors drawn at least once after each epoch, among those that batches may contain."""
+def _coverage_rows(
+    run_directory: RunDirectory,
+    anchors: pd.DataFrame,
+    targets: pd.DataFrame,
+    epochs: RecordedEpochs,
+    results: RunResults,
+) -> list[list[str]]:
+    """Return the share of the anchors drawn at least once after each epoch, until all that may be drawn have been."""
     first = count_epochs_until_drawn(run_directory.batches, len(results.observations))[results.train_rows]
     excluded = targets.index[targets["target"] == 0]
     included = first[~pd.MultiIndex.from_frame(anchors[STRATUM]).isin(excluded)]
-    n_epochs = int(first[first < NEVER].max(initial=-1)) + 1
-    counts = np.bincount(included[included < NEVER], minlength=n_epochs)
-    return (counts.cumsum() / max(len(included), 1)).tolist()
+    counts = np.bincount(included[included < NEVER], minlength=len(epochs.n_batches)).cumsum()
+    n_shown = 1 + int((counts < len(included)).sum())
+    return coverage_rows((counts[:n_shown] / max(len(included), 1)).tolist(), epochs.n_batches, epochs.planned)
 
 
-def _list_facts(anchors: pd.DataFrame, n_batches: int, epochs: float, results: RunResults) -> list[tuple[str, str]]:
+def _list_facts(anchors: pd.DataFrame, epochs: RecordedEpochs, results: RunResults) -> list[tuple[str, str]]:
     """Return the most important numbers of a run, each with what it counts."""
     trained = results.observations.iloc[results.train_rows]
     n_tracks = trained.groupby(["experiment", "position", "track_id"], observed=True).ngroups
@@ -188,7 +194,6 @@ def _list_facts(anchors: pd.DataFrame, n_batches: int, epochs: float, results: R
     seconds, n_groups, word = results.seconds, anchors["experiment"].nunique(), group_word(results.planned)
     took = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
     processes = "process" if results.n_processes == 1 else "processes"
-    n_epochs = f"{epochs:,.1f}".removesuffix(".0")
     size = results.planned.options["batch_size"]
     span = f"{hours.min():g} to {hours.max():g} hours post infection"
     return [
@@ -197,9 +202,18 @@ def _list_facts(anchors: pd.DataFrame, n_batches: int, epochs: float, results: R
             f"{n_groups}",
             f"{plural(n_groups, word)} with {plural(len(names), 'condition')} {conditions}",
         ),
-        (thousands(n_batches), f"batches of {size} in {n_epochs} {plural(round(epochs, 1), 'epoch')}"),
+        (thousands(sum(epochs.n_batches)), f"batches of {size}{_describe_epochs(epochs)}"),
         (f"{results.n_processes}", f"training {processes}; {took} of training; seed {results.seed}"),
     ]
+
+
+def _describe_epochs(epochs: RecordedEpochs) -> str:
+    if epochs.total is None or epochs.length is None:
+        return f"; an epoch has {thousands(epochs.planned)}"
+    number = f"{epochs.total:,.1f}".removesuffix(".0")
+    is_shortened = epochs.length < epochs.planned
+    shortened = f", shortened to {thousands(epochs.length)} of {thousands(epochs.planned)} batches" * is_shortened
+    return f" in {number} {plural(round(epochs.total, 1), 'epoch')}{shortened}"
 
 
 def _example_context(results: RunResults) -> dict[str, Any]:

@@ -50,11 +50,31 @@ def step_rows(planned: StepComposition, observed: StepComposition, content: Batc
     ]
 
 
-def coverage_rows(shares: Sequence[float]) -> list[list[str]]:
-    """Format the share of the anchors drawn at least once after each epoch, or after some epochs if there are many."""
+def coverage_rows(shares: Sequence[float], n_batches: Sequence[int] = (), planned: int = 0) -> list[list[str]]:
+    """Format the share of the anchors drawn at least once after each epoch, or after some epochs if there are many.
+
+    Parameters
+    ----------
+    shares : sequence of float
+        The shares.
+    n_batches : sequence of int, optional
+        Number of batches of each epoch; by default, all have those planned.
+    planned : int, optional
+        Number of batches of a complete epoch.
+
+    Returns
+    -------
+    list of list of str
+        Epoch, with the number of batches if it has fewer than planned, and share.
+    """
     last = len(shares) - 1
     shown = np.unique(np.linspace(0, last, min(len(shares), _MAX_EPOCHS)).round().astype(int)) if shares else []
-    return [[f"{epoch + 1}", percent(shares[epoch], 1)] for epoch in shown]
+    return [[_name_epoch(int(epoch), n_batches, planned), percent(shares[epoch], 1)] for epoch in shown]
+
+
+def _name_epoch(epoch: int, n_batches: Sequence[int], planned: int) -> str:
+    is_complete = epoch >= len(n_batches) or n_batches[epoch] >= planned
+    return f"{epoch + 1}" + ("" if is_complete else f" ({n_batches[epoch]:,} of {planned:,} batches)")
 
 
 def _percents(*shares: float) -> list[str]:

@@ -52,7 +52,12 @@ def summarize_run(
 
 
 def diagnose_run(
-    checks: list[TargetCheck], log: pd.DataFrame, attempts: pd.DataFrame, recall: list[Recall], draws: pd.Series
+    checks: list[TargetCheck],
+    log: pd.DataFrame,
+    attempts: pd.DataFrame,
+    recall: list[Recall],
+    draws: pd.Series,
+    period: str = "per epoch",
 ) -> list[str]:
     """Return sentences on the problems of a run.
 
@@ -65,7 +70,9 @@ def diagnose_run(
     recall : list of Recall
         Recall@1.
     draws : pandas.Series
-        Mean number of draws of an anchor per epoch, by (experiment, condition).
+        Mean number of draws of an anchor, by (experiment, condition).
+    period : str, default ``per epoch``
+        The period of the draws.
 
     Returns
     -------
@@ -87,13 +94,13 @@ def diagnose_run(
         )
     often = draws[draws >= _MANY_DRAWS].sort_values(ascending=False)
     sentences += [
-        f"Each anchor of condition {condition!r} of {experiment!r} was drawn about {count:.0f} times per epoch."
+        f"Each anchor of condition {condition!r} of {experiment!r} was drawn about {count:.0f} times {period}."
         for (experiment, condition), count in often.iloc[:3].items()
     ]
     if len(often) > 3:
         sentences.append(
             f"Anchors of {len(often) - 3} more combinations of experiment and condition were drawn at least "
-            f"{_MANY_DRAWS:.0f} times per epoch."
+            f"{_MANY_DRAWS:.0f} times {period}."
         )
     if len(attempts) > 1:
         steps = ", ".join(f"{step:,}" for step in attempts["step"].iloc[1:][:6])

@@ -49,6 +49,14 @@ def count_batches(directory: Path) -> int:
     return len(pd.DataFrame(_keys(directory)).drop_duplicates())
 
 
+def count_batches_of_epochs(directory: Path) -> list[int]:
+    """Return how many batches all ranks recorded of each epoch, in order; an epoch that was repeated is several."""
+    keys = pd.DataFrame(_keys(directory), columns=SLOT_COLUMNS[:3]).drop_duplicates()
+    keys = keys.sort_values(["step", "epoch", "batch"])
+    keys["pass"] = keys.groupby(["epoch", "batch"]).cumcount()
+    return keys.groupby(["epoch", "pass"]).size().tolist()
+
+
 def read_slots(directory: Path, most_batches: int | None = None) -> pd.DataFrame:
     """Read the records of all ranks.
 
