@@ -11,7 +11,9 @@ from lightning.pytorch import Callback
 from viscy_train.errors import UserError
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.metrics_csv import LEARNING_RATE, read_log
+from viscy_train.sample_projects import simulation
 from viscy_train.training.fit import _describe_size, fit
+from viscy_train.training.initial_weights import load_initial_weights
 from viscy_train.training.lightning_cli import TrainingCLI
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -260,11 +262,28 @@ def test_a_run_starts_from_the_weights_of_another_run(trained, make_project, tmp
     still = ["--model.optimizer.learning_rate", "1e-30", "--model.optimizer.weight_decay", "0"]
     train(tmp_path, *still)
     path = tmp_path / "source" / "last.ckpt"
-    assert f"Starting from a checkpoint, {path}: loaded the network and the projection head" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"Starting from a checkpoint, {path}: loaded the network and the projection head" in printed
+    assert "were trained on" not in printed
     started, expected = weights_of(tmp_path / "run" / "checkpoints" / "last.ckpt"), weights_of(source)
     assert all(torch.equal(started[name], value) for name, value in expected.items())
     recorded = yaml.safe_load(RunDirectory(tmp_path / "run").config.read_text())
     assert recorded["model"]["init_from"] == str(path)
+
+
+def test_a_note_names_the_order_of_the_channels_that_weights_were_trained_on(trained, make_project, tmp_path):
+    make_project(tmp_path, **CHANGES)
+    path = tmp_path / "experiments.yaml"
+    content = yaml.safe_load(path.read_text())
+    for experiment in content["experiments"]:
+        experiment["channels"].reverse()
+    path.write_text(yaml.safe_dump(content))
+    cli = TrainingCLI("fit", ["--config", str(tmp_path / "config.yaml")], "")
+    _, model, data = cli.make_all(training=False)
+    source = trained / "run" / "checkpoints" / "last.ckpt"
+    first, second = simulation.CHANNELS
+    _, note = load_initial_weights(source, model.encoder, data.encoder_input)
+    assert f"were trained on the channels {first}, {second}, and this run has {second}, {first}; list" in note
 
 
 def test_a_resumed_run_has_the_weights_of_its_checkpoint(trained, run, tmp_path, capsys):

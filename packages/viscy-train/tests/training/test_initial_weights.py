@@ -2,15 +2,17 @@
 
 import os
 import struct
+from dataclasses import asdict
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from viscy_train.config.schema import EncoderConfig
+from viscy_train.config.schema import CropSettings, EncoderConfig, NormalizationConfig
 from viscy_train.errors import UserError
 from viscy_train.model.encoder import Encoder
-from viscy_train.model.exported import EncoderInput, write_encoder
+from viscy_train.model.encoder_input import ENCODER_INPUT, EncoderInput
+from viscy_train.model.exported import write_encoder
 from viscy_train.training.initial_weights import load_initial_weights
 
 TINY = EncoderConfig(width=4, features=8, projection=4)
@@ -38,8 +40,21 @@ def checkpoint_of(encoder, *, temperature=False):
     return {"state_dict": weights, "loops": {}, "PairDataModule": {}}
 
 
-def write_export(path, encoder, config=TINY):
-    write_encoder(path, encoder, config, EncoderInput(channels=["a", "b"], z_slices=1, crop=16), "0.1.0")
+def write_export(path, encoder, config=TINY, takes=None):
+    takes = EncoderInput(channels=["a", "b"], z_slices=1, crop=16) if takes is None else takes
+    write_encoder(path, encoder, config, takes, "0.1.0")
+
+
+def input_of(*markers, is_any=False, **settings):
+    """Return what an encoder takes: channels with these markers, or one channel with any of them."""
+    crops = CropSettings(**{"crop": 16} | settings)
+    names = [markers] if is_any else [(name,) for name in markers]
+    return EncoderInput.of(["one channel"] if is_any else list(markers), names, crops)
+
+
+def write_checkpoint(path, encoder, config=TINY, takes=None):
+    content = checkpoint_of(encoder)
+    torch.save(content | {"PairDataModule": {ENCODER_INPUT: asdict(takes)}}, path)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +73,7 @@ def test_the_weights_of_an_encoder_of_this_package_give_its_embeddings_and_proje
     """Whatever the file is called."""
     source, encoder, path = make_encoder(1), make_encoder(2), tmp_path / "weights"
     write(path, source)
-    loaded = load_initial_weights(path, encoder)
+    [loaded] = load_initial_weights(path, encoder)
     n = len(source.state_dict())
     assert loaded == f"Starting from {kind}, {path}: loaded the network and the projection head, {n} weights"
     crops = torch.randn(3, 2, 1, 16, 16)
@@ -71,7 +86,7 @@ def test_a_projection_head_of_another_size_and_a_learned_temperature_are_left_ou
     encoder, path = make_encoder(2), tmp_path / "last.ckpt"
     head = {name: value.clone() for name, value in encoder.head.state_dict().items()}
     torch.save(checkpoint_of(source, temperature=True), path)
-    loaded = load_initial_weights(path, encoder)
+    [loaded] = load_initial_weights(path, encoder)
     assert loaded.endswith(
         "loaded the network, 14 weights; left out the learned temperature; left out the projection head, which has "
         "other sizes"
@@ -85,8 +100,9 @@ def test_weights_of_timm_are_loaded_without_the_classifier(tmp_path, section, pr
     network, encoder = make_timm(3)
     weights = {f"{prefix}{name}": value for name, value in network.state_dict().items()}
     torch.save(weights if section is None else {section: weights, "epoch": 3}, tmp_path / "weights.pth")
-    loaded = load_initial_weights(tmp_path / "weights.pth", encoder)
+    [loaded] = load_initial_weights(tmp_path / "weights.pth", encoder)
     assert "weights of a network of timm" in loaded
+    assert "conv1.0.weight has a filter for each of 3 input channels, red, green and blue, in this order; " in loaded
     assert loaded.endswith("left out the classifier (fc.weight, fc.bias)")
     images = torch.randn(2, 3, 32, 32)
     network.eval()
@@ -101,7 +117,7 @@ def test_the_first_convolution_for_rgb_images_is_adapted_as_timm_does(tmp_path, 
     network, encoder = make_timm(n_channels)
     path = tmp_path / "weights.safetensors"
     save_file(network.state_dict(), path)
-    loaded = load_initial_weights(path, encoder)
+    [loaded] = load_initial_weights(path, encoder)
     assert f"adapted conv1.0.weight from 3 to {n_channels} input channels" in loaded
     overlay = {"file": str(path), "num_classes": 5}
     expected = timm.create_model(
@@ -114,7 +130,7 @@ def test_the_first_convolution_for_rgb_images_is_adapted_as_timm_does(tmp_path, 
 def test_position_embeddings_are_resampled_to_the_size_of_the_crops(tmp_path):
     network, encoder = make_timm(1, "vit_tiny_patch16_224", crop=48)
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
-    loaded = load_initial_weights(tmp_path / "weights.safetensors", encoder)
+    [loaded] = load_initial_weights(tmp_path / "weights.safetensors", encoder)
     assert "resampled pos_embed to the size of the crops" in loaded
     assert encoder.body.state_dict()["pos_embed"].shape == (1, 10, 192)
 
@@ -191,7 +207,7 @@ def test_code_in_a_file_is_not_run(tmp_path, old_format):
 def test_a_pickle_of_an_earlier_version_of_torch_is_read(tmp_path):
     path = tmp_path / "weights.pth"
     torch.save(make_encoder(1).state_dict(), path, _use_new_zipfile_serialization=False)
-    assert "loaded the network and the projection head" in load_initial_weights(path, make_encoder(2))
+    assert "loaded the network and the projection head" in load_initial_weights(path, make_encoder(2))[0]
 
 
 def damage(path, place):
@@ -225,9 +241,113 @@ def test_a_header_that_claims_to_be_huge_is_refused(tmp_path):
         load_initial_weights(path, make_encoder(2))
 
 
+@pytest.mark.parametrize("start", [b"\x80", b"PK"])
+def test_a_file_of_safetensors_is_recognized_also_if_its_length_starts_like_a_file_of_torch(tmp_path, start):
+    path, weights = tmp_path / "encoder.safetensors", make_encoder(1).state_dict()
+    save_file(weights, path, {"": ""})
+    (length,) = struct.unpack("<Q", path.read_bytes()[:8])
+    padding = (int.from_bytes(start, "little") - length) % 256 ** len(start)
+    save_file(weights, path, {"": "x" * padding})
+    assert path.read_bytes().startswith(start)
+    assert "loaded the network and the projection head" in load_initial_weights(path, make_encoder(2))[0]
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     path = tmp_path / "last.ckpt"
     torch.save(checkpoint_of(make_encoder(1)), path)
     damage(path, path.stat().st_size // 2)
     with pytest.raises(UserError, match="is damaged or contains other objects"):
         load_initial_weights(path, make_encoder(2))
+
+
+ONE = {"is_any": True}
+DIFFERENT = {
+    "none": (input_of("a", "b"), input_of("a", "b"), []),
+    "order of the channels": (
+        input_of("a", "b"),
+        input_of("b", "a"),
+        ["the channels a, b, and this run has b, a; list `channels` of the experiments in that order"],
+    ),
+    "other channels": (input_of("a", "b"), input_of("a", "c"), ["the channels a, b, and this run has a, c"]),
+    "other markers": (
+        input_of("a", "b", **ONE),
+        input_of("b", "c", **ONE),
+        ["the channels a or b, and this run has b or c"],
+    ),
+    "some of the markers": (input_of("a", "b", **ONE), input_of("b", **ONE), []),
+    "side": (
+        input_of("a", crop_um=8),
+        input_of("a", crop=24, crop_um=6),
+        ["crops that differ from those of this run: data.crop 24 (was 16), data.crop_um 6 (was 8)"],
+    ),
+    "slices": (
+        input_of("a", z_slices=2, z="sharpest"),
+        input_of("a", z_slices=2, depth_um=3),
+        ["crops that differ from those of this run: data.depth_um 3 (was null), data.z middle (was sharpest)"],
+    ),
+    "normalization": (
+        input_of("a"),
+        input_of("a", normalization=NormalizationConfig(by="frame")),
+        ["crops that differ from those of this run: data.normalization mean_std by frame (was mean_std by experiment)"],
+    ),
+    "of an earlier version": (
+        EncoderInput(channels=["a", "b"], z_slices=1, crop=16),
+        EncoderInput.of(["b", "a"], [["y"], ["x"]], CropSettings(crop=16, z="random")),
+        ["the channels a, b, and this run has b, a; list `channels` of the experiments in that order"],
+    ),
+}
+
+
+@pytest.mark.parametrize("write", [write_export, write_checkpoint])
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_a_note_names_what_crops_have_that_those_of_the_file_had_not(tmp_path, case, write):
+    before, now, expected = DIFFERENT[case]
+    path, n_planes = tmp_path / "weights", len(now.channels) * now.z_slices
+    write(path, make_encoder(1, n_planes), takes=before)
+    _, *notes = load_initial_weights(path, make_encoder(2, n_planes), now)
+    assert notes == [f"Note: the weights in {path} were trained on {one}" for one in expected]
+
+
+@pytest.mark.parametrize("write", [write_export, write_checkpoint])
+def test_another_layout_of_channels_and_slices_is_refused(tmp_path, write):
+    """Two channels with a slice are as many input channels of the network as one channel with two slices."""
+    path, encoder = tmp_path / "weights", make_encoder(2)
+    before = encoder.state_dict()["body.0.weight"].clone()
+    write(path, make_encoder(1), takes=input_of("a", "b"))
+    message = "is of an encoder of 2 channels with 1 slice each, and that of this run has 1 channel with 2 slices; set"
+    with pytest.raises(UserError, match=message):
+        load_initial_weights(path, encoder, input_of("a", z_slices=2))
+    assert torch.equal(encoder.state_dict()["body.0.weight"], before)
+
+
+@pytest.mark.parametrize("is_any", [False, True])
+def test_channels_and_crops_of_a_checkpoint_of_an_earlier_version_are_those_of_its_table(tmp_path, is_any):
+    table = {"channels": '{"e1": ["a", "b"], "e2": ["c", "d"]}', "crop": "16", "z_slices": "1", "data.z": "sharpest"}
+    table |= {"data.channels": "one"} if is_any else {}
+    path, n_planes = tmp_path / "last.ckpt", 2 - is_any
+    torch.save(checkpoint_of(make_encoder(1, n_planes)) | {"PairDataModule": {"anchors": table}}, path)
+    now = input_of("b", is_any=True) if is_any else input_of("b", "a")
+    _, *notes = load_initial_weights(path, make_encoder(2, n_planes), now)
+    assert [note.partition(" were trained on ")[2] for note in notes] == [
+        *["the channels a, b, and this run has b, a; list `channels` of the experiments in that order"] * (not is_any),
+        "crops that differ from those of this run: data.z middle (was sharpest)",
+    ]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"anchors": {"channels": "[", "crop": "16", "z_slices": "1"}},
+        {"anchors": {"channels": "{}", "crop": "16", "z_slices": "1"}},
+        {"anchors": 3},
+        {ENCODER_INPUT: 3},
+        {ENCODER_INPUT: {"channels": "ab", "z_slices": 1, "crop": 16}},
+        {ENCODER_INPUT: {"channels": ["a"], "z_slices": 1, "crop": 16, "markers": [["a"], ["b"]]}},
+        3,
+    ],
+)
+def test_weights_are_loaded_also_if_the_crops_of_a_checkpoint_are_unknown(tmp_path, state):
+    path = tmp_path / "last.ckpt"
+    torch.save(checkpoint_of(make_encoder(1)) | {"PairDataModule": state}, path)
+    assert len(load_initial_weights(path, make_encoder(2), input_of("a", "b"))) == 1

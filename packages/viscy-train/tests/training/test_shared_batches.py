@@ -7,7 +7,8 @@ import torch
 
 from viscy_train.config.schema import EncoderConfig
 from viscy_train.model.encoder import Encoder
-from viscy_train.model.exported import EncoderInput, write_encoder
+from viscy_train.model.encoder_input import EncoderInput
+from viscy_train.model.exported import write_encoder
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.metrics_csv import EFFECTIVE_RANK, LOSS, SMOOTHNESS, read_log
 

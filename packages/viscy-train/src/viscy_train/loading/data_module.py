@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,6 +52,7 @@ from viscy_train.loading.split import (
     split_warnings,
 )
 from viscy_train.loading.stall import StallWatch
+from viscy_train.model.encoder_input import ENCODER_INPUT, ONE_CHANNEL, EncoderInput
 from viscy_train.positives.description import describe_positives, warn_of_labels, warn_of_positives
 from viscy_train.positives.rule import Positives, check_labels, make_positives
 
@@ -181,7 +183,15 @@ class PairDataModule(LightningDataModule):
     @property
     def channels(self) -> list[str]:
         """Names of the channels of a crop: those of the first experiment, unless a crop is of any one channel."""
-        return ["one channel"] if self.channels_mode == "one" else self.experiments[0].channel_names
+        return [ONE_CHANNEL] if self.channels_mode == "one" else self.experiments[0].channel_names
+
+    @property
+    def encoder_input(self) -> EncoderInput:
+        """What an encoder that is trained on these data takes."""
+        of_experiments = [list(experiment.markers.values()) for experiment in self.experiments]
+        is_any = self.channels_mode == "one"
+        markers = [[*chain(*of_experiments)]] if is_any else [*zip(*of_experiments, strict=True)]
+        return EncoderInput.of(self.channels, markers, self.crops)
 
     @cached_property
     def table(self) -> AnchorTable:
@@ -432,8 +442,9 @@ class PairDataModule(LightningDataModule):
         return self.train_rows[self.sampler.batch(int(batch["batch"]), int(batch["epoch"]))]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the cursor after the last batch used for training, and the fingerprints of sampler and table."""
-        return self.sampler.state_dict() | self.progress.state | {FINGERPRINT: self.table.fingerprint}
+        """Return the cursor after the last batch used for training, and what sampler, table and crops were."""
+        own = {FINGERPRINT: self.table.fingerprint, ENCODER_INPUT: asdict(self.encoder_input)}
+        return self.sampler.state_dict() | self.progress.state | own
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue after the last batch used for training.

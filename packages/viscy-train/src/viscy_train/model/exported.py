@@ -16,6 +16,7 @@ from viscy_train.atomic import atomic_write
 from viscy_train.config.schema import EncoderConfig
 from viscy_train.errors import UserError, require_regular_file
 from viscy_train.model.encoder import Encoder
+from viscy_train.model.encoder_input import EncoderInput
 from viscy_train.output import OutputKind
 
 if TYPE_CHECKING:
@@ -24,25 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _FORMAT, _VERSION = "viscy-train encoder", "1"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderInput:
-    """What an encoder takes.
-
-    Parameters
-    ----------
-    channels : list of str
-        Names of the channels.
-    z_slices : int
-        Number of slices of a crop.
-    crop : int
-        Side of a crop, in pixels.
-    """
-
-    channels: list[str]
-    z_slices: int
-    crop: int
+# Earlier versions know no others.
+_FIRST_INPUTS = ("channels", "z_slices", "crop")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +80,16 @@ def write_encoder(path: Path, encoder: Encoder, config: EncoderConfig, takes: En
     UserError
         If the file cannot be written.
     """
+    inputs = asdict(takes)
+    first_inputs = {name: inputs.pop(name) for name in _FIRST_INPUTS}
     weights = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     metadata = {
         "format": _FORMAT,
         "version": _VERSION,
         "viscy_train": version,
         "encoder": json.dumps(asdict(config)),
-        "input": json.dumps(asdict(takes)),
+        "input": json.dumps(first_inputs),
+        "crops": json.dumps(inputs),
         "sha256": _checksum(weights),
     }
     with atomic_write(path) as unfinished:
@@ -136,7 +123,8 @@ def read_encoder(path: Path) -> ExportedEncoder | None:
             "viscy-train"
         )
     try:
-        config, takes = EncoderConfig(**json.loads(metadata["encoder"])), EncoderInput(**json.loads(metadata["input"]))
+        config = EncoderConfig(**json.loads(metadata["encoder"]))
+        takes = EncoderInput(**json.loads(metadata["input"]), **json.loads(metadata.get("crops", "{}")))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged: its metadata are malformed; export the encoder again") from error
     if metadata.get("sha256") != _checksum(weights):

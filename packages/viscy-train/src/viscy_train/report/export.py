@@ -10,7 +10,7 @@ from viscy_train.anchors.fingerprint import check_fingerprint
 from viscy_train.config.schema import EncoderConfig
 from viscy_train.console import say
 from viscy_train.errors import UserError
-from viscy_train.model.exported import EXPORTED, EncoderInput, write_encoder
+from viscy_train.model.exported import EXPORTED, write_encoder
 from viscy_train.model.onnx_file import ONNX, require_onnx, write_onnx
 from viscy_train.output import in_use, require_replaceable
 from viscy_train.report.model_card import MODEL_CARD, ExportedModel, write_model_card
@@ -78,8 +78,7 @@ def export_encoder(
     if with_onnx:
         require_onnx()
     encoder = encoder.eval()
-    crops = data.table.crops
-    takes = EncoderInput(channels=data.channels, z_slices=crops.z_slices, crop=crops.crop)
+    takes = data.encoder_input
     shape = (len(takes.channels), takes.z_slices, takes.crop, takes.crop)
     with in_use(folder, "export"):
         for name, kind in _KINDS.items():

@@ -70,7 +70,7 @@ def fit(
         If the run was stopped on request.
     """
     checkpoint = checkpoint_to_resume(cli.run_directory, cli.config.ckpt_path, model)
-    start = _load_initial_weights(model) if checkpoint is None else None
+    start = _load_initial_weights(model, data) if checkpoint is None else []
     with collect_sampler_warnings() as warnings:
         sampler = make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
     changes = _check(cli, trainer, data, sampler, checkpoint)
@@ -105,16 +105,16 @@ def untrained_encoder(model: ContrastiveModule) -> Encoder:
     return untrained
 
 
-def _load_initial_weights(model: ContrastiveModule) -> str | None:
+def _load_initial_weights(model: ContrastiveModule, data: PairDataModule) -> list[str]:
     """Load the weights that a new run starts from, on every process, and return what was loaded."""
-    return None if model.init_from is None else load_initial_weights(model.init_from, model.encoder)
+    return [] if model.init_from is None else load_initial_weights(model.init_from, model.encoder, data.encoder_input)
 
 
-def _say_start(model: ContrastiveModule, checkpoint: Checkpoint | None, start: str | None) -> None:
+def _say_start(model: ContrastiveModule, checkpoint: Checkpoint | None, start: list[str]) -> None:
     """Say which weights the run starts from, if the configuration names some."""
-    if start is not None:
-        say(start)
-    elif model.init_from is not None and checkpoint is not None:
+    for sentence in start:
+        say(sentence)
+    if model.init_from is not None and checkpoint is not None:
         say(f"The weights are those of the checkpoint; model.init_from {model.init_from} has no effect")
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from viscy_train.anchors.fingerprint import FINGERPRINT
 from viscy_train.errors import UserError, require_regular_file
+from viscy_train.model.encoder_input import describe_layout, input_of_state
 from viscy_train.model.exported import read_encoder, read_safetensors
-from viscy_train.run.checkpoint import is_content, read_torch_file
+from viscy_train.run.checkpoint import DATA, is_content, read_torch_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from viscy_train.model.encoder import Encoder
+    from viscy_train.model.encoder_input import EncoderInput
 
 _OPTION = "model.init_from"
 _BODY, _HEAD = "body.", "head."
@@ -26,6 +29,7 @@ _BODY, _HEAD = "body.", "head."
 _SECTIONS = ("state_dict_ema", "model_ema", "state_dict", "model")
 # Of networks that were trained to classify.
 _CLASSIFIERS = ("head.", "fc.", "classifier.", "head_dist.")
+_OF_TIMM = "weights of a network of timm"
 _RGB = 3
 _N_NAMED = 3
 
@@ -44,6 +48,8 @@ class InitialWeights:
         Weights of the network and of the projection head by name. Files of timm have no projection head.
     notes : list of str
         What was left out or adapted, see `load_initial_weights`.
+    takes : EncoderInput, optional
+        What the encoder was trained on, if the file says it.
     """
 
     path: Path
@@ -51,9 +57,10 @@ class InitialWeights:
     body: dict[str, Tensor]
     head: dict[str, Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    takes: EncoderInput | None = None
 
 
-def load_initial_weights(path: Path, encoder: Encoder) -> str:
+def load_initial_weights(path: Path, encoder: Encoder, takes: EncoderInput | None = None) -> list[str]:
     """Load the weights of a file into an encoder that has not been trained.
 
     Parameters
@@ -63,17 +70,21 @@ def load_initial_weights(path: Path, encoder: Encoder) -> str:
         timm, as ``.safetensors`` or as a file of `torch.save`. No code in it is run.
     encoder : Encoder
         The encoder. If the file is refused, it stays as it is.
+    takes : EncoderInput, optional
+        What it takes; by default, this is not compared with what the file says.
 
     Returns
     -------
-    str
-        A sentence that says what was loaded, and what was left out or adapted.
+    list of str
+        A sentence that says what was loaded, and what was left out or adapted; and a note for each kind of difference
+        between what the encoder takes and what the weights were trained on.
 
     Raises
     ------
     UserError
         If the file is missing, damaged, or of another network: if weights of the network are missing, have another
-        shape, or if there are weights that belong to no layer of it.
+        shape, or if there are weights that belong to no layer of it; or if it is of crops with other numbers of
+        channels and slices.
 
     Notes
     -----
@@ -81,6 +92,7 @@ def load_initial_weights(path: Path, encoder: Encoder) -> str:
     channels, and position embeddings are resampled to another size of the crops.
     """
     weights = read_initial_weights(path)
+    differences = _compare(weights, takes)
     _fit_to_network(weights, encoder.body)
     _require_body(weights, encoder.body)
     expected = encoder.head.state_dict()
@@ -93,7 +105,21 @@ def load_initial_weights(path: Path, encoder: Encoder) -> str:
     n_loaded = len(weights.body) + len(weights.head) * is_head_equal
     what = "the network and the projection head" if is_head_equal else "the network"
     notes = f"; {'; '.join(weights.notes)}" if weights.notes else ""
-    return f"Starting from {weights.kind}, {path}: loaded {what}, {n_loaded} weights{notes}"
+    start = f"Starting from {weights.kind}, {path}: loaded {what}, {n_loaded} weights{notes}"
+    return [start, *(f"Note: the weights in {path} were trained on {difference}" for difference in differences)]
+
+
+def _compare(weights: InitialWeights, takes: EncoderInput | None) -> list[str]:
+    """Return how crops differ from those in training; refuse weights whose input channels have other meanings."""
+    if takes is None or weights.takes is None:
+        return []
+    if takes.layout != weights.takes.layout:
+        raise UserError(
+            f"{_OPTION} {weights.path} is of an encoder of {describe_layout(weights.takes)}, and that of this run has "
+            f"{describe_layout(takes)}; set data.z_slices, data.channels and `channels` of the experiments to the same "
+            "numbers, or name another file"
+        )
+    return takes.differences_from(weights.takes)
 
 
 def read_initial_weights(path: Path) -> InitialWeights:
@@ -101,17 +127,27 @@ def read_initial_weights(path: Path) -> InitialWeights:
     require_regular_file(path, f"{_OPTION}, the file of weights,")
     if not path.is_file():
         raise UserError(f"{_OPTION} must be a file of weights, but {path} does not exist")
-    with path.open("rb") as file:
-        start = file.read(8)
-    # `torch.save` writes a ZIP archive, earlier versions of it a pickle; a file of safetensors starts with a length.
-    if start.startswith((b"PK", b"\x80")):
+    if _is_torch_file(path):
         return _of_torch_file(path)
     try:
         exported = read_encoder(path)
         weights = read_safetensors(path)[1] if exported is None else exported.weights
     except UserError as error:
         raise UserError(f"{_OPTION} must be a file of weights, of torch or of safetensors: {error}") from error
-    return _of_weights(path, weights) if exported is None else _of_encoder(path, "an exported encoder", weights)
+    if exported is None:
+        return _of_weights(path, weights)
+    return replace(_of_encoder(path, "an exported encoder", weights), takes=exported.takes)
+
+
+def _is_torch_file(path: Path) -> bool:
+    """Return whether a file seems to be one of torch, not of safetensors, which may start with the same bytes."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    # Safetensors: the length of a header in JSON, and the header.
+    if int.from_bytes(start[:8], "little") < path.stat().st_size and start.endswith(b"{"):
+        return False
+    # `torch.save` writes a ZIP archive, earlier versions of it a pickle.
+    return start.startswith((b"PK", b"\x80"))
 
 
 def _of_torch_file(path: Path) -> InitialWeights:
@@ -122,7 +158,8 @@ def _of_torch_file(path: Path) -> InitialWeights:
             f"{_OPTION} must be a file of weights and nothing else, but {path} is damaged or contains other objects"
         ) from error
     if is_content(content):
-        return _of_module(path, "a checkpoint", content["state_dict"])
+        weights = _of_module(path, "a checkpoint", content["state_dict"])
+        return replace(weights, takes=input_of_state(content[DATA], FINGERPRINT))
     section = next((name for name in _SECTIONS if isinstance(content, Mapping) and name in content), None)
     return _of_weights(path, content if section is None else content[section])
 
@@ -138,7 +175,7 @@ def _of_weights(path: Path, weights: Any) -> InitialWeights:
         return _of_module(path, "weights of a module of viscy-train", cleaned)
     if any(name.startswith(_BODY) for name in cleaned):
         return _of_encoder(path, "weights of an encoder of viscy-train", cleaned)
-    return InitialWeights(path, "weights of a network of timm", cleaned)
+    return InitialWeights(path, _OF_TIMM, cleaned)
 
 
 def _of_module(path: Path, kind: str, weights: Any) -> InitialWeights:
@@ -204,6 +241,10 @@ def _adapt_first_convolutions(weights: InitialWeights, body: nn.Module, settings
         if key not in weights.body or key not in known:
             continue
         given, expected = weights.body[key], known[key]
+        if given.shape == expected.shape and given.shape[1] == _RGB and weights.kind == _OF_TIMM:
+            weights.notes.append(
+                f"{key} has a filter for each of {_RGB} input channels, red, green and blue, in this order"
+            )
         if given.shape == expected.shape or given.ndim != 4 or given.shape[1] != _RGB:
             continue
         weights.body[key] = adapt_input_conv(expected.shape[1], given)
