@@ -32,6 +32,25 @@ def test_several_epochs_are_averaged(dry_run_of):
     assert three.strata["most"].max() < 2 * one.strata["most"].max()
 
 
+def test_draws_of_an_epoch_are_those_of_the_target_if_only_a_part_of_it_is_counted(anchors_of, dry_run_of):
+    """Of 50 conditions, 20 batches of two conditions each draw some, and others not at all."""
+    anchors = anchors_of({("a", f"{number}"): 100 for number in range(50)})
+    part, epoch = (dry_run_of(anchors, batch_size=4, max_batches=n, anchors_per_condition=2) for n in (1, 2000))
+    assert part.batches_of_epochs == [20]
+    assert epoch.batches_of_epochs == [1250]
+    np.testing.assert_allclose(part.strata["draws"], 1.0)
+    np.testing.assert_allclose(part.strata["draws"], epoch.strata["draws"], rtol=0.3)
+    assert part.strata["observed"].min() == 0
+
+
+def test_anchors_are_not_missed_before_a_round_of_short_epochs_was_counted(anchors_of, dry_run_of):
+    anchors = anchors_of({("a", "mock"): 1000})
+    short = {"batch_size": 20, "epoch_batches": 5, "condition_balanced": False, "epochs": 10}
+    dry_run = dry_run_of(anchors, max_batches=1, **short)
+    assert dry_run.batches_of_epochs == [5, 5, 5, 5]
+    assert not any("not drawn in" in sentence for sentence in diagnose(dry_run))
+
+
 def test_lineages_of_a_batch_are_counted(anchors_of, dry_run_of):
     anchors = anchors_of({("a", "mock"): 100})
     dry_run = dry_run_of(anchors, batch_size=100, experiment_aware=False, condition_balanced=False)

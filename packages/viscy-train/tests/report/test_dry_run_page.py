@@ -80,6 +80,13 @@ def test_the_step_is_printed(anchors_of, dry_run_of):
     assert max(map(len, text.partition("Anchors drawn")[0].splitlines())) <= 82
 
 
+def test_an_epoch_that_is_counted_in_part_is_named_as_such(tmp_path, dry_run_of, read_page):
+    dry_run = dry_run_of(max_batches=1)
+    write_dry_run_page(tmp_path / "page.html", dry_run)
+    assert "1 (20 of 30 batches)" in read_page(tmp_path / "page.html").elements["td"]
+    assert "% after epoch 1 (20 of 30 batches)." in print_to_text(dry_run)
+
+
 def test_a_dry_run_page_says_that_there_are_no_problems(tmp_path, anchors_of, dry_run_of, read_page):
     anchors = anchors_of({("a", "mock"): 40}, n_times=2)
     write_dry_run_page(tmp_path / "page.html", dry_run_of(anchors, batch_size=4, condition_balanced=False))

@@ -153,12 +153,12 @@ def _excluded_anchors(dry_run: DryRun) -> list[str]:
 
 
 def _anchors_never_drawn(dry_run: DryRun) -> list[str]:
-    if not dry_run.draws.covers_an_epoch or dry_run.epochs < dry_run.epochs_per_round:
+    if not dry_run.draws.covers_an_epoch or dry_run.draws.epochs < dry_run.epochs_per_round:
         return []
     included = dry_run.strata[dry_run.strata["target"] > 0]
     sums = included[["anchors", "never"]].groupby(level=0, sort=False).sum()
     share = (sums["never"] / sums["anchors"]).sort_values(ascending=False)
-    epochs = "one epoch" if dry_run.epochs == 1 else f"{dry_run.draws.epochs:g} epochs"
+    epochs = "one epoch" if dry_run.draws.epochs == 1 else f"{dry_run.draws.epochs:g} epochs"
     return [
         f"{sums['never'][experiment]:,.0f} anchors of {experiment!r} ({part:.1%}) are not drawn in {epochs}"
         for experiment, part in share.items()
@@ -221,8 +221,8 @@ def _partial_counts(dry_run: DryRun) -> list[str]:
         return []
     n_counted = round(dry_run.draws.epochs * dry_run.batches_per_epoch)
     return [
-        f"only the first {n_counted:,} of {dry_run.batches_per_epoch:,} batches of an epoch were drawn: anchors that "
-        "are never drawn are unknown"
+        f"only the first {n_counted:,} of {dry_run.batches_per_epoch:,} batches of an epoch were drawn: draws of an "
+        "epoch are those of the target, and anchors that are never drawn are unknown"
     ]
 
 

@@ -191,9 +191,12 @@ def _summarize_strata(anchors: pd.DataFrame, planned: PlannedComposition, draws:
     most = np.zeros(n_strata, dtype=np.int64)
     np.maximum.at(most, stratum, draws.most)
     never = np.bincount(stratum, weights=draws.total == 0, minlength=n_strata)[present]
+    # A rare stratum that a part of an epoch has drawn by chance is not as frequent in all of it.
+    slots = planned.n_batches * planned.options["batch_size"]
+    of_an_epoch = total / draws.epochs if draws.covers_an_epoch else targets["target"] * slots
     return targets.assign(
         observed=total / max(total.sum(), 1),
-        draws=total / targets["anchors"] / max(draws.epochs, 1e-12),
+        draws=of_an_epoch / targets["anchors"],
         most=most[present],
         never=never if draws.covers_an_epoch else np.nan,
     )

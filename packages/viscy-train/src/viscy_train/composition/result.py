@@ -63,8 +63,9 @@ class DryRun:
     strata : pandas.DataFrame
         By (experiment, condition): `anchors`, `table_share` and `target`, see
         `viscy_train.composition.targets.target_composition`; `observed`, the observed share of the slots; `draws`, the
-        mean number of draws of an anchor per epoch; `most`, the number of draws in one epoch of the anchor drawn most
-        often; `never`, the number of anchors never drawn, missing if less than an epoch was counted.
+        mean number of draws of an anchor per epoch, that of the target if less than an epoch was counted; `most`, the
+        number of draws in one epoch of the anchor drawn most often; `never`, the number of anchors never drawn, missing
+        if less than an epoch was counted.
     checks : list of TargetCheck
         Observed composition of the examined batches against the targets.
     draws : DrawCounts
@@ -129,6 +130,12 @@ class DryRun:
         """Share of the anchors drawn at least once after each counted epoch, among those that batches may contain."""
         n_included = self.strata.loc[self.strata["target"] > 0, "anchors"].sum()
         return [count / n_included for count in self.draws.drawn]
+
+    @property
+    def batches_of_epochs(self) -> list[int]:
+        """Number of batches of each counted epoch in which draws were counted."""
+        n_counted, n = round(self.draws.epochs * self.batches_per_epoch), self.batches_per_epoch
+        return [min(n, n_counted - first) for first in range(0, n_counted, max(n, 1))]
 
     @property
     def n_examined(self) -> int:

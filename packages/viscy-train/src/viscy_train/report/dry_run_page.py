@@ -55,7 +55,7 @@ def write_dry_run_page(path: Path, dry_run: DryRun) -> None:
         measurements=measurements(dry_run),
         step_sentences=describe_step(dry_run.planned_step),
         step_rows=step_rows(dry_run.planned_step, dry_run.step, dry_run.content),
-        coverage_rows=coverage_rows(dry_run.coverage),
+        coverage_rows=coverage_rows(dry_run.coverage, dry_run.batches_of_epochs, dry_run.batches_per_epoch),
         composition_figure=data_uri(plot_composition(strata, strata["observed"], anchors)),
         composition_rows=composition_rows(
             strata,

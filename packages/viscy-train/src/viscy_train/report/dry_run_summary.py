@@ -41,7 +41,8 @@ def print_dry_run(dry_run: DryRun, console: Console | None = None) -> None:
     for sentence in describe_step(dry_run.planned_step):
         console.print(f"{sentence}.")
     console.print(_step_table(dry_run))
-    covered = ", ".join(f"{share} after epoch {epoch}" for epoch, share in coverage_rows(dry_run.coverage))
+    coverage = coverage_rows(dry_run.coverage, dry_run.batches_of_epochs, dry_run.batches_per_epoch)
+    covered = ", ".join(f"{share} after epoch {epoch}" for epoch, share in coverage)
     console.print(f"Anchors drawn at least once: {covered}.")
     console.print("Composition of an epoch (draws per anchor, most draws, anchors never drawn):")
     console.print(_composition_table(dry_run))
