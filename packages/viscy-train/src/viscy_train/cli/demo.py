@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -42,12 +43,13 @@ def run_demo(out: Path) -> int:
     say(f"Writing three simulated experiments to {out}")
     config = write_demo(out)
     for command in ("index", "fit"):
-        say(f"$ viscy-train {command} --config {config}")
+        say(f"$ viscy-train {command} --config {shlex.quote(str(config))}")
         code = run_command([sys.executable, "-m", "viscy_train", command, "--config", str(config)])
         if code:
             # A negative code is the number of the signal that ended the process.
             return explain_exit(f"`viscy-train {command}` ended with exit code {code}", max(code, EXIT_FAILED))
-    say(f"To try other settings, edit {config} and run: viscy-train fit --config {config} --output ANOTHER_DIRECTORY")
+    again = f"viscy-train fit --config {shlex.quote(str(config))} --output ANOTHER_DIRECTORY"
+    say(f"To try other settings, edit {config} and run: {again}")
     say(f"Done. Open {out / 'run' / 'report.html'}")
     return 0
 

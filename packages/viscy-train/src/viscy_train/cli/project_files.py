@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
@@ -40,5 +41,5 @@ def _report(lines: list[str], out: Path) -> int:
     for line in lines:
         say(line)
     say(f"Wrote {out / EXPERIMENTS} and {out / CONFIG}")
-    say(f"Next: edit both, and run `viscy-train index --config {out / CONFIG}`")
+    say(f"Next: edit both, and run `viscy-train index --config {shlex.quote(str(out / CONFIG))}`")
     return 0

@@ -92,7 +92,7 @@ def write_hela(out: Path) -> None:
         # These come last, because the directory is not a project without them if the process is killed.
         (out / "experiments.yaml").write_text(_EXPERIMENTS, encoding="utf-8")
         (out / "config.yaml").write_text(_CONFIG, encoding="utf-8")
-    config = out / "config.yaml"
+    config = shlex.quote(str(out / "config.yaml"))
     say(f"Done. Next: viscy-train index --config {config}, then viscy-train fit --config {config}")
 
 
