@@ -38,9 +38,12 @@ class UserError(ValueError):
     ----------
     keys : tuple of str
         Where in a file of nested keys the mistake is, as far as that is known; see `at_key`.
+    reason : str, optional
+        What is wrong, in a few words that name neither the place nor the remedy, as far as that is known.
     """
 
     keys: tuple[str, ...] = ()
+    reason: str | None = None
 
     def __init__(self, message: str) -> None:
         lines = message.splitlines()
@@ -62,6 +65,13 @@ class ProjectError(UserError):
         self.problems = problems
         lines = problems if len(problems) == 1 else [f"found {len(problems)} problems:", *problems]
         super().__init__("\n  ".join(lines))
+
+
+def because(reason: str, message: str) -> UserError:
+    """Return a `UserError` with its reason."""
+    error = UserError(message)
+    error.reason = reason
+    return error
 
 
 @contextmanager

@@ -384,6 +384,18 @@ MISMATCHES = {
         {},
         "plate .*monday.zarr/A/1/0 has no image 'A/1'; it has 0; correct the name in `conditions`",
     ),
+    "well without fields of view": (
+        edit_json("A", "1", "zarr.json", attributes={"ome": {"version": "0.5", "well": {"images": []}}}),
+        {},
+        {},
+        r"well A/1 of plate .*monday\.zarr has no fields of view; remove it from `conditions`$",
+    ),
+    "condition of a well whose fields of view have others": (
+        no_damage,
+        {"conditions": {"A/1": "mock", "B/1": "infected", "B/1/0": "mock"}},
+        {},
+        r"condition 'infected' has no anchors \(no observations\); remove B/1 from `conditions`$",
+    ),
     "unknown well": (no_damage, {"conditions": {"A/1": "mock", "C/9": "x"}}, {}, "has no well 'C/9'; it has A/1, B/1"),
     "unknown channel": (no_damage, {"channels": ["GFP"]}, {}, "has no channel 'GFP'; it has Phase3D, Virus"),
     "missing tracks": (lambda one: shutil.rmtree(one.tracks), {}, {}, "tracks not found: .*; correct `tracks`"),

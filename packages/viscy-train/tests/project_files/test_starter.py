@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import yaml
+import zarr
 from iohub.ngff import open_ome_zarr
 
 from viscy_train.anchors.table import AnchorTable
@@ -174,7 +175,43 @@ def test_a_well_that_cannot_be_read_is_left_out_with_the_reason(tmp_path):
     start_project([path], tmp_path / "new")
     text = (tmp_path / "new" / "experiments.yaml").read_text()
     assert read(tmp_path / "new" / "experiments.yaml")["experiments"][0]["conditions"] == {"A/1": None}
-    assert "# Left out, because it cannot be read: A/2: plate " in text
+    assert "# Left out: A/2 (damaged or incomplete: " in text
+
+
+def remove_images(plate, well):
+    """Leave a well without fields of view."""
+    attributes = zarr.open_group(plate / well, mode="r+").attrs
+    outer = attributes.get("ome", {})
+    of_well = (outer or attributes)["well"] | {"images": []}
+    attributes.update({"ome": outer | {"well": of_well}} if outer else {"well": of_well})
+
+
+def test_the_user_is_shown_which_wells_and_images_are_left_out(tmp_path, capsys):
+    path = write(tmp_path / "plate.zarr", wells=("A/1", "A/2", "A/3", "B/1"))
+    for well in ("A/2", "A/3"):
+        remove_images(path, well)
+    for name in ("zarr.json", ".zattrs"):
+        (path / "B/1" / name).unlink(missing_ok=True)
+    assert main(["init", str(path), "--out", str(tmp_path / "new project")]) == 0
+    output = capsys.readouterr().out
+    assert "\n  left out: A/2, A/3 (no fields of view)\n  left out: B/1 (damaged or incomplete: " in output
+    assert f"viscy-train index --config '{tmp_path}/new project/config.yaml'" in " ".join(output.split())
+    text = (tmp_path / "new project" / "experiments.yaml").read_text()
+    assert "# Left out: A/2, A/3 (no fields of view)." in text
+    assert "`conditions`" not in text
+
+
+def test_the_user_is_shown_which_images_and_channels_are_left_out(tmp_path):
+    write_images(tmp_path / "images", ["one", "two"])
+    (tmp_path / "images" / "three.zarr").mkdir()
+    with open_ome_zarr(tmp_path / "images/four.zarr", layout="fov", mode="w-", channel_names=["GFP", "DAPI"]) as image:
+        image.create_image("0", np.ones((3, 2, 1, 64, 80), np.uint16))
+    _, *lines = start_project([tmp_path / "images"], tmp_path / "new")
+    assert lines[:3] == [
+        "  left out: three (no images)",
+        "  left out: channel DAPI (only in four)",
+        "  left out: channel Phase3D (only in one, two)",
+    ]
 
 
 def test_paths_are_relative_if_the_plate_is_in_the_same_directory(tmp_path):

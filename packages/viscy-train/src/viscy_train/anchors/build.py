@@ -330,7 +330,7 @@ def _check_strata(
                 continue
             lost = [one for one in excluded if (one.experiment, one.condition) == stratum]
             reasons = "; ".join(f"{one.n_observations} observations {one.reason}" for one in lost)
-            what = f"condition {condition!r} has no anchors ({reasons})"
+            what = f"condition {condition!r} has no anchors ({reasons or 'no observations'})"
             subject = f"experiment {experiment.name!r}"
             if positive.match and strata and stratum in left:
                 warnings.add(subject, f"{what}; nothing is trained on it, but `predict` embeds it")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, override
 
-from viscy_train.errors import UserError
+from viscy_train.errors import UserError, because
 from viscy_train.plates.layouts import (
     SUFFIXES,
     ImageLocation,
@@ -61,7 +61,7 @@ class FolderLayout(Layout):
                 raise refusal(child, "its metadata has no `multiscales`")
             images |= found
         if not images:
-            raise UserError(f"folder {directory} has no OME-Zarr images; remove it from `conditions`")
+            raise because("no images", f"folder {directory} has no OME-Zarr images; remove it from `conditions`")
         return images
 
     def _series_of_collection(self, key: str) -> dict[str, ImageLocation]:

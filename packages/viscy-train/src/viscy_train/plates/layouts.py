@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, override
 
-from viscy_train.errors import UserError
+from viscy_train.errors import UserError, because
 from viscy_train.plates.ngff import is_image, list_images, list_series, list_wells
 from viscy_train.plates.ome_store import OmeStore, has_metadata, report_damage
 
@@ -87,7 +87,13 @@ class WellLayout(Layout):
 
     def _positions_in(self, well: str) -> list[str]:
         with report_damage(self._store.path, f"well {well}"):
-            return [f"{well}/{image}" for image in list_images(self._store.ome(well))]
+            images = list_images(self._store.ome(well))
+        if not images:
+            raise because(
+                "no fields of view",
+                f"well {well} of plate {self._store.path} has no fields of view; remove it from `conditions`",
+            )
+        return [f"{well}/{image}" for image in images]
 
     @override
     def locate(self, position: str) -> ImageLocation:

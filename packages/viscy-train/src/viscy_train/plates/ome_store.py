@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import zarr
 from zarr.storage import LocalStore
 
-from viscy_train.errors import UserError, require_regular_file
+from viscy_train.errors import UserError, because, require_regular_file
 from viscy_train.plates.ngff import ome_metadata
 from viscy_train.plates.pixels import zarr_codecs
 
@@ -84,9 +84,10 @@ def report_damage(path: Path, what: str) -> Generator[None]:
     except UserError:
         raise
     except Exception as error:  # many types: KeyError for metadata, zarr's, and those of JSON and of each codec
-        raise UserError(
+        raise because(
+            f"damaged or incomplete: {one_line(error)}",
             f"plate {path} is damaged or incomplete: cannot read {what} ({one_line(error)}); restore it, or leave it "
-            "out of `conditions`"
+            "out of `conditions`",
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from viscy_train.crops.intensity_jumps import shorten
 from viscy_train.errors import UserError
 from viscy_train.plates.layouts import enumerate_names, stem
 from viscy_train.project_files.config_file import ConfigDraft, config_text
@@ -56,7 +57,9 @@ def start_project(plates: list[Path], out: Path) -> list[str]:
     config = _config(surveys, one_channel=differ_in_channels(drafts))
     write_files(out, experiments_text(drafts, _HEADER, out), config_text(config))
     return [
-        line for draft, survey in zip(drafts, surveys, strict=True) for line in (_summary(draft, survey), *_open(draft))
+        line
+        for draft, survey in zip(drafts, surveys, strict=True)
+        for line in (_summary(draft, survey), *(f"  {line}" for line in _left_out(survey)), *_open(draft))
     ]
 
 
@@ -70,7 +73,7 @@ def _draft(survey: Survey) -> Draft:
         conditions=_conditions(survey),
         minutes_per_frame=_minutes_per_frame(survey),
     )
-    draft.notes = [_facts(survey), *(f"Left out, because it cannot be read: {problem}" for problem in survey.problems)]
+    draft.notes = [_facts(survey), *(f"{line[:1].upper()}{line[1:]}." for line in _left_out(survey))]
     draft.comments = {
         "tracks": "A file, or a directory with a file for each position; what track formats there are is in the README."
         if draft.tracks is None
@@ -109,6 +112,14 @@ def _facts(survey: Survey) -> str:
     return f"{images}, {size}, {scale}."
 
 
+def _left_out(survey: Survey) -> list[str]:
+    """Return which wells, images and channels are not in the files, and why, a line for each reason."""
+    lines = [f"left out: {enumerate_names(keys)} ({reason})" for reason, keys in survey.left_out.items()]
+    others = [f"{name} (only in {enumerate_names(keys)})" for name, keys in survey.other_channels.items()]
+    lines += [f"left out: channel {channel}" for channel in others]
+    return shorten(lines, "left out for other reasons: {} more")
+
+
 def _range(lengths: tuple[int, ...]) -> str:
     return f"{min(lengths)}" if len(set(lengths)) == 1 else f"{min(lengths)} to {max(lengths)}"
 
@@ -118,11 +129,9 @@ def _count(n: int | str, thing: str) -> str:
 
 
 def _about_channels(survey: Survey) -> str:
-    others = [f"{name} only in {enumerate_names(keys)}" for name, keys in survey.other_channels.items()]
-    more = f" Not in all images: {'; '.join(others)}." if others else ""
     return (
         "Channels that the encoder sees; remove the others. A mapping gives the marker of each: "
-        f"{{{survey.channels[0] if survey.channels else 'GFP'}: SEC61B}}.{more}"
+        f"{{{survey.channels[0] if survey.channels else 'GFP'}: SEC61B}}."
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from viscy_train.console import track
 from viscy_train.errors import UserError
+from viscy_train.plates.layouts import enumerate_names
 from viscy_train.plates.plate import open_plate
 
 if TYPE_CHECKING:
@@ -29,15 +30,15 @@ class Survey:
         The positions of each well, image or folder of images that can be read.
     images : dict of str to PositionImage
         The first image of each of them.
-    problems : list of str
-        Why the others cannot be read.
+    left_out : dict of str to list of str
+        The others, by the reason why they cannot be used.
     """
 
     path: Path
     has_wells: bool
     positions: dict[str, list[str]] = field(default_factory=dict)
     images: dict[str, PositionImage] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def channels(self) -> list[str]:
@@ -93,11 +94,10 @@ def survey_plate(path: Path) -> Survey:
             survey.images[key] = plate.image(positions[0])
             survey.positions[key] = positions
         except UserError as error:
-            survey.problems.append(f"{key}: {error}")
-        except IndexError:
-            survey.problems.append(f"{key}: it has no images")
+            survey.left_out.setdefault(error.reason or str(error), []).append(key)
     if not survey.images:
-        raise UserError(f"plate {path} has no image that can be read; {survey.problems[0] if survey.problems else ''}")
+        lines = [f"{enumerate_names(keys)}: {reason}" for reason, keys in survey.left_out.items()] or ["it is empty"]
+        raise UserError(f"plate {path} has no image that can be read; {lines[0]}")
     return survey
 
 
