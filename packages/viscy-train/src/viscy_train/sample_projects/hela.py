@@ -18,6 +18,7 @@ share no pixels. The conditions are meaningless, so embeddings should not predic
 
 from __future__ import annotations
 
+import shlex
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
