@@ -9,13 +9,14 @@ import pandas as pd
 
 from viscy_train.errors import UserError
 from viscy_train.experiments.metadata import well_of
-from viscy_train.experiments.typed_columns import type_column
+from viscy_train.experiments.typed_columns import text_column, type_column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viscy_train.errors import Problems
     from viscy_train.experiments.experiments_file import Experiment
+    from viscy_train.experiments.metadata import Value
     from viscy_train.plates.plate import Plate
 
 
@@ -74,16 +75,30 @@ def add_metadata(observations: pd.DataFrame, experiments: list[Experiment]) -> p
                 f"the key {key!r} of an experiment, well or field of view is also a column of the channels with "
                 "data.channels: one; rename the key, or map `channels` to markers instead"
             )
-    code = observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
-    first = np.unique(code, return_index=True)[1]
-    by_name = {experiment.name: experiment for experiment in experiments}
-    positions = observations[["experiment", "position", "well"]].iloc[first].astype(str)
-    values = [by_name[name].metadata_of(position, well) for name, position, well in positions.itertuples(index=False)]
+    code, values = values_of_positions(observations, experiments)
     columns = {}
     for key in keys:
         column = type_column(pd.Series([one.get(key) for one in values], dtype=object))
         columns[key] = column.iloc[code].set_axis(observations.index)
     return observations.assign(**columns)
+
+
+def values_of_positions(
+    observations: pd.DataFrame, experiments: list[Experiment]
+) -> tuple[NDArray[np.int64], list[dict[str, Value]]]:
+    """Return the number of the position of each observation, and the value of each key at each position.
+
+    Parameters
+    ----------
+    observations, experiments
+        As in `add_metadata`.
+    """
+    code = observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
+    first = np.unique(code, return_index=True)[1]
+    by_name = {experiment.name: experiment for experiment in experiments}
+    positions = observations[["experiment", "position", "well"]].iloc[first].astype(str)
+    values = [by_name[name].metadata_of(position, well) for name, position, well in positions.itertuples(index=False)]
+    return code, values
 
 
 def metadata_keys(experiments: list[Experiment]) -> list[str]:
@@ -92,7 +107,10 @@ def metadata_keys(experiments: list[Experiment]) -> list[str]:
 
 
 def check_metadata(observations: pd.DataFrame, experiments: list[Experiment]) -> None:
-    """Refuse columns of metadata that are not those of the experiments; observations are as in `add_metadata`."""
+    """Refuse columns of metadata that are not those of the experiments; observations are as in `add_metadata`.
+
+    Experiments with annotations may have a column from there whose values are metadata in other experiments.
+    """
     keys = metadata_keys(experiments)
     for key in keys:
         if key not in observations:
@@ -100,7 +118,12 @@ def check_metadata(observations: pd.DataFrame, experiments: list[Experiment]) ->
     expected = add_metadata(observations[["experiment", "position", "well"]], experiments)
     for key in keys:
         found, wanted = observations[key], expected[key]
-        differ = _differ(found, wanted)
+        annotated = [one.name for one in experiments if one.annotations and key not in metadata_keys([one])]
+        is_free = observations["experiment"].isin(annotated).to_numpy()
+        if annotated and _is_text(found) and not _is_text(wanted):
+            code, values = values_of_positions(observations, experiments)
+            wanted = text_column(pd.Series([one.get(key) for one in values], dtype=object)).iloc[code]
+        differ = _differ(found, wanted) & ~is_free
         if differ.any():
             row = int(np.argmax(differ))
             experiment, position = observations[["experiment", "position"]].iloc[row]
@@ -112,7 +135,7 @@ def check_metadata(observations: pd.DataFrame, experiments: list[Experiment]) ->
 
 def _differ(found: Any, wanted: Any) -> NDArray[np.bool_]:
     """Return where the values of two columns differ; two missing values are equal."""
-    are_text = [isinstance(column.dtype, pd.CategoricalDtype) for column in (found, wanted)]
+    are_text = [_is_text(found), _is_text(wanted)]
     if all(are_text):
         code = np.append(wanted.cat.categories.get_indexer(found.cat.categories), -1)
         # Another text has the code -2: it is not a missing value.
@@ -121,3 +144,7 @@ def _differ(found: Any, wanted: Any) -> NDArray[np.bool_]:
     if any(are_text):
         return np.ones(len(found), dtype=bool)
     return ((found != wanted) & ~(found.isna() & wanted.isna())).to_numpy()
+
+
+def _is_text(column: Any) -> bool:
+    return isinstance(column.dtype, pd.CategoricalDtype)

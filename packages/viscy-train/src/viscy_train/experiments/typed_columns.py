@@ -51,7 +51,20 @@ def type_column(values: pd.Series) -> pd.Series:
             if np.isinf(values.to_numpy()).any():
                 raise UserError("numbers must be finite, got inf")
             return values
-    return _as_text(values)
+    return text_column(values)
+
+
+def text_column(values: pd.Series) -> pd.Series:
+    """Return values as text, a categorical with sorted categories; see `type_column`."""
+    if values.dtype == object:  # True and 1 would be one category
+        values = values.map(_text, na_action="ignore")
+    categories: Any = values.astype("category").cat.remove_unused_categories()
+    texts = [_text(value) for value in categories.cat.categories]
+    names = sorted(set(texts))
+    rank = {name: number for number, name in enumerate(names)}
+    code_of = np.array([*(rank[text] for text in texts), -1])
+    codes = code_of[categories.cat.codes.to_numpy()]
+    return pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(names, dtype="str")), index=values.index)
 
 
 def can_be_column(values: pd.Series) -> bool:
@@ -83,19 +96,6 @@ def _kind(value: Any) -> str:
 
 def _fits(values: pd.Series, largest: int) -> bool:
     return not len(values) or (abs(int(values.min())) <= largest and abs(int(values.max())) <= largest)
-
-
-def _as_text(values: pd.Series) -> pd.Series:
-    """Return values as categories of text."""
-    if values.dtype == object:  # True and 1 would be one category
-        values = values.map(_text, na_action="ignore")
-    categories: Any = values.astype("category").cat.remove_unused_categories()
-    texts = [_text(value) for value in categories.cat.categories]
-    names = sorted(set(texts))
-    rank = {name: number for number, name in enumerate(names)}
-    code_of = np.array([*(rank[text] for text in texts), -1])
-    codes = code_of[categories.cat.codes.to_numpy()]
-    return pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(names, dtype="str")), index=values.index)
 
 
 def _text(value: Any) -> str:
