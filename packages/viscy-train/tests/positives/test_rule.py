@@ -16,6 +16,7 @@ from viscy_train.positives.claimed import wrong_claims
 from viscy_train.positives.description import (
     describe_positives,
     describe_recognized,
+    permits_other_timepoints,
     setting_text,
     warn_of_labels,
     warn_of_positives,
@@ -241,13 +242,58 @@ def test_the_same_frame_is_described_as_such(options, beginning):
     ("options", "expected"),
     [
         ({}, "a tracked cell at another timepoint"),
-        ({"min_hours": 0, "max_hours": 1}, "a tracked cell at another timepoint"),
+        ({"channel": "any"}, "a tracked cell at another timepoint in any channel"),
+        ({"max_hours": 1}, "a tracked cell at another timepoint"),
+        ({"min_hours": 0, "max_hours": 1}, "a tracked cell at the same or another timepoint"),
+        ({"min_frames": 0, "channel": "other"}, "a tracked cell at the same or another timepoint in another channel"),
         ({"min_frames": 0, "max_frames": 0}, "a cell in spite of random changes"),
+        (
+            {"min_frames": 0, "max_frames": 0, "channel": "other"},
+            "a tracked cell at the same timepoint in another channel",
+        ),
+        ({"min_hours": 0, "max_hours": 0}, "a cell in spite of random changes"),
         ({"match": "condition", "differ": "well"}, "a cell with the same condition and another well"),
+        ({"match": "state", "channel": "other"}, "a cell with the same state in another channel"),
+        (
+            {"match": ["condition", "state"], "max_hours": 1},
+            "a cell with the same condition and state up to 1 hour away",
+        ),
+        ({"match": "state", "min_hours": 1}, "a cell with the same state at least 1 hour away"),
+        ({"match": "state", "min_hours": 0, "max_hours": 1}, "a cell with the same state 0 to 1 hours away"),
     ],
 )
 def test_the_report_says_what_is_recognized(options, expected):
     assert describe_recognized(PositiveConfig(**options)) == expected
+    assert describe_recognized(PositiveConfig(**options), SLOW_AND_FAST) == expected
+
+
+def test_the_text_of_settings_that_runs_have_recorded_stays():
+    assert setting_text(PositiveConfig(match="state", max_hours=1)) == "up to 1 hours; match state"
+    assert setting_text(PositiveConfig(min_frames=1, max_frames=1)) == "1 to 1 frames"
+
+
+def test_hours_that_are_shorter_than_an_interval_are_the_same_timepoint():
+    positive = PositiveConfig(min_hours=0, max_hours=0.1)
+    assert describe_recognized(positive, make_experiments(m=30, n=20)) == "a cell in spite of random changes"
+    assert not permits_other_timepoints(positive, make_experiments(m=30, n=20))
+    fast = make_experiments(m=30, t=5)
+    assert describe_recognized(positive, fast) == "a tracked cell at the same or another timepoint"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, True),
+        ({"min_frames": 0}, True),
+        ({"min_frames": 0, "max_frames": 0}, False),
+        ({"max_hours": 1}, True),
+        ({"match": "condition"}, False),
+        ({"match": "lineage_id"}, True),
+        ({"match": "lineage_id", "max_hours": 0}, False),
+    ],
+)
+def test_positives_of_a_lineage_at_other_timepoints_are_known(options, expected):
+    assert permits_other_timepoints(PositiveConfig(**options), SLOW_AND_FAST) is expected
 
 
 def test_the_same_frames_of_different_intervals_are_a_warning():

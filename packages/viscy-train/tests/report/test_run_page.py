@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from viscy_train.composition.step import StepSettings
-from viscy_train.config.schema import SamplerConfig
+from viscy_train.config.schema import PositiveConfig, SamplerConfig
 from viscy_train.evaluation.embeddings import EncoderEvaluation, Probe
 from viscy_train.evaluation.probes import Accuracy, ColumnProbe
 from viscy_train.evaluation.retrieval import Recall
@@ -155,6 +155,8 @@ def test_names_with_markup_are_escaped_on_a_run_page(page):
     "sentence",
     [
         "Every batch matched its target.",
+        "The encoder was trained to recognize a tracked cell at another timepoint among the other cells of its step.",
+        "nearest positive of a batch is the anchor's own, or that of an anchor of the same lineage.",
         "The loss compares an anchor with the 16 anchors of the step. An anchor's negatives: 5",
         "negatives from other experiments 5",
         "the same with each anchor's own batch only 0.0% 0.0%",
@@ -212,3 +214,38 @@ def test_draws_are_those_of_an_epoch_of_the_run(page_of_epochs, n_batches, fact,
     assert draws_of(page, "virus") == (["draws per anchor and epoch"], draws)
     assert ("was drawn about 13 times per epoch" in page.text) == (draws == 13.0)
     assert f"{len(n_batches)} ({n_batches[-1]} of 26 batches)" in page.elements["td"]
+
+
+def page_of_task(page_of_epochs, positives="lineage", **positive):
+    recall = Recall(frames=1, hours=0.5, chance=0.1, untrained=0.5, trained=0.4)
+    step = StepSettings(world_size=1, split_batches=False, negatives="batch", positives=positives)
+    return page_of_epochs(2, recall=[recall], step=step, positive=PositiveConfig(**positive))
+
+
+LOWER = "Recall@1 is lower than before training."
+TASK = "This is what the encoder is trained for."
+
+
+def test_recall_is_the_task_of_an_encoder_that_recognizes_tracks(page_of_epochs):
+    page = page_of_task(page_of_epochs, min_frames=0)
+    assert TASK in page.text
+    assert LOWER in page.text
+    assert "trained to recognize a tracked cell at the same or another timepoint among" in page.text
+
+
+@pytest.mark.parametrize(
+    ("options", "recognized"),
+    [
+        ({"match": "condition", "differ": "well"}, "a cell with the same condition and another well"),
+        ({"min_frames": 0, "channel": "other"}, "a tracked cell at the same or another timepoint in another channel"),
+        ({"min_frames": 0, "max_frames": 0}, "a cell in spite of random changes"),
+        ({"positives": "condition"}, "a tracked cell at another timepoint or another cell with the same condition"),
+        ({"positives": "condition", "match": "condition"}, "a cell with the same condition"),
+    ],
+)
+def test_a_lower_recall_is_no_problem_of_an_encoder_that_recognizes_something_else(page_of_epochs, options, recognized):
+    page = page_of_task(page_of_epochs, **options)
+    assert f"The encoder was trained to recognize {recognized} among the other cells of its batch." in page.text
+    assert f"The encoder was trained for something else, to recognize {recognized}, so that" in page.text
+    assert TASK not in page.text
+    assert LOWER not in page.text

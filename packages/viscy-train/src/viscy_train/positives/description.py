@@ -96,12 +96,32 @@ def warn_of_positives(
     return warnings
 
 
-def describe_recognized(positive: PositiveConfig) -> str:
-    """Return what an encoder learns to recognize, such as ``a tracked cell at another timepoint``."""
+def describe_recognized(positive: PositiveConfig, experiments: Sequence[Experiment] = ()) -> str:
+    """Return what an encoder learns to recognize, such as ``a tracked cell at another timepoint``.
+
+    Parameters
+    ----------
+    positive : PositiveConfig
+        Which observations may be positives.
+    experiments : sequence of Experiment
+        The experiments, whose intervals turn hours into frames. Without them, hours that are shorter than an interval
+        count as another timepoint.
+    """
+    channel = {"same": "", "other": " in another channel", "any": " in any channel"}[positive.channel]
     if positive.match:
-        return f"a cell with the same {_columns(positive)}"
-    largest = positive.max_hours if positive.in_hours else positive.frames[1]
-    return "a tracked cell at another timepoint" if largest else "a cell in spite of random changes"
+        return f"a cell with the same {_columns(positive)}{channel}{_distance(positive)}"
+    smallest, largest = _bounds(positive, experiments)
+    if not largest and not channel:
+        return "a cell in spite of random changes"
+    time = "another" if smallest else "the same or another" if largest else "the same"
+    return f"a tracked cell at {time} timepoint{channel}"
+
+
+def permits_other_timepoints(positive: PositiveConfig, experiments: Sequence[Experiment] = ()) -> bool:
+    """Return whether a positive may be of the anchor's lineage at another timepoint; see `describe_recognized`."""
+    if positive.match:
+        return "lineage_id" in positive.match and positive.max_hours != 0
+    return _bounds(positive, experiments)[1] > 0
 
 
 def warn_of_labels(positive: PositiveConfig, label: str) -> list[str]:
@@ -125,7 +145,8 @@ def warn_of_labels(positive: PositiveConfig, label: str) -> list[str]:
 
 def setting_text(positive: PositiveConfig) -> str:
     """Return the settings as text that is equal for equal settings, such as ``1 to 4 frames``."""
-    parts = [_distance(positive, away="").strip()]
+    # Runs have recorded the text, and are resumed only if it is equal.
+    parts = [_distance(positive, away="", one_hour="hours").strip()]
     parts += [f"decay {positive.decay:g}"] * (positive.decay != 0)
     parts += [f"match {', '.join(positive.match)}"] * bool(positive.match)
     parts += [f"differ {', '.join(positive.differ)}"] * bool(positive.differ)
@@ -141,20 +162,32 @@ def _what(positive: PositiveConfig, which: str = "another", lineage: str = "thei
     return f"{which} frame of {lineage}{channel}"
 
 
+def _bounds(positive: PositiveConfig, experiments: Sequence[Experiment]) -> tuple[float, float]:
+    """Return the smallest and the largest distance in any experiment, in frames; in hours without experiments."""
+    if experiments:
+        ranges = frame_ranges(experiments, positive).values()
+        return min(one.smallest for one in ranges), max(one.largest for one in ranges)
+    if not positive.in_hours:
+        return positive.frames
+    return 1 if positive.min_hours is None else positive.min_hours, positive.max_hours or 0
+
+
 def _columns(positive: PositiveConfig) -> str:
     same, other = (" and ".join(names) for names in (positive.match, positive.differ))
     return same + f" and another {other}" * bool(other)
 
 
-def _distance(positive: PositiveConfig, away: str = " away") -> str:
+def _distance(positive: PositiveConfig, away: str = " away", one_hour: str = "hour") -> str:
     low, high = positive.min_hours, positive.max_hours
     if not positive.match and not positive.in_hours:
         return f" {positive.frames[0]} to {positive.frames[1]} frames{away}"
     if low is None and high is None:
         return ""
     if high is None:
-        return f" at least {low:g} hours{away}"
-    return f" {low:g} to {high:g} hours{away}" if low is not None else f" up to {high:g} hours{away}"
+        return f" at least {low:g} {one_hour if low == 1 else 'hours'}{away}"
+    if low is None:
+        return f" up to {high:g} {one_hour if high == 1 else 'hours'}{away}"
+    return f" {low:g} to {high:g} hours{away}"
 
 
 def _span_of(frames: FrameRange, minutes_per_frame: float) -> str:

@@ -18,6 +18,7 @@ from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 from viscy_train.output import OutputKind, require_replaceable
 from viscy_train.report.batch_sections import composition_rows
 from viscy_train.report.formatting import plural, thousands
+from viscy_train.report.task import describe_task
 from viscy_train.run.batch_record import check_rows, count_batches
 from viscy_train.run.metrics_csv import VALIDATION, read_log
 
@@ -31,11 +32,6 @@ _LIBRARY, _MAX_BATCHES = "viscy-train", 20_000
 # What decides the encoder; paths of the machine that it was trained on are nobody else's business.
 _SECTIONS = ("seed_everything", "model", "data", "checkpoint")
 _PATHS = ("experiments", "anchors", "init_from")
-_OBJECTIVES = {
-    "lineage": "a cell is to resemble its own lineage more than other cells",
-    "pair": "a cell is to resemble its positive, as `data.positive` below defines it, more than other cells",
-    "condition": "a cell is to resemble cells of the same condition more than others",
-}
 
 
 def _is_model_card(path: Path) -> bool:
@@ -99,7 +95,9 @@ def write_model_card(path: Path, subject: ExportedModel, data: PairDataModule, r
             "library": _LIBRARY,
             "tags": _tags(encoder["name"], data),
             "title": f"Encoder of cells: {encoder['name']}, {_channels(data)}",
-            "objective": _OBJECTIVES[model["loss"]["positives"]],
+            "recognized": describe_task(
+                data.positive, model["loss"]["positives"], vars(data.options), data.table.experiments
+            ).recognized,
             "n_features": subject.n_features,
             "shape": subject.shape,
             "onnx": None if subject.onnx_difference is None else f"{subject.onnx_difference:.1g}",

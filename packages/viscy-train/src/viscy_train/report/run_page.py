@@ -17,7 +17,6 @@ from viscy_train.composition.targets import STRATUM, group_word, target_composit
 from viscy_train.composition.temporal import check_all_targets
 from viscy_train.config.schema import PositiveConfig
 from viscy_train.loading.axes import axis_names
-from viscy_train.positives.description import describe_recognized
 from viscy_train.report.batch_plots import plot_composition
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.formatting import percent, plural, thousands
@@ -25,17 +24,21 @@ from viscy_train.report.html import REPORT, data_uri, render, write_page
 from viscy_train.report.run_plots import plot_data_wait, plot_embeddings, plot_example_tracks, plot_loss
 from viscy_train.report.step_section import coverage_rows, step_rows
 from viscy_train.report.summary import diagnose_run, summarize_run
+from viscy_train.report.task import Task, describe_task
 from viscy_train.run.attempts import read_attempts
 from viscy_train.run.batch_record import NEVER, check_rows, count_batches_of_epochs, count_epochs_until_drawn
 from viscy_train.run.metrics_csv import DATA_WAIT, EFFECTIVE_RANK, LOSS, RECALL, SMOOTHNESS, read_log
 from viscy_train.run.recorded_epochs import RecordedEpochs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from viscy_data import PlannedComposition
     from viscy_train.composition.step import StepSettings
     from viscy_train.evaluation.embeddings import EncoderEvaluation
+    from viscy_train.experiments.experiments_file import Experiment
     from viscy_train.report.example_tracks import ExampleTracks
     from viscy_train.run.directory import RunDirectory
 
@@ -75,6 +78,8 @@ class RunResults:
         Embeddings and what they reveal.
     positive : PositiveConfig
         Which observations were the positives.
+    experiments : sequence of Experiment
+        The experiments of the table.
     """
 
     observations: pd.DataFrame
@@ -90,11 +95,17 @@ class RunResults:
     crops: NDArray[np.float32]
     evaluation: EncoderEvaluation
     positive: PositiveConfig = PositiveConfig()  # noqa: RUF009 (frozen)
+    experiments: Sequence[Experiment] = ()
 
     @property
     def has_held_out_queries(self) -> bool:
         """Whether recall@1 was measured on cells that the encoder was not trained on."""
         return not np.isin(self.evaluation.rows, self.train_rows).all()
+
+    @property
+    def task(self) -> Task:
+        """What the encoder was trained to recognize."""
+        return describe_task(self.positive, self.step.positives, self.planned.options, self.experiments)
 
 
 def write_run_page(run_directory: RunDirectory, results: RunResults) -> None:
@@ -115,7 +126,7 @@ def write_run_page(run_directory: RunDirectory, results: RunResults) -> None:
         | _embeddings_context(results)
         | {"representation_rows": _representation_rows(log)}
         | {"options": results.planned.options, "files": _list_files(run_directory)}
-        | {"recognized": describe_recognized(results.positive)}
+        | {"task": results.task, "compared": "its step" if results.step.n_compared > 1 else "its batch"}
     )
     page = render("run.html.j2", **context)
     write_page(run_directory.report, page, REPORT)
@@ -134,6 +145,7 @@ def _batch_context(
     checks = check_all_targets(batches, anchors, planned)
     targets, observed = target_composition(anchors, planned), observed_composition(batches, anchors)
     draws = observed * n_batches * planned.options["batch_size"] / (epochs.total or 1) / targets["anchors"]
+    recall = results.evaluation.recall if results.task.is_retrieval else []
     origin = "as recorded during training"
     if n_batches > _MAX_BATCHES:
         n_read = len(batches.drop_duplicates(["epoch", "batch"]))
@@ -141,7 +153,7 @@ def _batch_context(
     return {
         "facts": _list_facts(anchors, epochs, results),
         "summary": summarize_run(checks, log, results.evaluation, has_held_out_queries=results.has_held_out_queries),
-        "diagnostics": diagnose_run(checks, log, attempts, results.evaluation.recall, draws, period),
+        "diagnostics": diagnose_run(checks, log, attempts, recall, draws, period),
         "batches": make_batches_figure(batches, anchors, planned),
         "batches_origin": origin,
         "checks": shorten_checks(checks),

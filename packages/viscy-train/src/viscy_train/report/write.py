@@ -84,6 +84,7 @@ def evaluate_and_write_page(
         crops=middle.reshape(*examples.rows.shape, *middle.shape[1:]),
         evaluation=evaluation,
         positive=data.positive,
+        experiments=table.experiments,
     )
     write_run_page(run_directory, results)
     say(f"Done. Open {run_directory.report}")
