@@ -7,6 +7,7 @@ import pytest
 from viscy_train.errors import UserError
 from viscy_train.experiments.annotations import add_annotations, annotation_checksums
 from viscy_train.experiments.experiments_file import Experiment
+from viscy_train.experiments.position_metadata import add_metadata
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def observations():
 def join(observations, tmp_path):
     """A function that joins a table, or the text of a CSV file, to the experiment monday; returns columns and note."""
 
-    def join_table(*tables, names=("monday",), **options):
+    def join_table(*tables, names=("monday",), metadata=None, **options):
         paths = []
         for number, table in enumerate(tables):
             path = tmp_path / f"annotations{number}.csv"
@@ -52,11 +53,12 @@ def join(observations, tmp_path):
                 conditions={"A/1": "mock"},
                 minutes_per_frame=1,
                 annotations=paths if name in names else [],
+                metadata=(metadata or {}).get(name, {}),
                 **options,
             )
             for name in ("monday", "friday")
         ]
-        joined, notes = add_annotations(observations, experiments)
+        joined, notes = add_annotations(add_metadata(observations, experiments), experiments)
         return joined[[name for name in joined if name not in observations]], notes
 
     return join_table
@@ -134,21 +136,42 @@ def test_columns_have_the_types_of_an_anchor_table(join, observations):
     assert columns["name"].cat.categories.tolist() == ["a", "b"]
     assert columns["mixed"].cat.categories.tolist() == ["true"]
     assert columns["day"].cat.categories[0].startswith("2024-10-09")
-    assert notes[0].endswith("; its list, y not used")
+    unused = "list (neither text, numbers, booleans nor times); y (in every anchor table or embedding)"
+    assert notes[0].endswith(f"; not used: {unused}")
 
 
 def test_columns_of_embeddings_are_not_annotated(join):
     columns, notes = join("position,fov_name,split,fov/name,v\nA/1/0,0,test,0,1\n")
     assert columns.columns.tolist() == ["v"]
-    assert notes[0].endswith("; its fov_name, split, fov/name not used")
+    assert notes[0].endswith("; not used: fov_name, split, fov/name (in every anchor table or embedding)")
     with pytest.raises(UserError, match=r"must have a column to add, .* has only position, split"):
         join("position,split\nA/1/0,test\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "by"),
+    [
+        ("channel,v\nred,1\ngreen,2\n", "channel"),
+        ("position,channel_name,v\nA/1/0,red,1\nA/1/0,green,2\nA/1/1,red,1\n", "position, channel"),
+        ("position,channel,v\nA/1/0,red,1\nA/1/1,red,1\n", "position"),
+    ],
+)
+def test_rows_that_differ_in_the_channel_are_joined_by_it(join, observations, text, by):
+    """Where each observation is of one channel."""
+    channels = pd.Categorical(np.resize(["red", "green"], len(observations)))
+    observations["channel"] = channels
+    columns, (note,) = join(text)
+    assert f" by {by}: v for " in note
+    expected_values = {"red": 1.0, "green": 2.0} if "channel" in by else dict.fromkeys(channels, 1.0)
+    known = columns["v"].notna().to_numpy()
+    assert known.any()
+    assert (columns["v"][known] == pd.Series(channels).astype(str).map(expected_values)[known]).all()
 
 
 def test_an_index_of_pandas_is_not_used(join):
     columns, notes = join("Unnamed: 0,position,v\n0,A/1/0,1\n")
     assert columns.columns.tolist() == ["v"]
-    assert notes[0].endswith("; its Unnamed: 0 not used")
+    assert "Unnamed" not in notes[0]
 
 
 def test_integers_and_booleans_of_some_observations_can_be_missing(join):
@@ -313,6 +336,35 @@ def test_a_column_of_two_tables_is_refused(join):
         UserError, match=r"column 'v' of .* must not have the name of metadata or of a column of another"
     ):
         join("position,v\nA/1/0,1\n", "track_id,v\n1,2\n")
+
+
+STATES = "position,t,state\nA/1/0,0,a\nA/1/0,1,b\nA/1/0,2,c\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "metadata", "annotated", "other"),
+    [
+        (STATES, {"state": "alive"}, "a", "alive"),
+        (STATES, {"state": 3}, "a", "3"),
+        (STATES, {"state": True}, "a", "true"),
+        ("position,state\nA/1/0,0.5\nA/1/1,1\n", {"state": 3}, 0.5, 3.0),
+        ("position,state\nA/1/0,2\nA/1/1,1\n", {"state": 3}, 2, 3),
+        ("position,state\nA/1/0,1.5\n", {"state": "high"}, "1.5", "high"),
+    ],
+)
+def test_metadata_of_one_experiment_may_be_annotations_of_another(join, observations, text, metadata, annotated, other):
+    columns, _ = join(text, metadata={"friday": metadata})
+    state = columns["state"]
+    assert (state[0], state.iloc[-1]) == (annotated, other)
+    assert state[(observations["experiment"] == "friday").to_numpy()].nunique() == 1
+    n_annotated = len(observations) / 2 if "A/1/1" in text else 6
+    assert state.notna().sum() == len(observations) / 2 + n_annotated
+
+
+@pytest.mark.parametrize("wells", [{"A/1": {"v": 2}}, {"A/1/1": {"v": 2}}])
+def test_a_key_of_metadata_and_a_column_of_the_same_experiment_are_refused(join, wells):
+    with pytest.raises(UserError, match=r"column 'v' of .* must not have the name of metadata .* of its experiment"):
+        join("position,v\nA/1/0,1\n", wells=wells)
 
 
 def test_columns_whose_names_look_alike_are_refused(join, observations):

@@ -84,5 +84,38 @@ def test_what_differs_between_channels_or_is_known_otherwise_is_left_out(experim
     assert set(table.observations["microscope"]) == {"mantis"}
 
 
+def test_what_differs_between_channels_is_joined_by_channel(experiment):
+    table = build_anchor_table([experiment], PositiveConfig(), CropSettings(crop=16), channels_mode="one")
+    rows = table.observations
+    assert rows["channel"].nunique() == 2
+    assert (rows["norm_mean"] == rows["channel"].astype(str).map({"Phase3D": 0.0, "Virus": 7.5})).all()
+
+
+def test_statistics_of_another_channel_are_not_joined(experiment):
+    index = pd.read_parquet(experiment.annotations[0])
+    index[index["channel_name"] == "Virus"].to_parquet(experiment.annotations[0])
+    table = build_anchor_table([experiment], PositiveConfig(), CropSettings(crop=16), channels_mode="one")
+    rows = table.observations
+    assert rows["division"].notna().all()
+    assert (rows["norm_mean"].notna() == (rows["channel"] == "Virus")).all()
+
+
+def test_all_columns_that_are_left_out_are_named_with_the_reason(experiment, capsys):
+    index = pd.read_parquet(experiment.annotations[0]).assign(microscope="mantis", interval_minutes=30.0)
+    index.set_index(np.arange(len(index)) + 7).to_parquet(experiment.annotations[0])
+    build_anchor_table([experiment], PositiveConfig(), CropSettings(crop=16))
+    (note,) = (line for line in capsys.readouterr().out.splitlines() if "annotations" in line)
+    reasons = {}
+    for part in note.partition("; not used: ")[2].removesuffix(")").split("); "):
+        names, _, reason = part.partition(" (")
+        reasons |= dict.fromkeys(names.split(", "), reason)
+    assert reasons["norm_mean"] == "differs between channels, so `data.channels: one` would join it"
+    assert reasons["microscope"] == "a key for `metadata` of the experiment"
+    assert reasons["interval_minutes"] == "stated by experiments, plates and tracks"
+    assert reasons["sgRNA"] == "without values"
+    keys = {"well", "fov", "track_id", "t", "experiment", "channel_name"}
+    assert set(reasons) == set(index) - keys - {"division", "perturbation", "z_focus_mean"}
+
+
 def test_another_table_is_not_taken_for_a_cell_index():
     assert not is_cell_index(pd.DataFrame({"fov": ["0"], "well": ["A/1"], "track_id": [1], "t": [0], "marker": ["x"]}))

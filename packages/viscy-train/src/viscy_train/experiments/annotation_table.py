@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 
 from viscy_train.errors import UserError
 from viscy_train.experiments.annotation_files import read_annotations
-from viscy_train.experiments.cell_index import annotations_of, is_cell_index
+from viscy_train.experiments.cell_index import is_cell_index, read_cell_index
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,10 @@ KEYS = {
     "t": ("t", "frame"),
 }
 """Columns of the anchor table by which annotations are joined, and what a table may call them."""
+CHANNEL = "channel"
+_NAMES_OF_CHANNEL = ("channel", "channel_name")
+# What pandas calls the index of a table that it wrote to Parquet, or to CSV and read again.
+_INDEX = ("__index_level_", "Unnamed: ")
 _INTEGERS = ("track_id", "t")
 EXPERIMENT = "experiment"
 _MAX_NAMES = 5
@@ -45,20 +49,36 @@ class AnnotationTable:
         The column of the table for each column of the anchor table.
     values : dict of str to numpy.ndarray
         The values of these columns, as in the anchor table.
+    left_out : dict of str to str
+        Why columns of the file are not in the content.
     """
 
     path: Path
     content: pd.DataFrame
     keys: dict[str, str]
     values: dict[str, NDArray[Any]]
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path, experiment: Experiment) -> AnnotationTable:
+    def read(cls, path: Path, experiment: Experiment, *, has_channels: bool = False) -> list[AnnotationTable]:
         """Read a table, and keep its rows for an experiment if it has a column of experiments.
 
-        Frames are counted from 0: if those of the tracks are counted from 1, so are those of the table.
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file.
+        experiment : Experiment
+            The experiment. If frames of its tracks are counted from 1, so are those of the table.
+        has_channels : bool, default False
+            Whether an observation is of one channel. Rows that differ in the channel are then joined by it.
+
+        Returns
+        -------
+        list of AnnotationTable
+            One table. For a cell index of VisCy, maybe a second one with the columns that differ between channels.
         """
         content = read_annotations(path)
+        content = content[[name for name in content if not name.startswith(_INDEX)]]
         if EXPERIMENT in content:
             is_own = content[EXPERIMENT].astype(str) == experiment.name
             if not is_own.any():
@@ -67,9 +87,21 @@ class AnnotationTable:
                     f"{_list_unique(content[EXPERIMENT])}"
                 )
             content = content[is_own.to_numpy()].reset_index(drop=True)
-        if is_cell_index(content):
-            content = annotations_of(content)
-        keys = _keys_of(content, path)
+        if not is_cell_index(content):
+            return [cls._of(path, experiment, content, by_channel=has_channels and _differs_by_channel(content))]
+        index = read_cell_index(content, experiment.channel_names if has_channels else None)
+        both = [cls._of(path, experiment, index.observations)]
+        if index.channels is not None:
+            both.append(cls._of(path, experiment, index.channels, by_channel=True))
+        # Without a column to add, the last one remains, for the message.
+        tables = [one for one in both if len(one.content.columns) > len(one.keys)] or both[-1:]
+        return [replace(tables[0], left_out=index.left_out), *tables[1:]]
+
+    @classmethod
+    def _of(
+        cls, path: Path, experiment: Experiment, content: pd.DataFrame, *, by_channel: bool = False
+    ) -> AnnotationTable:
+        keys = _keys_of(content, path, by_channel=by_channel)
         values = {
             key: _integers(content[name], path) if key in _INTEGERS else _names(content, key, name)
             for key, name in keys.items()
@@ -111,8 +143,8 @@ class AnnotationTable:
         row_of_code[of_row] = np.arange(len(of_row))
         return np.where(is_known, row_of_code[of_observation], -1)
 
-    def describe(self, names: list[str], ignored: list[str], row: NDArray[np.int64]) -> str:
-        """Return a sentence on what was joined."""
+    def describe(self, names: list[str], ignored: dict[str, str], row: NDArray[np.int64]) -> str:
+        """Return a sentence on the columns that were joined, and on those that were not, with the reasons."""
         is_used = np.zeros(len(self.content), dtype=bool)
         is_used[row[row >= 0]] = True
         n_unknown = int((~is_used).sum())
@@ -122,7 +154,11 @@ class AnnotationTable:
         )
         if n_unknown:
             text += f"; {n_unknown:,} of its {len(self.content):,} rows are of no observation"
-        return text + (f"; its {_list_names(ignored)} not used" if ignored else "")
+        reasons: dict[str, list[str]] = {}
+        for name, reason in (self.left_out | ignored).items():
+            reasons.setdefault(reason, []).append(name)
+        unused = "; ".join(f"{', '.join(several)} ({reason})" for reason, several in reasons.items())
+        return text + (f"; not used: {unused}" if unused else "")
 
     def _check_once(self, code: NDArray[np.int64]) -> None:
         repeated = np.flatnonzero(pd.Series(code).duplicated().to_numpy())
@@ -180,12 +216,30 @@ class AnnotationTable:
             )
 
 
-def _keys_of(content: pd.DataFrame, path: Path) -> dict[str, str]:
-    """Return the column of a table for each column of the anchor table by which it can be joined."""
+def _known_keys(content: pd.DataFrame) -> dict[str, str]:
+    """Return the column of a table for each column of the anchor table but that of channels."""
     found = {key: next((name for name in names if name in content), None) for key, names in KEYS.items()}
     keys = {key: name for key, name in found.items() if name is not None}
     if "position" in keys:
         keys.pop("well", None)  # the position implies it
+    return keys
+
+
+def _channel_of(content: pd.DataFrame) -> str | None:
+    return next((name for name in _NAMES_OF_CHANNEL if name in content), None)
+
+
+def _differs_by_channel(content: pd.DataFrame) -> bool:
+    """Return whether a table has rows that would be of the same observations, were it not for their channels."""
+    keys = _known_keys(content)
+    return _channel_of(content) is not None and (not keys or bool(content.duplicated(list(keys.values())).any()))
+
+
+def _keys_of(content: pd.DataFrame, path: Path, *, by_channel: bool) -> dict[str, str]:
+    """Return the column of a table for each column of the anchor table by which it is joined."""
+    keys = _known_keys(content)
+    if by_channel and (channel := _channel_of(content)) is not None:
+        keys[CHANNEL] = channel
     if not keys:
         accepted = "; ".join(" or ".join(names) for names in KEYS.values())
         raise UserError(
@@ -203,7 +257,9 @@ def _find(column: Any, values: Any) -> NDArray[np.int64]:
 
 
 def _names(content: pd.DataFrame, key: str, name: str) -> NDArray[Any]:
-    """Return positions or wells as they are named in the anchor table."""
+    """Return positions, wells or channels as they are named in the anchor table."""
+    if key == CHANNEL:
+        return content[name].astype("str").astype("category").to_numpy()
     names = _stripped(content[name])
     if key == "position" and "well" in content:
         is_short = ~names.str.contains("/", regex=False).to_numpy(dtype=bool)
