@@ -132,7 +132,7 @@ def test_index_lists_the_columns_with_their_missing_values(experiments, tmp_path
     [
         (
             ["--data.sampler.condition_by", "dose"],
-            "all of experiments 'monday', 'tuesday', have no value of 'dose'; give them the key 'dose'",
+            "anchors have no value of 'dose' (monday: ",
         ),
         (["--data.sampler.experiment_by", "[experiment, makrer]"], "got 'makrer'; did you mean 'marker'?"),
         (["--data.sampler.time_by", "marker"], "data.sampler.time_by"),

@@ -149,7 +149,7 @@ def test_a_column_that_does_not_exist_is_refused_with_the_nearest(anchors, optio
 
 def test_a_missing_value_of_a_used_column_is_refused_with_its_experiments(anchors):
     lacking = anchors.assign(dose=anchors["dose"].where(anchors["experiment"] == "b"))
-    message = r"data.sampler.condition_by .* 120 of 240 anchors, all of experiment 'a', have no value of 'dose'; give"
+    message = r"data.sampler.condition_by .* 120 of 240 anchors have no value of 'dose' \(a: 120 of 120\); give"
     for options in ({"condition_by": "dose"}, {"condition_by": ["condition", "dose"]}):
         with pytest.raises(UserError, match=message):
             make_sampler(lacking, SamplerConfig(batch_size=12, **options), 0)
@@ -157,6 +157,16 @@ def test_a_missing_value_of_a_used_column_is_refused_with_its_experiments(anchor
     make_sampler(lacking, unused, 0)
     with pytest.raises(UserError, match=message):
         dry_run(lacking, unused, seed=0, loss=LossConfig(positives="condition"))
+
+
+def test_missing_values_are_counted_by_experiment(anchors):
+    is_known = (anchors["experiment"] == "b") & (np.arange(len(anchors)) % 4 > 0)
+    lacking = anchors.assign(dose=anchors["dose"].where(is_known))
+    with pytest.raises(UserError, match=r"150 of 240 anchors have no value of 'dose' \(a: 120 of 120, b: 30 of 120\)"):
+        make_sampler(lacking, SamplerConfig(batch_size=12, condition_by="dose"), 0)
+    many = anchors.assign(experiment=[f"e{number % 30}" for number in range(len(anchors))], dose=np.nan)
+    with pytest.raises(UserError, match=r"\(e0: 8 of 8, .* and \d+ more\); give them the key 'dose'"):
+        make_sampler(many, SamplerConfig(batch_size=12, condition_by="dose"), 0)
 
 
 def test_times_that_are_not_numbers_are_refused_whether_batches_are_enriched_or_not(anchors):

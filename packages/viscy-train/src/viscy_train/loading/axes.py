@@ -230,13 +230,18 @@ def _labels(observations: pd.DataFrame, columns: list[str]) -> pd.Series:
 
 
 def _describe_missing(anchors: pd.DataFrame, is_missing: Any, option: str, name: str) -> str:
-    experiments = [str(one) for one in anchors[GROUP][is_missing].unique()] if GROUP in anchors else []
-    shown = ", ".join(map(repr, experiments[:_MAX_NAMES]))
-    more = f" and {len(experiments) - _MAX_NAMES} more" if len(experiments) > _MAX_NAMES else ""
-    word = "experiment" if len(experiments) == 1 else "experiments"
-    where = f" of {word} {shown}{more}" if experiments else ""
+    where = f" ({_by_experiment(anchors, is_missing)})" if GROUP in anchors else ""
     return (
         f"data.sampler.{option} must name columns without missing values: {int(is_missing.sum()):,} of "
-        f"{len(anchors):,} anchors, all{where}, have no value of {name!r}; give them the key {name!r} in the "
+        f"{len(anchors):,} anchors have no value of {name!r}{where}; give them the key {name!r} in the "
         "experiments file or its annotations, and run `viscy-train index` again"
     )
+
+
+def _by_experiment(anchors: pd.DataFrame, is_missing: Any) -> str:
+    """Return how many anchors of which experiments are without a value: ``day1: 28 of 192, day2: 160 of 160``."""
+    sizes = anchors[GROUP].value_counts(sort=False)
+    counts = anchors[GROUP][is_missing].value_counts(sort=False)
+    texts = [f"{name}: {n:,} of {sizes[name]:,}" for name, n in counts.items() if n]
+    more = f" and {len(texts) - _MAX_NAMES} more" if len(texts) > _MAX_NAMES else ""
+    return ", ".join(texts[:_MAX_NAMES]) + more
