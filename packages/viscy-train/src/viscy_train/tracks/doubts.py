@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from viscy_train.experiments.interval import contrary_interval
+from viscy_train.tracks.formats import count_swaps, suspicious
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -21,6 +24,8 @@ _UNLIKELY = 1e-2
 # Sizes that differ by less than this are equal.
 _TOLERANCE = 0.03
 _MAX_NAMES = 3
+# What may be a list of cells that a program numbered in each frame.
+_MAY_BE_UNTRACKED = ("labels", "table", "napari", "trackmate_csv", "trackpy")
 
 
 @dataclass(kw_only=True)
@@ -37,11 +42,23 @@ class Doubts:
         micrometers although they are pixels; 0 if they do not fit.
     sizes : dict of str to tuple of float
         Micrometers per pixel in the file, in the image, and as used, for each position in which they contradict.
+    intervals : dict of str to float
+        Minutes per frame in the file, for each position whose file states them.
+    swaps : dict of str to str
+        For each position in which many tracks change places from one frame to the next, how many do, and where.
+    scattered : dict of str to str
+        For each position in which a label has parts that are far apart, which one.
+    lengths : dict of str to tuple of int
+        Number of label images, and of frames of the image, for each position in which they differ.
     """
 
     n_begin_in_1: dict[str, int] = field(default_factory=dict)
     log_probabilities: list[float] = field(default_factory=list)
     sizes: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    intervals: dict[str, float] = field(default_factory=dict)
+    swaps: dict[str, str] = field(default_factory=dict)
+    scattered: dict[str, str] = field(default_factory=dict)
+    lengths: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def add_frames(self, position: str, tracks: pd.DataFrame) -> None:
         """Note in which frames the tracks of a position begin."""
@@ -68,9 +85,56 @@ class Doubts:
         if not math.isclose(in_file, of_image, rel_tol=_TOLERANCE):
             self.sizes[position] = (in_file, of_image, used)
 
-    def sentences(self) -> list[str]:
-        """Return a sentence for each doubt."""
-        return [one for one in (self._frames(), self._unit(), self._size()) if one]
+    def add_swaps(self, position: str, format: str, tracks: pd.DataFrame) -> None:
+        """Note whether many tracks change places in a step, as if cells were numbered anew in each frame."""
+        steps = suspicious(count_swaps(tracks))
+        if len(steps):
+            worst = steps.loc[(steps["n_swapped"] / steps["n_both"]).idxmax()]
+            where = f"from frame {worst['t']} to {worst['following']} of {position}"
+            what = f"{where}, {worst['n_swapped']} of {worst['n_both']} tracks jump away, and others take their places"
+            self.swaps[position] = f"{what}; set `tracks_format` of the experiment to {_formats(format)}"
+
+    def add_scattered(self, position: str, label: int, frame: int, n_parts: int) -> None:
+        """Note a label that has parts which are far apart."""
+        where = f"label {label} in frame {frame} of {position}"
+        self.scattered[position] = f"{where} has {n_parts} parts that are far apart"
+
+    def add_length(self, position: str, n_labels: int, n_frames: int) -> None:
+        """Note the number of label images and of frames, if they differ."""
+        if n_labels != n_frames:
+            self.lengths[position] = (n_labels, n_frames)
+
+    def sentences(self, minutes_per_frame: float | None = None) -> list[str]:
+        """Return a sentence for each doubt, given the minutes per frame of the experiment."""
+        interval = self._interval(minutes_per_frame) if minutes_per_frame else None
+        found = (self._frames(), self._unit(), self._size(), interval)
+        more = (self._swaps(), self._scattered(), self._length())
+        return [one for one in (*found, *more) if one]
+
+    def _interval(self, minutes_per_frame: float) -> str | None:
+        sentence = contrary_interval("files of tracks", self.intervals.values(), minutes_per_frame)
+        names = [name for name, one in self.intervals.items() if contrary_interval("", [one], minutes_per_frame)]
+        return sentence and f"{sentence} ({_names(names)})"
+
+    def _swaps(self) -> str | None:
+        return f"{next(iter(self.swaps.values()))}{_others(self.swaps)}" if self.swaps else None
+
+    def _scattered(self) -> str | None:
+        if not self.scattered:
+            return None
+        return (
+            f"{next(iter(self.scattered.values()))}, and its center is between them; give each cell a label of its own"
+            f"{_others(self.scattered)}"
+        )
+
+    def _length(self) -> str | None:
+        if not self.lengths:
+            return None
+        n_labels, n_frames = next(iter(self.lengths.values()))
+        return (
+            f"the label images of {_names(list(self.lengths))} are of {n_labels} frames, the images have {n_frames}; "
+            "correct the tracks if they are those of another image, or lack frames"
+        )
 
     def _frames(self) -> str | None:
         late = [name for name, n in self.n_begin_in_1.items() if n]
@@ -98,13 +162,23 @@ class Doubts:
         in_file, of_image, used = next(iter(self.sizes.values()))
         return (
             f"files of tracks state {in_file:g} micrometers per pixel, the images have {of_image:g} "
-            f"({_names(self.sizes)}); coordinates are divided by {used:g}: correct `micrometers_per_pixel`, or the "
-            "scale that was tracked with"
+            f"({_names(list(self.sizes))}); coordinates are divided by {used:g}: correct `micrometers_per_pixel`, or "
+            "the scale that was tracked with"
         )
 
 
-def _names(positions: list[str] | dict[str, tuple[float, float, float]]) -> str:
-    names = list(positions)
+def _formats(format: str) -> str:
+    """Return which format to state if cells were not tracked, and if they were."""
+    by_number = f"{format} if a number is the same cell in all frames"
+    return f"detections if the cells were not tracked, or to {by_number}" if format in _MAY_BE_UNTRACKED else by_number
+
+
+def _others(by_position: dict[str, str]) -> str:
+    """Return the names of further positions."""
+    return f" (also in {_names(list(by_position)[1:])})" if len(by_position) > 1 else ""
+
+
+def _names(names: list[str]) -> str:
     n_more = len(names) - _MAX_NAMES
     more = f" and {n_more} more {'position' if n_more == 1 else 'positions'}" if n_more > 0 else ""
     return ", ".join(names[:_MAX_NAMES]) + more

@@ -191,7 +191,7 @@ class Tracks:
         list of str
             Sentences that name the key which decides; none if that key is given.
         """
-        return self._doubts.sentences()
+        return self._doubts.sentences(self._options.minutes_per_frame)
 
     def _doubt(
         self, position: str, file: TrackFile, tracks: pd.DataFrame, shape: tuple[int, ...] | None, size: float | None
@@ -199,8 +199,16 @@ class Tracks:
         """Note what the tracks of a position leave open."""
         if self._first_frame == AUTO:
             self._doubts.add_frames(position, tracks)
+        if self._options.format == AUTO and file.format != "detections":
+            self._doubts.add_swaps(position, file.format, tracks)
+        if file.scattered:
+            self._doubts.add_scattered(position, *file.scattered)
+        if file.minutes_per_frame:
+            self._doubts.intervals[position] = file.minutes_per_frame
         if shape is None:
             return
+        if file.n_frames:
+            self._doubts.add_length(position, file.n_frames, shape[0])
         _, micrometers = unit_of(file, self._unit)
         if micrometers is None and self._unit == AUTO and not file.unit and not file.image_size:
             self._doubts.add_unit(tracks, size, lambda side: fits_image(tracks, shape, side))

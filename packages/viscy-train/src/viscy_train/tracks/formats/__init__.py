@@ -13,6 +13,7 @@ from viscy_train.tracks.formats.position_files import (
 from viscy_train.tracks.formats.position_names import list_directory
 from viscy_train.tracks.formats.readers import read_track_file, with_lineage
 from viscy_train.tracks.formats.recognition import is_zarr, recognize
+from viscy_train.tracks.formats.swaps import count_swaps, suspicious
 from viscy_train.tracks.formats.track_file import ReadOptions, TrackFile
 from viscy_train.tracks.formats.units import fits_image, from_frame_0, in_pixels, size_of_pixel, stated_size, unit_of
 
@@ -21,6 +22,7 @@ __all__ = [
     "ReadOptions",
     "TrackFile",
     "choose_files",
+    "count_swaps",
     "find_only_files",
     "find_position_files",
     "fits_image",
@@ -33,6 +35,7 @@ __all__ = [
     "recognize",
     "size_of_pixel",
     "stated_size",
+    "suspicious",
     "unit_of",
     "with_lineage",
 ]

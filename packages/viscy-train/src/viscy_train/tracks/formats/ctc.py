@@ -12,6 +12,7 @@ import pandas as pd
 
 from viscy_train.errors import UserError
 from viscy_train.tracks.formats.label_images import cells_in_files, frame_numbers, is_tiff
+from viscy_train.tracks.formats.masks import scattered
 from viscy_train.tracks.formats.track_file import TrackFile
 
 if TYPE_CHECKING:
@@ -66,12 +67,17 @@ def read_ctc(directory: Path) -> TrackFile:
         )
     tracks = _read_table(table)
     _refuse_missing(images)
-    cells, size = cells_in_files(images)
+    cells, (n_frames, height, width) = cells_in_files(images)
     _check_agreement(tracks, cells, table)
     parents = tracks.set_index("label")["parent"]
     cells["parent_track_id"] = cells["label"].map(parents.where(parents > 0, -1))
     return TrackFile(
-        format="ctc", where=str(directory), tracks=cells.rename(columns={"label": "track_id"}), image_size=size
+        format="ctc",
+        where=str(directory),
+        tracks=cells.rename(columns={"label": "track_id"}),
+        image_size=(height, width),
+        n_frames=n_frames,
+        scattered=scattered(cells),
     )
 
 

@@ -14,6 +14,7 @@ import zarr
 from PIL import Image, ImageSequence
 
 from viscy_train.errors import UserError
+from viscy_train.tracks.formats.masks import count_parts
 from viscy_train.tracks.formats.track_file import one_line
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def is_tiff(path: Path) -> bool:
     return path.suffix.lower() in TIFF_SUFFIXES and not path.name.startswith(".")
 
 
-def cells_in_files(paths: Sequence[Path]) -> tuple[pd.DataFrame, tuple[int, int]]:
+def cells_in_files(paths: Sequence[Path]) -> tuple[pd.DataFrame, tuple[int, int, int]]:
     """Return the cells in TIFF files of one frame each.
 
     Parameters
@@ -55,15 +56,18 @@ def cells_in_files(paths: Sequence[Path]) -> tuple[pd.DataFrame, tuple[int, int]
     Returns
     -------
     pandas.DataFrame
-        The columns ``t``, ``label``, and the center ``y``, ``x`` of each cell.
+        The columns ``t``, ``label``, the center ``y``, ``x`` of each cell, its first pixel row by row and column by
+        column, ``first_by_row`` and ``first_by_column``, and how compact it is, ``scatter`` and ``n_parts``, see
+        `viscy_train.tracks.formats.masks`.
     tuple of int
-        Height and width of the images.
+        Number of frames, height and width of the images.
     """
     frames = frame_numbers([path.stem for path in paths], str(paths[0].parent))
-    return _cells((frame, _read_tiff(path), str(path)) for frame, path in zip(frames, paths, strict=True))
+    in_order = sorted(zip(frames, paths, strict=True))
+    return _cells((frame, _read_tiff(path), str(path)) for frame, path in in_order)
 
 
-def cells_in_stack(path: Path) -> tuple[pd.DataFrame, tuple[int, int]]:
+def cells_in_stack(path: Path) -> tuple[pd.DataFrame, tuple[int, int, int]]:
     """Return the cells in a TIFF file of all frames, as `cells_in_files` does."""
     with _reported(path), _quiet("tifffile"):
         try:
@@ -74,14 +78,14 @@ def cells_in_stack(path: Path) -> tuple[pd.DataFrame, tuple[int, int]]:
         return _cells(_frames_of(array, str(path)))
 
 
-def cells_in_array(path: Path) -> tuple[pd.DataFrame, tuple[int, int]]:
+def cells_in_array(path: Path) -> tuple[pd.DataFrame, tuple[int, int, int]]:
     """Return the cells in a NumPy array of all frames, as `cells_in_files` does."""
     with _reported(path):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     return _cells(_frames_of(array, str(path)))
 
 
-def cells_in_zarr(path: Path) -> tuple[pd.DataFrame, tuple[int, int]]:
+def cells_in_zarr(path: Path) -> tuple[pd.DataFrame, tuple[int, int, int]]:
     """Return the cells in a Zarr array, or in an OME-Zarr image or its labels, as `cells_in_files` does."""
     with _reported(path):
         array, channel = label_array(path)
@@ -147,7 +151,7 @@ def _frames_of(array: NDArray, where: str) -> Iterator[tuple[int, NDArray, str]]
         yield frame, np.asarray(array[frame]), where
 
 
-def _cells(images: Iterator[tuple[int, NDArray, str]]) -> tuple[pd.DataFrame, tuple[int, int]]:
+def _cells(images: Iterator[tuple[int, NDArray, str]]) -> tuple[pd.DataFrame, tuple[int, int, int]]:
     parts: list[pd.DataFrame] = []
     size: tuple[int, ...] = ()
     for frame, image, where in images:
@@ -159,20 +163,34 @@ def _cells(images: Iterator[tuple[int, NDArray, str]]) -> tuple[pd.DataFrame, tu
         parts.append(_centers(_as_integers(image, where), where).assign(t=frame))
     if not parts:
         raise UserError("label images must have at least one frame")
-    return pd.concat(parts, ignore_index=True), (int(size[0]), int(size[1]))
+    return pd.concat(parts, ignore_index=True), (len(parts), int(size[0]), int(size[1]))
 
 
 def _centers(image: NDArray, where: str) -> pd.DataFrame:
-    """Return the label and the center of each cell, the mean over its pixels."""
+    """Return the label and the center of each cell, the mean over its pixels, and where it begins and if it is one."""
     pixels = np.nonzero(image)
-    labels, cell, n_pixels = np.unique(image[pixels], return_inverse=True, return_counts=True)
+    labels, first, cell, n_pixels = np.unique(image[pixels], return_index=True, return_inverse=True, return_counts=True)
     if len(labels) > _MANY_LABELS and np.median(n_pixels) < _FEWEST_PIXELS:
         raise UserError(
             f"pixels of a label image must be the number of a cell, or 0, {where} has {len(labels)} different values "
             f"in {len(cell)} pixels; save the labels, not the image"
         )
     y, x = (np.bincount(cell, weights=axis, minlength=len(labels)) / n_pixels for axis in pixels[-2:])
-    return pd.DataFrame({"label": labels.astype(np.int64), "y": y, "x": x})
+    spread = np.bincount(cell, weights=(pixels[-2] - y[cell]) ** 2 + (pixels[-1] - x[cell]) ** 2, minlength=len(labels))
+    scatter = spread / n_pixels / n_pixels
+    by_column = np.full(len(labels), image.size)
+    np.minimum.at(by_column, cell, np.ravel_multi_index(pixels, image.shape, order="F"))
+    return pd.DataFrame(
+        {
+            "label": labels.astype(np.int64),
+            "y": y,
+            "x": x,
+            "first_by_row": first,
+            "first_by_column": by_column,
+            "scatter": scatter,
+            "n_parts": count_parts(image, labels, scatter),
+        }
+    )
 
 
 def _as_integers(image: NDArray, where: str) -> NDArray:

@@ -16,6 +16,8 @@ from viscy_train.tracks.formats.label_images import (
     cells_in_zarr,
     is_tiff,
 )
+from viscy_train.tracks.formats.masks import refuse_mask, scattered
+from viscy_train.tracks.formats.swaps import count_swaps
 from viscy_train.tracks.formats.tables import NUMPY
 from viscy_train.tracks.formats.track_file import ReadOptions, TrackFile
 
@@ -26,13 +28,15 @@ if TYPE_CHECKING:
 
 # Share of cells whose nearest cell in the next frame must have the same label.
 _CONSISTENT = 0.8
+# In frames with fewer cells, labels are often in the order of pixels by chance.
+_FEWEST_CELLS = 4
 _NO_TRACKS = (
     "labels change from frame to frame, so each cell in a frame is a track of its own; to train without tracks, set "
     "`data.positive.min_frames: 0`, or set `tracks_format: labels` if a label is a track"
 )
 
 
-def read_cells(path: Path, head: bytes = b"") -> tuple[pd.DataFrame, tuple[int, int]]:
+def read_cells(path: Path, head: bytes = b"") -> tuple[pd.DataFrame, tuple[int, int, int]]:
     """Return the cells in label images.
 
     Parameters
@@ -45,9 +49,9 @@ def read_cells(path: Path, head: bytes = b"") -> tuple[pd.DataFrame, tuple[int, 
     Returns
     -------
     pandas.DataFrame
-        The columns ``t``, ``label``, and the center ``y``, ``x`` of each cell.
+        As `viscy_train.tracks.formats.label_images.cells_in_files` returns them.
     tuple of int
-        Height and width of the images.
+        Number of frames, height and width of the images.
     """
     if not path.is_dir():
         return cells_in_array(path) if head.startswith(NUMPY) else cells_in_stack(path)
@@ -75,9 +79,11 @@ def read_labels(path: Path, head: bytes, options: ReadOptions) -> TrackFile:
         One track for each label. If labels do not follow cells from frame to frame, one for each cell in a frame, and a
         note that says so.
     """
-    cells, size = read_cells(path, head)
+    cells, (n_frames, *size) = read_cells(path, head)
     if cells.empty:
         raise UserError(f"label images must have cells, {path} has none")
+    if options.format != "labels":
+        refuse_mask(cells, str(path))
     is_tracked = options.format == "labels" or (options.format != "detections" and _follow_cells(cells))
     notes = () if is_tracked or options.format == "detections" else (_NO_TRACKS,)
     track = cells["label"] if is_tracked else np.arange(len(cells))
@@ -85,12 +91,30 @@ def read_labels(path: Path, head: bytes, options: ReadOptions) -> TrackFile:
         format="labels" if is_tracked else "detections",
         where=str(path),
         tracks=cells.assign(track_id=track)[["track_id", "t", "y", "x"]],
-        image_size=size,
+        image_size=(size[0], size[1]),
+        n_frames=n_frames,
+        scattered=None if options.format == "labels" else scattered(cells),
         notes=notes,
     )
 
 
 def _follow_cells(cells: pd.DataFrame) -> bool:
+    """Return whether labels seem to be the same cells in all frames."""
+    return _are_nearest(cells) and not _were_numbered_anew(cells)
+
+
+def _were_numbered_anew(cells: pd.DataFrame) -> bool:
+    """Return whether the labels of each frame are in the order of its pixels, so that a new cell shifts the others.
+
+    Labels that follow cells keep this order only by chance, and then none takes the place of another one.
+    """
+    by_frame = cells.groupby("t")
+    in_order = any(not by_frame[order].diff().lt(0).any() for order in ("first_by_row", "first_by_column"))
+    is_usual = len(cells) >= _FEWEST_CELLS * cells["t"].nunique()
+    return in_order and is_usual and bool(count_swaps(cells.rename(columns={"label": "track_id"}))["n_swapped"].any())
+
+
+def _are_nearest(cells: pd.DataFrame) -> bool:
     """Return whether the nearest cell in the next frame mostly has the same label, if that frame has the label."""
     frames = [frame for _, frame in cells.groupby("t")]
     n_same = n_both = 0

@@ -21,6 +21,7 @@ from viscy_train.tracks.formats.dialects import (
 from viscy_train.tracks.formats.geff_graph import read_geff
 from viscy_train.tracks.formats.labels import read_cells, read_labels
 from viscy_train.tracks.formats.lineage import tracks_of_links
+from viscy_train.tracks.formats.masks import scattered
 from viscy_train.tracks.formats.recognition import is_label_images, read_head, what_it_should_be
 from viscy_train.tracks.formats.tables import read_columns, read_table
 from viscy_train.tracks.formats.track_file import ReadOptions, TrackFile
@@ -162,7 +163,7 @@ def _read_trackastra(path: Path, head: bytes, labels: Path | None) -> TrackFile:
             f"edges of trackastra need the label images whose cells they join, {path} has none in its directory; put "
             "them there, or use the output for the Cell Tracking Challenge"
         )
-    cells, size = read_cells(labels, b"" if labels.is_dir() else read_head(labels))
+    cells, (n_frames, height, width) = read_cells(labels, b"" if labels.is_dir() else read_head(labels))
     edges = read_columns(path, head, TRACKASTRA_LINKS)
     index = pd.MultiIndex.from_frame(cells[["t", "label"]])
     ends = [index.get_indexer(pd.MultiIndex.from_frame(edges[list(side)])) for side in _sides()]
@@ -175,7 +176,15 @@ def _read_trackastra(path: Path, head: bytes, labels: Path | None) -> TrackFile:
             )
     tracks, notes = tracks_of_links(np.arange(len(cells)), cells["t"], np.column_stack(ends), str(path))
     tracks = pd.concat([cells[["t", "y", "x"]], tracks], axis=1)
-    return TrackFile(format="trackastra", where=str(path), tracks=tracks, image_size=size, notes=notes)
+    return TrackFile(
+        format="trackastra",
+        where=str(path),
+        tracks=tracks,
+        image_size=(height, width),
+        n_frames=n_frames,
+        scattered=scattered(cells),
+        notes=notes,
+    )
 
 
 def _read_biotracks(path: Path, head: bytes, companion: Path | None) -> TrackFile:

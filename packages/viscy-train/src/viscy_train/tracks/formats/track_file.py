@@ -51,6 +51,12 @@ class TrackFile:
         Height and width of the image that was tracked, in pixels of that size, as the file states it.
     image_size : tuple of int, optional
         Height and width of the label images that were read.
+    n_frames : int, optional
+        Their number.
+    scattered : tuple of int, optional
+        Label, frame and number of parts, if a label of an image has parts that are far apart.
+    minutes_per_frame : float, optional
+        Time between two frames that the file states.
     notes : tuple of str
         What the user should know about the content.
     """
@@ -62,6 +68,9 @@ class TrackFile:
     micrometers_per_pixel: float | None = None
     tracked_size: tuple[int, int] | None = None
     image_size: tuple[int, int] | None = None
+    n_frames: int | None = None
+    scattered: tuple[int, int, int] | None = None
+    minutes_per_frame: float | None = None
     notes: tuple[str, ...] = ()
 
     @property
