@@ -168,6 +168,26 @@ def test_a_jump_in_time_is_named_with_its_frames():
     assert "those in time" in jumps(frames, by="position")[0]
 
 
+@pytest.mark.parametrize(
+    ("by", "in_time", "is_removed"),
+    [
+        ("experiment", True, False),
+        ("experiment", False, False),
+        ("position", True, False),
+        ("position", False, True),
+        ("frame", True, True),
+        ("frame", False, True),
+    ],
+)
+def test_a_jump_is_a_note_if_the_normalization_removes_it_and_otherwise_a_warning(by, in_time, is_removed):
+    frames = steady(np.random.default_rng(2))
+    frames["A/2/0"][7 * in_time :] += (60, 0)
+    (line,) = jumps(frames, by=by)
+    assert line.startswith("Note: " if is_removed else "Warning: ")
+    assert line.endswith(f", which data.normalization.by: {by}, as set, removes") == is_removed
+    assert ("would remove" in line) != is_removed
+
+
 def test_frames_that_were_not_counted_are_skipped():
     frames = steady(np.random.default_rng(3))
     frames["A/2/0"][7:] += (30, 0)

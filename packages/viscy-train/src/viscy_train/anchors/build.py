@@ -109,8 +109,8 @@ def build_anchor_table(
         if crops.normalization.by != "experiment":
             local_intensity[experiment.name] = counted.by_position()
     problems.raise_any()
-    for sentence in shorten(jumps, "intensities of {} more channels jump"):
-        say(f"Warning: {sentence}")
+    for sentence in shorten(jumps, "Note: intensities of {} more channels jump"):
+        say(sentence)
     observations = _sort(pd.concat(parts, ignore_index=True), experiments, channels_mode)
     observations["lineage_id"] = lineage_ids(observations)
     defects = observations.pop("defect")  # before metadata and annotations, which may have a column of this name

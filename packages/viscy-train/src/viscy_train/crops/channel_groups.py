@@ -82,7 +82,7 @@ class ChannelGroups:
         return {name: np.concatenate([one[name] for one in of_groups], axis=1) for name in of_groups[0]}
 
     def describe_jumps(self) -> list[str]:
-        """Return where intensities jump, see `viscy_train.crops.intensity_jumps`."""
+        """Return warnings and notes where intensities jump, see `viscy_train.crops.intensity_jumps`."""
         sentences = []
         for group in self.groups:
             frames = {name: position.frames for name, position in group.intensity.positions.items()}

@@ -63,7 +63,8 @@ def describe_jumps(
     Returns
     -------
     list of str
-        Sentences that name the position and the pair of frames where the difference is largest.
+        Sentences that name the position and the pair of frames where the difference is largest: a warning, or a note
+        if the normalization removes such differences.
     """
     sentences = []
     for index, channel in enumerate(channels):
@@ -71,8 +72,8 @@ def describe_jumps(
         of_positions, of_frames = _between_positions(of_channel), _between_frames(of_channel)
         if of_positions or of_frames:
             where = f"intensities of channel {channel!r} in experiment {experiment!r} jump"
-            remedy = _remedy(normalization, in_time=bool(of_frames))
-            sentences.append(f"{where} {' and '.join([*of_positions, *of_frames])}{remedy}")
+            jumps = f"{where} {' and '.join([*of_positions, *of_frames])}"
+            sentences.append(_judge(jumps, normalization, in_time=bool(of_frames)))
     return sentences
 
 
@@ -83,12 +84,14 @@ def shorten(sentences: list[str], sentence_on_more: str) -> list[str]:
     return [*sentences[:_MAX_SENTENCES], *more]
 
 
-def _remedy(normalization: NormalizationConfig, *, in_time: bool) -> str:
+def _judge(jumps: str, normalization: NormalizationConfig, *, in_time: bool) -> str:
+    """Return a warning with the setting that would help, or a note that it is set."""
     if normalization.by == "experiment":
-        return f"; data.normalization.by: {'frame' if in_time else 'position'} would remove such differences"
+        better = "frame" if in_time else "position"
+        return f"Warning: {jumps}; data.normalization.by: {better} would remove such differences"
     if normalization.by == "position" and in_time:
-        return "; data.normalization.by: frame would remove those in time"
-    return f"; data.normalization.by: {normalization.by} removes such differences"
+        return f"Warning: {jumps}; data.normalization.by: frame would remove those in time"
+    return f"Note: {jumps}, which data.normalization.by: {normalization.by}, as set, removes"
 
 
 def _between_positions(frames: Mapping[str, NDArray[np.float64]]) -> list[str]:
