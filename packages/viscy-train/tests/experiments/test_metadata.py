@@ -129,6 +129,27 @@ def test_the_columns_are_written_and_read(build, tmp_path):
     assert read.fingerprint == table.fingerprint
 
 
+@pytest.mark.parametrize(("states", "damage"), [(("dead", "alive"), "dead"), ((1, 2), 3), (("1.5", True), "false")])
+def test_a_column_of_annotations_and_of_metadata_of_another_experiment_is_written_and_read(
+    build, tmp_path, states, damage
+):
+    (tmp_path / "a.csv").write_text(f"position,t,state\nA/1/0,1,{states[0]}\n")
+    monday = {"conditions": {"A/1": "mock"}, "annotations": [tmp_path / "a.csv"]}
+    tuesday = {"name": "tuesday", "conditions": {"A/1": "mock"}, "wells": {"A/1/1": {"state": states[1]}}}
+    table = build(monday, tuesday)
+    path = tmp_path / "anchors.parquet"
+    table.write(path)
+    read = AnchorTable.read(path)
+    pd.testing.assert_frame_equal(read.observations, table.observations)
+    assert read.observations["state"].nunique() == 2
+    is_damaged = (read.observations["experiment"] == "tuesday") & (read.observations["position"] == "A/1/1")
+    state = read.observations["state"].astype(object).where(~is_damaged, damage)
+    typed = state.astype(table.observations["state"].dtype) if isinstance(damage, int) else state.astype("category")
+    replace(table, observations=read.observations.assign(state=typed)).write(path)
+    with pytest.raises(UserError, match=r"state of position A/1/1 of experiment 'tuesday' must be .*, got "):
+        AnchorTable.read(path)
+
+
 def test_a_changed_value_changes_the_fingerprint_of_its_column_only(build):
     one, other = (build({"conditions": {"A/1": "mock"}, "metadata": {"dose": dose, "line": "A"}}) for dose in (1, 2))
     changed = {name for name in one.fingerprint if one.fingerprint[name] != other.fingerprint[name]}
