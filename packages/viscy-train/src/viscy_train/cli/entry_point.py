@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viscy_train.cli.failures import explain_failure, quiet_threads
-from viscy_train.cli.parser_messages import reword
+from viscy_train.config.parser_messages import reword
 from viscy_train.errors import UserError, require_regular_file
 from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR, explain_exit
 from viscy_train.output import in_use

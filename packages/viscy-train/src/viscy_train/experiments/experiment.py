@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from viscy_train.config.checks import require, require_above_0, require_name, require_number
 from viscy_train.config.schema import FilePath
 from viscy_train.errors import at_key
 from viscy_train.experiments.metadata import CONDITION, Value, check_keys, check_wells, well_of, without_condition
-from viscy_train.experiments.track_options import AUTO, FIRST_FRAMES, FORMATS, UNITS
+from viscy_train.experiments.track_options import AUTO, FIRST_FRAMES, FORMATS, UNITS, canonical
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Experiment:
     tracks_format : str
         Format of the tracks, a key of `viscy_train.experiments.track_options.FORMATS`; by default, it is recognized.
     tracks_unit : {"auto", "pixel", "micrometer"}
-        Unit of their coordinates; by default, what the files state, or pixels.
+        Unit of their coordinates; by default, what the files state, or pixels. Other names, such as ``um``, will do.
     tracks_first_frame : {"auto", 0, 1}
         Number of the first frame in the files; by default 0, and an error if it seems to be 1.
     channels : list of str, or dict of str to str
@@ -60,8 +60,8 @@ class Experiment:
     minutes_per_frame: float
     hour_of_infection: float = 0.0
     tracks_format: str = AUTO
-    tracks_unit: Literal["auto", "pixel", "micrometer"] = AUTO
-    tracks_first_frame: Literal["auto", 0, 1] = AUTO
+    tracks_unit: str = AUTO
+    tracks_first_frame: Any = AUTO
     micrometers_per_pixel: float | None = None
     micrometers_per_slice: float | None = None
     metadata: dict[str, Value] = field(default_factory=dict)
@@ -86,8 +86,11 @@ class Experiment:
         require_above_0(f"minutes_per_frame {where}", self.minutes_per_frame)
         require_number(f"hour_of_infection {where}", self.hour_of_infection)
         for name, values in (("format", [AUTO, *FORMATS]), ("unit", UNITS), ("first_frame", FIRST_FRAMES)):
-            rule = f"tracks_{name} {where} must be one of {', '.join(map(str, values))}"
-            require(getattr(self, f"tracks_{name}") in values, rule, getattr(self, f"tracks_{name}"))
+            option = f"tracks_{name}"
+            value = canonical(option, getattr(self, option))
+            rule = f"{option} {where} must be one of {', '.join(map(str, values))}"
+            require(value in values and not isinstance(value, bool), rule, value)
+            object.__setattr__(self, option, value)
         for name in ("micrometers_per_pixel", "micrometers_per_slice"):
             if getattr(self, name) is not None:
                 require_above_0(f"{name} {where}", getattr(self, name))

@@ -10,6 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from viscy_train.config.checks import require
+from viscy_train.config.parser_messages import reword
 from viscy_train.config.yaml_source import Spelled, line_of, read_spelled, read_yaml, refuse_clock_time, with_line
 from viscy_train.errors import UserError
 from viscy_train.experiments.experiment import Experiment, as_list
@@ -120,7 +121,7 @@ def _parse_experiment(path: Path, number: int, values: dict[str, Any]) -> Experi
         parsed = parser.parse_object({name: value for name, value in values.items() if name not in _NESTED} | absolute)
         return Experiment(**parsed.as_dict(), **nested)
     except (ArgumentError, UserError) as error:
-        message = " ".join(str(error).split())
+        message = reword(" ".join(str(error).split()))
         line = line_of(path, (*within.split("."), *error.keys)) if isinstance(error, UserError) and error.keys else None
         if line is not None:
             raise UserError(f"{path}, line {line}: {message}") from error

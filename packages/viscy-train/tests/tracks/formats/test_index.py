@@ -137,12 +137,32 @@ def test_labels_that_change_can_be_trained_on_without_tracks(tmp_path, experimen
             "imaris",
             "tracks_format of experiment 'plate1' must be one of auto, table, .*, got 'imaris'",
         ),
-        ("tracks_unit", "mile", r"tracks_unit.*mile"),
-        ("tracks_first_frame", 2, r"tracks_first_frame.*2"),
-        ("tracks_first_frame", "one", r"tracks_first_frame.*one"),
+        ("tracks_unit", "mile", "line 11: tracks_unit of .* must be one of auto, pixel, micrometer, got 'mile'"),
+        ("tracks_unit", 3, "tracks_unit must be text, got 3"),
+        (
+            "tracks_first_frame",
+            2,
+            "line 11: tracks_first_frame of experiment 'plate1' must be one of auto, 0, 1, got 2",
+        ),
+        ("tracks_first_frame", "one", "tracks_first_frame of .* must be one of auto, 0, 1, got 'one'"),
+        ("tracks_first_frame", True, "tracks_first_frame .*must be .*, got True"),
+        ("tracks_first_frame", 0.5, "tracks_first_frame of .* must be one of auto, 0, 1, got 0.5"),
     ],
 )
 def test_an_unknown_value_is_an_error_in_one_line(experiments_of, key, value, message):
     with pytest.raises(UserError, match=message) as error:
         experiments_of(**{key: value})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "value"),
+    [
+        *(("tracks_unit", name, "micrometer") for name in ("um", "\u00b5m", "\u03bcm", "Micron", "micrometers")),
+        *(("tracks_unit", name, "pixel") for name in ("px", "pixels", "Pixel")),
+        *(("tracks_format", name, "trackmate_xml") for name in ("TrackMate XML", "TRACKMATE_XML")),
+        ("tracks_format", "GEFF", "geff"),
+    ],
+)
+def test_a_value_may_have_the_name_that_users_and_messages_give_it(experiments_of, key, written, value):
+    assert {getattr(one, key) for one in experiments_of(**{key: written})} == {value}

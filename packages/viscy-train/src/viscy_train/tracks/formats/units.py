@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from viscy_train.errors import UserError
-from viscy_train.experiments.track_options import AUTO
+from viscy_train.experiments.track_options import AUTO, MICROMETER_NAMES, PIXEL_NAMES
 from viscy_train.tracks.formats.track_file import count_rows
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import ArrayLike
 
     from viscy_train.tracks.formats.track_file import TrackFile
 
-_PIXEL = ("pixel", "pixels", "px", "pix")
 _MICROMETERS = {
-    "µm": 1.0,
-    "μm": 1.0,
-    "um": 1.0,
-    r"\u00b5m": 1.0,
-    "micron": 1.0,
-    "microns": 1.0,
-    "micrometer": 1.0,
-    "micrometers": 1.0,
-    "micrometre": 1.0,
-    "micrometres": 1.0,
+    **dict.fromkeys(MICROMETER_NAMES, 1.0),
     "nm": 1e-3,
     "nanometer": 1e-3,
     "nanometers": 1e-3,
@@ -38,6 +32,23 @@ _MICROMETERS = {
     "inch": 25400.0,
     "inches": 25400.0,
 }
+_MINUTES = {
+    "millisecond": 1 / 60000,
+    "msec": 1 / 60000,
+    "ms": 1 / 60000,
+    "second": 1 / 60,
+    "sec": 1 / 60,
+    "s": 1 / 60,
+    "minute": 1.0,
+    "min": 1.0,
+    "hour": 60.0,
+    "hr": 60.0,
+    "h": 60.0,
+    "day": 1440.0,
+    "d": 1440.0,
+}
+# Programs write an interval of 1 second if the image does not state one.
+_UNKNOWN = 1 / 60
 # If cells are anywhere in the image, they are all in the part of it that micrometers reach with this probability.
 _IMPROBABLE = 1e-6
 
@@ -47,9 +58,51 @@ def micrometers_in(unit: str | None) -> float | None:
     return _MICROMETERS.get(unit.strip().lower()) if unit else None
 
 
+def minutes_in(unit: str | None) -> float | None:
+    """Return how many minutes a unit is, or None if it is not a time."""
+    name = unit.strip().lower() if unit else ""
+    return _MINUTES.get(name) or _MINUTES.get(name.removesuffix("s"))
+
+
+def stated_interval(interval: float | str | None, unit: str | None) -> float | None:
+    """Return the minutes per frame that a file states, or None if it does not, or only seems to.
+
+    Parameters
+    ----------
+    interval : float or str, optional
+        Time between two frames.
+    unit : str, optional
+        Its unit.
+    """
+    minutes = minutes_in(unit)
+    try:
+        stated = float(interval or 0) * (minutes or 0)
+    except ValueError:
+        return None
+    return stated if 0 < stated < math.inf and not math.isclose(stated, _UNKNOWN) else None
+
+
+def interval_of_times(frames: ArrayLike, times: ArrayLike, unit: str | None) -> float | None:
+    """Return the minutes per frame that follow from the frames and times of cells, or None if they do not.
+
+    Parameters
+    ----------
+    frames, times : array_like of float, shape (n,)
+        Frame and time of each cell; some may be missing.
+    unit : str, optional
+        Unit of the times.
+    """
+    frame, time = np.asarray(frames, dtype=float), np.asarray(times, dtype=float)
+    known = np.isfinite(frame) & np.isfinite(time)
+    if not known.any() or np.ptp(frame[known]) == 0:
+        return None
+    first, last = np.argmin(np.where(known, frame, np.inf)), np.argmax(np.where(known, frame, -np.inf))
+    return stated_interval(float((time[last] - time[first]) / (frame[last] - frame[first])), unit)
+
+
 def is_pixel(unit: str) -> bool:
     """Return whether a unit is the pixel."""
-    return unit.strip().lower() in _PIXEL
+    return unit.strip().lower() in PIXEL_NAMES
 
 
 def unit_of(file: TrackFile, stated: str) -> tuple[str, float | None]:
