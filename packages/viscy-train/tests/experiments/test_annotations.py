@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from viscy_train.errors import UserError
+from viscy_train.experiments.annotation_files import read_annotations
 from viscy_train.experiments.annotations import add_annotations, annotation_checksums
 from viscy_train.experiments.experiments_file import Experiment
 from viscy_train.experiments.position_metadata import add_metadata
@@ -256,10 +257,19 @@ def test_observations_stay_as_they_are_without_annotations(join):
         ("position\nA/1/0\n", "must have a column to add, .* has only position"),
         (
             "position,track_id,v\nA/1/0,a,1\n",
-            "track_id of annotations must be integers without missing values, got a in row 0",
+            "track_id of annotations must be integers without missing values, got a in line 2 of",
         ),
-        ("position,track_id,v\nA/1/0,,1\n", "track_id of annotations must be integers .* got nan in row 0"),
+        ("position,track_id,v\nA/1/0,,1\n", "track_id of annotations must be integers .* got nan in line 2 of"),
         ("position,t,v\nA/1/0,1.5,1\n", "t of annotations must be integers .* got 1.5"),
+        ("sep=;\nt;v\n\n1;a\n\n1.5;b\n", "got 1.5 in line 6 of"),
+        ('t,v\n1,"a\nb"\n1.5,b\n', "got 1.5 in line 4 of"),
+        ("experiment,t,v\nfriday,0,a\nmonday,0,a\nfriday,1,b\nmonday,1.5,b\n", "got 1.5 in line 5 of"),
+        (pd.DataFrame({"t": [0.0, 1.5], "v": "ab"}), "got 1.5 in row 2 of"),
+        (
+            "position,track_id,condition,y\nA/1/0,1,a,2\n",
+            r"has only position, track_id, condition, y; not used: condition, y \(in every anchor table or embedding\)"
+            "; rename what you want to add",
+        ),
         ("position,v,v\nA/1/0,1,2\n", "must have different names, .* has 'v' twice"),
         ("position,v,\nA/1/0,1,2\n", "must be non-empty text"),
         ("", "must begin with the names of their columns"),
@@ -377,6 +387,40 @@ def test_columns_whose_names_look_alike_are_refused(join, observations):
         join("position,Dose\nA/1/0,1\n")
     columns, _ = join("position,T\nA/1/0,1\n")
     assert columns.columns.tolist() == ["T"]
+
+
+@pytest.mark.parametrize(
+    ("header", "keys"),
+    [
+        ("Position,Track_ID,T,v", "position, track_id"),
+        ("FOV name,Track ID,Frame,v", "position, track_id, t"),
+        ("WELL,TRACK,t,v", "well, track_id, t"),
+        ("Experiment,Position,track_id,v", "position, track_id"),
+    ],
+)
+def test_columns_by_which_a_table_is_joined_may_be_in_capitals_and_have_spaces(join, header, keys):
+    values = {"fov_name": "A/1/0", "position": "A/1/0", "well": "A/1", "experiment": "monday", "v": "a"}
+    line = ",".join(values.get(name.lower().replace(" ", "_"), "0") for name in header.split(","))
+    columns, notes = join(f"{header}\n{line}\n", tracks_unit="pixel")
+    assert columns.columns.tolist() == ["T", "v"] if ",T," in header else ["v"]
+    assert columns["v"][0] == "a"
+    assert f" by {keys}: " in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("position,v\nA/1/0,café\n".encode("latin-1"), "its text is not in UTF-8 .* save it as UTF-8"),
+        ("position,é\nA/1/0,1\n".encode("latin-1"), "its text is not in UTF-8 .* save it as UTF-8"),
+        ("position,v\nA/1/0,1\n".encode("utf-16"), "its text is not in UTF-8 .* save it as UTF-8"),
+        (b"PK\x03\x04\x80\x80", "it is a spreadsheet or another archive; save its table as CSV in UTF-8"),
+    ],
+)
+def test_a_table_that_is_not_utf_8_is_refused_with_what_to_save_it_as(tmp_path, content, message):
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_annotations(path)
 
 
 def test_a_file_that_is_not_a_table_is_refused(join, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -46,6 +46,9 @@ def read_annotations(path: Path) -> pd.DataFrame:
         table = _read_parquet(path) if _is_parquet(path) else _read_csv(path)
     except UserError:
         raise
+    except UnicodeDecodeError as error:
+        reason = _remedy(path, error)
+        raise UserError(f"annotations must be a CSV or Parquet file, cannot read {path}: {reason}") from error
     except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"annotations must be a CSV or Parquet file, cannot read {path}: {reason}") from error
@@ -85,15 +88,53 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     return table.replace_schema_metadata(None).to_pandas(integer_object_nulls=True)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _remedy(path: Path, error: UnicodeDecodeError) -> str:
+    """Return why a file is not text, and what to save it as."""
+    with path.open("rb") as file:
+        if file.read(2) == b"PK":
+            return "it is a spreadsheet or another archive; save its table as CSV in UTF-8"
+    return f"its text is not in UTF-8 ({error}); save it as UTF-8, which spreadsheet programs call CSV UTF-8"
+
+
+def where_of_row(path: Path, row: int) -> str:
+    """Return where a table has a row, counted from 0: ``line 3 of FILE``, or ``row 2 of FILE`` if it has no lines."""
+    if _is_parquet(path):
+        return f"row {row + 1} of {path}"
+    outline = _outline(path)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for _ in range(outline.n_skipped):
+            file.readline()
+        lines, last = csv.reader(file, delimiter=outline.separator), 0
+        starts = []
+        for values in lines:
+            if len(values) > 1 or "".join(values).strip():  # pandas leaves out empty lines
+                starts.append(last + 1)
+            last = lines.line_num
+    return f"line {starts[row + 1] + outline.n_skipped} of {path}"
+
+
+class _Outline(NamedTuple):
+    """The line with the names of the columns, what separates them, and the number of lines before it."""
+
+    header: str
+    separator: str
+    n_skipped: int
+
+
+def _outline(path: Path) -> _Outline:
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline()
         if stated := _SEPARATOR_LINE.fullmatch(header):
             header = file.readline()
+    separator = stated[1] if stated else max(_SEPARATORS, key=header.count)
+    return _Outline(header, separator, 1 if stated else 0)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    header, separator, n_skipped = _outline(path)
     if not header.strip():
         raise UserError(f"annotations must begin with the names of their columns, {path} begins with an empty line")
-    separator = stated[1] if stated else max(_SEPARATORS, key=header.count)
-    parse = partial(_parse_csv, path, separator, skiprows=1 if stated else 0)
+    parse = partial(_parse_csv, path, separator, skiprows=n_skipped)
     table = parse()
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes the values beyond the header for an index
         raise UserError(f"rows of annotations must have as many values as the header, {path} has more in each row")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from viscy_train.errors import UserError
-from viscy_train.experiments.annotation_files import read_annotations
+from viscy_train.experiments.annotation_files import read_annotations, where_of_row
 from viscy_train.experiments.cell_index import is_cell_index, read_cell_index
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class AnnotationTable:
     path : pathlib.Path
         The file.
     content : pandas.DataFrame
-        Its rows for one experiment.
+        Its rows for one experiment; the index is the number of each row in the file.
     keys : dict of str to str
         The column of the table for each column of the anchor table.
     values : dict of str to numpy.ndarray
@@ -79,6 +79,7 @@ class AnnotationTable:
         """
         content = read_annotations(path)
         content = content[[name for name in content if not name.startswith(_INDEX)]]
+        content = _spelled(content, has_channels=has_channels)
         if EXPERIMENT in content:
             is_own = content[EXPERIMENT].astype(str) == experiment.name
             if not is_own.any():
@@ -86,7 +87,7 @@ class AnnotationTable:
                     f"annotations of experiment {experiment.name!r} must have rows of it, {path} has rows of "
                     f"{_list_unique(content[EXPERIMENT])}"
                 )
-            content = content[is_own.to_numpy()].reset_index(drop=True)
+            content = content[is_own.to_numpy()]
         if not is_cell_index(content):
             return [cls._of(path, experiment, content, by_channel=has_channels and _differs_by_channel(content))]
         index = read_cell_index(content, experiment.channel_names if has_channels else None)
@@ -154,10 +155,7 @@ class AnnotationTable:
         )
         if n_unknown:
             text += f"; {n_unknown:,} of its {len(self.content):,} rows are of no observation"
-        reasons: dict[str, list[str]] = {}
-        for name, reason in (self.left_out | ignored).items():
-            reasons.setdefault(reason, []).append(name)
-        unused = "; ".join(f"{', '.join(several)} ({reason})" for reason, several in reasons.items())
+        unused = list_reasons(self.left_out | ignored)
         return text + (f"; not used: {unused}" if unused else "")
 
     def _check_once(self, code: NDArray[np.int64]) -> None:
@@ -214,6 +212,27 @@ class AnnotationTable:
                 f"annotations must have a column for the position (position or fov_name), because track {track} is in "
                 f"several: {_list_names(where)}; {self.path} has {', '.join(self.content.columns)}"
             )
+
+
+def list_reasons(reason_of: dict[str, str]) -> str:
+    """Return names with the reason of each as text: ``y, x (in every anchor table or embedding)``."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in reason_of.items():
+        reasons.setdefault(reason, []).append(name)
+    return "; ".join(f"{', '.join(several)} ({reason})" for reason, several in reasons.items())
+
+
+def _spelled(content: pd.DataFrame, *, has_channels: bool) -> pd.DataFrame:
+    """Return a table whose columns by which it is joined have their names, where it has ``Position`` or ``Track ID``.
+
+    A column ``T`` stays: it may be anything.
+    """
+    renamed: dict[str, str] = {}
+    for names in (*KEYS.values(), (EXPERIMENT,), *((_NAMES_OF_CHANNEL,) * has_channels)):
+        if not any(name in content for name in names):
+            alike = {name.casefold().replace(" ", "_"): name for name in content if len(name) > 1}
+            renamed |= next(({alike[name]: name} for name in names if name in alike), {})
+    return content.rename(columns=renamed)
 
 
 def _known_keys(content: pd.DataFrame) -> dict[str, str]:
@@ -284,7 +303,7 @@ def _integers(values: pd.Series, path: Path) -> NDArray[np.int64]:
     if len(invalid):
         raise UserError(
             f"{values.name} of annotations must be integers without missing values, got {values.iloc[invalid[0]]} in "
-            f"row {invalid[0]} of {path} ({len(invalid)} rows affected)"
+            f"{where_of_row(path, values.index[invalid[0]])} ({len(invalid)} rows affected)"
         )
     return numbers.astype(np.int64)
 

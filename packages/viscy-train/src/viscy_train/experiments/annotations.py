@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from viscy_train.errors import UserError, require_regular_file
-from viscy_train.experiments.annotation_table import CHANNEL, EXPERIMENT, AnnotationTable
+from viscy_train.experiments.annotation_table import CHANNEL, EXPERIMENT, AnnotationTable, list_reasons
 from viscy_train.experiments.columns import CHANNEL_COLUMNS, is_reserved
 from viscy_train.experiments.position_metadata import metadata_keys, values_of_positions
 from viscy_train.experiments.spelling import check_spelling, spellings
@@ -147,7 +147,12 @@ def _names_to_add(
             )
         names.append(name)
     if not names:
-        raise UserError(f"annotations must have a column to add, {table.path} has only {', '.join(table.content)}")
+        unused = list_reasons(table.left_out | ignored)
+        why = f"; not used: {unused}" if unused else ""
+        remedy = "; rename what you want to add" if ignored else ""
+        raise UserError(
+            f"annotations must have a column to add, {table.path} has only {', '.join(table.content)}{why}{remedy}"
+        )
     return names, ignored
 
 

@@ -74,8 +74,8 @@ def read_cell_index(table: pd.DataFrame, channels: list[str] | None) -> CellInde
         left_out |= dict.fromkeys(of_channel, "of channels that the experiment does not use")
     observations = table[[*_OBSERVATION, *(name for name in kept if name not in of_channel)]]
     return CellIndex(
-        observations=observations.drop_duplicates(_OBSERVATION).reset_index(drop=True),
-        channels=own[[*_OBSERVATION, CHANNEL, *of_channel]].reset_index(drop=True) if of_channel and len(own) else None,
+        observations=observations.drop_duplicates(_OBSERVATION),
+        channels=own[[*_OBSERVATION, CHANNEL, *of_channel]] if of_channel and len(own) else None,
         left_out=left_out,
     )
 
