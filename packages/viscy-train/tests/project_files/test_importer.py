@@ -149,9 +149,43 @@ def test_no_key_is_lost_silently(imported, tmp_path):
     (one,), lines = imported(changes, provenance=provenance, train_fovs=["A/1/0"])
     assert one.metadata["treatment"] == "DMSO"
     text = (tmp_path / "out" / "experiments.yaml").read_text()
-    for part in ("marker: LAMP1", "operators: ['x', 'y']", "OR(a, b)", "someone", "train_fovs: ['A/1/0']"):
+    from_top = "provenance: {airtable_query: OR(a, b), created_by: someone}, train_fovs: ['A/1/0']"
+    for part in ("marker: LAMP1", "operators: ['x', 'y']", from_top):
         assert part in text
         assert any(part in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "top", "warning"),
+    [
+        (
+            {"intervall_minutes": 3},
+            {},
+            "g3bp1: the key 'intervall_minutes' becomes metadata; write 'interval_minutes' if it is meant",
+        ),
+        (
+            {"exclude_fov": ["A/1/0"]},
+            {},
+            "g3bp1: the key 'exclude_fov' is not used; write 'exclude_fovs' if it is meant",
+        ),
+        (
+            {"Pixel_size_xy": 0.5},
+            {},
+            "g3bp1: the key 'Pixel_size_xy' becomes metadata; write 'pixel_size_xy_um' if it is meant",
+        ),
+        (
+            {"channels": [{"name": "Phase3D", "marker": "P"}, {"name": "Virus", "marker": "G3BP1", "well": ["B/1"]}]},
+            {},
+            "g3bp1: the key 'well' of channel Virus is not used; write 'wells' if it is meant",
+        ),
+        ({}, {"fov_record": []}, "the key 'fov_record' is not used; write 'fov_records' if it is meant"),
+        ({"temperature": 37, "medium": "DMEM"}, {"editor": "x"}, None),
+    ],
+)
+def test_a_key_that_is_probably_misspelled_is_reported(imported, changes, top, warning):
+    _, lines = imported(changes, **top)
+    expected = [] if warning is None else [f"Warning: {warning}"]
+    assert [line for line in lines if line.startswith("Warning")] == expected
 
 
 def test_records_of_fields_of_view_become_metadata_of_wells(imported):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from viscy_train.config.checks import require, require_above_0, require_name, require_number
 from viscy_train.errors import UserError
 from viscy_train.experiments.columns import RESERVED
+from viscy_train.experiments.spelling import meant_by
 from viscy_train.project_files.as_written import read_as_written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _ROOT = "${datasets_root}"
 _TOP_KEYS = ("name", "description", "datasets_root", "provenance", "experiments", "fov_records")
@@ -29,6 +33,9 @@ _ENTRY_KEYS = (
     "pixel_size_z_um",
     "exclude_fovs",
 )
+# Keys of an entry with a meaning in VisCy that become metadata.
+_DESCRIPTIONS = ("organelle", "date", "moi", "microscope")
+_CHANNEL_KEYS = ("name", "marker", "wells")
 _DEFAULT_MINUTES = 30.0
 
 
@@ -136,12 +143,14 @@ def read_collection(path: Path) -> Collection:
     records = content.get("fov_records") or []
     require(isinstance(records, list), f"{path}: fov_records must be a list", records)
     lost = {key: value for key, value in content.items() if key not in _TOP_KEYS}
+    warnings += _misspelled(lost, _TOP_KEYS, "is not used")
+    provenance = content.get("provenance")
     return Collection(
         name=str(content.get("name", path.stem)),
         description=str(content.get("description") or ""),
         entries=entries,
         records=[record if isinstance(record, dict) else {} for record in records],
-        lost=(content.get("provenance") or {}) | lost if isinstance(content.get("provenance"), dict) else lost,
+        lost=({"provenance": provenance} if provenance else {}) | lost,
         warnings=warnings,
     )
 
@@ -173,6 +182,9 @@ def _entry(path: Path, number: int, values: Any, root: str | None, warnings: lis
     excluded = values.get("exclude_fovs") or []
     require(isinstance(excluded, list), f"{where.format('exclude_fovs')} must be a list", excluded)
     lost = {key: value for key, value in extra.items() if not _is_metadata(key, value)}
+    for keys, what in ((scalars, "becomes metadata"), (lost, "is not used")):
+        known = (*_ENTRY_KEYS, *_DESCRIPTIONS)
+        warnings += [f"{name}: {one}" for one in _misspelled(keys, known, what)]
     marker = values.get("marker")
     if marker and marker not in {one for one, _ in channels.values()}:
         lost["marker"] = marker
@@ -225,6 +237,12 @@ def _minutes(name: str, where: str, minutes: float | None, warnings: list[str]) 
     return _DEFAULT_MINUTES
 
 
+def _misspelled(keys: Iterable[Any], known: tuple[str, ...], what: str) -> list[str]:
+    """Return a warning for each key that is probably a misspelling of a known one."""
+    meant = {str(key): meant_by(str(key), known) for key in keys if key not in known}
+    return [f"the key {key!r} {what}; write {other!r} if it is meant" for key, other in meant.items() if other]
+
+
 def _is_metadata(key: str, value: Any) -> bool:
     is_value = isinstance(value, (str, bool)) or (isinstance(value, (int, float)) and math.isfinite(value))
     return is_value and key not in RESERVED
@@ -241,6 +259,9 @@ def _channels(where: str, values: dict[str, Any], warnings: list[str]) -> dict[s
         require(channel["name"] not in channels, f"{what} must have different names", channel["name"])
         if not channel.get("marker"):
             warnings.append(f"{values['name']}: channel {channel['name']} has no marker; its name is used")
+        unused = channel.keys() - set(_CHANNEL_KEYS)
+        for one in _misspelled(unused, _CHANNEL_KEYS, f"of channel {channel['name']} is not used"):
+            warnings.append(f"{values['name']}: {one}")
         channels[str(channel["name"])] = (str(marker), frozenset(str(well) for well in wells))
     return channels
 

@@ -104,4 +104,5 @@ def _one_line(text: str) -> str:
 
 def flow(values: Mapping[str, Any]) -> str:
     """Return a mapping on one line, for a comment."""
-    return "{" + ", ".join(f"{key}: {value}" for key, value in values.items()) + "}"
+    texts = {key: flow(value) if isinstance(value, dict) else value for key, value in values.items()}
+    return "{" + ", ".join(f"{key}: {text}" for key, text in texts.items()) + "}"
