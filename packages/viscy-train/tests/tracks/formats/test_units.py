@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from viscy_train.errors import UserError
+from viscy_train.tracks.formats.units import stated_interval
 from viscy_train.tracks.tracks import Tracks
 
 from . import tracker_files as files
@@ -74,6 +75,54 @@ def test_another_scale_in_the_file_than_that_of_the_image_is_a_doubt(tmp_path):
     assert doubts(tmp_path) == []
     # The same image, tracked at half of its resolution.
     assert doubts(tmp_path, size=MICROMETERS / 2, shape=(4, 1, 1, 96, 128)) == []
+
+
+def write_graph_with_times(path):
+    files.write_geff(path, time_unit="minute", t="POSITION_T", props={"FRAME": None}, unit="pixel")
+
+
+@pytest.mark.parametrize(
+    "write", [files.write_trackmate_xml, files.write_trackmate_csv, files.write_particles, write_graph_with_times]
+)
+def test_another_interval_in_the_file_than_that_of_the_experiment_is_a_doubt(tmp_path, write):
+    """The spots of TrackMate are 600 seconds apart."""
+    found = {}
+    for number in ("0", "1"):
+        (tmp_path / number).mkdir()
+        write(tmp_path / number)
+        for file in (tmp_path / number).glob("*_Tracks.xml"):
+            interval = 'frameInterval="600.0" timeUnits="sec"'
+            file.write_text(file.read_text().replace('frameInterval="1.0"', interval))
+    for minutes in (10, 10.2, 30):
+        source = Tracks(tmp_path, minutes_per_frame=minutes)
+        for number in ("0", "1"):
+            source.of(number, shape=SHAPE, micrometers_per_pixel=MICROMETERS)
+        found[minutes] = source.doubts()
+    (doubt,) = found.pop(30)
+    assert doubt.startswith("files of tracks state 10 minutes per frame, but minutes_per_frame is 30; correct the one")
+    assert doubt.endswith(" (0, 1)")
+    assert list(found.values()) == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("interval", "unit", "minutes"),
+    [
+        (600.0, "sec", 10),
+        ("600.0", "seconds", 10),
+        (15, "min", 15),
+        (0.5, "Hours", 30),
+        (500, "ms", 0.5 / 60),
+        (1.0, "sec", None),  # what programs write if they do not know
+        (1.0, "frame", None),
+        (600.0, None, None),
+        (0.0, "sec", None),
+        ("?", "sec", None),
+        (float("nan"), "sec", None),
+        (None, "sec", None),
+    ],
+)
+def test_an_interval_counts_only_if_a_file_states_it(interval, unit, minutes):
+    assert stated_interval(interval, unit) == (None if minutes is None else pytest.approx(minutes))
 
 
 def test_a_length_without_the_size_of_a_pixel_names_the_keys(tmp_path):

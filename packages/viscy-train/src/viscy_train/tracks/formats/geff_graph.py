@@ -12,7 +12,7 @@ from viscy_train.experiments.track_options import POSITION_COLUMNS
 from viscy_train.plates.pixels import zarr_codecs
 from viscy_train.tracks.formats.lineage import tracks_of_links
 from viscy_train.tracks.formats.track_file import ReadOptions, TrackFile, one_line
-from viscy_train.tracks.formats.units import micrometers_in
+from viscy_train.tracks.formats.units import interval_of_times, micrometers_in, minutes_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,17 +27,6 @@ _NAMES = {
 }
 # Frames in files whose time axis is in seconds.
 _FRAMES = ("frame", "FRAME")
-_MINUTES = {
-    "millisecond": 1 / 60000,
-    "second": 1 / 60,
-    "sec": 1 / 60,
-    "s": 1 / 60,
-    "minute": 1.0,
-    "min": 1.0,
-    "hour": 60.0,
-    "h": 60.0,
-    "day": 1440.0,
-}
 _TOLERANCE = 0.01
 
 
@@ -65,7 +54,10 @@ def read_geff(path: Path, options: ReadOptions) -> TrackFile:
     axes = list(reader.metadata.axes or [])
     names = _names_of_axes(reader, axes, path)
     tracklet = str((reader.metadata.track_node_props or {}).get("tracklet"))
-    extra = [name for name in (*POSITION_COLUMNS, tracklet) if name in reader.node_prop_names]
+    # A time besides the frame.
+    clock = next((axis for axis in axes if axis.type == "time" and axis.name != names["t"]), None)
+    more = (*POSITION_COLUMNS, tracklet, *([clock.name] if clock else []))
+    extra = [name for name in more if name in reader.node_prop_names]
     values, nodes, edges = _load(reader, [*names.values(), *extra], path)
     axis_of_time = next((axis for axis in axes if axis.name == names["t"]), None)
     frames = _frames(values[names["t"]], axis_of_time, options, path)
@@ -76,7 +68,16 @@ def read_geff(path: Path, options: ReadOptions) -> TrackFile:
         if name in values:
             tracks[name] = values[name]
     unit = _unit(axes, names, path)
-    return TrackFile(format="geff", where=str(path), tracks=tracks, unit=unit, notes=notes)
+    return TrackFile(
+        format="geff",
+        where=str(path),
+        tracks=tracks,
+        unit=unit,
+        minutes_per_frame=interval_of_times(frames, values[clock.name], clock.unit)
+        if clock and clock.name in values
+        else None,
+        notes=notes,
+    )
 
 
 def _open(path: Path) -> Any:
@@ -156,7 +157,7 @@ def _frames(values: NDArray, axis: Any, options: ReadOptions, path: Path) -> NDA
     unit = axis.unit if axis is not None else None
     if unit is None or str(unit).lower() in ("frame", "frames"):
         return values
-    minutes = _MINUTES.get(str(unit).lower().removesuffix("s")) or _MINUTES.get(str(unit).lower())
+    minutes = minutes_in(str(unit))
     if minutes is None or not options.minutes_per_frame:
         raise UserError(f"the unit of time must be the frame, second, minute or hour, {path} states {str(unit)!r}")
     frames = np.asarray(values, dtype=float) * (minutes / options.minutes_per_frame)

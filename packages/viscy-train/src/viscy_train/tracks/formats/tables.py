@@ -21,6 +21,7 @@ from viscy_train.tracks.formats.dialects import (
 )
 from viscy_train.tracks.formats.parquet_table import parquet_names, read_parquet
 from viscy_train.tracks.formats.track_file import ReadOptions, TrackFile, one_line
+from viscy_train.tracks.formats.units import interval_of_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,15 +76,21 @@ def read_table(path: Path, head: bytes, options: ReadOptions) -> TrackFile:
     dialect = dialect_of(names, options.format)
     if dialect is None:
         raise UserError(_missing_columns(path, names, options.format))
-    unit = None
+    units: dict[str, str] = {}
     if head.startswith(PARQUET):
         table = read_parquet(path, dialect.used)
     elif head.startswith(NUMPY):
         table = pd.DataFrame(_load_array(path), columns=names)
     else:
-        table, unit = _read_text(path, dialect)
+        table, units = _read_text(path, dialect)
     tracks = _as_tracks(table, dialect, path)
-    return TrackFile(format=dialect.format, where=str(path), tracks=tracks, unit=unit)
+    return TrackFile(
+        format=dialect.format,
+        where=str(path),
+        tracks=tracks,
+        unit=units.get("POSITION_X"),
+        minutes_per_frame=_interval(table, units),
+    )
 
 
 def array_axes(path: Path) -> int:
@@ -123,25 +130,31 @@ def read_columns(path: Path, head: bytes, columns: Iterable[str], floats: Iterab
     return numbers.astype(dict.fromkeys(integers, "int64"))
 
 
-def _read_text(path: Path, dialect: Dialect) -> tuple[pd.DataFrame, str | None]:
-    """Return the columns of a CSV, and the unit in its header."""
+def _read_text(path: Path, dialect: Dialect) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return the columns of a CSV, and the units in its header."""
     layout = csv_layout(path, _KNOWN)
     if not layout.has_header:
         table = read_csv(path, layout, [])
-        return table.set_axis(_NAPARI[len(layout.names)], axis=1), None
+        return table.set_axis(_NAPARI[len(layout.names)], axis=1), {}
     header = _header_rows(path, layout)
     if not header:
-        return read_csv(path, layout, dialect.used), None
+        return read_csv(path, layout, dialect.used), {}
     encoding = header_encoding(path, _TRACKMATE_HEADER)
-    return read_csv(path, layout, dialect.used, skipped_rows=len(header), encoding=encoding), _unit(layout, header)
+    return read_csv(path, layout, dialect.used, skipped_rows=len(header), encoding=encoding), _units(layout, header)
 
 
-def _unit(layout: CsvLayout, header: list[list[str]]) -> str | None:
-    """Return the unit of positions, which the last row of TrackMate's header has in parentheses."""
-    if "POSITION_X" not in layout.names:
+def _units(layout: CsvLayout, header: list[list[str]]) -> dict[str, str]:
+    """Return the unit of each column, which the last row of TrackMate's header has in parentheses."""
+    pairs = zip(layout.names, header[-1], strict=False)
+    return {name: text.strip("()") for name, text in pairs if text.startswith("(")}
+
+
+def _interval(table: pd.DataFrame, units: dict[str, str]) -> float | None:
+    """Return the minutes per frame of a table of TrackMate."""
+    if "POSITION_T" not in units or "FRAME" not in table:
         return None
-    text = header[-1][layout.names.index("POSITION_X")]
-    return text.strip("()") if text.startswith("(") else None
+    frames, times = (pd.to_numeric(table[name], errors="coerce") for name in ("FRAME", "POSITION_T"))
+    return interval_of_times(frames, times, units["POSITION_T"])
 
 
 def _header_rows(path: Path, layout: CsvLayout) -> list[list[str]]:

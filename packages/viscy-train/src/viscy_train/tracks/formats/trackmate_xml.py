@@ -15,7 +15,7 @@ import pandas as pd
 from viscy_train.errors import UserError
 from viscy_train.tracks.formats.lineage import tracks_of_links
 from viscy_train.tracks.formats.track_file import TrackFile, one_line
-from viscy_train.tracks.formats.units import micrometers_in
+from viscy_train.tracks.formats.units import micrometers_in, stated_interval
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +56,8 @@ class _Content:
         self.path = path
         self.root = ""
         self.unit: str | None = None
+        self.time_unit: str | None = None
+        self.interval: str | None = None
         self.image: dict[str, str] = {}
         # For each spot: name, frame, y, x.
         self.spots: list[tuple[int, float, float, float]] = []
@@ -102,9 +104,9 @@ class _Content:
         elif name == "TrackID" and self.filtered is not None:
             self.filtered.add(self._integer(name, attributes, "TRACK_ID"))
         elif name == "Model":
-            self.unit = attributes.get("spatialunits")
+            self.unit, self.time_unit = attributes.get("spatialunits"), attributes.get("timeunits")
         elif name == "ImageData":
-            self.image = attributes
+            self.image, self.interval = attributes, attributes.get("timeinterval")
         elif name == "particle":
             self._track += 1
         elif name == "detection":
@@ -115,7 +117,8 @@ class _Content:
         if name not in ("TrackMate", "Tracks"):
             raise UserError(f"an XML file of tracks must be of TrackMate, {self.path} has the element {name!r}")
         self.root = name
-        self.unit = attributes.get("spaceUnits")
+        self.unit, self.time_unit = attributes.get("spaceUnits"), attributes.get("timeUnits")
+        self.interval = attributes.get("frameInterval")
 
     def _spot(self, attributes: dict[str, str]) -> tuple[int, float, float, float]:
         keys = ("FRAME", "POSITION_Y", "POSITION_X")
@@ -169,13 +172,20 @@ def _tracks_of_spots(content: _Content) -> TrackFile:
         unit=content.unit,
         micrometers_per_pixel=_pixel_size(content),
         tracked_size=_image_size(content),
+        minutes_per_frame=stated_interval(content.interval, content.time_unit),
         notes=notes,
     )
 
 
 def _tracks_of_particles(content: _Content) -> TrackFile:
     tracks = pd.DataFrame(content.spots, columns=["track_id", "t", "y", "x"])
-    return TrackFile(format="trackmate_xml", where=str(content.path), tracks=tracks, unit=content.unit)
+    return TrackFile(
+        format="trackmate_xml",
+        where=str(content.path),
+        tracks=tracks,
+        unit=content.unit,
+        minutes_per_frame=stated_interval(content.interval, content.time_unit),
+    )
 
 
 def _image_size(content: _Content) -> tuple[int, int] | None:
