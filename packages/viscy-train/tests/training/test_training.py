@@ -174,10 +174,13 @@ def test_the_crops_of_a_step_are_shown(config, run_directory, capsys):
     assert main(["replay", "--config", config, "--step", "1000"]) == 2
 
 
-def test_batches_are_inspected_without_training(config, tmp_path, capsys):
-    assert main(["inspect", "--config", config, "--page", str(tmp_path / "inspect.html")]) == 0
+def test_batches_are_inspected_without_training(config, run_directory, tmp_path, monkeypatch, capsys):
+    """The page is next to the directory of the run, wherever the command is run."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["inspect", "--config", config]) == 0
     assert "infected" in capsys.readouterr().out
-    assert "target" in (tmp_path / "inspect.html").read_text(encoding="utf-8")
+    assert "target" in (run_directory.path.parent / "inspect.html").read_text(encoding="utf-8")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_run_in_the_same_directory_is_refused(config, run_directory, capsys):

@@ -42,7 +42,7 @@ _FOLDER = {"type": str, "default": None, "help": "folder to write to, by default
 _ONNX = {"action": "store_true", "help": "also write encoder.onnx, checked against torch; needs viscy-train[onnx]"}
 _PROCESSES = {"type": PositiveInt, "default": 1, "help": "number of training processes, for the number of steps"}
 _EPOCHS = {"type": PositiveInt, "default": 1, "help": "number of epochs to draw"}
-_PAGE = {"type": str, "default": "inspect.html", "help": "HTML page to write"}
+_PAGE = {"type": str, "default": None, "help": "page to write, by default inspect.html next to the run's directory"}
 _STEP = {"type": int, "required": True, "help": "training step, as in the log"}
 _RANK = {"type": int, "default": 0, "help": "rank of the process whose batch to plot"}
 _PICTURE = {
@@ -116,7 +116,7 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.report.html import DRY_RUN
 
     cli = TrainingCLI("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
-    data, page = cli.make_data(), Path(cli.config.page)
+    data, page = cli.make_data(), Path(cli.config.page or cli.run_directory.path.parent / "inspect.html")
     with claimed(page, DRY_RUN, "inspect"):
         check_sources(data.table)
         table = data.table
