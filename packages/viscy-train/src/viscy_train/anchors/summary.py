@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from viscy_train.console import MAX_ROWS, get_console, make_table
+from viscy_train.experiments.typed_columns import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +71,7 @@ def _print_extra_columns(table: AnchorTable, console: Console) -> None:
         values: Any = table.observations[name]
         counts = values.value_counts()
         counts = counts[counts > 0]
-        examples = [label[:_MAX_LENGTH] for label in map(str, counts.index[:_MAX_EXAMPLES])]
-        shown = ", ".join(examples) + (", ..." if len(counts) > len(examples) else "")
-        columns.add_row(Text(name), Text(shown), f"{len(counts):,}", f"{int(values.isna().sum()):,}")
+        examples = [label[:_MAX_LENGTH] for label in map(shown, counts.index[:_MAX_EXAMPLES])]
+        listed = ", ".join(examples) + (", ..." if len(counts) > len(examples) else "")
+        columns.add_row(Text(name), Text(listed), f"{len(counts):,}", f"{int(values.isna().sum()):,}")
     console.print(columns)

@@ -100,3 +100,8 @@ def _fits(values: pd.Series, largest: int) -> bool:
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, (bool, np.bool_)) else str(value)
+
+
+def shown(value: Any) -> str:
+    """Return a value of a column as text that does not depend on missing values: ``1`` for 1.0, ``true`` for True."""
+    return repr(float(value)).removesuffix(".0") if isinstance(value, (float, np.floating)) else _text(value)
