@@ -7,7 +7,9 @@ from viscy_train.config.schema import PositiveConfig, SamplerConfig
 from viscy_train.evaluation.embeddings import EncoderEvaluation, Probe
 from viscy_train.evaluation.probes import Accuracy, ColumnProbe
 from viscy_train.evaluation.retrieval import Recall
+from viscy_train.loading.axes import add_labels, label_plan, time_name
 from viscy_train.loading.sampler import make_sampler
+from viscy_train.report import run_page
 from viscy_train.report.example_tracks import choose_example_tracks
 from viscy_train.report.run_page import RunResults, write_run_page
 from viscy_train.run.batch_record import batch_fields, record_of_rank
@@ -72,8 +74,17 @@ def page(tmp_path_factory, anchors_of, record_batches, read_page):
     record_batches(run_directory, batches, world_size=2)
     write_metrics_and_attempts(run_directory, n_steps=len(batches) // 2)
     recall = Recall(frames=1, hours=0.5, chance=0.1, untrained=0.5, trained=0.4)
-    probe = Probe(from_hours=3.0, to_hours=6.5, held_out="position", chance=0.5, untrained=0.6, trained=0.83)
     accuracies = Accuracy(mean=0.5, error=0.021), Accuracy(mean=0.7, error=0.034)
+    probe = Probe(
+        from_hours=3.0,
+        to_hours=6.5,
+        held_out="position",
+        n_units=64,
+        n_fewest=3,
+        chance=0.5,
+        untrained=accuracies[0],
+        trained=accuracies[1],
+    )
     column_probe = ColumnProbe(
         column="cell_line",
         n_values=3,
@@ -102,10 +113,15 @@ def page(tmp_path_factory, anchors_of, record_batches, read_page):
 def page_of_epochs(tmp_path, anchors_of, read_page):
     """Write the page of a run on 400 mock and 16 virus anchors, with given numbers of batches in its epochs."""
 
-    def write(*n_batches, batch_size=16, **more):
+    def write(*n_batches, options=None, **more):
         observations = anchors_of({("a", "mock"): 400, ("a", "virus"): 16})
+        observations = observations.assign(
+            marker="H2B", guide=observations["condition"].map({"mock": "g0", "virus": "g1"})
+        )
+        options = options or SamplerConfig(batch_size=16)
         run_directory = RunDirectory(tmp_path)
-        sampler = make_sampler(observations, SamplerConfig(batch_size=batch_size), seed=3, as_arrays=True)
+        sampler = make_sampler(observations, options, seed=3, as_arrays=True)
+        more = {"labeled": add_labels(observations, options), "planned": label_plan(sampler.planned())} | more
         lines = []
         for epoch, n in enumerate(n_batches):
             sampler.set_epoch(epoch)
@@ -167,7 +183,8 @@ def test_names_with_markup_are_escaped_on_a_run_page(page):
         "The run was resumed once, at step 5.",
         "Recall@1 is lower than before training.",
         "For 40% of the cells that the encoder was not trained on, the nearest embedding 0.5 hours later",
-        "A linear probe predicts the condition with 83% balanced accuracy at 3.0 to 6.5 hours post infection",
+        "A linear probe predicts the condition with 70% ± 3% balanced accuracy at 3.0 to 6.5 hours post infection",
+        "3.0 to 6.5 64 positions 50% 50% ± 2% 70% ± 3%",
         "repeated steps",
         "temporal smoothness 4 5.3 25% 0.20 10 1.0 50%",
         "The embeddings have collapsed: the effective rank of the last validation, at step 10, is 1.04.",
@@ -249,3 +266,33 @@ def test_a_lower_recall_is_no_problem_of_an_encoder_that_recognizes_something_el
     assert f"The encoder was trained for something else, to recognize {recognized}, so that" in page.text
     assert TASK not in page.text
     assert LOWER not in page.text
+
+
+def test_other_columns_of_the_axes_are_named_where_they_take_the_place_of_experiments_and_conditions(
+    page_of_epochs, monkeypatch
+):
+    figures = []
+    monkeypatch.setattr(run_page, "data_uri", lambda figure: figures.append(figure) or "data:image/png;base64,iVBOR")
+    options = SamplerConfig(batch_size=16, experiment_by="marker", condition_by="guide", time_by="t")
+    accuracy = Accuracy(mean=0.5, error=0.1)
+    probe = {"held_out": "position", "n_units": 6, "n_fewest": 3, "chance": 0.5}
+    probe = Probe(from_hours=0, to_hours=3, untrained=accuracy, trained=accuracy, **probe)
+    page = page_of_epochs(26, options=options, probes=[probe], time=time_name(options.time_by))
+    titles = [[axes.get_title(loc="left") for axes in figure.axes] for figure in figures]
+    assert any(one[:3] == ["by guide", "by t", "by marker"] for one in titles), titles
+    assert "0 to 9 t" in page.text
+    assert "1 group with guide: g0, g1" in page.text
+    assert "A group consists of the anchors with the same marker. For the batches, the condition of an" in page.text
+    assert "One cell of each experiment and condition over time" in page.text
+    assert "Each anchor of guide 'g1' of 'H2B' was drawn about 13 times per epoch." in page.text
+    assert "A linear probe predicts the column condition with" in page.text
+    assert "(the column condition of the anchor table, not guide), tested on positions" in page.text
+
+
+def test_a_linear_probe_of_few_positions_is_shown_with_a_caveat(page_of_epochs):
+    accuracy = Accuracy(mean=0.22, error=0.2)
+    probe = {"held_out": "position", "n_units": 4, "n_fewest": 2, "chance": 0.5}
+    page = page_of_epochs(4, probes=[Probe(from_hours=0, to_hours=3, untrained=accuracy, trained=accuracy, **probe)])
+    assert "0.0 to 3.0 4 positions 50% 22% ± 20% 22% ± 20%" in page.text
+    assert "With fewer than three positions of a condition, the accuracy says little" in page.text
+    assert "predicts the condition with" not in page.text

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from viscy_train.evaluation.embeddings import EncoderEvaluation, Probe
+from viscy_train.evaluation.probes import Accuracy
 from viscy_train.report.summary import diagnose_run, summarize_run
 
 
@@ -41,13 +42,21 @@ def test_a_loss_that_is_not_finite_is_reported_with_the_step_to_replay(invalid):
     assert "The training loss fell from 4.00 to 2.53" in " ".join(summarize(make_log(loss)))
 
 
+def make_probe(from_hours, to_hours, mean, n_fewest=3):
+    accuracies = {"untrained": Accuracy(mean=0.5, error=0.1), "trained": Accuracy(mean=mean, error=0.042)}
+    units = {"held_out": "position", "n_units": 6, "n_fewest": n_fewest}
+    return Probe(from_hours=from_hours, to_hours=to_hours, chance=0.5, **units, **accuracies)
+
+
 def test_probes_are_summarized_in_one_sentence():
-    early = Probe(from_hours=0, to_hours=4, held_out="position", chance=0.5, untrained=0.5, trained=0.61)
-    late = Probe(from_hours=8, to_hours=12, held_out="position", chance=0.5, untrained=0.6, trained=0.83)
-    assert summarize(make_log([]), [early, late])[-1] == (
-        "A linear probe predicts the condition with 61% balanced accuracy at 0.0 to 4.0 hours and 83% balanced "
-        "accuracy at 8.0 to 12.0 hours post infection (chance 50%)."
+    assert summarize(make_log([]), [make_probe(0, 4, 0.61), make_probe(8, 12, 0.83)])[-1] == (
+        "A linear probe predicts the condition with 61% ± 4% balanced accuracy at 0.0 to 4.0 hours and 83% ± 4% "
+        "balanced accuracy at 8.0 to 12.0 hours post infection (chance 50%)."
     )
+
+
+def test_probes_of_few_positions_are_not_summarized():
+    assert not any("probe" in sentence for sentence in summarize(make_log([]), [make_probe(0, 4, 0.22, n_fewest=2)]))
 
 
 def test_attempts_and_frequent_draws_are_reported():

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from viscy_train.console import track
-from viscy_train.evaluation.probes import ColumnProbe, probe_columns
+from viscy_train.evaluation.probes import Accuracy, ColumnProbe, measure_accuracy, probe_columns
 from viscy_train.evaluation.retrieval import Recall, recall_at_1
 from viscy_train.loading.crops import CropReader
 
@@ -28,7 +23,7 @@ if TYPE_CHECKING:
     from viscy_train.model.encoder import Encoder
 
 _CROPS_PER_BATCH = 256
-_MAX_FOLDS = 5
+_MAX_FOLDS, _FEW_UNITS = 5, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,18 +37,27 @@ class Probe:
     held_out : str
         The unit of cross-validation, ``position`` or ``lineage``: the classifier is tested on units that it was not
         fitted to.
+    n_units, n_fewest : int
+        Number of these units, and number of those of the condition that has the fewest.
     chance : float
         Balanced accuracy of a random guess.
-    untrained, trained : float
-        Balanced accuracy before and after training.
+    untrained, trained : Accuracy
+        Balanced accuracy before and after training. The error is that of a bootstrap over the units.
     """
 
     from_hours: float
     to_hours: float
     held_out: str
+    n_units: int
+    n_fewest: int
     chance: float
-    untrained: float
-    trained: float
+    untrained: Accuracy
+    trained: Accuracy
+
+    @property
+    def is_conclusive(self) -> bool:
+        """Whether each condition has at least three units: with two, a classifier is fitted to one of each only."""
+        return self.n_fewest >= _FEW_UNITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,11 +214,12 @@ def probe_conditions(
     for low, high in ((hours.min(), first), (second, hours.max())):
         in_range = (hours >= low) & (hours <= high)
         condition = anchors["condition"].astype(str).to_numpy()[in_range]
-        held_out, groups, n_folds = _cross_validation_groups(anchors[in_range], condition)
-        if not n_folds:
+        held_out, groups, n_fewest = _cross_validation_groups(anchors[in_range], condition)
+        if not n_fewest:
             continue
+        names, labels = np.unique(condition, return_inverse=True)
         before, after = (
-            _balanced_accuracy(embeddings[in_range], condition, groups, n_folds, seed)
+            measure_accuracy(embeddings[in_range], labels, groups, held_out, seed)
             for embeddings in (untrained, trained)
         )
         probes.append(
@@ -222,7 +227,9 @@ def probe_conditions(
                 from_hours=low,
                 to_hours=high,
                 held_out=held_out,
-                chance=1 / len(np.unique(condition)),
+                n_units=len(np.unique(groups)),
+                n_fewest=n_fewest,
+                chance=1 / len(names),
                 untrained=before,
                 trained=after,
             )
@@ -231,21 +238,12 @@ def probe_conditions(
 
 
 def _cross_validation_groups(anchors: pd.DataFrame, condition: NDArray) -> tuple[str, NDArray[np.int64], int]:
-    """Return the unit of cross-validation, each anchor's unit and the number of folds, 0 if there are too few units."""
+    """Return the unit of cross-validation, each anchor's unit and the fewest units of a condition, 0 if too few."""
     units = (("position", ["experiment", "position"], 2), ("lineage", ["lineage_id"], _MAX_FOLDS))
-    for held_out, columns, min_folds in units:
+    for held_out, columns, least in units:
         groups = anchors.groupby(columns, observed=True).ngroup().to_numpy()
         names = np.unique(condition)
-        n_folds = min(_MAX_FOLDS, *(len(np.unique(groups[condition == name])) for name in names))
-        if len(names) > 1 and n_folds >= min_folds:
-            return held_out, groups, n_folds
+        n_fewest = min(len(np.unique(groups[condition == name])) for name in names)
+        if len(names) > 1 and n_fewest >= least:
+            return held_out, groups, n_fewest
     return "", np.empty(0, dtype=np.int64), 0
-
-
-def _balanced_accuracy(
-    embeddings: NDArray[np.float32], condition: NDArray, groups: NDArray[np.int64], n_folds: int, seed: int
-) -> float:
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
-    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    predicted = cross_val_predict(classifier, embeddings, condition, groups=groups, cv=folds)
-    return float(balanced_accuracy_score(condition, predicted))

@@ -41,6 +41,9 @@ class Accuracy:
     mean: float
     error: float
 
+    def __str__(self) -> str:
+        return f"{self.mean:.0%} ± {self.error:.0%}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnProbe:
@@ -150,6 +153,27 @@ def probe_columns(
         for units in (("position", "lineage"), ("experiment",))
         if (probe := _probe(untrained, trained, anchors, column, units, seed)) is not None
     ]
+
+
+def measure_accuracy(
+    embeddings: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.int64], held_out: str, seed: int
+) -> Accuracy:
+    """Return the balanced accuracy of a linear classifier in units that it was not fitted to.
+
+    Parameters
+    ----------
+    embeddings : numpy.ndarray
+        Shape (n_anchors, features).
+    labels : numpy.ndarray
+        What is predicted, numbers from 0, shape (n_anchors,).
+    groups : numpy.ndarray
+        The unit of each anchor, shape (n_anchors,). Each label must occur in two units at least.
+    held_out : str
+        What the units are: ``position`` or ``lineage``.
+    seed : int
+        Seed of the cross-validation and of the bootstrap over the units.
+    """
+    return _measure(embeddings, labels, _Units(held_out=held_out, groups=groups, resampled=groups), seed)
 
 
 def _probe(

@@ -49,6 +49,11 @@ def axis_names(options: SamplerConfig | Mapping[str, Any]) -> list[str]:
     return [SEPARATOR.join(columns_of(by)) or axis for axis, by in names]
 
 
+def time_name(time_by: str | None) -> str:
+    """Return the name of the times of an axis: ``hours post infection``, or the column in their place."""
+    return TIME.replace("_", " ") if time_by in (None, TIME) else time_by
+
+
 def check_axes(anchors: pd.DataFrame, options: SamplerConfig, *, positives: str = "") -> None:
     """Refuse columns that the anchors do not have, and missing values in columns that batches are composed by.
 

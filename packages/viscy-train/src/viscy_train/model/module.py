@@ -88,7 +88,7 @@ class ContrastiveModule(LightningModule):
         return cast("Tensor", self.all_gather(loss.detach())).mean() + (loss - loss.detach())
 
     def validation_step(self, batch: Mapping[str, Tensor]) -> None:
-        """Log the loss, and recall@1 in the batch: how often the nearest positive is that of an anchor of the lineage."""
+        """Log the loss, and recall@1 in the batch: how often the nearest positive is that of the same lineage."""
         projections, lineage = self._project(batch), batch["lineage"]
         anchors, positives = projections.split(len(lineage))
         metrics = {

@@ -48,7 +48,7 @@ def plot_batches(
     focal_hours: pd.Series | None,
     half_width: float | None,
     anchors: pd.DataFrame,
-    titles: tuple[str, str] = ("Experiments", "Conditions"),
+    titles: tuple[str, str, str] = ("Experiments", "Conditions", "Hours post infection"),
 ) -> Figure:
     """Plot the composition of each batch: experiments, conditions and hours, one above the other.
 
@@ -66,7 +66,7 @@ def plot_batches(
     anchors : pandas.DataFrame
         The anchor table, which determines the colors.
     titles : tuple of str
-        Titles of the first two panels.
+        Titles of the panels.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def plot_batches(
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[1, 1, 1.25])
         _plot_stack(top, experiments, experiment_colors(anchors), targets["experiment"], titles[0])
         _plot_stack(middle, conditions, condition_colors(anchors), targets["condition"], titles[1])
-        _plot_hours(bottom, hours)
+        _plot_hours(bottom, hours, titles[2])
         if focal_hours is not None and half_width is not None:
             _mark_windows(bottom, hours, focal_hours, half_width)
         _mark_epochs([top, middle, bottom], experiments)
@@ -237,7 +237,7 @@ def _heights(shares: pd.DataFrame, colors: dict[str, str]) -> pd.DataFrame:
     return heights[sorted(heights.columns, key=lambda color: color == OTHERS_GRAY)]
 
 
-def _plot_hours(axes: Axes, hours: pd.DataFrame) -> None:
+def _plot_hours(axes: Axes, hours: pd.DataFrame, title: str) -> None:
     low, high = _range_of_hours(hours)
     extent = (-0.5, len(hours) - 0.5, low, high)
     image = axes.imshow(
@@ -247,7 +247,7 @@ def _plot_hours(axes: Axes, hours: pd.DataFrame) -> None:
     bar = axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03, format=percent, ticks=ticks)
     bar.outline.set_visible(False)
     bar.set_label("share of batch")
-    axes.set_title("Hours post infection")
+    axes.set_title(title)
     axes.set_ylabel("hours")
 
 

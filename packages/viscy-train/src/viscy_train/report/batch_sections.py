@@ -10,7 +10,7 @@ import numpy as np
 from viscy_train.composition.check import conditions_are_chosen, number_batches, own_experiments, shares_of_batches
 from viscy_train.composition.targets import batch_targets
 from viscy_train.composition.temporal import find_temporal_windows
-from viscy_train.loading.axes import axis_names
+from viscy_train.loading.axes import TIME, axis_names
 from viscy_train.report.batch_plots import MAX_BATCHES_WITH_TARGETS, plot_batches
 from viscy_train.report.formatting import percent, thousands
 from viscy_train.report.html import data_uri
@@ -90,12 +90,15 @@ def make_batches_figure(batches: pd.DataFrame, anchors: pd.DataFrame, planned: P
     )
 
 
-def _titles(planned: PlannedComposition) -> tuple[str, str]:
-    """Return the titles of the panels of groups and conditions: their columns if they are not the default ones."""
+def _titles(planned: PlannedComposition) -> tuple[str, str, str]:
+    """Return the titles of the panels of groups, conditions and times: their columns unless those are the default."""
     group, condition = axis_names(planned.options)
     return (
         "Experiments" if group == "experiment" else f"Groups: {group}",
         "Conditions" if condition == "condition" else f"Conditions: {condition}",
+        "Hours post infection"
+        if planned.options["time_by"] in (None, TIME)
+        else f"Times: {planned.options['time_by']}",
     )
 
 

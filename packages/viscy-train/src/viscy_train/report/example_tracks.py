@@ -29,10 +29,13 @@ class ExampleTracks:
         Rows of the anchor table, shape (n_tracks, n_times).
     labels : list of (str, str)
         Experiment and condition of each track.
+    n_kinds : int
+        Number of combinations of experiment, channel if each row has one, and condition.
     """
 
     rows: NDArray[np.int64]
     labels: list[tuple[str, str]]
+    n_kinds: int
 
 
 def choose_example_tracks(observations: pd.DataFrame, rows: NDArray[np.int64]) -> ExampleTracks:
@@ -72,4 +75,4 @@ def choose_example_tracks(observations: pd.DataFrame, rows: NDArray[np.int64]) -
     if CHANNEL in observations:
         markers = observations["marker"].iloc[[track[0] for track in chosen]].astype(str)
         labels = [(first, f"{marker}, {last}") for (first, last), marker in zip(labels, markers, strict=True)]
-    return ExampleTracks(rows=np.array(nearest), labels=labels)
+    return ExampleTracks(rows=np.array(nearest), labels=labels, n_kinds=len(longest))

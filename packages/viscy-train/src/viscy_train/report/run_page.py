@@ -19,6 +19,7 @@ from viscy_train.config.schema import PositiveConfig
 from viscy_train.loading.axes import axis_names
 from viscy_train.report.batch_plots import plot_composition
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
+from viscy_train.report.example_tracks import CHANNEL
 from viscy_train.report.formatting import percent, plural, thousands
 from viscy_train.report.html import REPORT, data_uri, render, write_page
 from viscy_train.report.run_plots import plot_data_wait, plot_embeddings, plot_example_tracks, plot_loss
@@ -80,6 +81,8 @@ class RunResults:
         Which observations were the positives.
     experiments : sequence of Experiment
         The experiments of the table.
+    time : str
+        What the times of `labeled` are.
     """
 
     observations: pd.DataFrame
@@ -96,6 +99,7 @@ class RunResults:
     evaluation: EncoderEvaluation
     positive: PositiveConfig = PositiveConfig()  # noqa: RUF009 (frozen)
     experiments: Sequence[Experiment] = ()
+    time: str = "hours post infection"
 
     @property
     def has_held_out_queries(self) -> bool:
@@ -146,23 +150,24 @@ def _batch_context(
     targets, observed = target_composition(anchors, planned), observed_composition(batches, anchors)
     draws = observed * n_batches * planned.options["batch_size"] / (epochs.total or 1) / targets["anchors"]
     recall = results.evaluation.recall if results.task.is_retrieval else []
-    origin = "as recorded during training"
+    axes, origin = axis_names(planned.options), "as recorded during training"
     if n_batches > _MAX_BATCHES:
         n_read = len(batches.drop_duplicates(["epoch", "batch"]))
         origin += f"; {n_read:,} of {n_batches:,} recorded batches, evenly spaced, were read"
     return {
         "facts": _list_facts(anchors, epochs, results),
-        "summary": summarize_run(checks, log, results.evaluation, has_held_out_queries=results.has_held_out_queries),
-        "diagnostics": diagnose_run(checks, log, attempts, recall, draws, period),
+        "summary": summarize_run(
+            checks, log, results.evaluation, has_held_out_queries=results.has_held_out_queries, axes=axes
+        ),
+        "diagnostics": diagnose_run(checks, log, attempts, recall, draws, period, axes),
         "batches": make_batches_figure(batches, anchors, planned),
         "batches_origin": origin,
         "checks": shorten_checks(checks),
         "composition_figure": data_uri(plot_composition(targets, observed, anchors)),
         "composition_rows": composition_rows(targets, observed, [f"{count:.1f}" for count in draws]),
         "draws_heading": "draws per anchor" if epochs.total is None else "draws per anchor and epoch",
-        "n_strata": len(targets),
         "group": group_word(planned),
-        "axes": axis_names(planned.options),
+        "axes": axes,
         **_step_context(batches, anchors, results),
         "coverage_rows": _coverage_rows(run_directory, anchors, targets, epochs, results),
     }
@@ -207,16 +212,22 @@ def _list_facts(anchors: pd.DataFrame, epochs: RecordedEpochs, results: RunResul
     took = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
     processes = "process" if results.n_processes == 1 else "processes"
     size = results.planned.options["batch_size"]
-    span = f"{hours.min():g} to {hours.max():g} hours post infection"
+    span = f"{hours.min():g} to {hours.max():g} {results.time}"
     return [
         (thousands(len(anchors)), f"anchors: {thousands(n_tracks)} tracks, {span}"),
         (
             f"{n_groups}",
-            f"{plural(n_groups, word)} with {plural(len(names), 'condition')} {conditions}",
+            f"{plural(n_groups, word)} with {_name_conditions(results, len(names))} {conditions}",
         ),
         (thousands(sum(epochs.n_batches)), f"batches of {size}{_describe_epochs(epochs)}"),
         (f"{results.n_processes}", f"training {processes}; {took} of training; seed {results.seed}"),
     ]
+
+
+def _name_conditions(results: RunResults, number: int) -> str:
+    """Return ``conditions``, or what batches are balanced by in their place."""
+    name = axis_names(results.planned.options)[1]
+    return plural(number, name) if name == "condition" else f"{name}:"
 
 
 def _describe_epochs(epochs: RecordedEpochs) -> str:
@@ -231,7 +242,13 @@ def _describe_epochs(epochs: RecordedEpochs) -> str:
 def _example_context(results: RunResults) -> dict[str, Any]:
     hours = results.observations["hours_post_infection"].to_numpy(dtype=float)[results.examples.rows]
     figure = plot_example_tracks(results.crops, results.examples.labels, hours, results.channels)
-    return {"example_figure": data_uri(figure), "n_examples": len(results.examples.labels)}
+    kinds = "experiment, channel" if CHANNEL in results.observations else "experiment"
+    return {
+        "example_figure": data_uri(figure),
+        "n_examples": len(results.examples.labels),
+        "n_kinds": results.examples.n_kinds,
+        "kinds": f"{kinds} and condition",
+    }
 
 
 def _loss_context(log: pd.DataFrame, attempts: pd.DataFrame) -> dict[str, Any]:
@@ -270,8 +287,11 @@ def _embeddings_context(results: RunResults) -> dict[str, Any]:
     points = pca.fit_transform(evaluation.embeddings[shown])
     order = np.random.default_rng(results.seed).permutation(len(points))
     anchors = results.labeled.iloc[evaluation.rows[shown]].reset_index(drop=True)
+    group, condition = axis_names(results.planned.options)
+    names = condition, results.time, group
+    figure = plot_embeddings(points, pca.explained_variance_ratio_.tolist(), anchors, order, names)
     return {
-        "embeddings_figure": data_uri(plot_embeddings(points, pca.explained_variance_ratio_.tolist(), anchors, order)),
+        "embeddings_figure": data_uri(figure),
         "n_dots": len(shown),
         "n_embedded": n_embedded,
         "has_held_out_queries": results.has_held_out_queries,
@@ -282,20 +302,22 @@ def _embeddings_context(results: RunResults) -> dict[str, Any]:
         "probe_rows": [
             [
                 f"{probe.from_hours:.1f} to {probe.to_hours:.1f}",
-                f"other {probe.held_out}s",
+                f"{probe.n_units} {probe.held_out}s",
                 percent(probe.chance),
-                percent(probe.untrained),
-                percent(probe.trained),
+                str(probe.untrained),
+                str(probe.trained),
             ]
             for probe in evaluation.probes
         ],
+        "few_units": [f"{probe.held_out}s" for probe in evaluation.probes if not probe.is_conclusive],
         "column_probe_rows": [
             [
                 probe.column,
                 f"{probe.n_units} {probe.held_out}s",
                 probe.n_values,
                 percent(probe.chance),
-                *(f"{one.mean:.0%} ± {one.error:.0%}" for one in (probe.untrained, probe.trained)),
+                str(probe.untrained),
+                str(probe.trained),
             ]
             for probe in evaluation.column_probes
         ],

@@ -97,7 +97,11 @@ def plot_data_wait(log: pd.DataFrame) -> Figure:
 
 
 def plot_embeddings(
-    points: NDArray[np.float64], explained: Sequence[float], anchors: pd.DataFrame, order: NDArray[np.int64]
+    points: NDArray[np.float64],
+    explained: Sequence[float],
+    anchors: pd.DataFrame,
+    order: NDArray[np.int64],
+    names: tuple[str, str, str] = ("condition", "hours post infection", "experiment"),
 ) -> Figure:
     """Plot the embeddings three times, colored by condition, hours and experiment.
 
@@ -111,6 +115,8 @@ def plot_embeddings(
         The anchor of each point.
     order : numpy.ndarray
         Rows in plotting order, shape (n_anchors,); a random order keeps the last experiment from hiding the others.
+    names : tuple of str
+        Names of what the panels are colored by.
 
     Returns
     -------
@@ -127,16 +133,15 @@ def plot_embeddings(
         ):
             axes.scatter(x, y, s=5, alpha=0.6, linewidths=0, c=[colors[name] for name in anchors[column].iloc[order]])
             legend_of_dots(axes, colors)
-            axes.set_title(f"by {column}")
         hours = anchors["hours_post_infection"].iloc[order]
         dots = panels[1].scatter(x, y, s=5, alpha=0.7, linewidths=0, c=hours, cmap="viridis")
-        panels[1].set_title("by hours post infection")
         inset = panels[1].inset_axes((0, -0.22, 1, 0.04))
         bar = figure.colorbar(dots, cax=inset, orientation="horizontal")
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=9, length=2, pad=1)
         panels[0].set_ylabel(f"PC 2 ({explained[1]:.0%} of the variance)")
-        for axes in panels:
+        for axes, name in zip(panels, names, strict=True):
+            axes.set_title(f"by {label_of(name)}")
             axes.set_xlabel(f"PC 1 ({explained[0]:.0%})")
     return figure
 

@@ -10,6 +10,8 @@ from viscy_train.evaluation.representation import COLLAPSED_RANK
 from viscy_train.run.metrics_csv import DATA_WAIT, EFFECTIVE_RANK, LOSS, steps_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from viscy_train.composition.check import TargetCheck
@@ -23,7 +25,12 @@ _CHANGE = 0.05
 
 
 def summarize_run(
-    checks: list[TargetCheck], log: pd.DataFrame, evaluation: EncoderEvaluation, *, has_held_out_queries: bool
+    checks: list[TargetCheck],
+    log: pd.DataFrame,
+    evaluation: EncoderEvaluation,
+    *,
+    has_held_out_queries: bool,
+    axes: Sequence[str] = ("experiment", "condition"),
 ) -> list[str]:
     """Return sentences on the composition of the batches and on what the encoder learned.
 
@@ -37,6 +44,8 @@ def summarize_run(
         Recall@1 and linear probes.
     has_held_out_queries : bool
         Whether recall@1 was measured on cells that the encoder was not trained on.
+    axes : sequence of str
+        Names of what batches are grouped and balanced by.
 
     Returns
     -------
@@ -46,8 +55,8 @@ def summarize_run(
     sentences = [_summarize_checks(checks), *_summarize_loss(log)]
     if evaluation.recall:
         sentences.append(_summarize_recall(evaluation.recall[0], has_held_out_queries))
-    if evaluation.probes:
-        sentences.append(_summarize_probes(evaluation.probes))
+    if probes := [probe for probe in evaluation.probes if probe.is_conclusive]:
+        sentences.append(_summarize_probes(probes, "condition" if axes[1] == "condition" else "column condition"))
     return sentences
 
 
@@ -58,6 +67,7 @@ def diagnose_run(
     recall: list[Recall],
     draws: pd.Series,
     period: str = "per epoch",
+    axes: Sequence[str] = ("experiment", "condition"),
 ) -> list[str]:
     """Return sentences on the problems of a run.
 
@@ -73,6 +83,8 @@ def diagnose_run(
         Mean number of draws of an anchor, by (experiment, condition).
     period : str, default ``per epoch``
         The period of the draws.
+    axes : sequence of str
+        Names of what batches are grouped and balanced by.
 
     Returns
     -------
@@ -94,12 +106,12 @@ def diagnose_run(
         )
     often = draws[draws >= _MANY_DRAWS].sort_values(ascending=False)
     sentences += [
-        f"Each anchor of condition {condition!r} of {experiment!r} was drawn about {count:.0f} times {period}."
+        f"Each anchor of {axes[1]} {condition!r} of {experiment!r} was drawn about {count:.0f} times {period}."
         for (experiment, condition), count in often.iloc[:3].items()
     ]
     if len(often) > 3:
         sentences.append(
-            f"Anchors of {len(often) - 3} more combinations of experiment and condition were drawn at least "
+            f"Anchors of {len(often) - 3} more combinations of {axes[0]} and {axes[1]} were drawn at least "
             f"{_MANY_DRAWS:.0f} times {period}."
         )
     if len(attempts) > 1:
@@ -139,13 +151,12 @@ def _summarize_recall(recall: Recall, has_held_out_queries: bool) -> str:
     )
 
 
-def _summarize_probes(probes: list[Probe]) -> str:
+def _summarize_probes(probes: list[Probe], what: str) -> str:
     accuracies = [
-        f"{probe.trained:.0%} balanced accuracy at {probe.from_hours:.1f} to {probe.to_hours:.1f} hours"
-        for probe in probes
+        f"{probe.trained} balanced accuracy at {probe.from_hours:.1f} to {probe.to_hours:.1f} hours" for probe in probes
     ]
     return (
-        f"A linear probe predicts the condition with {' and '.join(accuracies)} post infection (chance "
+        f"A linear probe predicts the {what} with {' and '.join(accuracies)} post infection (chance "
         f"{probes[0].chance:.0%})."
     )
 

@@ -9,7 +9,7 @@ from viscy_train.console import say
 from viscy_train.errors import UserError
 from viscy_train.evaluation.embeddings import evaluate_encoders
 from viscy_train.evaluation.probes import columns_to_probe
-from viscy_train.loading.axes import label_plan
+from viscy_train.loading.axes import label_plan, time_name
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 from viscy_train.report.example_tracks import choose_example_tracks
@@ -85,6 +85,7 @@ def evaluate_and_write_page(
         evaluation=evaluation,
         positive=data.positive,
         experiments=table.experiments,
+        time=time_name(data.options.time_by),
     )
     write_run_page(run_directory, results)
     say(f"Done. Open {run_directory.report}")
