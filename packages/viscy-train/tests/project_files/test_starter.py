@@ -1,4 +1,7 @@
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 import zarr
@@ -11,6 +14,7 @@ from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_USER_ERROR
 from viscy_train.experiments.experiments_file import load_experiments
 from viscy_train.plates.plate import open_plate, write_plate
+from viscy_train.project_files.config_file import suggested_batch_size
 from viscy_train.project_files.starter import start_project
 from viscy_train.training.lightning_cli import TrainingCLI
 
@@ -212,6 +216,46 @@ def test_the_user_is_shown_which_images_and_channels_are_left_out(tmp_path):
         "  left out: channel DAPI (only in four)",
         "  left out: channel Phase3D (only in one, two)",
     ]
+
+
+@pytest.mark.parametrize(("n_frames", "batch_size"), [(3, 4), (40, 64), (90, 128)])
+def test_batches_are_no_larger_than_the_tracks_allow(tmp_path, n_frames, batch_size):
+    """Two cells, of which one is in a single frame."""
+    path = write(tmp_path / "plate.zarr", (n_frames, 1, 1, 16, 16), ["GFP"], wells=("A/1", "B/1"))
+    cells = [(1, t) for t in range(n_frames)] + [(2, 0)]
+    tracks = pd.DataFrame([(track, t, 5.0, 5.0) for track, t in cells], columns=["track_id", "t", "y", "x"])
+    for position in ("A/1/0", "B/1/0"):
+        file = tmp_path / "tracks" / f"{position}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tracks.to_csv(file, index=False)
+    start_project([path], tmp_path / "new")
+    text = (tmp_path / "new" / "config.yaml").read_text()
+    assert yaml.safe_load(text)["data"]["sampler"]["batch_size"] == batch_size
+    assert (f"# Small, because the tracks have only about {2 * n_frames} anchors." in text) == (batch_size < 128)
+
+
+def test_batches_have_the_usual_size_if_tracks_cannot_be_read(tmp_path):
+    path = write(tmp_path / "plate.zarr")
+    (tmp_path / "tracks.csv").write_text("nothing")
+    start_project([path], tmp_path / "new")
+    assert read(tmp_path / "new" / "config.yaml")["data"]["sampler"]["batch_size"] == 128
+
+
+@pytest.mark.parametrize(("n_anchors", "size"), [(None, 128), (1, 2), (3, 2), (85, 32), (1000, 128), (10**9, 128)])
+def test_anchors_for_validation_do_not_count(n_anchors, size):
+    assert suggested_batch_size(n_anchors, keeps_positions=True) == size
+
+
+def test_index_warns_of_batches_that_are_larger_than_the_anchors_for_training(started, capsys):
+    fill_in(started / "experiments.yaml", minutes_per_frame=30)
+    command = ["index", "--config", str(started / "config.yaml")]
+    assert main([*command, "--data.sampler.batch_size", "9000"]) == 0
+    (warning,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Warning"))
+    pattern = r"Warning: data\.sampler\.batch_size is 9000, but there are only (\d+) anchors .*; set it to \1 or less"
+    found = re.fullmatch(pattern, warning)
+    assert found
+    data = TrainingCLI("index", [*command[1:], "--data.sampler.batch_size", found[1]], "").make_data()
+    assert data.batch_size_warnings(int(found[1])) == []
 
 
 def test_paths_are_relative_if_the_plate_is_in_the_same_directory(tmp_path):

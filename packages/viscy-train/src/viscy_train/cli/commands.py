@@ -77,7 +77,9 @@ def index(options: list[str], description: str) -> int:
         )
         table.write(data.path)
     print_summary(table)
-    for sentence in [*data.describe_positives(), *describe_crops(table.crops, table.experiments, table.scales)]:
+    warnings = [f"Warning: {one}" for one in data.batch_size_warnings(len(table.anchors))]
+    sizes = describe_crops(table.crops, table.experiments, table.scales)
+    for sentence in [*data.describe_positives(), *sizes, *warnings]:
         say(sentence)
     say(f"Done. Wrote {data.path}")
     return 0

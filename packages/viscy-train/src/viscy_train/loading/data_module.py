@@ -69,6 +69,8 @@ if TYPE_CHECKING:
 # Columns must exist, also those of an axis that is off; missing values are reported where they are used.
 _NO_AXES: Any = dict.fromkeys(("experiment_aware", "condition_balanced", "temporal_enrichment"), False)
 _NO_AXES |= {"distinct_by": None}
+# Anchors for this number of batches are enough, whatever is kept for validation.
+_MANY_BATCHES = 100
 
 
 class PairDataModule(LightningDataModule):
@@ -228,6 +230,29 @@ class PairDataModule(LightningDataModule):
                 f"{'anchor' if n_anchors == 1 else 'anchors'}: keep more with data.split"
             )
         return warnings
+
+    def batch_size_warnings(self, n_anchors: int) -> list[str]:
+        """Return a warning if a batch needs more anchors than there are for training, which `fit` refuses.
+
+        Parameters
+        ----------
+        n_anchors : int
+            Number of anchors of the table. The table is read, and split, only if they are few.
+        """
+        size = self._options.batch_size
+        if n_anchors > size * _MANY_BATCHES:
+            return []
+        try:
+            n_trained = len(drop_excluded(self._options, self.labeled, self.train_rows))
+        except UserError:  # in the split or the composition, as `inspect` and `fit` say
+            return []
+        if n_trained >= size:
+            return []
+        largest = f"; set it to {n_trained} or less" if n_trained > 1 else ""
+        return [
+            f"data.sampler.batch_size is {size}, but there are only {n_trained} anchors for training, so `fit` would "
+            f"refuse it{largest}"
+        ]
 
     def _name_untrained(self) -> list[str]:
         # Experiments that are kept for validation are not expected in training.

@@ -11,6 +11,11 @@ _MULTIPLE = 16
 _SMALLEST = 16
 _DEFAULT = 64
 _TOLERANCE = 0.05
+_BATCH_SIZE = 128
+# A batch has an anchor, and another one that it is compared with.
+_SMALLEST_BATCH = 2
+# At least this part of the anchors is for training, also if positions differ in their number of cells.
+_TRAINED = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,8 @@ class ConfigDraft:
         Whether an encoder must see one channel at a time, because experiments have different ones.
     keeps_positions : bool
         Whether there are enough positions to keep some for validation.
+    n_anchors : int, optional
+        About how many anchors there are, if tracks are known.
     """
 
     scales: tuple[float, ...] = ()
@@ -42,6 +49,7 @@ class ConfigDraft:
     n_frames: int = 2
     one_channel: bool = False
     keeps_positions: bool = True
+    n_anchors: int | None = None
 
 
 def config_text(draft: ConfigDraft) -> str:
@@ -53,6 +61,7 @@ def config_text(draft: ConfigDraft) -> str:
         channels=_channel_lines(draft),
         positive=_positive(draft),
         split=split,
+        batch_size=_batch_size_lines(draft),
     )
 
 
@@ -62,6 +71,21 @@ def suggested_crop(micrometers_per_pixel: float | None, side: int | None) -> int
     largest = math.inf if side is None else side // _MULTIPLE * _MULTIPLE
     crop = min(max(_SMALLEST, round(pixels / _MULTIPLE) * _MULTIPLE), largest)
     return int(crop) or int(side or _SMALLEST)
+
+
+def suggested_batch_size(n_anchors: int | None, *, keeps_positions: bool) -> int:
+    """Return a power of 2, at most 128, that anchors for training fill even if a part of them is for validation."""
+    if n_anchors is None:
+        return _BATCH_SIZE
+    n_trained = max(_SMALLEST_BATCH, n_anchors * (_TRAINED if keeps_positions else 1))
+    return min(_BATCH_SIZE, 2 ** int(math.log2(n_trained)))
+
+
+def _batch_size_lines(draft: ConfigDraft) -> str:
+    size = suggested_batch_size(draft.n_anchors, keeps_positions=draft.keeps_positions)
+    if size == _BATCH_SIZE:
+        return f"    batch_size: {size}"
+    return f"    # Small, because the tracks have only about {draft.n_anchors} anchors.\n    batch_size: {size}"
 
 
 def _crop_lines(draft: ConfigDraft) -> str:
@@ -144,7 +168,7 @@ data:
 
   # The composition of the batches. These are the parameters of viscy_data.FlexibleBatchSampler.
   sampler:
-    batch_size: 128
+{batch_size}
     # Each batch comes from one experiment, except for the fraction `leaky` from the others.
     experiment_aware: true
     leaky: 0.0

@@ -9,6 +9,7 @@ from viscy_train.project_files.config_file import ConfigDraft, config_text
 from viscy_train.project_files.experiments_file import experiments_text
 from viscy_train.project_files.imported import draft_experiments, lost_lines
 from viscy_train.project_files.new_files import check_new, write_files
+from viscy_train.project_files.track_count import count_anchors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,7 @@ def import_collection(path: Path, out: Path) -> list[str]:
         side=min((min(shape[3:]) for shape in shapes), default=None),
         n_slices=max((shape[2] for shape in shapes), default=1),
         n_frames=max((shape[0] for shape in shapes), default=2),
+        n_anchors=count_anchors(drafts),
     )
     write_files(out, experiments_text(drafts, header, out), config_text(config))
     n_entries, markers = len(collection.entries), {marker for draft in drafts for marker in _markers(draft)}

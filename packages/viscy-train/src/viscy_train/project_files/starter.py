@@ -14,6 +14,7 @@ from viscy_train.project_files.experiments_file import experiments_text
 from viscy_train.project_files.importer import differ_in_channels
 from viscy_train.project_files.new_files import check_new, write_files
 from viscy_train.project_files.survey import Survey, survey_plate
+from viscy_train.project_files.track_count import count_anchors
 from viscy_train.project_files.tracks_beside import find_tracks
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def start_project(plates: list[Path], out: Path) -> list[str]:
     drafts = [_draft(survey) for survey in surveys]
     for draft, name in zip(drafts, unique_names(draft.name for draft in drafts), strict=True):
         draft.name = name
-    config = _config(surveys, one_channel=differ_in_channels(drafts))
+    config = _config(surveys, one_channel=differ_in_channels(drafts), n_anchors=count_anchors(drafts))
     write_files(out, experiments_text(drafts, _HEADER, out), config_text(config))
     return [
         line
@@ -150,7 +151,7 @@ def _about_minutes(survey: Survey) -> str:
     )
 
 
-def _config(surveys: list[Survey], *, one_channel: bool) -> ConfigDraft:
+def _config(surveys: list[Survey], *, one_channel: bool, n_anchors: int | None) -> ConfigDraft:
     sides = [survey.micrometers_per_pixel for survey in surveys]
     shapes = [shape for survey in surveys for shape in survey.shapes]
     n_positions = min(sum(map(len, survey.positions.values())) for survey in surveys)
@@ -162,6 +163,7 @@ def _config(surveys: list[Survey], *, one_channel: bool) -> ConfigDraft:
         n_frames=max(shape[0] for shape in shapes),
         one_channel=one_channel,
         keeps_positions=n_positions >= _ENOUGH_POSITIONS,
+        n_anchors=n_anchors,
     )
 
 
