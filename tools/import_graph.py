@@ -35,7 +35,7 @@ LEVELS = {
         ["mutants", "pytest_class"],
     ],
     "viscy_train": [
-        ["errors"],
+        ["errors", "wording"],
         ["output"],
         ["atomic", "console", "exit_codes"],
         ["config"],

@@ -601,6 +601,21 @@ def test_a_range_of_positives_without_any_anchor_is_refused(experiment):
         build(experiment, positive=PositiveConfig(min_frames=9, max_frames=9))
 
 
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"max_frames": 2}, r"its tracks have one frame each, so set `data\.positive\.min_frames` to 0"),
+        ({"max_hours": 2}, r"its tracks have one frame each, so set `data\.positive\.min_hours` to 0"),
+        ({"match": "t", "differ": "experiment"}, "all observations have the same experiment, so remove it from"),
+    ],
+)
+def test_a_condition_without_anchors_has_the_remedy_that_helps(monday, options, remedy):
+    for path in monday.tracks.rglob("*.csv"):
+        TRACKS[TRACKS["t"] == 0].to_csv(path, index=False)
+    with pytest.raises(ProjectError, match=rf"condition 'mock' has no anchors \(.*; {remedy}.*, or remove A/1 from "):
+        build(monday, positive=PositiveConfig(**options))
+
+
 def test_a_condition_without_anchors_is_refused(monday):
     """A rare condition must not disappear silently."""
     shutil.rmtree(image_file(monday, "B/1/0", "c"))

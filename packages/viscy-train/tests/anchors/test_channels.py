@@ -11,7 +11,7 @@ from viscy_train.anchors.build import build_anchor_table
 from viscy_train.anchors.staleness import check_plates, check_settings
 from viscy_train.anchors.table import COLUMNS, AnchorTable
 from viscy_train.config.schema import CropSettings, NormalizationConfig, PositiveConfig
-from viscy_train.errors import UserError
+from viscy_train.errors import ProjectError, UserError
 from viscy_train.experiments.experiments_file import Experiment, load_experiments
 from viscy_train.loading.crops import CropReader
 
@@ -136,6 +136,20 @@ def test_a_crop_is_that_of_its_channel(experiments, by):
         crops, found["channel"], found[keys].astype(object).itertuples(index=False), strict=True
     ):
         np.testing.assert_allclose(crop[0], expected[tuple(key)][NAMES.index(channel)], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("frames", "what"), [((0, 1), "the same or another"), ((0, 0), "the same"), ((1, 2), "another")]
+)
+def test_an_experiment_of_one_channel_has_no_positives_in_another(experiments, frames, what):
+    positive = PositiveConfig(min_frames=frames[0], max_frames=frames[1], channel="other")
+    with pytest.raises(ProjectError) as error:
+        build(experiments, positive=positive)
+    (problem,) = error.value.problems
+    reason = f"observations without {what} frame of their lineage in another channel {frames[0]} to {frames[1]} frames"
+    assert reason in problem
+    assert "has only one channel, so set `data.positive.channel` to any, or remove A/1 " in problem
+    assert build(experiments, positive=replace(positive, channel="any")).observations["has_positive"].any()
 
 
 def test_a_constant_channel_of_a_frame_excludes_only_its_rows(tmp_path):

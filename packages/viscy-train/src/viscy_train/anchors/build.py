@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from viscy_train.anchors.strata import check_strata
 from viscy_train.anchors.table import AnchorTable, Exclusion
 from viscy_train.console import say, track
 from viscy_train.crops.channel_groups import ChannelGroups, ChannelsMode, row_order
@@ -28,10 +29,11 @@ from viscy_train.experiments.position_metadata import add_metadata, metadata_key
 from viscy_train.plates.pixels import PixelReader
 from viscy_train.plates.plate import open_plate
 from viscy_train.plates.stored_chunks import StoredChunks
-from viscy_train.positives.description import NO_POSITIVE, reason_without
+from viscy_train.positives.description import reason_without
 from viscy_train.positives.lineages import lineage_ids
 from viscy_train.positives.rule import check_columns, check_frames, make_positives, missing_values
 from viscy_train.tracks.tracks import Tracks, checksums
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from viscy_train.config.schema import CropSettings, PositiveConfig
@@ -121,7 +123,7 @@ def build_anchor_table(
     if len(observations):
         observations["has_positive"] = make_positives(observations, experiments, positive).has_positive()
         excluded += _count_without_positive(observations, positive)
-    _check_strata(observations, experiments, excluded, positive)
+    check_strata(observations, experiments, excluded, positive)
     by_experiment = {
         experiment.name: observations[(observations["experiment"] == experiment.name).to_numpy()]
         for experiment in experiments
@@ -224,7 +226,7 @@ def _check_inside(observations: pd.DataFrame, shape: tuple[int, ...], position: 
             raise UserError(
                 f"tracks must be inside the image, {column} in [{smallest}, {largest}], got {first[column]} for track "
                 f"{first['track_id']} in frame {first['t']} of position {position} of {experiment.tracks} "
-                f"({len(outside)} rows affected); track this image, or correct these rows, `tracks_unit` or "
+                f"({count(len(outside), 'row')} affected); track this image, or correct these rows, `tracks_unit` or "
                 "`tracks_first_frame`"
             )
 
@@ -314,30 +316,3 @@ def _count_without_positive(observations: pd.DataFrame, positive: PositiveConfig
         Exclusion(experiment=str(experiment), condition=str(condition), reason=str(reason), n_observations=int(n))
         for (experiment, condition, reason), n in counts.items()
     ]
-
-
-def _check_strata(
-    observations: pd.DataFrame, experiments: list[Experiment], excluded: list[Exclusion], positive: PositiveConfig
-) -> None:
-    """Refuse a stratum without anchors; by metadata, only warn of one whose observations have no partners."""
-    problems, warnings = Problems(), Problems()
-    anchors = observations[observations["has_positive"]] if len(observations) else observations
-    strata, left = (set(zip(rows["experiment"], rows["condition"], strict=True)) for rows in (anchors, observations))
-    for experiment in experiments:
-        for condition in dict.fromkeys(experiment.conditions.values()):
-            stratum = (experiment.name, condition)
-            if stratum in strata:
-                continue
-            lost = [one for one in excluded if (one.experiment, one.condition) == stratum]
-            reasons = "; ".join(f"{one.n_observations} observations {one.reason}" for one in lost)
-            what = f"condition {condition!r} has no anchors ({reasons or 'no observations'})"
-            subject = f"experiment {experiment.name!r}"
-            if positive.match and strata and stratum in left:
-                warnings.add(subject, f"{what}; nothing is trained on it, but `predict` embeds it")
-                continue
-            widen = "widen `data.positive`, or " * any(one.reason.startswith(NO_POSITIVE) for one in lost)
-            wells = ", ".join(well for well, other in experiment.conditions.items() if other == condition)
-            problems.add(subject, f"{what}; {widen}remove {wells} from `conditions`")
-    problems.raise_any()
-    for sentence in shorten(warnings.lines(), "{} more conditions have no anchors"):
-        say(f"Warning: {sentence}")

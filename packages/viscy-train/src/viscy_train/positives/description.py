@@ -12,15 +12,14 @@ if TYPE_CHECKING:
     from viscy_train.config.schema import PositiveConfig
     from viscy_train.experiments.experiments_file import Experiment
 
-NO_POSITIVE = "without another "
-"""How the reason of observations without a positive begins."""
 # The same number of frames is a different time if the intervals differ by more.
 _SIMILAR = 1.2
 
 
 def reason_without(positive: PositiveConfig) -> str:
     """Return why observations have no positive: ``without another frame of their lineage 1 to 4 frames away``."""
-    return f"without {_what(positive)}{_distance(positive)}"
+    low, high = (positive.min_hours, positive.max_hours) if positive.in_hours else positive.frames
+    return f"without {_what(positive, _which(1 if low is None else low, high))}{_distance(positive)}"
 
 
 def describe_positives(experiments: Sequence[Experiment], positive: PositiveConfig) -> list[str]:
@@ -46,8 +45,7 @@ def describe_positives(experiments: Sequence[Experiment], positive: PositiveConf
     for one in experiments:
         groups.setdefault((ranges[one.name], float(one.minutes_per_frame)), []).append(one.name)
     smallest, largest = min(one.smallest for one in ranges.values()), max(one.largest for one in ranges.values())
-    which = "another" if smallest else "the same or another" if largest else "the same"
-    what = _what(positive, which, "its anchor's lineage")
+    what = _what(positive, _which(smallest, largest), "its anchor's lineage")
     spans = {key: _span_of(*key) for key in groups}
     if len(groups) == 1:
         return [f"A positive is {what}, {next(iter(spans.values()))} away in each experiment.{decay}"]
@@ -152,6 +150,11 @@ def setting_text(positive: PositiveConfig) -> str:
     parts += [f"differ {', '.join(positive.differ)}"] * bool(positive.differ)
     parts += [f"{positive.channel} channel"] * (positive.channel != "same")
     return "; ".join(part for part in parts if part)
+
+
+def _which(smallest: float, largest: float | None) -> str:
+    """Return which frames are between a smallest and a largest distance, of which None is unlimited."""
+    return "another" if smallest else "the same" if largest == 0 else "the same or another"
 
 
 def _what(positive: PositiveConfig, which: str = "another", lineage: str = "their lineage") -> str:
