@@ -14,11 +14,14 @@ from viscy_train.tracks.formats import (
     ReadOptions,
     TrackFile,
     choose_files,
+    find_file_of_all,
     find_only_files,
     find_position_files,
     fits_image,
     from_frame_0,
     in_pixels,
+    is_named,
+    is_well_of,
     is_zarr,
     list_directory,
     list_files,
@@ -104,6 +107,7 @@ class Tracks:
             self._by_position = file.by_position()
             self._file = file if self._by_position is None else None
         self._read_positions: dict[str, tuple[str, str, int, tuple[str, ...]]] = {}
+        self._position_of: dict[str, str] = {}
         self._doubts = Doubts()
 
     @classmethod
@@ -219,7 +223,13 @@ class Tracks:
     def _read(self, position: str, is_only: bool) -> TrackFile:
         """Return the tracks of a position as read."""
         if self._by_position is not None:
-            return with_lineage(_part(self._by_position, position, self._source), None)
+            name = _name_of_part(self._by_position, position, self._source)
+            if self._position_of.setdefault(name, position) != position:
+                raise UserError(
+                    f"each position needs tracks of its own, {self._source} has only {name} for "
+                    f"{self._position_of[name]} and {position}; write the field of view, too, such as {position}"
+                )
+            return with_lineage(self._by_position[name], None)
         if self._file is not None:
             if is_only:
                 return with_lineage(self._file, None)
@@ -274,19 +284,30 @@ def _files_of(source: Path, position: str, format: str, is_only: bool) -> Positi
     return find_only_files(source, format) if files is None and is_only else files
 
 
-def _part(parts: dict[str, TrackFile], position: str, source: Path) -> TrackFile:
-    """Return the tracks of a position, whose name may be written with other separators."""
-    for name in (position, position.replace("/", "_"), position.replace("/", "-")):
-        if name in parts:
-            return parts[name]
-    names = ", ".join(list(parts)[:_MAX_POSITIONS_SHOWN])
+def _name_of_part(parts: dict[str, TrackFile], position: str, source: Path) -> str:
+    """Return the name of the part of a position, which may be written in another way, or be that of its well."""
+    if position in parts:
+        return position
+    found = [name for name in parts if is_named(name, position)] or [
+        name for name in parts if is_well_of(name, position)
+    ]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(found or list(parts)[:_MAX_POSITIONS_SHOWN])
+    if found:
+        raise UserError(f"a position must have one name, {source} has {names} for {position}; write it in one way")
     more = ", ..." if len(parts) > _MAX_POSITIONS_SHOWN else ""
-    raise UserError(f"no tracks for position {position} in {source}, which has positions {names}{more}; {_REMEDY}")
+    raise UserError(
+        f"no tracks for position {position} in {source}, which has positions {names}{more}; {_REMEDY}, named as in "
+        "the plate"
+    )
 
 
 def _not_found(source: Path, position: str) -> str:
     names = [path.name for path in list_directory(source)]
     more = ", ..." if len(names) > _MAX_POSITIONS_SHOWN else ""
+    if whole := find_file_of_all(source):
+        return f"`tracks` must be the file if one has the tracks of all positions; set it to {whole}, not its directory"
     found = f" ({source.name} has {', '.join(names[:_MAX_POSITIONS_SHOWN])}{more})" if names else ""
     return f"tracks file not found: {source / f'{position}.csv'}; {_REMEDY}{found}"
 

@@ -317,3 +317,75 @@ def test_a_division_in_a_table_of_spots_needs_its_links(tmp_path, directory):
     message = r"track 1 of .* has several spots in frame 2; export TrackMate's table of edges"
     with pytest.raises(UserError, match=message):
         read(tmp_path)
+
+
+def test_tracks_of_laptrack_without_their_table_of_splits_are_said_to_lack_mothers(tmp_path, directory):
+    files.write_laptrack(directory)
+    assert "mothers" not in read(tmp_path)[1]
+    (directory / "splits.csv").unlink()
+    tracks, said = read(tmp_path)
+    assert tracks["parent_track_id"].eq(-1).all()
+    assert said.endswith(
+        "; tree_id 0 has 3 tracks, whose mothers are not known; put laptrack's table of splits, with parent_track_id "
+        "and child_track_id, next to the tracks"
+    )
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ["Track_ID", "Frame", "Y", "X", "Parent_Track_ID"],
+        ["TRACK_ID", "T", "Y", "X", "PARENT"],
+        ["track_id", "t", "y", "x", "Parent_Track_ID"],
+        ["Particle", "FRAME", "y", "x", "parent"],
+    ],
+)
+@pytest.mark.parametrize("write", ["to_csv", "to_parquet"])
+def test_columns_may_have_other_capital_letters(tmp_path, directory, columns, write):
+    getattr(CELLS.set_axis(columns, axis=1), write)(directory / "cells.dat", index=False)
+    pd.testing.assert_frame_equal(canonical(read(tmp_path)[0]), canonical(CELLS), check_dtype=False)
+
+
+def test_a_column_of_the_right_capital_letters_is_preferred(tmp_path, directory):
+    CELLS.assign(T=9, Y=0, TRACK_ID=7).to_csv(directory / "cells.csv", index=False, sep=";")
+    pd.testing.assert_frame_equal(canonical(read(tmp_path)[0]), canonical(CELLS), check_dtype=False)
+    CELLS.rename(columns={"track_id": "id"}).to_csv(directory / "cells.csv", index=False)
+    with pytest.raises(UserError, match="lacks track_id"):  # an id may be that of a row
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("z", [False, True])
+@pytest.mark.parametrize("start", [0, 1])
+def test_numbers_of_rows_before_the_columns_of_napari_are_left_out(tmp_path, directory, z, start):
+    table = pd.DataFrame(files.napari_array(z=z)).astype({0: int, 1: int})
+    table.set_axis(range(start, start + len(table))).to_csv(directory / "tracks.csv", header=False)
+    pd.testing.assert_frame_equal(canonical(read(tmp_path)[0]), canonical(CELLS), check_dtype=False)
+
+
+def write_of_all(path, names):
+    pd.concat([CELLS.assign(fov=name) for name in names]).to_csv(path / "all.csv", index=False)
+    return path / "all.csv"
+
+
+@pytest.mark.parametrize("name", ["A01_000", "A1_0", "A_1_0", "A-1-0", "/A/1/0", "A/01/00", "A/1", "A1", "A01"])
+def test_a_column_may_write_the_name_of_a_position_as_a_file_may(tmp_path, name):
+    tracks, _ = read(write_of_all(tmp_path, [name, "A/1/1", "B/1", "AA01_000"]))
+    assert len(tracks) == len(CELLS)
+
+
+def test_a_position_in_a_column_must_have_one_name_and_tracks_of_its_own(tmp_path):
+    path = write_of_all(tmp_path, ["A01_000", "A_1_0", "B1"])
+    with pytest.raises(UserError, match=r"must have one name, .* has A01_000, A_1_0 for A/1/0; write it in one way"):
+        read(path)
+    source = Tracks(path)
+    source.of("B/1/0")
+    with pytest.raises(UserError, match=r"has only B1 for B/1/0 and B/1/1; write the field of view, too, such as"):
+        source.of("B/1/1")
+    with pytest.raises(UserError, match=r"no tracks for position C/1/0 .* needs tracks, named as in the plate"):
+        source.of("C/1/0")
+
+
+def test_the_directory_of_one_file_of_all_positions_is_an_error_that_names_the_file(tmp_path):
+    path = write_of_all(tmp_path, ["A/1/0", "B/1/0"])
+    with pytest.raises(UserError, match=f"set it to {path}, not its directory"):
+        read(tmp_path)

@@ -168,7 +168,8 @@ def _split(header: str, separator: str) -> list[str]:
 
 def _rank(names: list[str], columns: Collection[str]) -> tuple[int, int]:
     n_numbers = sum(bool(_NUMBER.fullmatch(name)) for name in names)
-    return len(set(columns) & set(names)), n_numbers if n_numbers == len(names) else 0
+    n_known = len({name.casefold() for name in columns} & {name.casefold() for name in names})
+    return n_known, n_numbers if n_numbers == len(names) else 0
 
 
 def _with_decimal_points(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

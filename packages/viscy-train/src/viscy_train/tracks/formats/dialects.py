@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from viscy_train.experiments.track_options import AUTO, POSITION_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
 _SAME = {name: name for name in ("track_id", "t", "y", "x")}
 # Names of coordinates in examples of laptrack and in tables of scikit-image, in which a third axis comes first.
@@ -19,6 +19,7 @@ _COORDINATES = (
     ("centroid-1", "centroid-2"),
     ("centroid-0", "centroid-1"),
 )
+_NUMBER = "ID"
 _MOTHERS = ("parent_track_id", "parent")
 
 
@@ -36,21 +37,44 @@ class Dialect:
         Other columns by which the program is recognized.
     extra : tuple of str
         Other columns that are read if they are there.
+    spelling : dict of str to str
+        The name in `extra`, or of `POSITION_COLUMNS`, of each column that a table writes with other capital letters.
     """
 
     format: str
     columns: dict[str, str]
     marks: tuple[str, ...] = ()
     extra: tuple[str, ...] = field(default=_MOTHERS)
+    spelling: dict[str, str] = field(default_factory=dict)
 
     @property
     def used(self) -> list[str]:
         """All columns that are read, if they are there."""
-        return [*self.columns, *self.extra, *POSITION_COLUMNS]
+        return [*self.columns, *self.extra, *POSITION_COLUMNS, *self.spelling]
 
     def fits(self, names: Collection[str]) -> bool:
         """Whether a table has the required columns."""
         return all(name in names for name in self.columns)
+
+    def spelled(self, names: Collection[str], others: Collection[str]) -> Dialect:
+        """Return the dialect with the names of a table that differ in capital letters only.
+
+        Parameters
+        ----------
+        names : collection of str
+            Names of the columns of the table.
+        others : collection of str
+            Names of columns besides those required, which the table may write in another way.
+        """
+        written = {name.casefold(): name for name in names}
+        different = [name for name in others if name not in names and name.casefold() in written]
+        return replace(
+            self,
+            columns={
+                name if name in names else written[name.casefold()]: meaning for name, meaning in self.columns.items()
+            },
+            spelling={written[name.casefold()]: name for name in different},
+        )
 
 
 # Of several that fit, the first is taken.
@@ -65,7 +89,12 @@ DIALECTS = (
     Dialect(format="btrack", columns={"ID": "track_id", "t": "t", "y": "y", "x": "x"}, extra=(*_MOTHERS, "dummy")),
     Dialect(format="napari", columns={"ID": "track_id", "T": "t", "Y": "y", "X": "x"}),
     *(
-        Dialect(format=format, columns={"track_id": "track_id", "frame": "t", y: "y", x: "x"}, marks=marks)
+        Dialect(
+            format=format,
+            columns={"track_id": "track_id", "frame": "t", y: "y", x: "x"},
+            marks=marks,
+            extra=(*_MOTHERS, *marks),
+        )
         for format, marks in (("laptrack", ("tree_id",)), ("table", ()))
         for y, x in _COORDINATES
     ),
@@ -110,9 +139,23 @@ def dialect_of(names: Collection[str], stated: str = AUTO) -> Dialect | None:
     -------
     Dialect or None
         None if the table has the columns of none, or not those of the stated one. A table that another program wrote
-        with the columns of the stated format is accepted.
+        with the columns of the stated format is accepted. Capital letters matter only if several dialects differ in
+        them.
     """
     candidates = DETECTIONS if stated == "detections" else DIALECTS
+    if dialect := _first_that_fits(candidates, names, stated):
+        return dialect.spelled(names, [name for name in dialect.extra if name != _NUMBER])
+    # Not tables with the column `id`, which may number rows, instead of tracks.
+    usual = [dialect for dialect in candidates if _NUMBER not in dialect.columns]
+    folded = [name.casefold() for name in names]
+    folds = [replace(one, columns={name.casefold(): value for name, value in one.columns.items()}) for one in usual]
+    dialect = _first_that_fits(folds, folded, stated)
+    if dialect is None or any(folded.count(name) > 1 for name in dialect.columns):
+        return None
+    return dialect.spelled(names, [*dialect.extra, *POSITION_COLUMNS])
+
+
+def _first_that_fits(candidates: Iterable[Dialect], names: Collection[str], stated: str) -> Dialect | None:
     for dialect in candidates:
         has_marks = stated != AUTO or all(name in names for name in dialect.marks)
         if stated in (AUTO, dialect.format) and dialect.fits(names) and has_marks:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from viscy_train.errors import UserError
-from viscy_train.experiments.track_options import AUTO, FORMATS
+from viscy_train.experiments.track_options import AUTO, FORMATS, POSITION_COLUMNS
 from viscy_train.tracks.formats.ctc import track_table
-from viscy_train.tracks.formats.dialects import COMPANIONS, MAIN_TABLES
+from viscy_train.tracks.formats.dialects import COMPANIONS, MAIN_TABLES, dialect_of
 from viscy_train.tracks.formats.label_images import is_tiff
 from viscy_train.tracks.formats.position_names import list_directory, named_like
 from viscy_train.tracks.formats.readers import COMPANION
-from viscy_train.tracks.formats.recognition import TABLE_SUFFIXES, is_export, is_image, is_zarr, recognize
+from viscy_train.tracks.formats.recognition import TABLE_SUFFIXES, is_export, is_image, is_zarr, read_head, recognize
+from viscy_train.tracks.formats.tables import column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 # Label images are only read if a position has nothing that says which cells are a track.
 _IMAGES = ("labels", "detections")
+_MAX_TABLES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,20 @@ def find_position_files(directory: Path, position: str, stated: str = AUTO) -> P
 def find_only_files(directory: Path, stated: str = AUTO) -> PositionFiles | None:
     """Return the files of the only position of an experiment, which are in its directory, or None."""
     return choose_files(_candidates(directory), directory, stated)
+
+
+def find_file_of_all(directory: Path) -> Path | None:
+    """Return a table in a directory that names positions in a column, or None."""
+    tables = [path for path in list_directory(directory) if path.suffix.lower() in TABLE_SUFFIXES and path.is_file()]
+    return next((path for path in tables[:_MAX_TABLES] if _names_positions(path)), None)
+
+
+def _names_positions(path: Path) -> bool:
+    try:
+        dialect = dialect_of(names := column_names(path, read_head(path)))
+    except UserError:
+        return False
+    return dialect is not None and any(name in names or name in dialect.spelling.values() for name in POSITION_COLUMNS)
 
 
 def _candidates(path: Path) -> list[Path]:

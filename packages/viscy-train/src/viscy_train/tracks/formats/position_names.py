@@ -40,6 +40,20 @@ def named_like(directory: Path, position: str) -> list[Path]:
     return list(dict.fromkeys([*nested, *flat, *in_plate]))
 
 
+def is_named(name: str, position: str) -> bool:
+    """Return whether a name is that of a position, also if it is written like ``A_1_0`` or ``A01_000``."""
+    return _plain(_flat(name)) == _plain(_flat(position)) or _in_plate(name) == _in_plate(position) != ""
+
+
+def is_well_of(name: str, position: str) -> bool:
+    """Return whether a name is that of the well of a position, such as ``A/1``, ``A1`` or ``A01``."""
+    return position.count("/") == 2 and is_named(f"{name}/0", f"{position.rpartition('/')[0]}/0")
+
+
+def _flat(name: str) -> str:
+    return name.replace("/", "_")
+
+
 def list_directory(directory: Path) -> list[Path]:
     """Return the content of a directory, without what file managers and network drives leave behind."""
     return sorted(path for path in directory.iterdir() if path.name[0] != ".") if directory.is_dir() else []

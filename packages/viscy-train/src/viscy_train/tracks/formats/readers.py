@@ -37,6 +37,7 @@ COMPANION = {
     "biotracks": "biotracks_links",
 }
 """What is read together with a file of a format, if the position has it."""
+_TREE = "tree_id"
 
 
 def read_track_file(path: Path, format: str, options: ReadOptions, companion: Path | None = None) -> TrackFile:
@@ -90,8 +91,8 @@ def with_lineage(file: TrackFile, companion: Path | None) -> TrackFile:
     """
     if file.format == "trackmate_csv":
         return _with_links(file, companion) if companion else _without_links(file)
-    if file.format == "laptrack" and companion:
-        return _with_divisions(file, companion)
+    if file.format == "laptrack":
+        return _with_divisions(file, companion) if companion else _without_divisions(file)
     if file.format == "napari" and "parent_track_id" not in file.tracks:
         return _with_shared_points(file)
     return file
@@ -137,6 +138,22 @@ def _with_divisions(file: TrackFile, companion: Path) -> TrackFile:
     number = pd.to_numeric(file.tracks["track_id"], errors="coerce")
     parents = number.map(divisions.set_index(daughter)[mother]).fillna(-1)
     return replace(file, tracks=file.tracks.assign(parent_track_id=parents))
+
+
+def _without_divisions(file: TrackFile) -> TrackFile:
+    """Return laptrack's tracks, and say so if some are of one cell, but mothers are not known."""
+    table = file.tracks
+    if _TREE not in table:
+        return file
+    n_tracks = table.groupby(_TREE)["track_id"].nunique()
+    tracks = table.drop(columns=_TREE)
+    if "parent_track_id" in table or not (n_tracks > 1).any():
+        return replace(file, tracks=tracks)
+    note = (
+        f"{_TREE} {n_tracks.idxmax()} has {n_tracks.max()} tracks, whose mothers are not known; put laptrack's table "
+        f"of splits, with {' and '.join(LAPTRACK_DIVISIONS)}, next to the tracks"
+    )
+    return replace(file, tracks=tracks, notes=(*file.notes, note))
 
 
 def _with_shared_points(file: TrackFile) -> TrackFile:

@@ -52,7 +52,7 @@ def column_names(path: Path, head: bytes) -> list[str]:
     if head.startswith(NUMPY):
         return _NAPARI.get(_load_array(path).shape[-1], [])
     layout = csv_layout(path, _KNOWN)
-    return layout.names if layout.has_header else _NAPARI.get(len(layout.names), [])
+    return layout.names if layout.has_header else _names_without_header(path, layout)
 
 
 def read_table(path: Path, head: bytes, options: ReadOptions) -> TrackFile:
@@ -135,12 +135,27 @@ def _read_text(path: Path, dialect: Dialect) -> tuple[pd.DataFrame, dict[str, st
     layout = csv_layout(path, _KNOWN)
     if not layout.has_header:
         table = read_csv(path, layout, [])
-        return table.set_axis(_NAPARI[len(layout.names)], axis=1), {}
+        return table.set_axis(_names_without_header(path, layout), axis=1), {}
     header = _header_rows(path, layout)
     if not header:
         return read_csv(path, layout, dialect.used), {}
     encoding = header_encoding(path, _TRACKMATE_HEADER)
     return read_csv(path, layout, dialect.used, skipped_rows=len(header), encoding=encoding), _units(layout, header)
+
+
+def _names_without_header(path: Path, layout: CsvLayout) -> list[str]:
+    """Return the names of napari's columns, before which pandas may have written the number of each row."""
+    n = len(layout.names)
+    return ["", *_NAPARI[n - 1]] if n - 1 in _NAPARI and _has_row_numbers(path, layout) else _NAPARI.get(n, [])
+
+
+def _has_row_numbers(path: Path, layout: CsvLayout) -> bool:
+    """Return whether the first column counts all rows, which are more than two."""
+    first = [row[0] for row in (layout.names, *first_rows(path, layout, 2)) if row]
+    if not any(first == [str(start + row) for row in range(3)] for start in (0, 1)):
+        return False
+    numbers = pd.to_numeric(read_csv(path, layout, []).iloc[:, 0], errors="coerce").to_numpy(dtype=float)
+    return bool((np.diff(numbers) == 1).all())
 
 
 def _units(layout: CsvLayout, header: list[list[str]]) -> dict[str, str]:
@@ -173,7 +188,9 @@ def _header_rows(path: Path, layout: CsvLayout) -> list[list[str]]:
 
 def _as_tracks(table: pd.DataFrame, dialect: Dialect, path: Path) -> pd.DataFrame:
     """Return the used columns under the names of this project."""
-    tracks = table[[name for name in dict.fromkeys(dialect.used) if name in table]].rename(columns=dialect.columns)
+    tracks = table[[name for name in dict.fromkeys(dialect.used) if name in table]].rename(
+        columns=dialect.columns | dialect.spelling
+    )
     if "parent" in tracks:
         tracks = (
             tracks.drop(columns="parent")
