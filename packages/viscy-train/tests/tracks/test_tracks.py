@@ -132,13 +132,19 @@ def test_gaps_and_divisions_into_three_are_accepted(tmp_path):
         (make_csv("1,-1,-1,5,5"), "'t' of tracks must be at least 0, got -1 in data row 1"),
         (make_csv("-1,-1,0,5,5"), "'track_id' of tracks must be at least 0, got -1 in data row 1"),
         (make_csv("1,-1,4,5,5", "1,-1,4,6,6"), "track 1 has a second one in frame 4, in data row 2"),
-        (make_csv("1,-1,0,5,5", "2,1,1,5,5", "2,3,2,5,5"), r"a track must have one mother, track 2 of .* has \[1, 3\]"),
+        (
+            make_csv("1,-1,0,5,5", "2,1,1,5,5", "2,3,2,5,5"),
+            r"one mother, track 2 of .* has \[1, 3\]; write the mother, or -1 .* in each row",
+        ),
         (make_csv("1,-1,0,5,5", "2,9,1,5,5"), "track 2 of .* has the unknown mother 9 .*; use -1"),
         (make_csv("1,-1,3,5,5", "2,1,2,5,5"), "track 2 of .* begins in frame 2, its mother 1 ends in frame 3"),
         (make_csv("1,-1,0,5,5", "1,-1,4,5,5", "2,1,3,5,5"), "begins in frame 3, its mother 1 ends in frame 4"),
         (make_csv("1,-1,2,5,5", "2,1,2,5,5"), "begins in frame 2, its mother 1 ends in frame 2"),
         (make_csv("1,2,0,5,5", "2,1,1,5,5"), "a track must not descend from itself, track [12] of .* does"),
-        (make_csv("0,-1,4,5,5", "2,0,1,5,5"), "begins in frame 1, its mother 0 ends in frame 4"),
+        (
+            make_csv("0,-1,4,5,5", "2,0,1,5,5"),
+            "begins in frame 1, its mother 0 ends in frame 4 .*; write -1 for a track",
+        ),
         (make_csv("9,1,7,5,5", "1,2,0,5,5", "2,3,1,5,5", "3,1,2,5,5"), r"descend from itself, track [123] of"),
     ],
 )

@@ -139,7 +139,8 @@ def _check_mothers(where: str, tracks: pd.DataFrame) -> None:
     several = mothers[mothers["min"] != mothers["max"]]
     if len(several):
         raise UserError(
-            f"a track must have one mother, track {several.index[0]} of {where} has {list(several.iloc[0])}"
+            f"a track must have one mother, track {several.index[0]} of {where} has {list(several.iloc[0])}; write the "
+            "mother, or -1 if there is none, in each row of the track"
         )
     mothers = mothers["min"][mothers["min"] >= 0]
     unknown = mothers[~mothers.isin(spans.index)]
@@ -155,7 +156,7 @@ def _check_mothers(where: str, tracks: pd.DataFrame) -> None:
         track = early.index[0]
         raise UserError(
             f"a mother must end before her daughter begins, track {track} of {where} begins in frame {begins[track]}, "
-            f"its mother {early.iloc[0]} ends in frame {ends[track]} ({_tracks(len(early))})"
+            f"its mother {early.iloc[0]} ends in frame {ends[track]} ({_tracks(len(early))}); {_remedy(early)}"
         )
 
 
@@ -169,7 +170,15 @@ def _check_no_cycle(where: str, mothers: pd.Series) -> None:
         track = ancestor.iloc[0]
         raise UserError(
             f"a track must not descend from itself, track {track} of {where} does, through its mother {mothers[track]}"
+            f"; {_remedy(mothers.loc[ancestor.index])}"
         )
+
+
+def _remedy(mothers: pd.Series) -> str:
+    """Return what to do about impossible mothers; 0 is often meant to be none."""
+    if (mothers == 0).any():
+        return "write -1 for a track without a mother, as 0 is a track of this position"
+    return "correct the mothers, or end a mother's track before those of her daughters"
 
 
 def _plain(value: Any) -> Any:

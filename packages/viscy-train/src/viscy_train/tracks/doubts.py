@@ -23,6 +23,8 @@ _MANY = 10
 _UNLIKELY = 1e-2
 # Sizes that differ by less than this are equal.
 _TOLERANCE = 0.03
+# Sizes that differ by this factor are in different units.
+_OTHER_UNIT = 100
 _MAX_NAMES = 3
 # What may be a list of cells that a program numbered in each frame.
 _MAY_BE_UNTRACKED = ("labels", "table", "napari", "trackmate_csv", "trackpy")
@@ -160,10 +162,12 @@ class Doubts:
         if not self.sizes:
             return None
         in_file, of_image, used = next(iter(self.sizes.values()))
+        is_unit = max(in_file / of_image, of_image / in_file) >= _OTHER_UNIT
+        why = "so the unit in the files seems wrong; " if is_unit else ""
         return (
             f"files of tracks state {in_file:g} micrometers per pixel, the images have {of_image:g} "
-            f"({_names(list(self.sizes))}); coordinates are divided by {used:g}: correct `micrometers_per_pixel`, or "
-            "the scale that was tracked with"
+            f"({_names(list(self.sizes))}); {why}coordinates are divided by {used:g}: correct `micrometers_per_pixel`, "
+            "or the scale that was tracked with"
         )
 
 

@@ -77,6 +77,20 @@ def test_another_scale_in_the_file_than_that_of_the_image_is_a_doubt(tmp_path):
     assert doubts(tmp_path, size=MICROMETERS / 2, shape=(4, 1, 1, 96, 128)) == []
 
 
+def test_a_unit_that_seems_wrong_is_said_so(tmp_path):
+    (tmp_path / "0").mkdir()
+    files.write_trackmate_csv(tmp_path / "0", unit="nm")
+    with pytest.raises(
+        UserError, match=r"are in nm, as it states, and only reach y 0\.0.*so the unit seems wrong; set"
+    ):
+        read(tmp_path)
+    (tmp_path / "xml").mkdir()
+    files.write_trackmate_xml(tmp_path / "xml", unit="inch", size='width="64" height="48"')
+    (tmp_path / "xml/movie.xml").rename(tmp_path / "xml/0.xml")
+    (doubt,) = doubts(tmp_path / "xml")
+    assert "state 12700 micrometers per pixel, the images have 0.5 (0); so the unit in the files seems wrong" in doubt
+
+
 def write_graph_with_times(path):
     files.write_geff(path, time_unit="minute", t="POSITION_T", props={"FRAME": None}, unit="pixel")
 

@@ -51,6 +51,8 @@ _MINUTES = {
 _UNKNOWN = 1 / 60
 # If cells are anywhere in the image, they are all in the part of it that micrometers reach with this probability.
 _IMPROBABLE = 1e-6
+# Cells in this part of the height and width only are in another unit than the file states.
+_CORNER = 0.02
 
 
 def micrometers_in(unit: str | None) -> float | None:
@@ -179,7 +181,21 @@ def in_pixels(
             f"and reach y {converted['y'].max():.4g}, x {converted['x'].max():.4g} at {size:g} micrometers per pixel; "
             "they would fit as pixels: set `tracks_unit: pixel`, or correct `micrometers_per_pixel`"
         )
+    if stated == AUTO and shape and micrometers < 1:
+        _refuse_corner(file, converted, shape)
     return converted
+
+
+def _refuse_corner(file: TrackFile, converted: pd.DataFrame, shape: tuple[int, ...]) -> None:
+    """Refuse coordinates that are all in the corner of the image, because the file states too small a unit."""
+    height, width = shape[-2:]
+    y, x = converted["y"].max(), converted["x"].max()
+    if y < _CORNER * height and x < _CORNER * width:
+        raise UserError(
+            f"coordinates of tracks must be in the whole image, those of {file.where} are in {file.unit}, as it states,"
+            f" and only reach y {y:.2g}, x {x:.2g} of {height} x {width} pixels, so the unit seems wrong; set "
+            "`tracks_unit` to micrometer or pixel"
+        )
 
 
 def stated_size(file: TrackFile, shape: tuple[int, ...]) -> float | None:
