@@ -39,3 +39,20 @@ def test_values_are_written_in_one_way_whether_some_are_missing_or_not(table: An
     rows = [line.split() for line in file.getvalue().splitlines()]
     for name, text in (("passage", "1"), ("is_control", "true"), ("dose", "0.5")):
         assert [name, text, "1", str(int(not is_complete))] in rows
+
+
+def test_headings_and_hours_are_not_broken_in_80_columns(table: AnchorTable):
+    observations = table.observations.copy()
+    observations["experiment"] = observations["experiment"].cat.rename_categories(["2026-11-23 HEK", "2026-11-24 HEK"])
+    observations["hours_post_infection"] = observations["hours_post_infection"] / 3 - 1
+    file = io.StringIO()
+    summary.print_summary(replace(table, observations=observations), make_console(file=file, width=80))
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    headings, rows = lines[1:3], [line for line in lines if "HEK" in line]
+    assert " ".join(headings).split() == [
+        *("posi-", "divi-"),
+        *("experiment", "condition", "tions", "tracks", "sions", "rows", "anchors", "hours"),
+    ]
+    assert len(rows) == 4
+    assert all(re.fullmatch(r" 2026-11-2\d HEK +(un)?infected +[\d ]+\S+ to \S+ *", row) for row in rows), rows

@@ -85,7 +85,7 @@ def test_observations_are_annotated_by_position_track_and_frame(join, observatio
     assert columns["state"].dtype == "category"
     assert notes == [
         "monday: annotations of annotations0.csv by position, track_id, t: state for 2 of 12 observations; 1 of its 3 "
-        "rows are of no observation"
+        "rows is of no observation"
     ]
 
 
@@ -251,7 +251,7 @@ def test_observations_stay_as_they_are_without_annotations(join):
     [
         (
             "position,track_id,t,v\nA/1/0,1,2,a\nA/1/0,1,2,b\n",
-            r"one row for each position and track_id and t, .* for position A/1/0, track_id 1, t 2 \(1 rows too",
+            r"one row for each position and track_id and t, .* for position A/1/0, track_id 1, t 2 \(1 row too",
         ),
         ("v,w\n1,2\n", "must have a column by which they are joined .position or fov_name or fov; .* has v, w"),
         ("position\nA/1/0\n", "must have a column to add, .* has only position"),

@@ -133,7 +133,7 @@ def test_nuclei_without_divisions_are_linked():
 def test_tracks_are_described(linked):
     described = hela.describe_tracks(linked)
     assert described.startswith(
-        "Linked 33 nuclei in 5 frames: 8 tracks, 1 divisions, 5 frames per track (median), 100.0%"
+        "Linked 33 nuclei in 5 frames: 8 tracks, 1 division, 5 frames per track (median), 100.0%"
     )
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from viscy_train.anchors.table import AnchorTable
 
 _MAX_EXAMPLES, _MAX_LENGTH = 3, 20
+# Headings of a table that is too wide otherwise.
+_HYPHENATED = {"positions": "posi-\ntions", "divisions": "divi-\nsions"}
 
 
 def print_summary(table: AnchorTable, console: Console | None = None) -> None:
@@ -55,10 +57,13 @@ def _print_strata(table: AnchorTable, console: Console) -> None:
             len(observations),
             int(observations["has_positive"].sum()),
         ]
-        span = f"{hours.min():.4g} to {hours.max():.4g}"
+        span = f"{hours.min():.3g} to {hours.max():.3g}"
         strata_table.add_row(Text(str(experiment)), Text(str(condition)), *(f"{number:,}" for number in numbers), span)
     if (n_more := len(strata) - MAX_ROWS) > 0:
         strata_table.add_row(f"and {n_more:,} more")
+    if console.measure(strata_table, options=console.options.update(max_width=1000)).maximum > console.width:
+        for column in strata_table.columns:
+            column.header = _HYPHENATED.get(str(column.header), column.header)
     console.print(strata_table)
 
 

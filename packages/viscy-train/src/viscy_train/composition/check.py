@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from viscy_train.composition.targets import SLOT_TOLERANCE, STRATUM, batch_targets, count_strata, encode, group_word
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -205,7 +206,7 @@ def _check_least(observed: NDArray[np.float64], slots: NDArray[np.int64], least:
     """Check that each condition of a batch has at least so many anchors, given the shares of all conditions."""
     rarest = np.where(observed > 0, observed, 1.0).min(axis=1)
     return TargetCheck(
-        name=f"rarest condition in the batch (at least {least} anchors)",
+        name=f"rarest condition in the batch (at least {count(least, 'anchor')})",
         target=float((least / slots).mean()),
         observed=float(rarest.mean()),
         lowest=float(rarest.min()),

@@ -9,6 +9,7 @@ import pandas as pd
 from viscy_train.composition.step import warn_of_missing_negatives, warn_of_missing_positives
 from viscy_train.composition.targets import encode, group_shares, group_word
 from viscy_train.composition.temporal import share_in_window
+from viscy_train.wording import are, count
 
 if TYPE_CHECKING:
     from viscy_train.composition.result import DryRun
@@ -124,7 +125,7 @@ def _missing_conditions(dry_run: DryRun) -> list[str]:
 def _frequent_draws(dry_run: DryRun) -> list[str]:
     often = dry_run.strata[dry_run.strata["draws"] >= _MANY_DRAWS].sort_values("draws", ascending=False)
     return [
-        f"condition {condition!r} of {experiment!r} has only {_count(row['anchors'], 'anchor')} for "
+        f"condition {condition!r} of {experiment!r} has only {count(row['anchors'], 'anchor')} for "
         f"{row['draws'] * row['anchors']:,.0f} draws per epoch: each is drawn about {row['draws']:,.0f} times"
         for (experiment, condition), row in zip(often.index, often.to_dict("records"), strict=True)
     ]
@@ -147,8 +148,9 @@ def _excluded_anchors(dry_run: DryRun) -> list[str]:
     word = group_word(dry_run.planned)
     by_experiment = excluded.groupby(level=0, sort=False).sum()
     return [
-        f"{count:,} anchors of {experiment!r} are excluded: the weight of the {word} or of their condition is 0"
-        for experiment, count in by_experiment.items()
+        f"{count(number, 'anchor')} of {experiment!r} {are(number)} excluded: the weight of the {word} or of their "
+        "condition is 0"
+        for experiment, number in by_experiment.items()
     ]
 
 
@@ -160,7 +162,8 @@ def _anchors_never_drawn(dry_run: DryRun) -> list[str]:
     share = (sums["never"] / sums["anchors"]).sort_values(ascending=False)
     epochs = "one epoch" if dry_run.draws.epochs == 1 else f"{dry_run.draws.epochs:g} epochs"
     return [
-        f"{sums['never'][experiment]:,.0f} anchors of {experiment!r} ({part:.1%}) are not drawn in {epochs}"
+        f"{count(sums['never'][experiment], 'anchor')} of {experiment!r} ({part:.1%}) "
+        f"{are(sums['never'][experiment])} not drawn in {epochs}"
         for experiment, part in share.items()
         if part >= _NEGLIGIBLE
     ]
@@ -205,13 +208,15 @@ def _steps(dry_run: DryRun) -> list[str]:
     sentences, n_in_step = [], dry_run.planned_step.settings.n_batches
     if dry_run.steps_per_epoch < _FEW_STEPS:
         sentences.append(
-            f"an epoch has only {_count(dry_run.steps_per_epoch, 'step')} of {n_in_step} x {dry_run.batch_size} anchors"
+            f"an epoch has only {count(dry_run.steps_per_epoch, 'step')} of {n_in_step} x {dry_run.batch_size} anchors"
         )
-    n_extra = dry_run.steps_per_epoch * n_in_step - dry_run.batches_per_epoch
+    n_batches = dry_run.batches_per_epoch
+    n_extra = dry_run.steps_per_epoch * n_in_step - n_batches
     if n_extra > 0:
         sentences.append(
-            f"{dry_run.batches_per_epoch:,} batches do not divide evenly among {dry_run.world_size} processes: "
-            f"{_count(n_extra, 'extra batch', 'extra batches')} will complete the last step of each epoch"
+            f"{count(n_batches, 'batch')} {'does' if n_batches == 1 else 'do'} not divide evenly among "
+            f"{dry_run.world_size} processes: "
+            f"{count(n_extra, 'extra batch')} will complete the last step of each epoch"
         )
     return sentences
 
@@ -224,10 +229,6 @@ def _partial_counts(dry_run: DryRun) -> list[str]:
         f"only the first {n_counted:,} of {dry_run.batches_per_epoch:,} batches of an epoch were drawn: draws of an "
         "epoch are those of the target, and anchors that are never drawn are unknown"
     ]
-
-
-def _count(number: float, one: str, many: str | None = None) -> str:
-    return f"{number:,.0f} {one if number == 1 else many or one + 's'}"
 
 
 def _join(names: list[str], conjunction: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from viscy_train.wording import count
+
 if TYPE_CHECKING:
     from viscy_data import PlannedComposition
     from viscy_train.config.schema import LossConfig
@@ -91,13 +93,13 @@ def describe_step(planned: StepComposition) -> list[str]:
     """Return sentences on what the loss compares an anchor with, without a final period."""
     settings, size = planned.settings, planned.batch_size
     if settings.n_compared > 1:
-        compared = f"the {size * settings.n_compared:,} anchors of the step"
+        compared = f"the {count(size * settings.n_compared, 'anchor')} of the step"
     elif settings.world_size == 1:
-        compared = f"the {size:,} anchors of its batch"
+        compared = f"the {count(size, 'anchor')} of its batch"
     elif settings.split_batches:
-        compared = f"the {size:,} anchors of a batch that {settings.world_size} processes share"
+        compared = f"the {count(size, 'anchor')} of a batch that {settings.world_size} processes share"
     else:
-        compared = f"the {size:,} anchors of its own batch, one of {settings.world_size} batches in a step"
+        compared = f"the {count(size, 'anchor')} of its own batch, one of {settings.world_size} batches in a step"
     sentences = [f"The loss compares an anchor with {compared}"]
     if planned.mixes_experiments:
         sentences.append(

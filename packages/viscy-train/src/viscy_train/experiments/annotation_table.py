@@ -11,6 +11,7 @@ import pandas as pd
 from viscy_train.errors import UserError
 from viscy_train.experiments.annotation_files import read_annotations, where_of_row
 from viscy_train.experiments.cell_index import is_cell_index, read_cell_index
+from viscy_train.wording import are, count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,7 +155,7 @@ class AnnotationTable:
             f"{int((row >= 0).sum()):,} of {len(row):,} observations"
         )
         if n_unknown:
-            text += f"; {n_unknown:,} of its {len(self.content):,} rows are of no observation"
+            text += f"; {n_unknown:,} of its {count(len(self.content), 'row')} {are(n_unknown)} of no observation"
         unused = list_reasons(self.left_out | ignored)
         return text + (f"; not used: {unused}" if unused else "")
 
@@ -164,7 +165,7 @@ class AnnotationTable:
             keys = ", ".join(f"{key} {values[repeated[0]]}" for key, values in self.values.items())
             raise UserError(
                 f"annotations must have one row for each {' and '.join(self.keys)}, {self.path} has several for {keys} "
-                f"({len(repeated)} rows too many); remove them"
+                f"({count(len(repeated), 'row')} too many); remove them"
             )
 
     def _check_first_frame(self, observations: pd.DataFrame, row: NDArray[np.int64]) -> None:
@@ -178,9 +179,9 @@ class AnnotationTable:
         if (n_later := len(np.unique(later[later >= 0]))) > n_used:
             raise UserError(
                 f"frames of annotations must be counted as those of tracks, {self.path} seems to count from 1: none is "
-                f"0, and {n_used:,} of its {len(self.content):,} rows are of an observation, but {n_later:,} if 1 is "
-                f"subtracted from {self.keys['t']!r}; subtract it, or set `tracks_first_frame` of the experiment to 1 "
-                "if tracks are counted from 1 as well"
+                f"0, and {n_used:,} of its {count(len(self.content), 'row')} {are(n_used)} of an observation, but "
+                f"{n_later:,} if 1 is subtracted from {self.keys['t']!r}; subtract it, or "
+                "set `tracks_first_frame` of the experiment to 1 if tracks are counted from 1 as well"
             )
 
     def _check_used(self, observations: pd.DataFrame, row: NDArray[np.int64]) -> None:
@@ -303,7 +304,7 @@ def _integers(values: pd.Series, path: Path) -> NDArray[np.int64]:
     if len(invalid):
         raise UserError(
             f"{values.name} of annotations must be integers without missing values, got {values.iloc[invalid[0]]} in "
-            f"{where_of_row(path, values.index[invalid[0]])} ({len(invalid)} rows affected)"
+            f"{where_of_row(path, values.index[invalid[0]])} ({count(len(invalid), 'row')} affected)"
         )
     return numbers.astype(np.int64)
 

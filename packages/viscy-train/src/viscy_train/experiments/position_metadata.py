@@ -10,6 +10,7 @@ import pandas as pd
 from viscy_train.errors import UserError
 from viscy_train.experiments.metadata import well_of
 from viscy_train.experiments.typed_columns import text_column, type_column
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,7 +130,7 @@ def check_metadata(observations: pd.DataFrame, experiments: list[Experiment]) ->
             experiment, position = observations[["experiment", "position"]].iloc[row]
             raise UserError(
                 f"{key} of position {position} of experiment {experiment!r} must be {wanted.iloc[row]}, got "
-                f"{found.iloc[row]} in row {row} ({int(differ.sum())} rows affected)"
+                f"{found.iloc[row]} in row {row} ({count(int(differ.sum()), 'row')} affected)"
             )
 
 

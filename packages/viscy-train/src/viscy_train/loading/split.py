@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from viscy_train.errors import UserError
+from viscy_train.wording import are, count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,8 +108,8 @@ def count_unpaired(
 ) -> list[str]:
     """Return a sentence for each part of which `drop_unpaired` has dropped anchors."""
     return [
-        f"{len(rows) - len(left):,} of {len(rows):,} anchors for {name} are left out, because data.split has put all "
-        "their positives into the other part"
+        f"{len(rows) - len(left):,} of {count(len(rows), 'anchor')} for {name} {are(len(rows) - len(left))} left out, "
+        "because data.split has put all their positives into the other part"
         for name, rows, left in zip(("training", "validation"), parts, kept, strict=True)
         if len(left) < len(rows)
     ]

@@ -13,6 +13,7 @@ from viscy_train.console import MAX_ROWS, get_console, make_table, on_each_of
 from viscy_train.loading.axes import axis_names
 from viscy_train.report.formatting import duration, percent, thousands
 from viscy_train.report.step_section import coverage_rows, step_rows
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,10 +34,10 @@ def print_dry_run(dry_run: DryRun, console: Console | None = None) -> None:
     """
     console = console or get_console()
     console.print(
-        f"{len(dry_run.anchors):,} anchors; {dry_run.batches_per_epoch:,} batches of {dry_run.batch_size} per epoch, "
-        f"{dry_run.steps_per_epoch:,} steps{on_each_of(dry_run.world_size)}"
+        f"{count(len(dry_run.anchors), 'anchor')}; {count(dry_run.batches_per_epoch, 'batch')} of {dry_run.batch_size} "
+        f"per epoch, {count(dry_run.steps_per_epoch, 'step')}{on_each_of(dry_run.world_size)}"
     )
-    console.print(f"Composition of a batch ({dry_run.n_examined:,} batches examined):")
+    console.print(f"Composition of a batch ({count(dry_run.n_examined, 'batch')} examined):")
     console.print(_check_table(dry_run))
     for sentence in describe_step(dry_run.planned_step):
         console.print(f"{sentence}.")

@@ -13,11 +13,6 @@ def thousands(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def plural(number: float, noun: str) -> str:
-    """Return a noun, in the plural unless the number is 1."""
-    return noun if number == 1 else f"{noun}s"
-
-
 def duration(seconds: float) -> str:
     """Format a duration of a few seconds or less, for example ``2.5 ms``."""
     if seconds >= 1:

@@ -9,8 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from viscy_train.atomic import atomic_write
 from viscy_train.output import OutputKind, require_replaceable
-from viscy_train.report.formatting import duration, percent, plural, thousands
+from viscy_train.report.formatting import duration, percent, thousands
 from viscy_train.report.style import png_of
+from viscy_train.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable

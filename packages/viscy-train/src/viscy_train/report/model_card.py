@@ -17,10 +17,11 @@ from viscy_train.loading.axes import axis_names, label_plan
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 from viscy_train.output import OutputKind, require_replaceable
 from viscy_train.report.batch_sections import composition_rows
-from viscy_train.report.formatting import plural, thousands
+from viscy_train.report.formatting import thousands
 from viscy_train.report.task import describe_task
 from viscy_train.run.batch_record import check_rows, count_batches
 from viscy_train.run.metrics_csv import VALIDATION, read_log
+from viscy_train.wording import count, plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -233,7 +234,7 @@ def _composition_context(data: PairDataModule, run_directory: RunDirectory) -> d
         check_rows(batches["row"].to_numpy(), data.train_rows, run_directory.batches)
         batches["row"] = np.searchsorted(data.train_rows, batches["row"])
         observed = observed_composition(batches, anchors)
-        origin = f"As planned, and as observed in the {n_batches:,} batches of the run."
+        origin = f"As planned, and as observed in the {count(n_batches, 'batch')} of the run."
     return {
         "composition_origin": origin,
         "composition_headings": [*axis_names(planned.options), "anchors", "share of table", "target", "observed"],

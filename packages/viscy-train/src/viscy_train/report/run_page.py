@@ -20,7 +20,7 @@ from viscy_train.loading.axes import axis_names
 from viscy_train.report.batch_plots import plot_composition
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.example_tracks import CHANNEL
-from viscy_train.report.formatting import percent, plural, thousands
+from viscy_train.report.formatting import percent, thousands
 from viscy_train.report.html import REPORT, data_uri, render, write_page
 from viscy_train.report.run_plots import plot_data_wait, plot_embeddings, plot_example_tracks, plot_loss
 from viscy_train.report.step_section import coverage_rows, step_rows
@@ -30,6 +30,7 @@ from viscy_train.run.attempts import read_attempts
 from viscy_train.run.batch_record import NEVER, check_rows, count_batches_of_epochs, count_epochs_until_drawn
 from viscy_train.run.metrics_csv import DATA_WAIT, EFFECTIVE_RANK, LOSS, RECALL, SMOOTHNESS, read_log
 from viscy_train.run.recorded_epochs import RecordedEpochs
+from viscy_train.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,7 +212,7 @@ def _list_facts(anchors: pd.DataFrame, epochs: RecordedEpochs, results: RunResul
     seconds, n_groups, word = results.seconds, anchors["experiment"].nunique(), group_word(results.planned)
     took = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
     processes = "process" if results.n_processes == 1 else "processes"
-    size = results.planned.options["batch_size"]
+    size, n_batches = results.planned.options["batch_size"], sum(epochs.n_batches)
     span = f"{hours.min():g} to {hours.max():g} {results.time}"
     return [
         (thousands(len(anchors)), f"anchors: {thousands(n_tracks)} tracks, {span}"),
@@ -219,7 +220,10 @@ def _list_facts(anchors: pd.DataFrame, epochs: RecordedEpochs, results: RunResul
             f"{n_groups}",
             f"{plural(n_groups, word)} with {_name_conditions(results, len(names))} {conditions}",
         ),
-        (thousands(sum(epochs.n_batches)), f"batches of {size}{_describe_epochs(epochs)}"),
+        (
+            thousands(n_batches),
+            f"{plural(n_batches, 'batch')} of {size}{_describe_epochs(epochs)}",
+        ),
         (f"{results.n_processes}", f"training {processes}; {took} of training; seed {results.seed}"),
     ]
 

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 
 from viscy_train.errors import UserError
 from viscy_train.run.step_csv import StepCsv
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -151,7 +152,7 @@ def check_rows(rows: NDArray[np.int64], trained_on: NDArray[np.int64], directory
     if len(unknown):
         raise UserError(
             f"the batch record in {directory} must contain rows that are used for training, got {unknown[0]} "
-            f"({len(unknown)} rows affected); restore the files, or start a new run"
+            f"({count(len(unknown), 'row')} affected); restore the files, or start a new run"
         )
 
 

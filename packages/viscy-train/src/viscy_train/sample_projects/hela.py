@@ -33,6 +33,7 @@ from viscy_train.errors import UserError
 from viscy_train.plates.plate import write_plate
 from viscy_train.run.directory import require_new
 from viscy_train.tracks.tracks import COLUMNS, write_tracks
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -187,8 +188,9 @@ def describe_tracks(tracks: pd.DataFrame) -> str:
     before_last_frame = tracks.loc[tracks["t"] < tracks["t"].max(), "id"]
     continued = before_last_frame.isin(tracks["parent_id"]).mean()
     return (
-        f"Linked {len(tracks):,} nuclei in {tracks['t'].nunique()} frames: {len(lengths)} tracks, {divisions} "
-        f"divisions, {lengths.median():g} frames per track (median), {continued:.1%} of the nuclei are linked to the "
+        f"Linked {len(tracks):,} nuclei in {tracks['t'].nunique()} frames: {len(lengths)} tracks, "
+        f"{count(divisions, 'division')}, {lengths.median():g} frames per track (median), "
+        f"{continued:.1%} of the nuclei are linked to the "
         "next frame"
     )
 

@@ -15,6 +15,7 @@ from viscy_train.console import on_each_of
 from viscy_train.loading.progress import step_is_complete
 from viscy_train.run.metrics_csv import EFFECTIVE_RANK, LEARNING_RATE, LOSS, TEMPERATURE, is_logged, share_names
 from viscy_train.training.data_wait import data_wait_of
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,7 +220,7 @@ class LossProgress(Callback):
             parts.append(f"validation loss {float(trainer.callback_metrics['val/loss']):.3f}")
         if self._is_validated and EFFECTIVE_RANK in trainer.callback_metrics:
             parts.append(f"effective rank {float(trainer.callback_metrics[EFFECTIVE_RANK]):.1f}")
-        parts += [f"{self._steps} steps{on_each_of(trainer.world_size)}", *_data_wait(trainer)]
+        parts += [f"{count(self._steps, 'step')}{on_each_of(trainer.world_size)}", *_data_wait(trainer)]
         if trainer.is_global_zero:
             self._console.print(f"{self._title(trainer)}  {', '.join(parts)}")
 

@@ -32,6 +32,7 @@ from viscy_train.training.initial_weights import load_initial_weights
 from viscy_train.training.lightning_warnings import quiet_lightning
 from viscy_train.training.rank_watch import RankWatch
 from viscy_train.training.refusals import check_limits, explained_refusals
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -238,8 +239,9 @@ def show_targets(
     anchors, planned = data.train_anchors(labeled=True), label_plan(planned)
     processes = f" on {world_size} processes" if world_size > 1 else ""
     say(
-        f"{len(anchors):,} anchors for training, {len(data.validation_rows):,} for validation; {planned.n_batches:,} "
-        f"batches of {data.options.batch_size} per epoch{processes}. Target composition of an epoch:"
+        f"{count(len(anchors), 'anchor')} for training, {len(data.validation_rows):,} for validation; "
+        f"{count(planned.n_batches, 'batch')} of {data.options.batch_size} per epoch{processes}. Target composition of "
+        "an epoch:"
     )
     table = make_table(axis_names(data.options), ["anchors", "share of table", "target"])
     targets = target_composition(anchors, planned)
