@@ -219,7 +219,7 @@ def test_the_user_is_shown_which_images_and_channels_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(("n_frames", "batch_size"), [(3, 4), (40, 64), (90, 128)])
-def test_batches_are_no_larger_than_the_tracks_allow(tmp_path, n_frames, batch_size):
+def test_tracks_limit_the_size_of_batches(tmp_path, n_frames, batch_size):
     """Two cells, of which one is in a single frame."""
     path = write(tmp_path / "plate.zarr", (n_frames, 1, 1, 16, 16), ["GFP"], wells=("A/1", "B/1"))
     cells = [(1, t) for t in range(n_frames)] + [(2, 0)]
