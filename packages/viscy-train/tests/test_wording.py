@@ -11,7 +11,13 @@ from viscy_train.wording import count
 
 @pytest.mark.parametrize(
     ("number", "noun", "expected"),
-    [(1, "row", "1 row"), (0, "row", "0 rows"), (12345, "batch", "12,345 batches"), (1, "batch", "1 batch")],
+    [
+        (1, "row", "1 row"),
+        (0, "row", "0 rows"),
+        (12345, "batch", "12,345 batches"),
+        (1, "batch", "1 batch"),
+        (2, "epoch", "2 epochs"),
+    ],
 )
 def test_a_noun_agrees_with_its_number(number, noun, expected):
     assert count(number, noun) == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def plural(number: float, noun: str) -> str:
     """Return a noun, in the plural unless the number is 1."""
-    return noun if number == 1 else f"{noun}es" if noun.endswith(("ch", "s")) else f"{noun}s"
+    return noun if number == 1 else f"{noun}es" if noun.endswith(("tch", "s")) else f"{noun}s"
 
 
 def count(number: float, noun: str) -> str:
