@@ -36,6 +36,7 @@ def test_a_file_of_a_microscope_is_refused_with_the_command_that_converts_it(tmp
 def test_a_command_works_in_a_shell_whatever_the_name_of_the_file(tmp_path, name, suffix):
     (tmp_path / f"{name}{suffix}").touch()
     advice = advice_for(tmp_path / f"{name}{suffix}")
+    assert advice is not None
     _, _, command = advice.partition(": ")
     words = shlex.split(command)
     read = f"./{name}{suffix}" if name.startswith("-") else f"{name}{suffix}"

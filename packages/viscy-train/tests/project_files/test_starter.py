@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -184,7 +185,7 @@ def test_a_well_that_cannot_be_read_is_left_out_with_the_reason(tmp_path):
 
 def remove_images(plate, well):
     """Leave a well without fields of view."""
-    attributes = zarr.open_group(plate / well, mode="r+").attrs
+    attributes: Any = zarr.open_group(plate / well, mode="r+").attrs
     outer = attributes.get("ome", {})
     of_well = (outer or attributes)["well"] | {"images": []}
     attributes.update({"ome": outer | {"well": of_well}} if outer else {"well": of_well})
