@@ -26,7 +26,7 @@ ANNDATA_VERSIONS := anndata==0.10.9,numpy==1.26.4,pandas==2.2.3,zarr==2.18.3,num
 BENCH := .venvs/bench
 BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 
-.PHONY: help setup wheels lint format types test test-fast test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-env faults profile lock lock-check plan-check check clean
+.PHONY: help setup wheels lint format types test test-fast test-weekly test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-env faults profile lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ test: ## run all tests
 test-fast: ## run the tests that are not marked slow, in parallel
 	uv run pytest -m "not slow" -n auto --dist worksteal $(ARGS)
 
+test-weekly: ## run the tests that .ci/run leaves out because they take long
+	uv run pytest -m weekly $(WAITING) $(ARGS)
+
 test-random: ## run the tests that are not marked slow with other random examples than the usual ones
 	RANDOM_EXAMPLES=1 uv run pytest -m "not slow" -n auto --dist worksteal $(ARGS)
 
@@ -80,11 +83,11 @@ test-anndata: ## read and rewrite a file of embeddings with the oldest supported
 		$(ANNDATA)/venv/bin/python tools/embeddings_file.py read $(ANNDATA)/embeddings.h5ad; \
 	done
 
-coverage: ## run all tests in parallel; fail if the fast tests of viscy_data leave out a line or branch of it
+coverage: ## run all tests but the weekly ones in parallel; fail if the fast tests of viscy_data leave out a line or branch of it
 	uv run pytest packages/viscy-data -m "not slow" -n auto --dist worksteal --cov=viscy_data --cov-report= $(ARGS)
 	uv run coverage report --include='packages/viscy-data/src/*' --fail-under=100
-	uv run pytest packages/viscy-data -m slow $(WAITING) $(ARGS)
-	uv run pytest packages/viscy-sampling-testkit packages/viscy-train tools $(WAITING) $(ARGS)
+	uv run pytest packages/viscy-data -m "slow and not weekly" $(WAITING) $(ARGS)
+	uv run pytest packages/viscy-sampling-testkit packages/viscy-train tools -m "not weekly" $(WAITING) $(ARGS)
 
 demo: ## run the demo into a new folder or into OUT
 	out="$(OUT)"; uv run viscy-train demo --out "$${out:-$$(mktemp -d)/demo}"

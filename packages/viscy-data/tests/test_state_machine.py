@@ -291,6 +291,7 @@ MUTANTS = [
 ]
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_the_model_rejects_a_mutant(mutant):
     class Machine(SamplerMachine):

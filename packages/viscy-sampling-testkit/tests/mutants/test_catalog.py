@@ -74,6 +74,7 @@ def test_every_law_is_broken_by_a_mutant():
     assert len(MUTANTS) >= 235
 
 
+@pytest.mark.weekly
 def test_reference_raises_no_false_alarm_in_two_hundred_seeds():
     """Checks every statistical assertion on 100 batches of every seed."""
     factory, promises = REFERENCE_SAMPLERS["mixed"]
@@ -94,6 +95,7 @@ def test_reference_raises_no_false_alarm_in_two_hundred_seeds():
         assert_unrelated(epochs[0] + epochs[2], epochs[1] + epochs[3], 24, seed=seed)
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize(
     "name", ["mixed", "windowed", "all axes", "sparse", "weighted", "split", "chosen", "short epochs"]
 )

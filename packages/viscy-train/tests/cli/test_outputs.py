@@ -18,9 +18,9 @@ pytestmark = [
 # Each command, the option that names its output, and the extension of the file.
 OUTPUTS = [
     (["index"], "--data.anchors", ".parquet"),
-    (["inspect"], "--page", ".html"),
     (["predict"], "--embeddings", ".h5ad"),
-    (["replay", "--step", "1"], "--picture", ".png"),
+    pytest.param(["inspect"], "--page", ".html", marks=pytest.mark.weekly),
+    pytest.param(["replay", "--step", "1"], "--picture", ".png", marks=pytest.mark.weekly),
 ]
 
 

@@ -59,6 +59,7 @@ def write_config(folder, **data):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly
 def test_every_command_reads_crops_of_one_physical_size(folder, run_viscy_train):
     write_config(folder)
     index = run_viscy_train(["index", "--config", "config.yaml"], folder)

@@ -39,6 +39,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
+@pytest.mark.weekly
 def test_workers_read_the_same_pixels_whether_or_not_their_parent_has_read(noise, run_command, tmp_path):
     noise[0].write(tmp_path / "anchors.parquet")
     script = tmp_path / "load.py"

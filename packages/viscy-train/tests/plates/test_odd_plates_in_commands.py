@@ -32,6 +32,7 @@ def rewrite(path, source, **options):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly
 def test_every_command_reads_what_index_has_accepted(make_project, data_folder, run_viscy_train, tmp_path):
     config = make_project(tmp_path, **SHORT)
     (tmp_path / "anchors.parquet").unlink()

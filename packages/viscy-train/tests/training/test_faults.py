@@ -7,7 +7,7 @@ import pytest
 from train_faults import make_command, make_project
 from viscy_sampling_testkit import plan_faults, run_faults
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.weekly]
 # Other tests kill ranks, and fill the disk.
 FAULTS = ("pause worker", "cut checkpoint")
 

@@ -181,6 +181,7 @@ def torchrun(nodes):
     ]
 
 
+@pytest.mark.weekly
 def test_a_run_of_torchrun_on_two_nodes_stops_when_one_gets_the_signal(
     make_project, launched, assert_resumes, wait_until, two_nodes, tmp_path
 ):

@@ -118,7 +118,7 @@ def test_positives_in_other_wells_are_trained_on(folder, run_viscy_train, tmp_pa
     rule = {"match": "condition", "differ": ["well"], "max_hours": 1.0}
     config = write_project(folder, tmp_path / "p", rule, loss="pair")
     assert main(["index", "--config", str(config)]) == 0
-    sentence = "A positive is another observation with the same condition and another well up to 1 hours away."
+    sentence = "A positive is another observation with the same condition and another well up to 1 hour away."
     assert sentence in capsys.readouterr().out
     _, anchors, positives = draw_pairs(config)
     assert (positives["condition"] == anchors["condition"]).all()
@@ -206,7 +206,10 @@ def test_data_without_tracks_have_the_same_frame_as_their_positive(folder, tmp_p
     experiments["experiments"][0]["tracks"] = str(tracks)
     (tmp_path / "p/experiments.yaml").write_text(yaml.safe_dump(experiments))
     assert main(["index", "--config", str(config), "--data.positive.min_frames", "1"]) == EXIT_USER_ERROR
-    assert "observations without another frame of their lineage 1 to 4 frames away); widen" in capsys.readouterr().err
+    message = (
+        "observations without another frame of their lineage 1 to 4 frames away); its tracks have one frame each, "
+    )
+    assert f"{message}so set `data.positive.min_frames` to 0, " in capsys.readouterr().err
     assert main(["index", "--config", str(config)]) == 0
     assert "Note: a positive may be the anchor itself with the same pixels" in capsys.readouterr().out
     _, anchors, positives = draw_pairs(config)

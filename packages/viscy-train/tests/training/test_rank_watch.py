@@ -41,7 +41,7 @@ def test_a_process_without_others_does_not_wait():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stopped", [0, 1])
+@pytest.mark.parametrize("stopped", [pytest.param(0, marks=pytest.mark.weekly), 1])
 def test_a_stopped_process_is_named_by_the_other(make_project, start_viscy_train, tmp_path, stopped):
     make_project(tmp_path, **CHANGES)
     run = RunDirectory(tmp_path / "run")

@@ -98,7 +98,7 @@ def uninterrupted(make_project, run_viscy_train, tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize(("num_workers", "n_kills"), [(0, 5), (2, 2)])
+@pytest.mark.parametrize(("num_workers", "n_kills"), [(0, 5), pytest.param(2, 2, marks=pytest.mark.weekly)])
 def test_a_run_killed_at_random_moments_has_the_losses_of_an_uninterrupted_run(
     make_project, start_fit, tmp_path, uninterrupted, num_workers, n_kills
 ):
@@ -134,7 +134,8 @@ def test_a_run_that_ends_after_the_last_batch_of_an_epoch_resumes_with_the_next_
 # Besides workers, which import torch unless they are forked, spawn starts a resource tracker, and a fork server is one
 # more process.
 @pytest.mark.parametrize(
-    ("start_method", "n_workers", "n_processes"), [("fork", 2, 2), ("spawn", 1, 2), ("forkserver", 1, 3)]
+    ("start_method", "n_workers", "n_processes"),
+    [("fork", 2, 2), pytest.param("spawn", 1, 2, marks=pytest.mark.weekly), ("forkserver", 1, 3)],
 )
 def test_a_killed_run_leaves_no_worker_behind(
     make_project, start_fit, wait_until, tmp_path, start_method, n_workers, n_processes

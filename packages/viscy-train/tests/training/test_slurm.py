@@ -177,6 +177,7 @@ def test_a_job_at_its_time_limit_is_requeued_and_resumes(submit, tmp_path):
     assert RunDirectory(tmp_path / "run").report.exists()
 
 
+@pytest.mark.weekly
 def test_a_cancelled_job_saves_its_state_and_is_not_requeued(submit, tmp_path):
     with submit(nodes=1, tasks_per_node=2) as job:
         job.cancel()
