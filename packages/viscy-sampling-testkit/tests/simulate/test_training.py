@@ -371,6 +371,7 @@ def test_killed_processes_resume_and_train_as_the_simulation_does(patience, noth
 
 
 @pytest.mark.slow
+@pytest.mark.weekly
 def test_workers_of_killed_processes_are_gone_too(folder, patience, nothing_is_left):
     attempts = spawn_training(_make_loader, [(2, 1), (2, 1)], folder, checkpoint_every=2, deadline=patience)
     assert attempts[0].batches == epoch_batches(0)[:2]

@@ -168,6 +168,7 @@ def screen(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.weekly
 def test_a_thousand_conditions_are_trained_on(screen, run_viscy_train, capsys):
     experiment = {
         "name": "screen",

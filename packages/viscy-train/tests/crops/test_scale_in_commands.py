@@ -75,6 +75,7 @@ def test_every_command_reads_crops_of_one_physical_size(folder, run_viscy_train)
 
 
 @pytest.mark.slow
+@pytest.mark.weekly
 def test_pixels_of_different_size_without_a_physical_size_are_a_warning(folder, run_viscy_train):
     write_config(folder, crop_um=None, depth_um=None, z="maximum", z_slices=1)
     index = run_viscy_train(["index", "--config", "config.yaml"], folder)

@@ -107,6 +107,7 @@ def assert_resumes(run_viscy_train, tmp_path):
     return check
 
 
+@pytest.mark.weekly
 def test_a_run_of_lightnings_launcher_stops_when_its_first_process_gets_the_signal(
     make_project, launched, assert_resumes, wait_until, tmp_path
 ):

@@ -135,7 +135,10 @@ def test_a_run_that_ends_after_the_last_batch_of_an_epoch_resumes_with_the_next_
 # more process.
 @pytest.mark.parametrize(
     ("start_method", "n_workers", "n_processes"),
-    [("fork", 2, 2), pytest.param("spawn", 1, 2, marks=pytest.mark.weekly), ("forkserver", 1, 3)],
+    [
+        ("fork", 2, 2),
+        *(pytest.param(*one, marks=pytest.mark.weekly) for one in (("spawn", 1, 2), ("forkserver", 1, 3))),
+    ],
 )
 def test_a_killed_run_leaves_no_worker_behind(
     make_project, start_fit, wait_until, tmp_path, start_method, n_workers, n_processes
@@ -149,7 +152,10 @@ def test_a_killed_run_leaves_no_worker_behind(
     wait_until(lambda: not any(is_running(worker) for worker in workers), "processes are left")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.weekly) for one in (signal.SIGINT, signal.SIGUSR1))],
+)
 def test_a_run_stopped_on_request_saves_its_last_step(make_project, start_fit, tmp_path, uninterrupted, number):
     make_project(tmp_path, **CHANGES | RARELY)
     with start_fit(tmp_path) as command:
