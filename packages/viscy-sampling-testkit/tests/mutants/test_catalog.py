@@ -31,7 +31,7 @@ STATISTICAL = (
     *("slot classes", "slices alike", "unbiased choice", "pairs of conditions", "rounds unrelated"),
 )
 # A brief check is enough for the others, because it rejects every mutant.
-THOROUGH = ("mixed", "all axes")
+THOROUGH = ("all axes",)
 # At the default false-alarm rate, with about ten tests per seed, the test fails by chance in one of 500 runs.
 SEEDS = range(200)
 

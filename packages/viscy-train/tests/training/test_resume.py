@@ -215,6 +215,7 @@ def test_a_run_resumes_on_other_numbers_of_processes(make_project, start_fit, tm
     assert resumed["rate"].iloc[-1] < 0.01 * expected["rate"].max()
 
 
+@pytest.mark.weekly
 def test_limited_epochs_resume_on_the_same_and_on_another_number_of_processes(make_project, start_fit, tmp_path):
     """After three of four steps on two processes, an epoch has two batches left, for any number of processes."""
     limits = {"trainer.limit_train_batches": 4, "trainer.max_epochs": 2, "model.optimizer.schedule": "constant"}
