@@ -1,4 +1,4 @@
-"""Wording: nouns in the singular or the plural, for messages that contain a number."""
+"""Wording: nouns in the singular or the plural, and lists of sentences that are cut, for messages."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def count(number: float, noun: str) -> str:
 def are(number: float) -> str:
     """Return ``are``, or ``is`` if the number is 1."""
     return "is" if number == 1 else "are"
+
+
+def shorten(sentences: list[str], sentence_on_more: str, most: int = 10) -> list[str]:
+    """Return the first sentences, and a sentence on the number of the others if they are many."""
+    n_more = len(sentences) - most
+    return [*sentences[:most], *([sentence_on_more.format(n_more)] if n_more > 0 else [])]

@@ -9,8 +9,9 @@ from viscy_train.anchors.build import build_anchor_table
 from viscy_train.config.schema import CropSettings, NormalizationConfig, PositiveConfig
 from viscy_train.crops.image_intensity import ExperimentIntensity, decode, encode
 from viscy_train.crops.intensity import IntensityPercentiles, IntensityStatistics
-from viscy_train.crops.intensity_jumps import describe_jumps, shorten
+from viscy_train.crops.intensity_jumps import describe_jumps
 from viscy_train.errors import UserError
+from viscy_train.wording import shorten
 
 from ..plates.odd_plates import CHANNELS, POSITIONS, WELLS, OddPlate, experiment_of  # noqa: TID252
 from ..plates.odd_plates import noise as noise_of_plate  # noqa: TID252

@@ -15,7 +15,6 @@ from viscy_train.crops.channel_groups import ChannelGroups, ChannelsMode, row_or
 from viscy_train.crops.checksums import pixel_checksums
 from viscy_train.crops.focus import focus_of_frames
 from viscy_train.crops.geometry import coordinate_bounds
-from viscy_train.crops.intensity_jumps import shorten
 from viscy_train.crops.position_crops import PositionCrops
 from viscy_train.crops.scale import count_scales, describe_odd, odd_scale, scale_of
 from viscy_train.crops.unreadable import READABLE, REASONS, find_unreadable
@@ -24,7 +23,7 @@ from viscy_train.errors import Problems, UserError
 from viscy_train.experiments.annotation_files import require_annotations
 from viscy_train.experiments.annotations import add_annotations, annotation_checksums
 from viscy_train.experiments.columns import CHANNEL_COLUMNS, COLUMNS, Z_FOCUS
-from viscy_train.experiments.interval import contrary_images
+from viscy_train.experiments.interval import IMAGES, contrary_intervals
 from viscy_train.experiments.position_metadata import add_metadata, metadata_keys, used_positions
 from viscy_train.plates.pixels import PixelReader
 from viscy_train.plates.plate import open_plate
@@ -33,7 +32,7 @@ from viscy_train.positives.description import reason_without
 from viscy_train.positives.lineages import lineage_ids
 from viscy_train.positives.rule import check_columns, check_frames, make_positives, missing_values
 from viscy_train.tracks.tracks import Tracks, checksums
-from viscy_train.wording import count
+from viscy_train.wording import count, shorten
 
 if TYPE_CHECKING:
     from viscy_train.config.schema import CropSettings, PositiveConfig
@@ -198,8 +197,9 @@ def _observations_by_position(
             say(f"{experiment.name}: {read}")
         for sentence in describe_odd(odd):
             say(f"{experiment.name}: {sentence}")
-        contrary = describe_odd(contrary_images(intervals, experiment.minutes_per_frame))
-        for doubt in [*contrary, *(() if tracks is None else tracks.doubts())]:
+        contrary = contrary_intervals(IMAGES, intervals, experiment.minutes_per_frame)
+        of_images = describe_odd(dict([contrary])) if contrary else []
+        for doubt in [*of_images, *(() if tracks is None else tracks.doubts())]:
             say(f"Warning: {experiment.name}: {doubt}")
     return parts
 

@@ -15,6 +15,7 @@ from viscy_train.experiments.position_metadata import check_metadata
 from viscy_train.positives.claimed import wrong_claims
 from viscy_train.positives.description import setting_text
 from viscy_train.positives.lineages import CHANNEL, number_tracks, starts_run
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,8 +74,7 @@ def _refuse(rule: str, values: Any, invalid: NDArray[np.bool_]) -> None:
         row, n = int(np.argmax(invalid)), int(invalid.sum())
         value = values.iloc[row] if isinstance(values, pd.Series) else values[row]
         value = value.item() if isinstance(value, np.generic) else value
-        rows = f"{n} {'row' if n == 1 else 'rows'} affected"
-        raise UserError(f"{rule}, got {value!r} in row {row} ({rows})")
+        raise UserError(f"{rule}, got {value!r} in row {row} ({count(n, 'row')} affected)")
 
 
 def _check_types(observations: pd.DataFrame, names: list[str]) -> None:

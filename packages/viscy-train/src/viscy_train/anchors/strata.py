@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from viscy_train.console import say
-from viscy_train.crops.intensity_jumps import shorten
 from viscy_train.errors import Problems
 from viscy_train.positives.description import reason_without
+from viscy_train.wording import shorten
 
 if TYPE_CHECKING:
     import pandas as pd

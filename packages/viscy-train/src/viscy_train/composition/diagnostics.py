@@ -9,7 +9,7 @@ import pandas as pd
 from viscy_train.composition.step import warn_of_missing_negatives, warn_of_missing_positives
 from viscy_train.composition.targets import encode, group_shares, group_word
 from viscy_train.composition.temporal import share_in_window
-from viscy_train.wording import are, count
+from viscy_train.wording import are, count, plural, shorten
 
 if TYPE_CHECKING:
     from viscy_train.composition.result import DryRun
@@ -51,12 +51,8 @@ def diagnose(dry_run: DryRun) -> list[str]:
         _steps(dry_run),
         _partial_counts(dry_run),
     ]
-    return [*dry_run.sampler_warnings, *(sentence for kind in kinds for sentence in _shorten(kind))]
-
-
-def _shorten(sentences: list[str]) -> list[str]:
-    n_more = len(sentences) - _MAX_OF_A_KIND
-    return [*sentences[:_MAX_OF_A_KIND], f"... and {n_more} more of this kind"] if n_more > 0 else sentences
+    shown = (shorten(kind, "... and {} more of this kind", _MAX_OF_A_KIND) for kind in kinds)
+    return [*dry_run.sampler_warnings, *(sentence for kind in shown for sentence in kind)]
 
 
 def _missed_targets(dry_run: DryRun) -> list[str]:
@@ -115,7 +111,7 @@ def _missing_conditions(dry_run: DryRun) -> list[str]:
         if lacks:
             only = "only " if len(has) == 1 else ""
             leak = " except through the leak" if dry_run.planned.options["leaky"] else ""
-            conditions = f"{'condition' if len(has) == 1 else 'conditions'} {_join(has, 'and')}"
+            conditions = f"{plural(len(has), 'condition')} {_join(has, 'and')}"
             sentences.append(
                 f"{word} {experiment!r} has {only}{conditions}: its batches contain no {_join(lacks, 'or')}{leak}"
             )

@@ -29,7 +29,6 @@ _TIMES = 2.0
 _ROBUST = 1.4826
 # With fewer values, their median absolute deviation says nothing.
 _MIN_VALUES = 4
-_MAX_SENTENCES = 10
 
 
 class _Jumps(NamedTuple):
@@ -75,13 +74,6 @@ def describe_jumps(
             jumps = f"{where} {' and '.join([*of_positions, *of_frames])}"
             sentences.append(_judge(jumps, normalization, in_time=bool(of_frames)))
     return sentences
-
-
-def shorten(sentences: list[str], sentence_on_more: str) -> list[str]:
-    """Return the first sentences, and a sentence on the number of the others if they are many."""
-    n_more = len(sentences) - _MAX_SENTENCES
-    more = [sentence_on_more.format(n_more)] if n_more > 0 else []
-    return [*sentences[:_MAX_SENTENCES], *more]
 
 
 def _judge(jumps: str, normalization: NormalizationConfig, *, in_time: bool) -> str:

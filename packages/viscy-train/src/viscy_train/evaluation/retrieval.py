@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from viscy_train.wording import count
+
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
@@ -46,7 +48,7 @@ class Recall:
         if self.hours_range is None:
             return f"{_round(self.hours)} hours"
         hours = " to ".join(map(_round, self.hours_range))
-        return f"{self.frames} {'frame' if self.frames == 1 else 'frames'} ({hours} hours)"
+        return f"{count(self.frames, 'frame')} ({hours} hours)"
 
 
 class Search(NamedTuple):

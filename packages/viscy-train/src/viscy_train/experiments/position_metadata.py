@@ -77,10 +77,7 @@ def add_metadata(observations: pd.DataFrame, experiments: list[Experiment]) -> p
                 "data.channels: one; rename the key, or map `channels` to markers instead"
             )
     code, values = values_of_positions(observations, experiments)
-    columns = {}
-    for key in keys:
-        column = type_column(pd.Series([one.get(key) for one in values], dtype=object))
-        columns[key] = column.iloc[code].set_axis(observations.index)
+    columns = {key: type_column(_values(key, values)).iloc[code].set_axis(observations.index) for key in keys}
     return observations.assign(**columns)
 
 
@@ -116,14 +113,16 @@ def check_metadata(observations: pd.DataFrame, experiments: list[Experiment]) ->
     for key in keys:
         if key not in observations:
             raise UserError(f"it must have the column {key!r} of the metadata, got {', '.join(observations.columns)}")
-    expected = add_metadata(observations[["experiment", "position", "well"]], experiments)
+    if not keys:
+        return
+    code, values = values_of_positions(observations, experiments)
     for key in keys:
-        found, wanted = observations[key], expected[key]
+        found, wanted = observations[key], type_column(_values(key, values))
         annotated = [one.name for one in experiments if one.annotations and key not in metadata_keys([one])]
         is_free = observations["experiment"].isin(annotated).to_numpy()
         if annotated and _is_text(found) and not _is_text(wanted):
-            code, values = values_of_positions(observations, experiments)
-            wanted = text_column(pd.Series([one.get(key) for one in values], dtype=object)).iloc[code]
+            wanted = text_column(_values(key, values))
+        wanted = wanted.iloc[code].set_axis(found.index)
         differ = _differ(found, wanted) & ~is_free
         if differ.any():
             row = int(np.argmax(differ))
@@ -132,6 +131,11 @@ def check_metadata(observations: pd.DataFrame, experiments: list[Experiment]) ->
                 f"{key} of position {position} of experiment {experiment!r} must be {wanted.iloc[row]}, got "
                 f"{found.iloc[row]} in row {row} ({count(int(differ.sum()), 'row')} affected)"
             )
+
+
+def _values(key: str, of_positions: list[dict[str, Value]]) -> pd.Series:
+    """Return the value of a key at each position, None where it has none."""
+    return pd.Series([one.get(key) for one in of_positions], dtype=object)
 
 
 def _differ(found: Any, wanted: Any) -> NDArray[np.bool_]:

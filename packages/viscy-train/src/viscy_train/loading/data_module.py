@@ -55,6 +55,7 @@ from viscy_train.loading.stall import StallWatch
 from viscy_train.model.encoder_input import ENCODER_INPUT, ONE_CHANNEL, EncoderInput
 from viscy_train.positives.description import describe_positives, warn_of_labels, warn_of_positives
 from viscy_train.positives.rule import Positives, check_labels, make_positives
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -226,8 +227,8 @@ class PairDataModule(LightningDataModule):
         n_anchors = len(self._validated_rows)
         if n_anchors and not self.count_validation_batches(world_size):
             warnings.append(
-                f"there is no validation, because {world_size} processes cannot share {n_anchors} "
-                f"{'anchor' if n_anchors == 1 else 'anchors'}: keep more with data.split"
+                f"there is no validation, because {world_size} processes cannot share "
+                f"{count(n_anchors, 'anchor')}: keep more with data.split"
             )
         return warnings
 

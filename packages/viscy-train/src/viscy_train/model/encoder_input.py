@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from viscy_train.config.schema import CropSettings
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,8 +157,7 @@ def input_of_state(state: Any, fingerprint: str) -> EncoderInput | None:
 def describe_layout(takes: EncoderInput) -> str:
     """Return the layout as text, such as ``2 channels with 1 slice each``."""
     (n_channels, z_slices) = takes.layout
-    channels = f"{n_channels} channel{'s' * (n_channels != 1)}"
-    return f"{channels} with {z_slices} slice{'s' * (z_slices != 1)}{' each' * (n_channels != 1)}"
+    return f"{count(n_channels, 'channel')} with {count(z_slices, 'slice')}{' each' * (n_channels != 1)}"
 
 
 def _list(names: list[list[str]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from viscy_train.positives.frame_range import FrameRange, frame_ranges
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 # The same number of frames is a different time if the intervals differ by more.
 _SIMILAR = 1.2
+_CHANNEL = {"same": "", "other": " in another channel", "any": " in any channel"}
 
 
 def reason_without(positive: PositiveConfig) -> str:
@@ -44,8 +46,7 @@ def describe_positives(experiments: Sequence[Experiment], positive: PositiveConf
     ranges = frame_ranges(experiments, positive)
     for one in experiments:
         groups.setdefault((ranges[one.name], float(one.minutes_per_frame)), []).append(one.name)
-    smallest, largest = min(one.smallest for one in ranges.values()), max(one.largest for one in ranges.values())
-    what = _what(positive, _which(smallest, largest), "its anchor's lineage")
+    what = _what(positive, _which(*_bounds(positive, experiments)), "its anchor's lineage")
     spans = {key: _span_of(*key) for key in groups}
     if len(groups) == 1:
         return [f"A positive is {what}, {next(iter(spans.values()))} away in each experiment.{decay}"]
@@ -105,14 +106,13 @@ def describe_recognized(positive: PositiveConfig, experiments: Sequence[Experime
         The experiments, whose intervals turn hours into frames. Without them, hours that are shorter than an interval
         count as another timepoint.
     """
-    channel = {"same": "", "other": " in another channel", "any": " in any channel"}[positive.channel]
+    channel = _CHANNEL[positive.channel]
     if positive.match:
         return f"a cell with the same {_columns(positive)}{channel}{_distance(positive)}"
     smallest, largest = _bounds(positive, experiments)
     if not largest and not channel:
         return "a cell in spite of random changes"
-    time = "another" if smallest else "the same or another" if largest else "the same"
-    return f"a tracked cell at {time} timepoint{channel}"
+    return f"a tracked cell at {_which(smallest, largest)} timepoint{channel}"
 
 
 def permits_other_timepoints(positive: PositiveConfig, experiments: Sequence[Experiment] = ()) -> bool:
@@ -158,10 +158,9 @@ def _which(smallest: float, largest: float | None) -> str:
 
 
 def _what(positive: PositiveConfig, which: str = "another", lineage: str = "their lineage") -> str:
+    channel = _CHANNEL[positive.channel]
     if positive.match:
-        channel = {"same": "", "other": " in another channel", "any": ""}[positive.channel]
-        return f"another observation with the same {_columns(positive)}{channel}"
-    channel = {"same": "", "other": " in another channel", "any": " in any channel"}[positive.channel]
+        return f"another observation with the same {_columns(positive)}{channel * (positive.channel != 'any')}"
     return f"{which} frame of {lineage}{channel}"
 
 
@@ -196,8 +195,7 @@ def _distance(positive: PositiveConfig, away: str = " away", one_hour: str = "ho
 def _span_of(frames: FrameRange, minutes_per_frame: float) -> str:
     hours = [_hours(bound, minutes_per_frame) for bound in (frames.smallest, frames.largest)]
     if frames.smallest == frames.largest:
-        unit = "frame" if frames.smallest == 1 else "frames"
-        return f"{frames.smallest} {unit} ({hours[0]} h)"
+        return f"{count(frames.smallest, 'frame')} ({hours[0]} h)"
     return f"{frames.smallest} to {frames.largest} frames ({hours[0]} to {hours[1]} h)"
 
 

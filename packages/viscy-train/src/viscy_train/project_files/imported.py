@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from viscy_train.errors import UserError
 from viscy_train.experiments.columns import RESERVED
-from viscy_train.experiments.interval import contrary_interval
+from viscy_train.experiments.interval import IMAGES, contrary_intervals
 from viscy_train.plates.plate import open_plate
 from viscy_train.project_files.draft import Draft, unique_names
 from viscy_train.project_files.experiments_file import flow
@@ -224,10 +224,10 @@ def _mismatches(draft: Draft, plate: Plate, seen: list[PositionImage]) -> Iterat
         if others:
             values = " and ".join(f"{scale:g}" for scale in sorted(others))
             yield f"{key} is {stated:g}, but the images have {values} in their metadata; {stated:g} is used"
-    intervals = [image.minutes_per_frame for image in images if image.minutes_per_frame is not None]
+    intervals = {image.where: image.minutes_per_frame for image in images if image.minutes_per_frame is not None}
     minutes = draft.minutes_per_frame
-    if minutes is not None and (contrary := contrary_interval("the metadata of the images", intervals, minutes)):
-        yield contrary
+    if minutes is not None and (contrary := contrary_intervals(IMAGES, intervals, minutes)):
+        yield contrary[0]
 
 
 def _scale(image: PositionImage, name: str) -> float | None:

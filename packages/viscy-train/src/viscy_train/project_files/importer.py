@@ -10,6 +10,7 @@ from viscy_train.project_files.experiments_file import experiments_text
 from viscy_train.project_files.imported import draft_experiments, lost_lines
 from viscy_train.project_files.new_files import check_new, write_files
 from viscy_train.project_files.track_count import count_anchors
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,16 +60,12 @@ def import_collection(path: Path, out: Path) -> list[str]:
     write_files(out, experiments_text(drafts, header, out), config_text(config))
     n_entries, markers = len(collection.entries), {marker for draft in drafts for marker in _markers(draft)}
     return [
-        f"{_count(n_entries, 'experiment')} of the collection became {len(drafts)}, with "
-        f"{_count(len(markers), 'marker')}",
+        f"{count(n_entries, 'experiment')} of the collection became {len(drafts)}, with "
+        f"{count(len(markers), 'marker')}",
         *(f"Warning: {warning}" for warning in warnings),
         *(f"{draft.name}: {note}" for draft in drafts for note in draft.notes),
         *lost_lines(collection),
     ]
-
-
-def _count(n: int, thing: str) -> str:
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def differ_in_channels(drafts: list[Draft]) -> bool:

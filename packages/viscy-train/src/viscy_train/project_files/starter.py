@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from viscy_train.crops.intensity_jumps import shorten
 from viscy_train.errors import UserError
 from viscy_train.plates.layouts import enumerate_names, stem
 from viscy_train.project_files.config_file import ConfigDraft, config_text
@@ -16,6 +15,7 @@ from viscy_train.project_files.new_files import check_new, write_files
 from viscy_train.project_files.survey import Survey, survey_plate
 from viscy_train.project_files.track_count import count_anchors
 from viscy_train.project_files.tracks_beside import find_tracks
+from viscy_train.wording import shorten
 
 if TYPE_CHECKING:
     from pathlib import Path

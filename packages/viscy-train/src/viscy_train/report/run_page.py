@@ -211,7 +211,6 @@ def _list_facts(anchors: pd.DataFrame, epochs: RecordedEpochs, results: RunResul
     conditions = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     seconds, n_groups, word = results.seconds, anchors["experiment"].nunique(), group_word(results.planned)
     took = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
-    processes = "process" if results.n_processes == 1 else "processes"
     size, n_batches = results.planned.options["batch_size"], sum(epochs.n_batches)
     span = f"{hours.min():g} to {hours.max():g} {results.time}"
     return [
@@ -224,7 +223,10 @@ def _list_facts(anchors: pd.DataFrame, epochs: RecordedEpochs, results: RunResul
             thousands(n_batches),
             f"{plural(n_batches, 'batch')} of {size}{_describe_epochs(epochs)}",
         ),
-        (f"{results.n_processes}", f"training {processes}; {took} of training; seed {results.seed}"),
+        (
+            f"{results.n_processes}",
+            f"training {plural(results.n_processes, 'process')}; {took} of training; seed {results.seed}",
+        ),
     ]
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from viscy_train.errors import UserError
 from viscy_train.tracks.formats.track_file import count_rows
+from viscy_train.wording import count
 
 READ = ["track_id", "t", "y", "x", "parent_track_id"]
 """Columns of checked tracks."""
@@ -116,7 +117,7 @@ def _shorten(text: str) -> str:
 
 
 def _tracks(n: int) -> str:
-    return f"{n} {'track' if n == 1 else 'tracks'} affected"
+    return f"{count(n, 'track')} affected"
 
 
 def _without_roots(tracks: pd.DataFrame) -> pd.Series:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from viscy_train.experiments.interval import contrary_interval
+from viscy_train.experiments.interval import contrary_intervals
 from viscy_train.tracks.formats import count_swaps, suspicious
+from viscy_train.wording import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,9 +115,8 @@ class Doubts:
         return [one for one in (*found, *more) if one]
 
     def _interval(self, minutes_per_frame: float) -> str | None:
-        sentence = contrary_interval("files of tracks", self.intervals.values(), minutes_per_frame)
-        names = [name for name, one in self.intervals.items() if contrary_interval("", [one], minutes_per_frame)]
-        return sentence and f"{sentence} ({_names(names)})"
+        contrary = contrary_intervals("files of tracks", self.intervals, minutes_per_frame)
+        return f"{contrary[0]} ({_names(contrary[1])})" if contrary else None
 
     def _swaps(self) -> str | None:
         return f"{next(iter(self.swaps.values()))}{_others(self.swaps)}" if self.swaps else None
@@ -184,5 +184,5 @@ def _others(by_position: dict[str, str]) -> str:
 
 def _names(names: list[str]) -> str:
     n_more = len(names) - _MAX_NAMES
-    more = f" and {n_more} more {'position' if n_more == 1 else 'positions'}" if n_more > 0 else ""
+    more = f" and {n_more} more {plural(n_more, 'position')}" if n_more > 0 else ""
     return ", ".join(names[:_MAX_NAMES]) + more

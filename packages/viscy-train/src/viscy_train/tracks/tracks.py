@@ -32,6 +32,7 @@ from viscy_train.tracks.formats import (
     unit_of,
     with_lineage,
 )
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -182,8 +183,8 @@ class Tracks:
             [
                 " and ".join(dict.fromkeys(titles)),
                 " and ".join(dict.fromkeys(units)),
-                f"{len(titles):,} position" + "s" * (len(titles) != 1),
-                f"{n_tracks:,} track" + "s" * (n_tracks != 1),
+                count(len(titles), "position"),
+                count(n_tracks, "track"),
             ]
         ) + "".join(f"; {note}" for note in dict.fromkeys(note for some in notes for note in some))
 

@@ -63,6 +63,8 @@ def _count(numbers: NDArray, points: NDArray, next_numbers: NDArray, next_points
     far = np.minimum(np.linalg.norm(jump, axis=1), np.linalg.norm(jump - np.median(jump, axis=0), axis=1))
     tree = KDTree(next_points)
     distance, nearest = tree.query(points[one])
+    is_other = (nearest != other) & (distance < _CLOSE * far) & np.isin(next_numbers[nearest], numbers)
+    if not is_other.any():  # as in most steps
+        return 0, len(one)
     spacing = np.median(tree.query(next_points, k=2)[0][:, 1])
-    is_other = (nearest != other) & np.isin(next_numbers[nearest], numbers)
-    return int((is_other & (distance < _CLOSE * np.minimum(far, spacing))).sum()), len(one)
+    return int((is_other & (distance < _CLOSE * spacing)).sum()), len(one)

@@ -9,6 +9,7 @@ import numpy as np
 
 from viscy_train.errors import UserError
 from viscy_train.experiments.track_options import AUTO, FORMATS, POSITION_COLUMNS
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +114,7 @@ class TrackFile:
 
 def count_rows(n: int) -> str:
     """Return how many rows a problem affects, for messages."""
-    return f"{n} {'row' if n == 1 else 'rows'} affected"
+    return f"{count(n, 'row')} affected"
 
 
 def one_line(error: BaseException) -> str:
