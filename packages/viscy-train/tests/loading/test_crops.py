@@ -8,7 +8,9 @@ import tensorstore
 from viscy_train.config.schema import CropSettings
 from viscy_train.crops.geometry import middle_slices
 from viscy_train.errors import UserError
+from viscy_train.loading.crop_source import ReadCounter, ReadCounts
 from viscy_train.loading.crops import CropReader
+from viscy_train.loading.plate_source import PlateSource
 from viscy_train.plates import pixels as pixels_module
 
 
@@ -114,10 +116,10 @@ def test_reading_no_rows_gives_no_crops(noise):
 
 
 def test_only_the_positions_of_the_rows_are_opened(noise):
-    reader = CropReader(noise[0])
-    reader.read(np.array([0, 1]))
-    ((images, opened),) = reader._open.values()
-    assert len(images._plates) == len(images._images) == len(opened) == 1
+    source = PlateSource(noise[0], cache_mb=64)
+    source.read(np.array([0, 1]))
+    (plates,) = source._open.values()
+    assert len(plates.images._plates) == len(plates.images._images) == len(plates.positions) == 1
 
 
 def test_open_images_are_not_pickled(noise):
@@ -125,7 +127,7 @@ def test_open_images_are_not_pickled(noise):
     reader = CropReader(table)
     before = reader.read(np.array([3, 4]))
     copy = pickle.loads(pickle.dumps(reader))
-    assert copy._open == {}
+    assert vars(copy.source)["_open"] == {}
     np.testing.assert_array_equal(copy.read(np.array([3, 4])), before)
 
 
@@ -214,3 +216,24 @@ def test_a_missing_plate_is_reported(noise, tmp_path):
     moved = replace(table.experiments[0], plate=tmp_path / "gone.zarr")
     with pytest.raises(UserError, match="plate not found"):
         CropReader(replace(table, experiments=[moved, table.experiments[1]])).read(np.array([0]))
+
+
+def test_a_source_gives_native_pixels_and_counts_them(noise):
+    table, images = noise
+    source = PlateSource(table, cache_mb=64)
+    rows = np.array([0, len(table.observations) - 1])
+    (crops,) = source.read(rows)
+    assert crops.pixels.dtype == next(iter(images.values())).dtype.newbyteorder("=")
+    assert sorted(crops.slots) == [0, 1]
+    assert (source.counts.n_crops, source.counts.used_bytes) == (2, crops.pixels.nbytes)
+    before = source.counts
+    source.read(rows[:1])
+    assert (source.counts - before).n_crops == 1
+
+
+def test_counts_of_another_process_begin_at_zero():
+    counter = ReadCounter()
+    counter.add(n_crops=2, n_hits=1)
+    copy = pickle.loads(pickle.dumps(counter))
+    copy.add(n_crops=5)
+    assert (counter.counts, copy.counts) == (ReadCounts(n_crops=2, n_hits=1), ReadCounts(n_crops=5))

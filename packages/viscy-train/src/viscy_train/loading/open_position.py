@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,10 +39,11 @@ class OpenPosition:
     ) -> None:
         self._pixels, self._window, self._channels = pixels, window, channels
         self._size, self._sides = image.shape[3:], window.sides
-        self._is_exact = window.is_exact
+        dtype = image.array.dtype.newbyteorder("=")
+        # Where no pixel is resampled, the size of the image does not matter.
+        self._key = dtype, (window.z.n_read, *window.sides), None if window.is_exact else window
         self._middle = window.first_slice()
         self._middle_slices = window.slices(self._middle)
-        self.may_be_nan = image.array.dtype.kind == "f"
 
     def request(
         self,
@@ -51,7 +53,7 @@ class OpenPosition:
         channel: int = 0,
         focus: int | None = None,
         draw: float | None = None,
-    ) -> Pending:
+    ) -> RequestedCrop:
         """Request a crop, without waiting for it.
 
         Parameters
@@ -67,8 +69,8 @@ class OpenPosition:
 
         Returns
         -------
-        Pending
-            The crop, before normalization, shape (n_channels, z_slices, side, side).
+        RequestedCrop
+            The crop, before it is resampled and normalized.
         """
         first_slice, slices = self._middle, self._middle_slices
         if focus is not None or draw is not None:
@@ -79,16 +81,34 @@ class OpenPosition:
         top, left = corner.tolist()
         rows, columns = slice(top, top + self._sides[0]), slice(left, left + self._sides[1])
         pending = self._pixels.request((frame, self._channels[channel], slices, rows, columns))
-        if self._is_exact:
-            return pending
-        return _ResampledCrop(pending, self._window, corner if start is None else start, first_slice)
+        return RequestedCrop(pending, self._window, corner if start is None else start, first_slice, self._key)
 
 
-class _ResampledCrop:
-    """A crop that is projected and resampled when it is needed."""
+@dataclass(frozen=True)
+class RequestedCrop:
+    """A crop that has been requested.
 
-    def __init__(self, pending: Pending, window: CropWindow, start: NDArray[Any], first_slice: float) -> None:
-        self._pending, self._window, self._start, self._first_slice = pending, window, start, first_slice
+    Parameters
+    ----------
+    pending : Pending
+        Its pixels, shape (n_channels, n_slices, n_rows, n_columns).
+    window : CropWindow
+        How pixels become a crop.
+    start : numpy.ndarray
+        Where the crop begins along y and x, shape (2,).
+    first_slice : float
+        Where its slices begin.
+    key : tuple
+        Equal for crops that have the same type and size and become crops in the same way.
+    """
 
-    def result(self) -> NDArray[Any]:
-        return self._window.finish(np.asarray(self._pending.result()), self._start, self._first_slice)
+    pending: Pending
+    window: CropWindow
+    start: NDArray[Any]
+    first_slice: float
+    key: Any
+
+    def pixels(self) -> NDArray[Any]:
+        """Wait for the pixels, and return them, or their maximum along z if that is what a crop contains."""
+        pixels = np.asarray(self.pending.result())
+        return np.max(pixels, axis=1, keepdims=True) if self.window.mode == "maximum" else pixels
