@@ -3,8 +3,9 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from viscy_train.config.schema import AugmentationConfig
 from viscy_train.errors import UserError
-from viscy_train.loading.augmentation import Augment, AugmentationConfig
+from viscy_train.loading.augmentation import Augment
 
 OFF = AugmentationConfig(
     rotation=0,

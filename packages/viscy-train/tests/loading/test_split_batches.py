@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from viscy_train.config.schema import PositiveConfig, SamplerConfig
+from viscy_train.config.schema import AugmentationConfig, PositiveConfig, SamplerConfig
 from viscy_train.errors import UserError
-from viscy_train.loading.augmentation import Augment, AugmentationConfig
+from viscy_train.loading.augmentation import Augment
 from viscy_train.loading.batches import Batch, IndexedBatches, RepeatedBatches, TrainingBatches
 from viscy_train.loading.datasets import PairDataset
 from viscy_train.loading.progress import Progress

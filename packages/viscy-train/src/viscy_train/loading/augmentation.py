@@ -8,7 +8,6 @@ Only the pixels of the noise are drawn on the device. Global generators are neit
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,79 +16,16 @@ from kornia.filters import gaussian_blur2d
 from torch import nn
 from torch.nn.functional import affine_grid, grid_sample
 
-from viscy_train.config.checks import require, require_at_least, require_number
-
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from viscy_train.config.schema import AugmentationConfig
 
 # Random numbers are drawn even for transforms that are off, so that an option does not affect the other transforms.
 _DRAWS_PER_SLOT = 10
 _DRAWS_PER_CHANNEL = 3
 # Distance from the center of the blur kernel to its border, in standard deviations of the Gaussian.
 _KERNEL_RADIUS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentationConfig:
-    """Random transforms of crops; 0 turns a transform off.
-
-    All slices and channels of a slot get the same geometric transform. Magnitudes are uniform up to the maximum.
-
-    Parameters
-    ----------
-    rotation : float
-        Maximum angle in degrees, in both directions.
-    flip : bool
-        Whether to flip crops along y with probability 1/2, and independently along x.
-    scale : float
-        Maximum relative change of size: sizes are multiplied by 1 - scale to 1 + scale.
-    translation : float
-        Maximum shift along y and x, as a fraction of the side of a crop.
-    gain : float
-        Maximum relative change of contrast: pixels of a channel are multiplied by 1 - gain to 1 + gain.
-    offset : float
-        Maximum change of brightness, in both directions, in standard deviations of the channel.
-    noise : float
-        Maximum standard deviation of Gaussian noise, in standard deviations of the channel.
-    blur : float
-        Probability of a Gaussian blur.
-    blur_sigma : float
-        Maximum standard deviation of the blur, in pixels.
-    channel_dropout : float
-        Probability that a channel of a slot is replaced by the channel's mean; at least one channel is kept.
-    """
-
-    rotation: float = 180.0
-    flip: bool = True
-    scale: float = 0.1
-    translation: float = 0.03
-    gain: float = 0.2
-    offset: float = 0.2
-    noise: float = 0.1
-    blur: float = 0.2
-    blur_sigma: float = 1.0
-    channel_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, maximum in (("rotation", 180), ("translation", 0.5), ("blur", 1)):
-            value = self._number(name)
-            require(0 <= value <= maximum, f"data.augmentation.{name} must be in [0, {maximum}]", value)
-        for name in ("scale", "gain", "channel_dropout"):
-            require(0 <= self._number(name) < 1, f"data.augmentation.{name} must be in [0, 1)", self._number(name))
-        for name in ("offset", "noise", "blur_sigma"):
-            require_at_least(f"data.augmentation.{name}", self._number(name), 0)
-        require(isinstance(self.flip, bool), "data.augmentation.flip must be true or false", self.flip)
-
-    @property
-    def is_off(self) -> bool:
-        """Whether all transforms are off, so that crops stay as they are."""
-        magnitudes = ("rotation", "scale", "translation", "gain", "offset", "noise", "channel_dropout")
-        is_blurred = self.blur > 0 and self.blur_sigma > 0
-        return not self.flip and not is_blurred and all(getattr(self, name) == 0 for name in magnitudes)
-
-    def _number(self, name: str) -> float:
-        require_number(f"data.augmentation.{name}", getattr(self, name))
-        return getattr(self, name)
 
 
 class Augment(nn.Module):
