@@ -18,12 +18,13 @@ type Graph = dict[str, set[str]]
 ROOT = Path(__file__).parents[1]
 LEVELS = {
     "viscy_data": [
-        ["_options", "_random"],
+        ["_options", "_random", "_torch"],
         ["_table"],
         ["index"],
-        ["_compose", "distributed"],
+        ["_compose", "_ranks"],
         ["_checks", "_iterator", "_sharding", "_state"],
-        ["_attributes"],
+        ["_attributes", "distributed"],
+        ["composed_batches"],
         ["sampler"],
         ["_from_viscy"],
     ],

@@ -12,10 +12,9 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from torch.utils.data import DistributedSampler
-
 from viscy_data._options import flag
-from viscy_data.distributed import check_ranks, rank_and_world_size
+from viscy_data._ranks import check_ranks
+from viscy_data._torch import is_sampler, rank_and_world_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,7 +209,7 @@ def _callers() -> Iterator[Any]:
 
 def _as_loader_shard(caller: Any) -> LoaderShard | None:
     """Return an object as a splitter of batches, if it is one of torch's or accelerate's, or of a subclass."""
-    if isinstance(caller, DistributedSampler):
+    if is_sampler(caller, "DistributedSampler"):
         num_replicas, is_known, is_shard = caller.num_replicas, False, False
     elif _is_of(caller, "BatchSamplerShard"):
         num_replicas, is_known, is_shard = caller.num_processes, True, True

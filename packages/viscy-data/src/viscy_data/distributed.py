@@ -1,23 +1,18 @@
-"""A rank: one of the processes that train together, and the shard of a dataset that stays with it."""
+"""The sharded sampler: on every rank, the shard of a dataset that stays with it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
-from typing import Any
 
 import numpy as np
-import torch.distributed as dist
 from torch.utils.data import DistributedSampler
 
 from viscy_data._options import flag, integer
 from viscy_data._random.hash import derive, epoch_key
+from viscy_data._ranks import check_ranks
+from viscy_data._torch import rank_and_world_size
 
-
-def rank_and_world_size() -> tuple[int, int]:
-    """Return the rank of this process and the number of ranks: (0, 1) unless `torch.distributed` is initialized."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
+__all__ = ["ShardedDistributedSampler", "rank_and_world_size"]
 
 
 class ShardedDistributedSampler(DistributedSampler):
@@ -97,22 +92,3 @@ class ShardedDistributedSampler(DistributedSampler):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, non-negative, of the next ``iter()``."""
         super().set_epoch(integer("epoch", epoch, at_least=0))
-
-
-def check_ranks(rank: Any, num_replicas: Any) -> tuple[int, int] | None:
-    """Return rank and number of ranks as given, or None if neither is; raise if they are invalid."""
-    if rank is None and num_replicas is None:
-        return None
-    if num_replicas is not None:
-        num_replicas = integer("num_replicas", num_replicas, at_least=1, at_most=2**48)
-    if rank is None and num_replicas == 1:
-        return 0, 1
-    if rank is None or num_replicas is None:
-        raise ValueError(
-            f"num_replicas and rank must be given together or not at all, got num_replicas={num_replicas}, "
-            f"rank={rank}; pass both, or neither to use torch.distributed, or num_replicas=1 alone for a single rank"
-        )
-    rank = integer("rank", rank, at_least=0)
-    if rank >= num_replicas:
-        raise ValueError(f"rank must be in [0, num_replicas), got {rank} of {num_replicas}; ranks count from 0")
-    return rank, num_replicas

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from torch.utils.data import Sampler
 
 from viscy_data._table.arrow import import_pyarrow, to_series
 from viscy_data._table.parquet import list_files
 from viscy_data._table.radix_sort import chunk_slices
+from viscy_data._torch import is_sampler
 
 if TYPE_CHECKING:
     import polars as pl
@@ -105,7 +105,7 @@ def _of_path(path: Path) -> Table:
 
 def check_table(anchors: object) -> Table:
     """Return anchors as a table; TypeError if they are not a table, ValueError if it is empty or too long."""
-    if isinstance(anchors, Sampler):
+    if is_sampler(anchors):
         raise TypeError(
             f"valid_anchors must be a table, got the sampler {type(anchors).__name__}: Lightning rebuilt this batch "
             "sampler around its own. To fit, validate or test, set Trainer(use_distributed_sampler=False); in Fabric, "
