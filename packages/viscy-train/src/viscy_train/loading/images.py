@@ -6,19 +6,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from viscy_train.plates.pixels import PixelReader
 from viscy_train.plates.plate import open_plate
+from viscy_train.plates.row_pixels import open_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from viscy_train.plates.pixels import Pixels
     from viscy_train.plates.plate import Plate, PositionImage
+    from viscy_train.plates.row_pixels import RowPixels
 
 
 class OpenImage(NamedTuple):
-    """An image and its pixels, of which a missing chunk cannot be read."""
+    """An image and its pixels, of which a missing chunk cannot be read; also by rows where that is possible."""
 
     image: PositionImage
     pixels: Pixels
+    rows: RowPixels | None
 
 
 class Images:
@@ -26,18 +29,18 @@ class Images:
 
     Parameters
     ----------
-    cache_mb : int
-        Memory for decoded chunks, shared by all images, in MB.
+    n_threads : int
+        Number of threads that decode.
 
     Notes
     -----
     Images are never closed, because they hold no file handles.
     """
 
-    def __init__(self, cache_mb: int) -> None:
+    def __init__(self, n_threads: int) -> None:
         self._plates: dict[Path, Plate] = {}
         self._images: dict[tuple[Path, str], OpenImage] = {}
-        self._reader = PixelReader(cache_mb)
+        self._reader = PixelReader(0, n_threads=n_threads)
 
     def open(self, path: Path, position: str) -> OpenImage:
         """Return the image of a position.
@@ -63,5 +66,6 @@ class Images:
             if path not in self._plates:
                 self._plates[path] = open_plate(path)
             image = self._plates[path].image(position)
-            self._images[path, position] = OpenImage(image, self._reader.open(image.array, fill_missing=False))
+            pixels = self._reader.open(image.array, fill_missing=False)
+            self._images[path, position] = OpenImage(image, pixels, open_rows(image.array))
         return self._images[path, position]

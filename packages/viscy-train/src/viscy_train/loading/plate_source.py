@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import os
-import threading
-from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from viscy_train.crops.native_crops import NativeCrops
-from viscy_train.crops.window import crop_window
 from viscy_train.errors import UserError
 from viscy_train.experiments.columns import Z_FOCUS
+from viscy_train.loading.crop_reads import CropReads
 from viscy_train.loading.crop_source import ReadCounter, ReadCounts
-from viscy_train.loading.images import Images
+from viscy_train.loading.located_crops import LocatedCrops, locate_crops
 from viscy_train.loading.observed_positions import ObservedPositions
-from viscy_train.loading.open_position import OpenPosition, RequestedCrop
+from viscy_train.loading.open_plates import OpenPlates
+from viscy_train.loading.touched_blocks import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from viscy_train.anchors.table import AnchorTable
+    from viscy_train.loading.open_position import OpenPosition
 
 
 class PlateSource:
@@ -34,7 +35,7 @@ class PlateSource:
     table : AnchorTable
         Gives the location of each observation, and what a crop contains.
     cache_mb : int
-        Memory for decoded chunks, for each process that reads, in MB.
+        Memory for decoded chunks, for all threads of a process that reads, in MB.
     positions : ObservedPositions, optional
         Those of the table, if they are known.
 
@@ -48,10 +49,9 @@ class PlateSource:
         self._positions = ObservedPositions(table) if positions is None else positions
         self._crops, self._cache_mb = table.crops, cache_mb
         self._focus = table.observations[Z_FOCUS].to_numpy() if table.crops.z == "sharpest" else None
-        center = table.observations[["y", "x"]].to_numpy(np.float64)
-        self._center = np.rint(center).astype(np.int64) if table.crops.crop_um is None else center
+        self._center = table.observations[["y", "x"]].to_numpy(np.float64)
         self._counter = ReadCounter()
-        self._open: dict[int, _OpenPlates] = {}
+        self._open: dict[int, OpenPlates] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": {}}
@@ -69,94 +69,108 @@ class PlateSource:
         UserError
             If a plate or position does not exist or is damaged, or a chunk is missing or cannot be decoded.
         """
-        position = self._positions.position[rows]
-        opened = self._open_positions(np.unique(position))
+        rows = np.asarray(rows, dtype=np.int64)
+        if len(rows) == 0:
+            return []
+        plates = self._plates()
+        positions, image = np.unique(self._positions.position[rows], return_inverse=True)
+        opened = plates.open(positions.tolist())
         # In the order of the images, so that crops that share a chunk are read while it is in the cache.
-        order = np.lexsort((self._positions.frame[rows], position)).tolist()
-        requested: dict[int, RequestedCrop] = {}
-        for slot in order:
-            with self._report_damage(rows[slot]):
-                draw = None if draws is None else float(draws[slot])
-                requested[slot] = self._request(opened[position[slot]], rows[slot], draw)
-        slots_of: dict[Any, list[int]] = {}
-        for slot in order:
-            slots_of.setdefault(requested[slot].key, []).append(slot)
-        crops = [self._collect(slots, rows, requested) for slots in slots_of.values()]
-        used = sum(part.pixels.nbytes for part in crops)
-        self._counter.add(n_crops=len(rows), used_bytes=used)
-        return crops
-
-    def _collect(self, slots: list[int], rows: NDArray[np.int64], requested: dict[int, RequestedCrop]) -> NativeCrops:
-        """Wait for crops that have the same type and size, and return them together."""
-        pixels: NDArray[Any] | None = None
-        for number, slot in enumerate(slots):
-            with self._report_damage(rows[slot]):
-                crop = requested[slot].pixels()
-            if pixels is None:
-                pixels = np.empty((len(slots), *crop.shape), dtype=crop.dtype.newbyteorder("="))
-            pixels[number] = crop
-        assert pixels is not None
-        return NativeCrops(
-            pixels=pixels,
-            slots=np.array(slots, dtype=np.int64),
-            window=requested[slots[0]].window,
-            starts=np.array([requested[slot].start for slot in slots], dtype=np.float64),
-            first_slices=np.array([requested[slot].first_slice for slot in slots], dtype=np.float64),
+        order = np.lexsort((self._positions.frame[rows], image))
+        rows, image = rows[order], image[order]
+        self._check_frames(rows, image, opened)
+        is_random = self._crops.z == "random"
+        located = locate_crops(
+            plates.windows,
+            np.array([at.window_number for at in opened])[image],
+            self._center[rows],
+            focus=None if self._focus is None else self._focus[rows],
+            draws=draws[order] if is_random and draws is not None else None,
         )
+        kind = np.array([at.kind for at in opened])[image]
+        parts = [_empty_crops(opened, image, located, np.flatnonzero(kind == one)) for one in np.unique(kind).tolist()]
+        self._read_into(parts, plates, opened, rows, image, located)
+        self._counter.add(n_crops=len(rows), used_bytes=sum(part.pixels.nbytes for part in parts))
+        return [replace(part, slots=order[part.slots]) for part in parts]
 
-    def _open_positions(self, positions: NDArray[np.int64]) -> dict[int, OpenPosition]:
-        """Return the open positions of this process, after opening the given positions.
+    def _read_into(
+        self,
+        parts: Sequence[NativeCrops],
+        plates: OpenPlates,
+        opened: Sequence[OpenPosition],
+        rows: NDArray[np.int64],
+        image: NDArray[np.int64],
+        located: LocatedCrops,
+    ) -> None:
+        """Read the pixels of crops into their places."""
+        channel = self._positions.channel
+        places: list[NDArray[Any]] = [np.empty(0)] * len(rows)
+        for part in parts:
+            for crop, place in zip(part.slots.tolist(), part.pixels, strict=True):
+                places[crop] = place
+        wanted = Wanted(
+            opened=opened,
+            image=image,
+            choice=np.zeros(len(rows), dtype=np.int64) if channel is None else channel[rows],
+            frame=self._positions.frame[rows],
+            corners=located.corners,
+            targets=_stacks(opened, image, places) if self._crops.z == "maximum" else places,
+        )
+        reads, crop = CropReads(wanted, plates.cache), 0
+        try:
+            reads.request(plates.threads)
+            for crop in range(len(rows)):
+                reads.wait(crop)
+                if wanted.targets is not places:
+                    np.max(wanted.targets[crop], axis=1, keepdims=True, out=places[crop])
+        except Exception as error:  # many types: ValueError, RuntimeError, zarr's, and those of each codec
+            reads.discard()
+            raise self._damage(rows[crop], " ".join(str(error).split()) or type(error).__name__) from error
+        self._counter.add(**reads.counts)
 
-        They are stored by process id: a forked child must neither use nor free what its parent has opened.
+    def _plates(self) -> OpenPlates:
+        """Return what this process has opened.
+
+        It is stored by process id: a forked child must neither use nor free what its parent has opened.
         """
         process = os.getpid()
         if process not in self._open:
-            self._open.setdefault(process, _OpenPlates(self._cache_mb))
-        plates = self._open[process]
-        with plates.lock:
-            for position in positions.tolist():
-                if position not in plates.positions:
-                    plates.positions[position] = self._open_position(plates.images, position)
-        return plates.positions
+            self._open.setdefault(process, OpenPlates(self._positions, self._crops, self._cache_mb))
+        return self._open[process]
 
-    def _open_position(self, images: Images, position: int) -> OpenPosition:
-        experiment = self._positions.experiment(position)
-        image, pixels = images.open(experiment.plate, self._positions.name_of_position[position])
-        window = crop_window(image, experiment, self._crops)
-        channels = np.array(image.channel_indices(experiment.channel_names))
-        is_one = self._positions.channel is not None
-        choices = [slice(one, one + 1) for one in channels] if is_one else [_as_slice(channels)]
-        return OpenPosition(image, pixels, window, choices)
+    def _check_frames(self, rows: NDArray[np.int64], image: NDArray[np.int64], opened: Sequence[OpenPosition]) -> None:
+        n_frames = np.array([at.grid.shape[0] for at in opened])[image]
+        frame = self._positions.frame[rows]
+        is_outside = (frame < 0) | (frame >= n_frames)
+        if is_outside.any():
+            crop = int(np.argmax(is_outside))
+            raise self._damage(rows[crop], f"the image has {n_frames[crop]} frames")
 
-    def _request(self, at: OpenPosition, row: int, draw: float | None) -> RequestedCrop:
-        channel = self._positions.channel
-        return at.request(
-            int(self._positions.frame[row]),
-            self._center[row],
-            channel=0 if channel is None else channel[row],
-            focus=None if self._focus is None else int(self._focus[row]),
-            draw=draw if self._crops.z == "random" else None,
-        )
-
-    @contextmanager
-    def _report_damage(self, row: int) -> Generator[None]:
-        """Turn the errors that tensorstore and zarr raise for missing or damaged chunks into a one-line `UserError`."""
-        try:
-            yield
-        except Exception as error:  # many types: ValueError, RuntimeError, zarr's, and those of each codec
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(self._positions.describe_damage(row, reason)) from error
+    def _damage(self, row: int, reason: str) -> UserError:
+        return UserError(self._positions.describe_damage(row, reason))
 
 
-class _OpenPlates:
-    """What a process has opened."""
+def _empty_crops(
+    opened: Sequence[OpenPosition], image: NDArray[np.int64], located: LocatedCrops, crops: NDArray[np.int64]
+) -> NativeCrops:
+    """Return crops of one type and size, whose pixels are not read yet."""
+    at = opened[image[crops[0]]]
+    n_slices = 1 if at.window.mode == "maximum" else at.window.z.n_read
+    return NativeCrops(
+        pixels=np.empty((len(crops), at.grid.n_channels, n_slices, *at.window.sides), dtype=at.dtype),
+        slots=crops,
+        window=at.window,
+        starts=located.starts[crops],
+        first_slices=located.first_slices[crops],
+    )
 
-    def __init__(self, cache_mb: int) -> None:
-        self.images, self.positions = Images(cache_mb), dict[int, OpenPosition]()
-        self.lock = threading.Lock()
 
-
-def _as_slice(indices: NDArray[np.int64]) -> NDArray[np.int64] | slice:
-    """Return consecutive indices as a slice, which is faster to read."""
-    first, n = int(indices[0]), len(indices)
-    return slice(first, first + n) if np.array_equal(indices, np.arange(first, first + n)) else indices
+def _stacks(
+    opened: Sequence[OpenPosition], image: NDArray[np.int64], places: Sequence[NDArray[Any]]
+) -> list[NDArray[Any]]:
+    """Return where the slices of crops go whose maximum goes to some places."""
+    depths = [opened[at].window.z.n_read for at in image.tolist()]
+    return [
+        np.empty((len(place), depth, *place.shape[2:]), dtype=place.dtype)
+        for depth, place in zip(depths, places, strict=True)
+    ]

@@ -11,6 +11,7 @@ import functools
 import logging
 import multiprocessing
 import os
+import threading
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,12 +29,14 @@ from viscy_train.plates.image_array import AXES
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from numpy.typing import NDArray
+
     from viscy_train.plates.image_array import ImageArray, Region
 
 _logger = logging.getLogger(__name__)
 
 _ZARR_CODECS = "zarr.core.codec_pipeline.BatchedCodecPipeline"
-_COPYING_THREADS = 4
+_DECODING_THREADS = 4
 
 
 def read_with_zarr(array: ImageArray, region: Region) -> Any:
@@ -62,20 +65,41 @@ class Pending(Protocol):
 
 
 class Pixels(Protocol):
-    """The pixels of an array."""
+    """The pixels of an array.
 
-    def request(self, region: Region) -> Pending:
+    Attributes
+    ----------
+    shares_chunks : bool
+        Whether requests of one batch that need the same chunk decode it once.
+    """
+
+    shares_chunks: bool
+
+    def request(self, region: Region, batch: tensorstore.Batch | None = None) -> Pending:
         """Request a read, without waiting for it.
 
         Parameters
         ----------
         region : tuple
             Frame or frames, indices of channels (array or ascending slice), and slices along z, y and x.
+        batch : tensorstore.Batch, optional
+            Reads that begin together, once the batch is submitted.
 
         Returns
         -------
         Pending
             The read. Its `result` raises an error of the library if a chunk is damaged.
+        """
+
+    def request_into(self, target: NDArray[Any], region: Region, batch: tensorstore.Batch | None = None) -> Pending:
+        """Request a read of one frame into an array, without waiting for it.
+
+        Parameters
+        ----------
+        target : numpy.ndarray
+            Where the pixels go, in their type; it has them when `result` of the read has returned.
+        region, batch
+            As for `request`, with one frame.
         """
 
 
@@ -85,20 +109,20 @@ class PixelReader:
     Parameters
     ----------
     cache_mb : int
-        Memory for decoded chunks, shared by all arrays, in MB.
+        Memory for decoded chunks, shared by all arrays, in MB. Without any, requests of one batch still share chunks.
+    n_threads : int, default 4
+        Number of threads that decode.
 
     Notes
     -----
     An open array takes a few kilobytes and no file handle, because files are only open while they are read.
     """
 
-    def __init__(self, cache_mb: int) -> None:
+    def __init__(self, cache_mb: int, *, n_threads: int = _DECODING_THREADS) -> None:
         self._context: tensorstore.Context | None = None
         if may_use_tensorstore():
             cache = {"total_bytes_limit": cache_mb * 2**20}
-            self._context = tensorstore.Context(
-                {"cache_pool": cache, "data_copy_concurrency": {"limit": _COPYING_THREADS}}
-            )
+            self._context = tensorstore.Context({"cache_pool": cache, "data_copy_concurrency": {"limit": n_threads}})
         else:
             _logger.warning(
                 "this process was forked from one that had read images, so it reads with zarr-python, which is slower; "
@@ -179,30 +203,51 @@ def _root_of(array: zarr.Array) -> Path:
 class _TensorStorePixels:
     """The pixels of an array that tensorstore reads."""
 
+    shares_chunks = True
+
     def __init__(self, store: tensorstore.TensorStore) -> None:
         self._store = store
 
-    def request(self, region: Region) -> Pending:
-        return self._store.oindex[region].read()
+    def request(self, region: Region, batch: tensorstore.Batch | None = None) -> Pending:
+        return self._store.oindex[region].read(batch=batch)
+
+    def request_into(self, target: NDArray[Any], region: Region, batch: tensorstore.Batch | None = None) -> Pending:
+        source = self._store[region] if isinstance(region[1], slice) else self._store.oindex[region]
+        return tensorstore.array(target).write(source.translate_to[0, 0, 0, 0], batch=batch)
 
 
 class _ZarrPixels:
     """The pixels of an array that zarr-python reads."""
 
+    shares_chunks = False
+
     def __init__(self, array: ImageArray, fill_missing: bool) -> None:
         with zarr_codecs():
             self._array = replace(array, stored=array.stored.with_config({"read_missing_chunks": fill_missing}))
 
-    def request(self, region: Region) -> Pending:
+    def request(self, region: Region, batch: tensorstore.Batch | None = None) -> Pending:
         return _ZarrRead(self._array, region)
+
+    def request_into(self, target: NDArray[Any], region: Region, batch: tensorstore.Batch | None = None) -> Pending:
+        return _ZarrRead(self._array, region, target)
 
 
 class _ZarrRead:
-    """A read that takes place when its result is requested."""
+    """A read that takes place when its result is first requested, by one thread."""
 
-    def __init__(self, array: ImageArray, region: Region) -> None:
-        self._array, self._region = array, region
+    def __init__(self, array: ImageArray, region: Region, target: NDArray[Any] | None = None) -> None:
+        self._array, self._region, self._target = array, region, target
+        self._lock, self._pixels = threading.Lock(), None
 
     def result(self) -> Any:
-        pixels = self._array.stored.oindex[self._array.of_stored(self._region)]
-        return self._array.with_all_axes(np.asarray(pixels), self._region)
+        with self._lock:
+            if self._pixels is None:
+                self._pixels = self._read()
+        return self._pixels
+
+    def _read(self) -> Any:
+        pixels = np.asarray(self._array.stored.oindex[self._array.of_stored(self._region)])
+        pixels = self._array.with_all_axes(pixels, self._region)
+        if self._target is not None:
+            self._target[...] = pixels
+        return pixels
