@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -94,6 +95,7 @@ def test_all_ways_give_the_pixels_of_the_image(layout_of, monkeypatch, seed, way
         seen = np.zeros(len(rows), dtype=int)
         for part in source.read(rows, draws):
             seen[part.slots] += 1
+            assert (np.diff(part.slots) > 0).all()
             for slot, pixels in zip(part.slots.tolist(), part.pixels, strict=True):
                 np.testing.assert_array_equal(pixels, expected_pixels(table, images, rows[slot], draws[slot]))
         assert (seen == 1).all()
@@ -117,7 +119,7 @@ def test_what_is_decoded_is_counted(frames):
     for some in (rows[:4], rows[:4], rows[:4], np.repeat(rows[4:], 3)):
         source.read(some)
         counts.append(source.counts)
-    read = [after - before for before, after in zip(counts, counts[1:], strict=False)]
+    read = [after - before for before, after in pairwise(counts)]
     assert [one.n_crops for one in read] == [4, 4, 4, 6]
     assert [one.n_chunks for one in read] == [8, 8, 8, 4]
     assert [one.n_hits for one in read] == [0, 0, 8, 0]

@@ -24,9 +24,15 @@ def write(path, *, zarr_format=3, axes=AXES, dtype=np.uint16, seed=0, **options)
     return ImageArray(stored, axes), image.reshape([LENGTHS[AXES.index(axis)] if axis in axes else 1 for axis in AXES])
 
 
+def rows_of(array):
+    rows = open_rows(array)
+    assert rows is not None
+    return rows
+
+
 def check_boxes(array, image, rng, n=15):
     """Compare random boxes, also those that reach the borders of the image, with the pixels of the image."""
-    rows = open_rows(array)
+    rows = rows_of(array)
     for _ in range(n):
         depth, height, width = rng.integers(1, np.array(image.shape[2:]) + 1).tolist()
         z, top, left = rng.integers(0, np.array(image.shape[2:]) - (depth, height, width) + 1).tolist()
@@ -95,7 +101,7 @@ def test_a_chunk_of_another_size_is_an_error(tmp_path, damage):
     elif damage == "a directory":
         chunk.mkdir()
     crop = np.empty((1, 1, 8, 8), dtype=np.uint16)
-    rows = open_rows(array)
+    rows = rows_of(array)
     rows.read_into(crop, 1, [0], 2, 0, 0)
     expected = "is missing" if damage == "missing" else "must be a file of 512 bytes, got"
     with pytest.raises(ValueError, match=r"chunk \{1, 0, 2, 1, 0\} stored at .*/c/1/0/2/1/0\" " + expected):

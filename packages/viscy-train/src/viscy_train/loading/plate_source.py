@@ -88,7 +88,9 @@ class PlateSource:
             draws=draws[order] if is_random and draws is not None else None,
         )
         kind = np.array([at.kind for at in opened])[image]
-        parts = [_empty_crops(opened, image, located, np.flatnonzero(kind == one)) for one in np.unique(kind).tolist()]
+        by_slot = np.argsort(order)
+        members = [by_slot[kind[by_slot] == one] for one in np.unique(kind).tolist()]
+        parts = [_empty_crops(opened, image, located, crops) for crops in members]
         self._read_into(parts, plates, opened, rows, image, located)
         self._counter.add(n_crops=len(rows), used_bytes=sum(part.pixels.nbytes for part in parts))
         return [replace(part, slots=order[part.slots]) for part in parts]
