@@ -13,10 +13,6 @@ from viscy_train.console import say
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_STOPPED, explain_exit
 from viscy_train.output import claimed, in_use
-from viscy_train.training.lightning_cli import TrainingCLI
-from viscy_train.training.lightning_warnings import quiet_lightning
-from viscy_train.training.refusals import explained_refusals
-from viscy_train.training.stopping import StoppedError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -64,8 +60,9 @@ def index(options: list[str], description: str) -> int:
     from viscy_train.anchors.summary import print_summary
     from viscy_train.anchors.table import ANCHOR_TABLE
     from viscy_train.crops.scale import describe_crops
+    from viscy_train.training.data_cli import parse_for_data
 
-    cli = TrainingCLI("index", options, description, {"pixels": _PIXELS})
+    cli = parse_for_data("index", options, description, {"pixels": _PIXELS})
     data = cli.make_data()
     with claimed(data.path, ANCHOR_TABLE, "index"):
         table = build_anchor_table(
@@ -90,6 +87,8 @@ def fit(options: list[str], description: str) -> int:
     from viscy_train.report.html import REPORT
     from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.training.fit import fit as train
+    from viscy_train.training.lightning_cli import TrainingCLI
+    from viscy_train.training.stopping import StoppedError
 
     cli = TrainingCLI("fit", options, description, {"ckpt_path": _CHECKPOINT})
     trainer, model, data = cli.make_all()
@@ -116,8 +115,9 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.report.dry_run_page import write_dry_run_page
     from viscy_train.report.dry_run_summary import print_dry_run
     from viscy_train.report.html import DRY_RUN
+    from viscy_train.training.data_cli import parse_for_data
 
-    cli = TrainingCLI("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
+    cli = parse_for_data("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
     data, page = cli.make_data(), Path(cli.config.page or cli.run_directory.path.parent / "inspect.html")
     with claimed(page, DRY_RUN, "inspect"):
         check_sources(data.table)
@@ -146,6 +146,9 @@ def validate(options: list[str], description: str) -> int:
     """Evaluate a checkpoint on the validation anchors."""
     from viscy_train.anchors.staleness import check_plates
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
+    from viscy_train.training.lightning_cli import TrainingCLI
+    from viscy_train.training.lightning_warnings import quiet_lightning
+    from viscy_train.training.refusals import explained_refusals
 
     cli = TrainingCLI("validate", options, description, {"ckpt_path": _EVALUATED})
     trainer, model, data = cli.make_all(training=False)
@@ -170,6 +173,9 @@ def predict(options: list[str], description: str) -> int:
     from viscy_train.evaluation.predict import gather_predictions, kind_of_output, write_embeddings
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
     from viscy_train.run.provenance import describe_origin
+    from viscy_train.training.lightning_cli import TrainingCLI
+    from viscy_train.training.lightning_warnings import quiet_lightning
+    from viscy_train.training.refusals import explained_refusals
 
     cli = TrainingCLI("predict", options, description, {"ckpt_path": _EVALUATED, "embeddings": _EMBEDDINGS})
     trainer, model, data = cli.make_all(training=False)
@@ -199,6 +205,7 @@ def export(options: list[str], description: str) -> int:
     from viscy_train.report.export import export_encoder
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
     from viscy_train.run.provenance import describe_origin
+    from viscy_train.training.lightning_cli import TrainingCLI
 
     cli = TrainingCLI("export", options, description, {"ckpt_path": _EVALUATED, "out": _FOLDER, "onnx": _ONNX})
     cli.require_config_of_run()
@@ -230,6 +237,7 @@ def replay(options: list[str], description: str) -> int:
     from viscy_train.run.batch_record import check_rows
     from viscy_train.run.checkpoint import Checkpoint
     from viscy_train.run.recorded_batch import batch_of_step
+    from viscy_train.training.lightning_cli import TrainingCLI
 
     cli = TrainingCLI("replay", options, description, {"step": _STEP, "rank": _RANK, "picture": _PICTURE})
     cli.require_config_of_run()
@@ -262,6 +270,7 @@ def report(options: list[str], description: str) -> int:
     from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
     from viscy_train.training.fit import untrained_encoder
+    from viscy_train.training.lightning_cli import TrainingCLI
 
     cli = TrainingCLI("report", options, description)
     cli.require_config_of_run()

@@ -23,7 +23,7 @@ from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from viscy_data import FlexibleBatchSampler, PlannedComposition
+    from viscy_data import ComposedBatches, PlannedComposition
     from viscy_train.config.schema import SamplerConfig
 
 # Counting draws is much cheaper than examining a batch.
@@ -140,7 +140,7 @@ def _number_complete_steps(batches: pd.DataFrame, n_in_step: int) -> pd.DataFram
 
 
 def _draw(
-    sampler: FlexibleBatchSampler, n_anchors: int, n_batches: int, n_counted: int, examined: NDArray[np.int64]
+    sampler: ComposedBatches, n_anchors: int, n_batches: int, n_counted: int, examined: NDArray[np.int64]
 ) -> tuple[DrawCounts, pd.DataFrame, NDArray[np.float64]]:
     """Draw batches as a loader does; return the draws, the slots of the examined batches, and seconds per batch."""
     total, most = np.zeros(n_anchors, dtype=np.int64), np.zeros(n_anchors, dtype=np.int64)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from viscy_data import FlexibleBatchSampler
+from viscy_data import ComposedBatches
 from viscy_train.composition.step import StepComposition, share_of_others
 from viscy_train.composition.targets import batch_targets, encode, group_shares, group_word
 
@@ -159,7 +159,7 @@ def _groups_of_steps(shares: NDArray[np.float64], n_batches: int, n_in_step: int
     They are those of a sampler with the same shares of batches, in as long an epoch, but with batches of one anchor.
     """
     table = pd.DataFrame({"group": np.arange(len(shares))})
-    sampler = FlexibleBatchSampler(
+    sampler = ComposedBatches(
         table,
         batch_size=1,
         experiment_by="group",

@@ -468,6 +468,62 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The section ``model``, which `viscy_train.model.module.ContrastiveModule` takes one by one.
+
+    Parameters
+    ----------
+    encoder : EncoderConfig
+        The network.
+    loss : LossConfig
+        The loss.
+    optimizer : OptimizerConfig
+        AdamW and its learning rate schedule.
+    init_from : path, optional
+        File of the weights that a new run starts from, which ``viscy-train fit`` loads: a checkpoint, an encoder that
+        ``viscy-train export`` wrote, or weights of the same network of timm.
+    """
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    init_from: FilePath | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainTrainerOptions:
+    """Options of Lightning's trainer that are numbers, texts or booleans, with Lightning's names and our defaults.
+
+    The commands without a model know only these, because importing Lightning takes seconds.
+    """
+
+    accelerator: str = "auto"
+    devices: list[int] | str | int = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true"] | None = None
+    max_epochs: int | None = 50
+    min_epochs: int | None = None
+    max_steps: int = -1
+    min_steps: int | None = None
+    limit_train_batches: int | float | None = None
+    limit_val_batches: int | float | None = None
+    limit_predict_batches: int | float | None = None
+    val_check_interval: int | float | None = None
+    check_val_every_n_epoch: int | None = 1
+    num_sanity_val_steps: int | None = 0
+    log_every_n_steps: int | None = 10
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: int | float | None = None
+    benchmark: bool | None = None
+    sync_batchnorm: bool = False
+    logger: bool | None = None
+    enable_checkpointing: bool | None = None
+    enable_progress_bar: bool | None = False
+    enable_model_summary: bool | None = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     """When checkpoints are saved.
 

@@ -14,7 +14,6 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.fft
 
 from viscy_train.config.checks import require
 from viscy_train.experiments.columns import Z_FOCUS
@@ -69,6 +68,8 @@ def sharpness(image: NDArray) -> float:
     height, width = (n // 2 for n in image.shape)
     blocks = difference[: 2 * height, : 2 * width]
     binned = blocks[::2, ::2] + blocks[1::2, ::2] + blocks[::2, 1::2] + blocks[1::2, 1::2]
+    import scipy.fft  # takes long to import, which most configurations do not need
+
     fading, in_band = _filters(height, width)
     spectrum = scipy.fft.rfft2(binned * fading)[in_band]
     return float((np.abs(spectrum) ** 2).sum(dtype=np.float64))

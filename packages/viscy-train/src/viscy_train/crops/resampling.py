@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy.sparse import csr_array
 
 # Lengths that differ less, relative to each other, are equal.
 _TOLERANCE = 1e-6
@@ -119,6 +119,8 @@ class ResampledAxis:
 
     def _weights(self, offset: float, n: int) -> csr_array:
         """Return the weights of n pixels for those of a crop that begins at an offset, shape (n_resampled, n)."""
+        from scipy.sparse import csr_array  # takes long to import, which crops that are not resampled do not need
+
         centers = offset + (np.arange(self.n_resampled) + 0.5) * self._ratio
         first = np.floor(centers - self._reach).astype(np.int64)
         pixel = first[:, None] + np.arange(math.ceil(2 * self._reach) + 1)

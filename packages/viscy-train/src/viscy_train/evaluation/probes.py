@@ -13,11 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from viscy_train.errors import UserError
 from viscy_train.positives.column_codes import encode_column, with_qualifiers
@@ -32,6 +27,7 @@ _MAX_ANCHORS, _MAX_VALUES, _MAX_FOLDS, _MAX_COLUMNS = 3000, 50, 5, 10
 _MAX_NUMBERS, _QUARTERS = 10, 4
 _N_RESAMPLED = 500
 _CONDITION = "condition"
+# scikit-learn, which takes a second to import, is imported where a classifier is fitted.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +267,8 @@ def _count_hits(hits: NDArray[np.bool_], labels: NDArray[np.int64], groups: NDAr
 
 
 def _splits(labels: NDArray[np.int64], units: _Units, seed: int) -> Any:
+    from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
+
     if units.held_out == "experiment":
         return LeaveOneGroupOut().split(labels, labels, units.groups)
     numbers = [len(np.unique(units.groups[labels == label])) for label in range(labels.max() + 1)]
@@ -279,6 +277,11 @@ def _splits(labels: NDArray[np.int64], units: _Units, seed: int) -> Any:
 
 
 def _predict(fitted: NDArray[np.float32], labels: NDArray[np.int64], tested: NDArray[np.float32]) -> NDArray[np.int64]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     if len(np.unique(labels)) < 2:  # the only position of the others is being tested
         return np.full(len(tested), labels[0])
     classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=200, tol=1e-3))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from viscy_data import FlexibleBatchSampler
+    from viscy_data import ComposedBatches
 
 _PREDICTION_BATCH_SIZE = 256
 
@@ -45,11 +45,11 @@ class Batch:
 
 
 class IndexedBatches:
-    """Batch sampler that yields each batch of a `FlexibleBatchSampler` with its epoch and index.
+    """Batch sampler that yields each batch of `ComposedBatches` with its epoch and index.
 
     Parameters
     ----------
-    sampler : FlexibleBatchSampler
+    sampler : ComposedBatches
         Composes the batches, as indices into `rows`.
     rows : numpy.ndarray
         Rows of the anchor table that the sampler was constructed with, shape (n_anchors,).
@@ -58,9 +58,7 @@ class IndexedBatches:
 
     """
 
-    def __init__(
-        self, sampler: FlexibleBatchSampler, rows: NDArray[np.int64], rank: int = 0, num_replicas: int = 1
-    ) -> None:
+    def __init__(self, sampler: ComposedBatches, rows: NDArray[np.int64], rank: int = 0, num_replicas: int = 1) -> None:
         self._sampler = sampler
         self._rows = np.asarray(rows, dtype=np.int64)
         self._rank, self._num_replicas = rank, num_replicas
@@ -105,7 +103,7 @@ class TrainingBatches(IndexedBatches):
 
     def __init__(
         self,
-        sampler: FlexibleBatchSampler,
+        sampler: ComposedBatches,
         rows: NDArray[np.int64],
         rank: int,
         num_replicas: int,

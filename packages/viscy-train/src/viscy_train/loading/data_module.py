@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch.utils.data import DataLoader
 
-    from viscy_data import FlexibleBatchSampler
+    from viscy_data import ComposedBatches
 
 
 class PairDataModule(RunData, LightningDataModule):
@@ -47,7 +47,7 @@ class PairDataModule(RunData, LightningDataModule):
     (``use_distributed_sampler=False``).
     """
 
-    _sampler: FlexibleBatchSampler | None = None
+    _sampler: ComposedBatches | None = None
     _progress: Progress | None = None
 
     @cached_property
@@ -60,7 +60,7 @@ class PairDataModule(RunData, LightningDataModule):
         return Augment(self._augmentation)
 
     @property
-    def sampler(self) -> FlexibleBatchSampler:
+    def sampler(self) -> ComposedBatches:
         """The sampler of the training batches; exists after `setup`."""
         assert self._sampler is not None
         return self._sampler

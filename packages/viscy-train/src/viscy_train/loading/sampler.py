@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from viscy_data import FlexibleBatchSampler
+from viscy_data import ComposedBatches
 from viscy_train.config.schema import SamplerConfig
 from viscy_train.errors import UserError
 from viscy_train.loading.axes import ALL_OTHERS, WEIGHTS, check_axes, sampler_arguments
@@ -28,7 +28,7 @@ def make_sampler(
     num_replicas: int | None = None,
     *,
     as_arrays: bool = False,
-) -> FlexibleBatchSampler:
+) -> ComposedBatches:
     """Make the sampler of a run.
 
     Parameters
@@ -46,7 +46,7 @@ def make_sampler(
 
     Returns
     -------
-    viscy_data.FlexibleBatchSampler
+    viscy_data.ComposedBatches
         A sampler whose batches are all full, because processes that gather negatives need batches of equal size.
 
     Raises
@@ -56,7 +56,7 @@ def make_sampler(
     """
     check_axes(anchors, options)
     try:
-        return FlexibleBatchSampler(
+        return ComposedBatches(
             anchors,
             **sampler_arguments(options, anchors),
             drop_last=True,
@@ -69,12 +69,12 @@ def make_sampler(
         raise UserError(f"data.sampler: {error}") from error
 
 
-def restore_sampler(sampler: FlexibleBatchSampler, state_dict: Mapping[str, Any]) -> None:
+def restore_sampler(sampler: ComposedBatches, state_dict: Mapping[str, Any]) -> None:
     """Restore the state of a sampler from a checkpoint.
 
     Parameters
     ----------
-    sampler : FlexibleBatchSampler
+    sampler : ComposedBatches
         The sampler of the run.
     state_dict : mapping
         State of the data module in the checkpoint.

@@ -8,9 +8,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from iohub.ngff import open_ome_zarr
-from iohub.ngff.models import ChannelAxisMeta, SpaceAxisMeta, TimeAxisMeta, TransformationMeta
-
 from viscy_train.errors import UserError, kind_of_file
 from viscy_train.plates.image_array import ImageArray
 from viscy_train.plates.image_folder import folder_layout, refusal
@@ -60,6 +57,10 @@ def write_plate(
     micrometers_per_pixel, micrometers_per_slice : float, optional
         Physical scale to write into the metadata.
     """
+    # iohub takes a second to import, which only a plate that is written needs.
+    from iohub.ngff import open_ome_zarr
+    from iohub.ngff.models import ChannelAxisMeta, SpaceAxisMeta, TimeAxisMeta, TransformationMeta
+
     scale = [1.0, 1.0, micrometers_per_slice or 1.0, *[micrometers_per_pixel or 1.0] * 2]
     units = {"Z": micrometers_per_slice, "Y": micrometers_per_pixel, "X": micrometers_per_pixel}
     space = [SpaceAxisMeta(name=name, unit="micrometer" if length else None) for name, length in units.items()]

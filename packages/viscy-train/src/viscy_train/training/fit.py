@@ -37,7 +37,7 @@ from viscy_train.wording import count
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-    from viscy_data import FlexibleBatchSampler, PlannedComposition
+    from viscy_data import ComposedBatches, PlannedComposition
     from viscy_train.config.schema import LossConfig
     from viscy_train.loading.data_module import PairDataModule
     from viscy_train.model.encoder import Encoder
@@ -152,7 +152,7 @@ def _check(
     cli: TrainingCLI,
     trainer: Trainer,
     data: PairDataModule,
-    sampler: FlexibleBatchSampler,
+    sampler: ComposedBatches,
     checkpoint: Checkpoint | None,
 ) -> list[str]:
     """Check everything before the run's directory is created, and return the settings that were changed.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 import operator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -18,12 +17,8 @@ from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.plugins.environments import ClusterEnvironment, SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from viscy_train.config.checks import require
 from viscy_train.config.schema import (
-    CheckpointConfig,
     CropSettings,
-    EvaluationConfig,
-    FilePath,
     LossConfig,
     PositiveConfig,
     SamplerConfig,
@@ -39,6 +34,14 @@ from viscy_train.run.directory import RunDirectory
 from viscy_train.run.metrics_csv import MetricsCsv
 from viscy_train.training.callbacks import CompositionLogger, LossLogger, LossProgress
 from viscy_train.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
+from viscy_train.training.data_cli import (
+    TRAINER_DEFAULTS,
+    add_own_arguments,
+    check_seed,
+    make_data,
+    make_loss_config,
+    refuse_nulls,
+)
 from viscy_train.training.data_wait import DataWait
 from viscy_train.training.lightning_warnings import quiet_lightning
 from viscy_train.training.rank_watch import RankWatch
@@ -61,8 +64,6 @@ _BATCH_OPTIONS = (
     "split",
     "augmentation",
 )
-
-_OWN_SECTIONS = ("data", "model", "checkpoint", "evaluation")
 
 
 def _try_integers_first(parser: LightningArgumentParser) -> None:
@@ -108,25 +109,14 @@ class TrainingCLI(LightningCLI):
                 seed_everything_default=0,
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
-                trainer_defaults={
-                    "use_distributed_sampler": False,
-                    "num_sanity_val_steps": 0,
-                    "max_epochs": 50,
-                    "log_every_n_steps": 10,
-                    "enable_progress_bar": False,
-                    "enable_model_summary": False,
-                },
+                trainer_defaults=TRAINER_DEFAULTS,
                 parser_kwargs={"exit_on_error": False, "prog": f"viscy-train {command}", "description": description},
             )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of this package, and link those that depend on each other."""
         _try_integers_first(parser)
-        parser.add_argument("--output", type=FilePath, required=True, help="directory of the run, new or empty")
-        parser.add_class_arguments(CheckpointConfig, "checkpoint")
-        parser.add_class_arguments(EvaluationConfig, "evaluation")
-        for name, keywords in self._command_options.items():
-            parser.add_argument(f"--{name}", **keywords)
+        add_own_arguments(parser, self._command_options)
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("data.sampler.split_batches", "model.split_batches")
         parser.link_arguments("data.n_channels", "model.n_channels", apply_on="instantiate")
@@ -136,12 +126,11 @@ class TrainingCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the options, without Lightning's warning that the process has command line arguments of its own."""
         self.config = parser.parse_args(args)
-        _refuse_nulls(self.config, parser.get_defaults(skip_validation=True))
+        refuse_nulls(self.config, parser.get_defaults(skip_validation=True))
 
     def _set_seed(self) -> None:
         """Check the seed, then set it."""
-        seed = self.config.seed_everything
-        require(isinstance(seed, int) and 0 <= seed < 2**32, "seed_everything must be in [0, 2**32)", seed)
+        check_seed(self.config)
         super()._set_seed()
 
     def before_instantiate_classes(self) -> None:
@@ -222,13 +211,11 @@ class TrainingCLI(LightningCLI):
 
     def make_data(self) -> PairDataModule:
         """Return only the data module, for commands without a model."""
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(PairDataModule, "data")
-        return parser.instantiate(Namespace(data=self.config.data)).data
+        return make_data(self.config, PairDataModule)
 
     def make_loss_config(self) -> LossConfig:
         """Return the configuration of the loss, for commands without a model."""
-        return LossConfig(**self.config.model.loss.as_dict())
+        return make_loss_config(self.config)
 
     def make_all(self, *, training: bool = True) -> tuple[Trainer, ContrastiveModule, PairDataModule]:
         """Return trainer, module and data module.
@@ -306,14 +293,6 @@ class TrainingCLI(LightningCLI):
                 )
             )
         return [*_as_list(made.trainer.callbacks), *callbacks]
-
-
-def _refuse_nulls(config: Namespace, defaults: Namespace) -> None:
-    """Refuse null in our sections where the default is something else, which the parser accepts for any type."""
-    for name, value in config.items():
-        if value is None and name.partition(".")[0] in _OWN_SECTIONS and (default := defaults.get(name)) is not None:
-            what = f", {json.dumps(default)}" if isinstance(default, (bool, int, float, str)) else ""
-            raise UserError(f"{name} must not be null; remove the key to get its default{what}")
 
 
 def _option(config: dict[str, Any], name: str) -> Any:

@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from viscy_train.errors import UserError
 from viscy_train.tracks.formats.label_images import (
@@ -116,6 +115,8 @@ def _were_numbered_anew(cells: pd.DataFrame) -> bool:
 
 def _are_nearest(cells: pd.DataFrame) -> bool:
     """Return whether the nearest cell in the next frame mostly has the same label, if that frame has the label."""
+    from scipy.spatial import KDTree  # takes long to import
+
     frames = [frame for _, frame in cells.groupby("t")]
     n_same = n_both = 0
     for one, following in pairwise(frames):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from viscy_train.errors import UserError
 
@@ -40,6 +39,8 @@ def count_parts(image: NDArray, labels: NDArray, scatter: NDArray) -> NDArray[np
         Parts are counted of the three most scattered labels, or fewer if there are more labels and these are compact;
         1 for the others. Specks are not counted.
     """
+    from scipy import ndimage  # takes long to import
+
     parts = np.ones(len(labels), dtype=np.int64)
     suspects = np.argsort(-scatter)[:_FEW_VALUES]
     if len(labels) > _FEW_VALUES:

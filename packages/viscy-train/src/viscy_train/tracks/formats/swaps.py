@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import KDTree
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +58,8 @@ def _count(numbers: NDArray, points: NDArray, next_numbers: NDArray, next_points
     _, one, other = np.intersect1d(numbers, next_numbers, assume_unique=True, return_indices=True)
     if len(one) < _MANY:  # too few to tell a jump from a motion of all
         return 0, len(one)
+    from scipy.spatial import KDTree  # takes long to import, which few cells do not need
+
     jump = next_points[other] - points[one]
     far = np.minimum(np.linalg.norm(jump, axis=1), np.linalg.norm(jump - np.median(jump, axis=0), axis=1))
     tree = KDTree(next_points)
