@@ -10,10 +10,11 @@ import yaml
 from lightning.pytorch import Trainer
 
 from viscy_train.cli.entry_point import main
+from viscy_train.cli.parsing import parse_for_data
 from viscy_train.config.schema import ModelConfig, PlainTrainerOptions
 from viscy_train.exit_codes import EXIT_USER_ERROR
 from viscy_train.model.module import ContrastiveModule
-from viscy_train.training.data_cli import TRAINER_DEFAULTS, DataCLI, make_data_parser, parse_for_data
+from viscy_train.training.data_cli import TRAINER_DEFAULTS, DataCLI, make_data_parser
 from viscy_train.training.lightning_cli import TrainingCLI
 
 # Each takes a second or more to import.

@@ -59,8 +59,8 @@ def index(options: list[str], description: str) -> int:
     from viscy_train.anchors.build import build_anchor_table
     from viscy_train.anchors.summary import print_summary
     from viscy_train.anchors.table import ANCHOR_TABLE
+    from viscy_train.cli.parsing import parse_for_data
     from viscy_train.crops.scale import describe_crops
-    from viscy_train.training.data_cli import parse_for_data
 
     cli = parse_for_data("index", options, description, {"pixels": _PIXELS})
     data = cli.make_data()
@@ -109,13 +109,13 @@ def fit(options: list[str], description: str) -> int:
 def inspect(options: list[str], description: str) -> int:
     """Draw batches without training and show their composition."""
     from viscy_train.anchors.staleness import check_sources
+    from viscy_train.cli.parsing import parse_for_data
     from viscy_train.composition.dry_run import dry_run
     from viscy_train.crops.scale import describe_crops
     from viscy_train.evaluation.probes import columns_to_probe
     from viscy_train.report.dry_run_page import write_dry_run_page
     from viscy_train.report.dry_run_summary import print_dry_run
     from viscy_train.report.html import DRY_RUN
-    from viscy_train.training.data_cli import parse_for_data
 
     cli = parse_for_data("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
     data, page = cli.make_data(), Path(cli.config.page or cli.run_directory.path.parent / "inspect.html")

@@ -8,9 +8,8 @@ classes with jsonargparse. Only the section ``trainer`` is Lightning's: its plai
 from __future__ import annotations
 
 import json
-from argparse import ArgumentError
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, Union
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -26,9 +25,6 @@ from viscy_train.config.schema import (
 from viscy_train.errors import UserError
 from viscy_train.loading.run_data import RunData
 from viscy_train.run.directory import RunDirectory
-
-if TYPE_CHECKING:
-    from viscy_train.training.lightning_cli import TrainingCLI
 
 _OWN_SECTIONS = ("data", "model", "checkpoint", "evaluation")
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -83,28 +79,6 @@ class DataCLI:
     def make_loss_config(self) -> LossConfig:
         """Return the configuration of the loss."""
         return make_loss_config(self.config)
-
-
-def parse_for_data(
-    command: str, args: list[str], description: str, options: dict[str, dict[str, Any]] | None = None
-) -> DataCLI | TrainingCLI:
-    """Parse the configuration of a command without a model; with Lightning only if the section ``trainer`` needs it.
-
-    Parameters
-    ----------
-    command, args, description, options
-        As for `viscy_train.training.lightning_cli.TrainingCLI`.
-    """
-    try:
-        # What is printed is complete, so that `fit` takes it.
-        if not any(word.startswith("--print_config") for word in args):
-            return DataCLI(command, args, description, options)
-    except ArgumentError as error:
-        if "trainer" not in str(error):
-            raise
-    from viscy_train.training.lightning_cli import TrainingCLI
-
-    return TrainingCLI(command, args, description, options)
 
 
 def make_data_parser(prog: str, description: str, options: dict[str, dict[str, Any]]) -> ArgumentParser:
