@@ -54,6 +54,8 @@ CASES = {
         "a8e382a2a97af133",
     ),
     "distinct values, all axes": ({**ALL, "distinct_by": ["lineage", "site"], "batch_size": 48}, "bca6213ebefc4017"),
+    "locality": ({"locality": 4, "place_by": "site"}, "a27c2b8422dee077"),
+    "locality, all axes": ({**ALL, "locality": 8, "batch_size": 48, "distinct_by": "lineage"}, "30589f52579a4a76"),
     "several columns": ({"experiment_by": ["experiment", "site"], "condition_by": "condition"}, "61dec5231b849d10"),
 }
 

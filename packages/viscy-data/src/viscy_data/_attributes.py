@@ -73,4 +73,6 @@ class SamplerAttributes:
     anchors_per_condition = Attribute[int | None]("_options.anchors_per_condition")
     epoch_batches = Attribute[int | None]("_options.epoch_batches")
     distinct_by = Attribute[str | tuple[str, ...] | None]("_options.distinct_by")
+    locality = Attribute[int]("_options.locality")
+    place_by = Attribute[str | tuple[str, ...] | None]("_options.place_by")
     sharded_by = Attribute[ShardedBy | None]("_sharding.sharded_by")

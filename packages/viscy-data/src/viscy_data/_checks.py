@@ -21,7 +21,8 @@ def check_fit(index: AnchorIndex, options: SamplerOptions) -> None:
     """Raise ValueError unless the index has the columns that the options name and enough rows for a batch."""
     for name, wanted in options.axes.items():
         if getattr(index, name) != wanted:
-            named = {key: value for key, value in options.axes.items() if (key, value) != ("distinct_by", None)}
+            later = {"distinct_by": None, "place_by": None}
+            named = {key: value for key, value in options.axes.items() if (key, value) not in later.items()}
             raise ValueError(
                 f"the index must have the columns that the sampler's options use, got an index with "
                 f"{name}={getattr(index, name)!r}, but the options need {name}={wanted!r}; build another one with "
@@ -51,6 +52,8 @@ def warn_of_options_without_effect(options: SamplerOptions) -> None:
         _log.warning("anchors_per_condition has no effect: condition_balanced=False")
     if options.temporal_enrichment and not options.enriched:
         _log.warning("temporal_enrichment has no effect: temporal_global_fraction=1")
+    if not options.is_local and options.place_by is not None:
+        _log.warning("place_by has no effect: locality=1")
 
 
 def warn_of_changed_shares(index: AnchorIndex, options: SamplerOptions, quotas: Quotas) -> None:

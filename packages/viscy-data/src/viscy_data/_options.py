@@ -37,6 +37,8 @@ class SamplerOptions:
     anchors_per_condition: int | None = None
     epoch_batches: int | None = None
     distinct_by: str | tuple[str, ...] | None = None
+    locality: int = 1
+    place_by: str | tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check every option on its own and convert it to a plain type."""
@@ -52,6 +54,7 @@ class SamplerOptions:
             "temporal_global_fraction": number(
                 "temporal_global_fraction", self.temporal_global_fraction, "in [0, 1]", lambda x: 0 <= x <= 1
             ),
+            "locality": integer("locality", self.locality, at_least=1, at_most=_MAX_SLOTS),
             "experiment_weights": weights("experiment_weights", self.experiment_weights, _WEIGHTINGS),
             "condition_ratio": weights("condition_ratio", self.condition_ratio, ()),
         }
@@ -69,14 +72,20 @@ class SamplerOptions:
         return {
             "experiment_by": self.experiment_by if self.experiment_aware else None,
             "condition_by": self.condition_by if self.condition_balanced else None,
-            "time_by": self.time_by if self.enriched else None,
+            "time_by": self.time_by if self.enriched or self.is_local else None,
             "distinct_by": self.distinct_by,
+            "place_by": self.place_by if self.is_local else None,
         }
 
     @property
     def enriched(self) -> bool:
         """Whether batches have window slots: with a global fraction of 1, enrichment changes nothing."""
         return self.temporal_enrichment and self.temporal_global_fraction < 1
+
+    @property
+    def is_local(self) -> bool:
+        """Whether slots are filled by runs of rows that follow each other in time and place."""
+        return self.locality > 1
 
     def n_batches(self, n_anchors: int) -> int:
         """Return the number of batches in an epoch of a table, on all ranks together."""

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 _VERSION = 1
 _KEYS = {"version", "epoch", "position", "fingerprint"}
 # States of versions that did not have these options yet belong to samplers without them.
-_LATER_OPTIONS = dict.fromkeys(("anchors_per_condition", "epoch_batches", "distinct_by"), repr(None))
+_LATER_OPTIONS = dict.fromkeys(("anchors_per_condition", "epoch_batches", "distinct_by", "place_by"), repr(None))
+_LATER_OPTIONS |= {"locality": repr(1)}
 
 
 def fingerprint(index: AnchorIndex, options: SamplerOptions) -> dict[str, str]:

@@ -9,7 +9,8 @@ How one batch is composed, and the module of each step:
 4. the quotas are rounded to whole numbers of primary and leak slots (`_compose/rounding`), and primary slots are split
    into window and global slots (`_compose/window`);
 5. the slots become parts with one pool each (`_compose/parts`), and every part is filled with random rows
-   (`_compose/draw`) or with consecutive elements of a keyed permutation (`_compose/segments`);
+   (`_compose/draw`), with consecutive elements of a keyed permutation (`_compose/segments`) or with runs of rows
+   (`_compose/runs`);
 6. rows become positions, in random order (`_compose/block`).
 
 All randomness is a function of a key and counters: seed, epoch, batch, ... (`_random/hash`). No generator keeps a state
@@ -89,6 +90,8 @@ class ComposedBatches(SamplerAttributes):
         anchors_per_condition: int | None = None,
         epoch_batches: int | None = None,
         distinct_by: str | Sequence[str] | None = None,
+        locality: int = 1,
+        place_by: str | Sequence[str] | None = None,
         sharded_by: ShardedBy | None = None,
     ) -> None:
         self._options = SamplerOptions(
@@ -109,6 +112,8 @@ class ComposedBatches(SamplerAttributes):
             anchors_per_condition=anchors_per_condition,
             epoch_batches=epoch_batches,
             distinct_by=None if distinct_by is None else columns("distinct_by", distinct_by),
+            locality=locality,
+            place_by=None if place_by is None else columns("place_by", place_by),
         )
         self._even_batches = flag("even_batches", even_batches)
         self._as_arrays = flag("as_arrays", as_arrays)

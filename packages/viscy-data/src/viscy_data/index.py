@@ -2,7 +2,8 @@
 
 A *stratum* is the rows of one group and one condition. In the sorted order, the rows of a stratum are one slice, in
 order of time, and a temporal window within a stratum is a slice of that slice. Whatever the number of anchors, a pool
-is two integers. With `distinct_by` and without a time axis, the rows of a stratum are in order of their values instead.
+is two integers. With `place_by`, rows of the same time are in order of their places. With `distinct_by` and without a
+time axis, the rows of a stratum are in order of their values instead.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ class AnchorIndex:
     time_tolerance
         Relative difference up to which two times count as equal: the rounding of the time column's own type.
     order
-        Positions of the anchors sorted by (group, condition, time, position), shape (n_anchors,), dtype uint32. With
-        `distinct_by` and without times, sorted by (group, condition, number of rows of the value in the stratum, value,
-        position).
+        Positions of the anchors sorted by (group, condition, time, place, position), shape (n_anchors,), dtype uint32.
+        With `distinct_by` and without times, sorted by (group, condition, number of rows of the value in the stratum,
+        value, position).
     stratum_start, stratum_size
         The slice of `order` that holds each stratum, shape (n_groups, n_conditions).
     run_key, run_start
@@ -62,6 +63,8 @@ class AnchorIndex:
         Column, or columns, whose values a batch holds only once; None if there is none.
     values
         The values of those columns; None if there are none.
+    place_by
+        Column, or columns, of the places that sort rows of the same time; None if there is none.
 
     Examples
     --------
@@ -91,6 +94,7 @@ class AnchorIndex:
     digest: str
     distinct_by: str | tuple[str, ...] | None = None
     values: Values | None = None
+    place_by: str | tuple[str, ...] | None = None
 
     @classmethod
     def build(
@@ -101,6 +105,7 @@ class AnchorIndex:
         condition_by: str | Sequence[str] | None = "condition",
         time_by: str | None = "hours_post_infection",
         distinct_by: str | Sequence[str] | None = None,
+        place_by: str | Sequence[str] | None = None,
     ) -> AnchorIndex:
         """Index a table, which is neither modified nor kept.
 
@@ -112,9 +117,11 @@ class AnchorIndex:
             Columns of groups and conditions; None for a sampler with ``experiment_aware=False`` or
             ``condition_balanced=False``.
         time_by : str or None
-            Column of times in hours; None for a sampler with ``temporal_enrichment=False``.
+            Column of times in hours; None for a sampler with ``temporal_enrichment=False`` and ``locality=1``.
         distinct_by : str, sequence of str or None
             Column, or columns, for a sampler with the same `distinct_by`. It takes up to four more bytes per anchor.
+        place_by : str, sequence of str or None
+            Column, or columns, for a sampler with the same `place_by` and with `locality` above 1. Needs `time_by`.
 
         Returns
         -------
@@ -124,13 +131,19 @@ class AnchorIndex:
         Raises
         ------
         TypeError, ValueError, FileNotFoundError, ModuleNotFoundError
-            If the table cannot be used, as for `FlexibleBatchSampler`.
+            If the table cannot be used, as for `FlexibleBatchSampler`, or if there is `place_by` and no `time_by`.
         """
+        if place_by is not None and time_by is None:
+            raise ValueError(
+                f"place_by must have a column of times beside it, got place_by={place_by!r} and time_by=None: places "
+                "sort the rows of a time; name the column of times"
+            )
         axes: dict[str, Any] = {
             "experiment_by": None if experiment_by is None else columns("experiment_by", experiment_by),
             "condition_by": None if condition_by is None else columns("condition_by", condition_by),
             "time_by": None if time_by is None else column("time_by", time_by),
             "distinct_by": None if distinct_by is None else columns("distinct_by", distinct_by),
+            "place_by": None if place_by is None else columns("place_by", place_by),
         }
         return cls.from_codes(*_read_axes(valid_anchors, **axes), **axes)
 
@@ -143,7 +156,9 @@ class AnchorIndex:
         if isinstance(valid_anchors, AnchorIndex):
             return valid_anchors
         checked = options.time_by if options.temporal_enrichment else None
-        return cls.from_codes(*_read_axes(valid_anchors, **options.axes, checked_time_by=checked), **options.axes)
+        time_axis = "time" if options.enriched else "time of runs"
+        codes = _read_axes(valid_anchors, **options.axes, checked_time_by=checked, time_axis=time_axis)
+        return cls.from_codes(*codes, **options.axes)
 
     @classmethod
     def open(cls, folder: str | Path, *, verify: bool = False) -> AnchorIndex:
@@ -198,9 +213,15 @@ class AnchorIndex:
 
     @classmethod
     def from_codes(
-        cls, group: Codes, condition: Codes, time: Codes, value: Codes | None = None, **columns: Any
+        cls,
+        group: Codes,
+        condition: Codes,
+        time: Codes,
+        value: Codes | None = None,
+        place: Codes | None = None,
+        **columns: Any,
     ) -> AnchorIndex:
-        """Index rows whose group, condition, time and, for `distinct_by`, value are given as codes."""
+        """Index rows whose group, condition, time and, if they are in use, value and place are given as codes."""
         shape = len(group.labels), len(condition.labels)
         n_strata, n_times = shape[0] * shape[1], len(time.labels)
         if n_strata > MAX_STRATA:
@@ -209,10 +230,12 @@ class AnchorIndex:
                 "conditions; name coarser columns"
             )
         key = _joint_key((group, condition, time))
-        order = radix_argsort(key)
+        order = radix_argsort(key, None if place is None else radix_argsort(place.codes))
         run_key, run_start = find_runs(key, order)
         stratum_bound = run_start[np.searchsorted(run_key, np.arange(n_strata + 1) * n_times)]
         digest = _digest(key, repr((group.labels, condition.labels)).encode(), np.asarray(time.labels, "<f8"))
+        if place is not None:
+            digest = _digest(place.codes, digest.encode(), b"places")
         values = None
         if value is not None:
             digest = _digest(value.codes, digest.encode())
@@ -250,7 +273,8 @@ class AnchorIndex:
         return (
             f"AnchorIndex({len(self)} anchors, {len(self.groups)} groups by {self.experiment_by!r}, "
             f"{len(self.conditions)} conditions by {self.condition_by!r}, {len(self.times)} times by {self.time_by!r}"
-            + (f", {self.values.n_values} values by {self.distinct_by!r})" if self.values else ")")
+            + (f", {self.values.n_values} values by {self.distinct_by!r}" if self.values else "")
+            + (f", sorted by {self.place_by!r})" if self.place_by else ")")
         )
 
     def positions(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
@@ -324,8 +348,10 @@ def _read_axes(
     condition_by: str | tuple[str, ...] | None,
     time_by: str | None,
     distinct_by: str | tuple[str, ...] | None,
+    place_by: str | tuple[str, ...] | None,
     checked_time_by: str | None = None,
-) -> tuple[Codes, Codes, Codes, Codes | None]:
+    time_axis: str = "time",
+) -> tuple[Codes, Codes, Codes, Codes | None, Codes | None]:
     """Read the columns of a table's axes; `checked_time_by` is a column of times that only has to be valid."""
     # These modules import pandas, which only a table needs: a saved index opens without it.
     from viscy_data._table.columns import check_times, constant_codes, label_codes, time_codes
@@ -336,8 +362,9 @@ def _read_axes(
     codes = (
         off if experiment_by is None else label_codes(table, "experiment", experiment_by),
         off if condition_by is None else label_codes(table, "condition", condition_by),
-        off if time_by is None else time_codes(table, time_by),
+        off if time_by is None else time_codes(table, time_by, time_axis),
         None if distinct_by is None else label_codes(table, "distinct", distinct_by),
+        None if place_by is None else label_codes(table, "place", place_by),
     )
     if time_by is None and checked_time_by is not None:
         check_times(table, checked_time_by)

@@ -89,6 +89,13 @@ class FlexibleBatchSampler(ComposedBatches, Sampler[list[int]]):
         Column, or columns, such as a lineage, whose values a batch repeats only if it has to: the same cell a frame
         later would be a false negative. See Notes. It takes up to four more bytes per anchor, and a batch takes about
         twice the time; several milliseconds where pools have fewer values than slots.
+    locality : int, default 1
+        Most rows of a *run*. A condition's slots are filled by runs of rows that follow each other in order of time,
+        place and position, so that a batch needs few image reads. All counts stay as they are, and so does the
+        probability of each row; see Notes. Needs `time_by`. A batch takes at most about 1.5 times as long.
+    place_by : str or sequence of str, optional
+        Column, or columns, such as position, frame and image chunk, that sort the rows of a time, with the first column
+        as the most significant. Without it, they are in the order of the table. Has an effect only with `locality`.
     sharded_by : {"sampler", "loader"}, optional
         Who splits the batches over ranks. "sampler": this sampler yields the batches of its own rank, as plain loops,
         torchrun, Lightning, Fabric and Ray Train need it. "loader": this sampler yields all batches on every rank, and
@@ -144,6 +151,14 @@ class FlexibleBatchSampler(ComposedBatches, Sampler[list[int]]):
     many anchors in it as a round has batches of its group, or occurs in several conditions of the group. Where anchors
     are drawn at random, those of values that have many anchors in the pool are drawn less often, since a batch has one
     of them. If a stratum has fewer values than slots to fill, a warning is logged.
+
+    **Locality.** A pool is cut into runs of `locality` rows from a random row on, around its end, and the runs are put
+    in random order; the last run has what is left over. Slots take the rows in this order. So each row of a pool is
+    equally likely at every slot, and s slots of a pool are in at most ``ceil(s / locality) + 1`` runs, or one more
+    where the end of the pool or of the order is among them. Without enrichment, one order of a stratum continues from
+    batch to batch, and a stratum is drawn without replacement as it is without locality. With `distinct_by`, each
+    repeated value is replaced by a row drawn at random, which breaks its run; the replaced row has to wait for the next
+    round. Runs are in random order too: with `split_batches`, each rank has rows of most runs of the batch.
 
     **Order.** The slots of a batch are in random order: a slot's position says nothing about group, condition or time.
 

@@ -315,6 +315,8 @@ def test_options_are_resolved():
         "anchors_per_condition": None,
         "epoch_batches": None,
         "distinct_by": None,
+        "locality": 1,
+        "place_by": None,
         "experiment_by": "experiment",
         "condition_by": "condition",
         "time_by": None,

@@ -439,7 +439,7 @@ def test_an_intact_index_passes_verification(folder):
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 99}'])
 def test_an_invalid_description_raises_an_error(folder, content):
     (folder / "index.json").write_text(content)
-    with pytest.raises(ValueError, match=r"index\.json .* must describe .* version 3 or earlier"):
+    with pytest.raises(ValueError, match=r"index\.json .* must describe .* version 4 or earlier"):
         AnchorIndex.open(folder)
 
 

@@ -56,7 +56,7 @@ def test_an_index_of_version_1_gives_the_batches_of_its_table(folder, verify):
 
 def test_an_index_of_version_1_is_saved_in_the_current_version(folder, tmp_path):
     AnchorIndex.open(folder).save(tmp_path / "again")
-    assert json.loads((tmp_path / "again" / "index.json").read_text())["version"] == 3
+    assert json.loads((tmp_path / "again" / "index.json").read_text())["version"] == 4
     again = AnchorIndex.open(tmp_path / "again")
     pd.testing.assert_frame_equal(pd.DataFrame(again.stratum_size), pd.DataFrame(AnchorIndex.build(TABLE).stratum_size))
 
@@ -71,22 +71,23 @@ def test_damage_of_an_index_of_version_1_is_found(folder, name):
         AnchorIndex.open(folder)
 
 
-@pytest.mark.parametrize("version", [0, 4, "1", None])
+@pytest.mark.parametrize("version", [0, 5, "1", None])
 def test_other_versions_are_refused(folder, version):
     description = json.loads((folder / "index.json").read_text())
     (folder / "index.json").write_text(json.dumps(description | {"version": version}))
-    with pytest.raises(ValueError, match="version 3 or earlier; build and save"):
+    with pytest.raises(ValueError, match="version 4 or earlier; build and save"):
         AnchorIndex.open(folder)
 
 
-def test_an_index_of_version_2_had_no_values(tmp_path):
+@pytest.mark.parametrize(("version", "lacking"), [(2, ("distinct_by", "place_by")), (3, ("place_by",))])
+def test_an_index_of_an_earlier_version_had_no_values_or_no_places(tmp_path, version, lacking):
     AnchorIndex.build(TABLE).save(tmp_path / "index")
     description = json.loads((tmp_path / "index" / "index.json").read_text())
-    description = {name: value for name, value in description.items() if name not in ("distinct_by", "checksum")}
-    description["version"] = 2
+    description = {name: value for name, value in description.items() if name not in (*lacking, "checksum")}
+    description["version"] = version
     text = json.dumps(description, sort_keys=True)
     checksum = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     (tmp_path / "index" / "index.json").write_text(json.dumps(description | {"checksum": checksum}))
     index = AnchorIndex.open(tmp_path / "index")
-    assert index.distinct_by is None
+    assert (index.distinct_by, index.place_by) == (None, None)
     assert list(FlexibleBatchSampler(index, **OPTIONS)) == list(FlexibleBatchSampler(TABLE, **OPTIONS))

@@ -16,6 +16,7 @@ from viscy_data._compose.epoch import Epoch, Stream
 from viscy_data._compose.leak import Leak
 from viscy_data._compose.parts import Kind, Parts, Pools
 from viscy_data._compose.rounding import BITS
+from viscy_data._compose.runs import fill_with_runs
 from viscy_data._compose.segments import Segments
 from viscy_data._compose.spaced_order import SpacedOrder
 from viscy_data._compose.window import avoid_window_rows, window_slots
@@ -58,7 +59,7 @@ class BlockComposer:
         self._has_leak = bool(quotas.leaky.any())
         self._group_times, self._group_times_start = index.times_of_groups()
         self._spaced_order = None
-        if options.distinct_by is not None and not options.enriched:
+        if options.distinct_by is not None and not options.enriched and not options.is_local:
             most = np.ceil(quotas.most_primary_slots(options.batch_size) - 1e-9).astype(np.int64)
             self._spaced_order = SpacedOrder(index, most)
         self._values_of_pools = ValuesOfPools(index, quotas) if options.distinct_by is not None else None
@@ -127,9 +128,10 @@ class BlockComposer:
         """Return rows of the sorted anchors, shape (n_batches, n_slots); part by part with `distinct_by`.
 
         Without enrichment, a stratum has one permutation for the whole epoch, which continues from batch to batch. With
-        enrichment, rows are drawn at random; batches that have a small pool use permutations of their own.
+        enrichment, rows are drawn at random; batches that have a small pool use permutations of their own. With
+        locality, an order of runs takes the place of each permutation, and all batches use them.
         """
-        if not self._options.enriched:
+        if not self._options.enriched or self._options.is_local:
             return self._permuted_rows(epoch, scheduled, parts, streams)
         large = parts.have_large_pools()
         if large.all():
@@ -169,10 +171,13 @@ class BlockComposer:
     def _segment_rows(self, parts: Parts, first: NDArray[np.int64], key: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the rows of parts, given the first index and the key of their permutations, shape (n,)."""
         segments = Segments.from_parts(parts, first, key)
-        rows = segments.rows()
-        if Kind.GLOBAL in parts.kinds:
-            avoid_window_rows(segments, rows)
-        return self._leak.rows(rows, parts.per_slot(parts.own))
+        if self._options.is_local:
+            rows = fill_with_runs(segments, self._options.locality)
+        else:
+            rows = segments.rows()
+            if Kind.GLOBAL in parts.kinds:
+                avoid_window_rows(segments, rows)
+        return self._leak.rows(rows, parts.per_slot(parts.own)) if self._has_leak else rows
 
 
 def _in_random_order(positions: NDArray[np.uint32], streams: NDArray[np.uint64]) -> NDArray[np.uint32]:

@@ -172,7 +172,7 @@ def _resolved(index: AnchorIndex, quotas: Quotas, options: SamplerOptions) -> di
         "temporal_global_fraction": options.temporal_global_fraction if enriched else None,
         "drop_last": options.drop_last,
         "epoch_batches": options.epoch_batches,
-        "distinct_by": options.distinct_by,
+        "locality": options.locality,
         **options.axes,
     }
 

@@ -7,6 +7,7 @@ continues from batch to batch, and all parts of batches that have a small pool.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from viscy_data._compose.parts import Parts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Segments:
     """The segments of all parts that have slots, batch by batch; each array of shape (n_segments,)."""
 
@@ -31,7 +32,8 @@ class Segments:
     """Index in the permutation of the first slot's element."""
     sibling: NDArray[np.int64]
     """The segment of the preceding kind in the same batch and condition (WINDOW for a GLOBAL one); -1 if none."""
-    permutations: KeyedPermutations
+    key: NDArray[np.uint64]
+    """Key of the permutation."""
 
     @classmethod
     def from_parts(cls, parts: Parts, first: NDArray[np.int64], key: NDArray[np.uint64]) -> Segments:
@@ -48,8 +50,13 @@ class Segments:
             slots=slots,
             first=first,
             sibling=np.where(kind > 0, number[kept - parts.slots.shape[2]], -1),
-            permutations=KeyedPermutations.from_keys(size, key.ravel()[kept]),
+            key=key.ravel()[kept],
         )
+
+    @cached_property
+    def permutations(self) -> KeyedPermutations:
+        """The permutations of the pools."""
+        return KeyedPermutations.from_keys(self.size, self.key)
 
     def of_slots(self) -> NDArray[np.int64]:
         """Return the segment of each slot, shape (n_slots,)."""

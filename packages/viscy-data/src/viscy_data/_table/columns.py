@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from viscy_data._table.tables import Table
 
 _SHOWN = 5
-# What uses the columns of an axis, and what switches it off.
+# What uses the columns of an axis, the option that names them, and what switches it off.
 _USE = {
-    "experiment": ("experiment_aware=True", "experiment_aware=False"),
-    "condition": ("condition_balanced=True", "condition_balanced=False"),
-    "time": ("temporal_enrichment=True", "temporal_enrichment=False"),
-    "distinct": ("distinct_by", "distinct_by=None"),
+    "experiment": ("experiment_aware=True", "experiment_by", "experiment_aware=False"),
+    "condition": ("condition_balanced=True", "condition_by", "condition_balanced=False"),
+    "time": ("temporal_enrichment=True", "time_by", "temporal_enrichment=False"),
+    "time of runs": ("locality", "time_by", "locality=1"),
+    "distinct": ("distinct_by", "distinct_by", "distinct_by=None"),
+    "place": ("place_by", "place_by", "place_by=None"),
 }
 
 
@@ -72,13 +74,13 @@ def label_codes(table: Table, axis: str, by: str | tuple[str, ...]) -> Codes:
     return reduce(_combine, parts[1:], first)
 
 
-def time_codes(table: Table, by: str) -> Codes:
+def time_codes(table: Table, by: str, axis: str = "time") -> Codes:
     """Return the codes of a column of times in hours.
 
     Equal steps of time are not equal as floating-point numbers (2.1 - 0.1 is not 2.0), so times compare equal within
     four units in the last place, in the column's own type.
     """
-    column, value_code, times = _factorize_times(table, by)
+    column, value_code, times = _factorize_times(table, by, axis)
     order = np.argsort(times)
     rounding = max(float(np.finfo(_float_type(dtype)).eps) for dtype in column.dtypes)
     return Codes(times[order], take_chunked(_ranks(order)[value_code], column.codes), tolerance=4 * rounding)
@@ -86,16 +88,16 @@ def time_codes(table: Table, by: str) -> Codes:
 
 def check_times(table: Table, by: str) -> None:
     """Raise TypeError or ValueError unless a column holds times that `time_codes` accepts."""
-    _factorize_times(table, by)
+    _factorize_times(table, by, "time")
 
 
-def _factorize_times(table: Table, by: str) -> tuple[_Factorized, NDArray[np.intp], NDArray[np.float64]]:
+def _factorize_times(table: Table, by: str, axis: str) -> tuple[_Factorized, NDArray[np.intp], NDArray[np.float64]]:
     """Return a factorized column of times, the codes of its values among the distinct times, and the distinct times."""
-    column = _factorize(_numbers(table, by), table.n_rows, "time", by)
+    column = _factorize(_numbers(table, by, axis), table.n_rows, axis, by)
     hours = np.concatenate([np.asarray(part, np.float64) for part in column.values])
     value_code, times = pd.factorize(hours, use_na_sentinel=False)
     if np.isnan(times).any():
-        raise _missing_error(np.flatnonzero(np.isnan(times)[value_code][column.codes]), table.n_rows, "time", by)
+        raise _missing_error(np.flatnonzero(np.isnan(times)[value_code][column.codes]), table.n_rows, axis, by)
     if not np.isfinite(times).all():
         infinite = np.flatnonzero(~np.isfinite(times)[value_code][column.codes])
         raise ValueError(
@@ -105,9 +107,9 @@ def _factorize_times(table: Table, by: str) -> tuple[_Factorized, NDArray[np.int
     return column, value_code, np.asarray(times)
 
 
-def _numbers(table: Table, by: str) -> Iterator[pd.Series]:
+def _numbers(table: Table, by: str, axis: str) -> Iterator[pd.Series]:
     """Yield the chunks of a column of times; TypeError unless they are numbers."""
-    for chunk in _column(table, "time", by):
+    for chunk in _column(table, axis, by):
         if chunk.dtype.kind not in "iuf":
             raise TypeError(
                 f"the time column {by!r} must hold numbers (hours post infection), got dtype {chunk.dtype}; convert "
@@ -216,7 +218,7 @@ def _column(table: Table, axis: str, name: str) -> Iterator[pd.Series]:
         problem = "lacks it" if count == 0 else f"has it {count} times"
         raise ValueError(
             f"{_USE[axis][0]} needs exactly one column {name!r}, but the table {problem}; its columns are "
-            f"{table.names}: rename one, name another column with {axis}_by, or set {_USE[axis][1]}"
+            f"{table.names}: rename one, name another column with {_USE[axis][1]}, or set {_USE[axis][2]}"
         )
     return table.column(name)
 

@@ -34,6 +34,7 @@ _PLAIN = {
     "files": dict,
     "checksum": str,
     "distinct_by": (str, list, type(None)),
+    "place_by": (str, list, type(None)),
 }
 
 
@@ -53,7 +54,7 @@ def check_description(description: Mapping[str, Any]) -> None:
     for name, kind in plain.items():
         _require(isinstance(description[name], kind), f"{name} in index.json has the wrong type")
     _require(0 <= description["time_tolerance"] < 1, "time_tolerance must be in [0, 1)")
-    for name in ("experiment_by", "condition_by", "distinct_by"):
+    for name in ("experiment_by", "condition_by", "distinct_by", "place_by"):
         names = description[name]
         _require(not isinstance(names, list) or all(isinstance(one, str) for one in names), f"{name} must name columns")
     files, expected = description["files"], array_names(description["distinct_by"])

@@ -21,9 +21,9 @@ CHUNK = 2**16
 _DIGIT = 16
 
 
-def radix_argsort(key: NDArray[np.unsignedinteger]) -> NDArray[np.uint32]:
-    """Return the positions that sort keys; positions of equal keys keep their order. Shape (n,)."""
-    order = _sort_by_digit(key, 0, None)
+def radix_argsort(key: NDArray[np.unsignedinteger], order: NDArray[np.uint32] | None = None) -> NDArray[np.uint32]:
+    """Return the positions that sort keys, shape (n,); those of equal keys keep the given order, ascending if None."""
+    order = _sort_by_digit(key, 0, order)
     largest = int(key.max())
     for shift in range(_DIGIT, largest.bit_length(), _DIGIT):
         order = _sort_by_digit(key, shift, order)

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-_VERSION = 3
+_VERSION = 4
 # Fields that version 1 saved under other names.
 _RENAMED_SINCE_1 = {"cell_start": "stratum_start", "cell_size": "stratum_size"}
+# Versions that added a field.
+_ADDED_IN = {"distinct_by": 3, "place_by": 4}
 _DESCRIPTION = "index.json"
 _MAPPED = ("order", "value_code")
 _LABELS = ("groups", "conditions")
@@ -64,7 +66,7 @@ def load(folder: Path, verify: bool) -> dict[str, Any]:
         fields = {name: value for name, value in description.items() if name not in ("version", "checksum", "files")}
         for name in _LABELS:
             fields[name] = tuple(map(_label_from_json, fields[name]))
-        for name in ("experiment_by", "condition_by", "distinct_by"):
+        for name in ("experiment_by", "condition_by", "distinct_by", "place_by"):
             if isinstance(fields[name], list):
                 fields[name] = tuple(fields[name])
         saved_as = {new: old for old, new in _RENAMED_SINCE_1.items()} if description["version"] == 1 else {}
@@ -147,9 +149,10 @@ def _read_description(folder: Path) -> dict[str, Any]:
 
 
 def _in_current_version(description: dict[str, Any]) -> dict[str, Any]:
-    """Return a description with the names of the current version; versions 1 and 2 had no `distinct_by`."""
-    if description["version"] < _VERSION:
-        description = description | {"distinct_by": None}
+    """Return a description with the names of the current version; earlier ones lacked `distinct_by` or `place_by`."""
+    for name, since in _ADDED_IN.items():
+        if description["version"] < since:
+            description = description | {name: None}
     files = description.get("files")
     if isinstance(files, dict):
         files = {_RENAMED_SINCE_1.get(name, name): value for name, value in files.items()}
