@@ -294,7 +294,7 @@ def test_an_index_must_have_the_places():
     with pytest.raises(ValueError, match=r"the options need place_by='fov'; build .*place_by='fov'\)"):
         FlexibleBatchSampler(index, 12, **OPTIONS)
     assert len(FlexibleBatchSampler(index, 12, locality=4)) == 72
-    with pytest.raises(ValueError, match="must have a column of times beside it, got place_by='fov' and time_by=None"):
+    with pytest.raises(ValueError, match="must come with a column of times, got place_by='fov' and time_by=None"):
         AnchorIndex.build(make_table(), time_by=None, place_by="fov")
 
 

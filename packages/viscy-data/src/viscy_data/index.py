@@ -135,7 +135,7 @@ class AnchorIndex:
         """
         if place_by is not None and time_by is None:
             raise ValueError(
-                f"place_by must have a column of times beside it, got place_by={place_by!r} and time_by=None: places "
+                f"place_by must come with a column of times, got place_by={place_by!r} and time_by=None: places "
                 "sort the rows of a time; name the column of times"
             )
         axes: dict[str, Any] = {
