@@ -14,7 +14,7 @@ from viscy_train.config.schema import CropSettings, NormalizationConfig, Positiv
 from viscy_train.errors import UserError
 from viscy_train.loading.batches import Batch
 from viscy_train.loading.crops import CropReader
-from viscy_train.loading.datasets import PairDataset
+from viscy_train.loading.datasets import PairDataset, finish_batch
 from viscy_train.positives.lineages import Lineages
 
 POSITIVE = PositiveConfig(min_frames=1, max_frames=3)
@@ -91,17 +91,22 @@ def pairs_of(table, **changes):
     return PairDataset(table, Lineages.of(table.observations, POSITIVE), 7)
 
 
+def load(pairs, batch):
+    """Return a batch of pairs with its crops."""
+    return finish_batch(pairs.__getitems__(batch))
+
+
 def test_random_slices_are_those_of_seed_epoch_batch_and_slot(stacks):
     table, _ = stacks
     pairs = pairs_of(table, z="random")
     rows = np.arange(40)
-    whole = pairs.__getitems__(Batch(rows, 2, 5))
+    whole = load(pairs, Batch(rows, 2, 5))
     for first_slot in (0, 10, 30):  # a part of the batch, as on a rank that shares it
-        part = pairs.__getitems__(Batch(rows[first_slot : first_slot + 10], 2, 5, first_slot))
+        part = load(pairs, Batch(rows[first_slot : first_slot + 10], 2, 5, first_slot))
         for name in ("anchor", "positive"):
             np.testing.assert_array_equal(part[name], whole[name][first_slot : first_slot + 10])
     for other in (Batch(rows, 3, 5), Batch(rows, 2, 6)):
-        assert not np.array_equal(pairs.__getitems__(other)["anchor"], whole["anchor"])
+        assert not np.array_equal(load(pairs, other)["anchor"], whole["anchor"])
 
 
 def test_random_slices_are_equally_likely_and_independent_of_the_partner(stacks):
@@ -118,8 +123,8 @@ def test_random_slices_are_equally_likely_and_independent_of_the_partner(stacks)
 def test_pairs_for_validation_have_the_middle_of_the_stack(stacks):
     table, _ = stacks
     batch = Batch(np.arange(40), 0, 0)
-    middle = pairs_of(table, z="random").in_the_middle().__getitems__(batch)
-    expected = pairs_of(table).__getitems__(batch)
+    middle = load(pairs_of(table, z="random").in_the_middle(), batch)
+    expected = load(pairs_of(table), batch)
     np.testing.assert_array_equal(middle["anchor"], expected["anchor"])
     np.testing.assert_array_equal(middle["positive"], expected["positive"])
     assert pairs_of(table)._draw_slices(batch) is None

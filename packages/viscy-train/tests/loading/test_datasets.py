@@ -11,7 +11,7 @@ from viscy_data import FlexibleBatchSampler
 from viscy_train.errors import UserError
 from viscy_train.loading.batches import Batch, IndexedBatches
 from viscy_train.loading.crops import CropReader
-from viscy_train.loading.datasets import CropDataset, PairDataset, no_collation
+from viscy_train.loading.datasets import CropDataset, PairDataset, finish_batch, no_collation
 from viscy_train.positives.lineages import Lineages
 
 SEED = 11
@@ -94,7 +94,7 @@ def test_a_discarded_iterator_has_no_effect(table):
 
 def test_a_loaded_batch_has_the_crops_and_labels_of_its_pairs(table):
     batch = next(iter(make_batches(table)))
-    loaded = make_dataset(table).__getitems__(batch)
+    loaded = finish_batch(make_dataset(table).__getitems__(batch))
     assert loaded["anchor"].shape == loaded["positive"].shape == (16, 2, 1, 8, 8)
     assert loaded["anchor"].dtype == torch.float32
     anchors = table.observations.iloc[batch.rows]
@@ -145,7 +145,7 @@ def test_a_loader_gives_the_same_batches_as_reading_them_directly(table, workers
     batches = [batch for _ in range(2) for batch in sampler]
     assert len(loaded) == len(batches) == 2 * len(sampler)
     for actual, batch in reversed(list(zip(loaded, batches, strict=True))):
-        expected = make_dataset(table).__getitems__(batch)
+        expected, actual = finish_batch(make_dataset(table).__getitems__(batch)), finish_batch(actual)
         assert all(torch.equal(actual[key], expected[key]) for key in expected)
 
 
@@ -171,5 +171,5 @@ def test_the_crop_dataset_reads_every_observation_in_order(table):
     loader = DataLoader(dataset, batch_size=30, collate_fn=no_collation)
     loaded = list(loader)
     assert torch.cat([batch["row"] for batch in loaded]).tolist() == list(range(len(dataset)))
-    crops = torch.cat([batch["crops"] for batch in loaded])
+    crops = torch.cat([batch["crops"].finish() for batch in loaded])
     assert torch.equal(crops, torch.from_numpy(CropReader(table).read(np.arange(len(table.observations)))))

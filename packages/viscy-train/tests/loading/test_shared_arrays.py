@@ -15,7 +15,7 @@ from viscy_train.anchors.array_store import ArrayStore, share_arrays
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.config.schema import PositiveConfig
 from viscy_train.loading.batches import Batch
-from viscy_train.loading.datasets import CropDataset, PairDataset
+from viscy_train.loading.datasets import CropDataset, PairDataset, finish_batch
 from viscy_train.positives.rule import make_positives
 
 N_TRACKS = 2**13
@@ -47,13 +47,13 @@ def large(noise) -> AnchorTable:
 def test_a_dataset_is_sent_to_workers_without_its_arrays(large: AnchorTable, tmp_path: Path, positive: PositiveConfig):
     dataset = PairDataset(large, make_positives(large.observations, large.experiments, positive), seed=3)
     batch = Batch(np.arange(0, len(large.observations), 9973), epoch=1, index=2)
-    expected = dataset.__getitems__(batch)
+    expected = finish_batch(dataset.__getitems__(batch))
     size = len(ForkingPickler.dumps(dataset))
     share_arrays(dataset, ArrayStore(tmp_path / "arrays"))
     sent = ForkingPickler.dumps(dataset)
     assert len(sent) < min(10_000, size / 100)
     for loaded in (dataset, pickle.loads(sent)):
-        for name, values in loaded.__getitems__(batch).items():
+        for name, values in finish_batch(loaded.__getitems__(batch)).items():
             np.testing.assert_array_equal(values.numpy(), expected[name].numpy(), err_msg=name)
 
 
@@ -62,8 +62,8 @@ def test_the_crops_of_a_large_table_are_located_without_a_copy(large: AnchorTabl
     share_arrays(dataset, ArrayStore(tmp_path / "arrays"))
     assert len(ForkingPickler.dumps(dataset)) < 10_000
     rows = np.arange(0, len(dataset), 9973).tolist()
-    expected = CropDataset(large).__getitems__(rows)["crops"]
-    np.testing.assert_array_equal(dataset.__getitems__(rows)["crops"].numpy(), expected.numpy())
+    expected = CropDataset(large).__getitems__(rows)["crops"].finish()
+    np.testing.assert_array_equal(dataset.__getitems__(rows)["crops"].finish().numpy(), expected.numpy())
 
 
 def test_datasets_hold_no_frame(large: AnchorTable):

@@ -10,7 +10,7 @@ from viscy_train.config.schema import AugmentationConfig, PositiveConfig, Sample
 from viscy_train.errors import UserError
 from viscy_train.loading.augmentation import Augment
 from viscy_train.loading.batches import Batch, IndexedBatches, RepeatedBatches, TrainingBatches
-from viscy_train.loading.datasets import PairDataset
+from viscy_train.loading.datasets import PairDataset, finish_batch
 from viscy_train.loading.progress import Progress
 from viscy_train.loading.sampler import make_sampler, validation_options
 from viscy_train.model.module import ContrastiveModule
@@ -66,7 +66,7 @@ def test_a_part_has_the_positives_and_the_pixels_of_its_slots(noise):
     parts = [next(iter(IndexedBatches(one, np.arange(len(anchors)), rank, 2))) for rank, one in enumerate(samplers)]
     whole = make_sampler(anchors, OPTIONS, 3, 0, 1)
     batch = next(iter(IndexedBatches(whole, np.arange(len(anchors)))))
-    loaded, expected = [dataset.__getitems__(part) for part in parts], dataset.__getitems__(batch)
+    *loaded, expected = [finish_batch(dataset.__getitems__(part)) for part in (*parts, batch)]
     for name in ("anchor", "positive", "row", "positive_row", "lineage"):
         assert torch.equal(torch.cat([one[name] for one in loaded]), expected[name]), name
     assert [int(one["first_slot"]) for one in loaded] == [0, 6]

@@ -22,7 +22,7 @@ def digest(dataset, method=None):
     workers = {"num_workers": 2, "multiprocessing_context": method, "timeout": 1800} if method else {}
     digests = hashlib.sha256()
     for batch in DataLoader(dataset, batch_size=8, collate_fn=no_collation, **workers):
-        digests.update(batch["row"].numpy().tobytes() + batch["crops"].numpy().tobytes())
+        digests.update(batch["row"].numpy().tobytes() + batch["crops"].finish().numpy().tobytes())
     return digests.hexdigest()
 
 

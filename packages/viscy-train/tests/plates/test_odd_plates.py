@@ -20,7 +20,7 @@ from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.crops.geometry import crop_corners
 from viscy_train.errors import ProjectError
 from viscy_train.loading.batches import Batch
-from viscy_train.loading.datasets import PairDataset
+from viscy_train.loading.datasets import PairDataset, finish_batch
 from viscy_train.plates import pixels as pixels_module
 from viscy_train.positives.lineages import Lineages
 
@@ -39,7 +39,8 @@ def read_all(table):
     intensity = {name: [[0.0, 1.0]] * len(values) for name, values in table.intensity.items()}
     table = replace(table, intensity=intensity)
     dataset = PairDataset(table, Lineages.of(table.observations, table.positive), seed=0)
-    return dataset.__getitems__(Batch(rows=np.arange(len(table.observations)), epoch=0, index=0))["anchor"].numpy()
+    batch = Batch(rows=np.arange(len(table.observations)), epoch=0, index=0)
+    return finish_batch(dataset.__getitems__(batch))["anchor"].numpy()
 
 
 def crops_of(table, images, channels=(0, 1)):

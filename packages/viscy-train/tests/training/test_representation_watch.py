@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from viscy_train.evaluation.representation import effective_rank, temporal_smoothness
+from viscy_train.loading.datasets import finish_batch
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.metrics_csv import EFFECTIVE_RANK, RECALL, SMOOTHNESS, read_log
 from viscy_train.training.fit import fit
@@ -23,7 +24,7 @@ def train(folder, *options):
 
 def describe(model, data):
     """Return effective rank and smoothness of the embeddings of all pairs of a validation."""
-    pairs = list(data.val_dataloader())
+    pairs = [finish_batch(batch) for batch in data.val_dataloader()]
     rows = torch.cat([torch.cat([batch["row"], batch["positive_row"]]) for batch in pairs]).numpy()
     crops = torch.cat([torch.cat([batch["anchor"], batch["positive"]]) for batch in pairs])
     rows, places = np.unique(rows, return_index=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from viscy_train.crops.window import CropWindow
@@ -38,14 +37,3 @@ class NativeCrops:
     window: CropWindow
     starts: NDArray[np.float64]
     first_slices: NDArray[np.float64]
-
-    def finish(self) -> NDArray[Any]:
-        """Return the crops before normalization, shape (n_crops, n_channels, z_slices, side, side)."""
-        if self.window.is_exact:
-            return self.pixels
-        return np.stack(
-            [
-                self.window.finish(self.pixels[crop], self.starts[crop], float(self.first_slices[crop]))
-                for crop in range(len(self.pixels))
-            ]
-        )

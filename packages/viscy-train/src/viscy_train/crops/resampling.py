@@ -22,6 +22,23 @@ _TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
+class Taps:
+    """The pixels of which each pixel of some crops is a weighted sum along an axis, and their weights.
+
+    Parameters
+    ----------
+    first : numpy.ndarray
+        Index of the first of these pixels among those that were read, shape (n_crops, n_resampled), dtype int64. Pixels
+        before the first or after the last one that was read have weight 0.
+    weights : numpy.ndarray
+        Weight of each of them, shape (n_crops, n_resampled, n_taps), dtype float32.
+    """
+
+    first: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class ResampledAxis:
     """An axis of an image, of which a crop covers a part.
 
@@ -117,16 +134,33 @@ class ResampledAxis:
         whole = ResampledAxis(n, n, max(1, round(n / self._ratio)), self.is_aligned)
         return whole.resample(pixels, axis, 0.0)
 
+    def taps(self, starts: NDArray[np.float64]) -> Taps:
+        """Return the taps of crops that begin somewhere.
+
+        Parameters
+        ----------
+        starts : numpy.ndarray
+            Where the crops begin, as `start` returned it, shape (n_crops,).
+        """
+        return self._taps(starts - self.first(starts), self.n_read)
+
+    def _taps(self, offsets: NDArray[np.float64], n: int) -> Taps:
+        """Return the taps of crops that begin at some offsets from the first of n pixels that were read."""
+        centers = offsets[:, None] + (np.arange(self.n_resampled) + 0.5) * self._ratio
+        first = np.floor(centers - self._reach).astype(np.int64)
+        pixel = first[..., None] + np.arange(math.ceil(2 * self._reach) + 1)
+        weight = np.maximum(0.0, 1 - np.abs(pixel + 0.5 - centers[..., None]) / self._reach)
+        weight[(pixel < 0) | (pixel >= n)] = 0.0
+        # Added one by one, so that the sum does not depend on the number of crops.
+        total = sum(np.moveaxis(weight, -1, 0))
+        return Taps(first, (weight / np.asarray(total)[..., None]).astype(np.float32))
+
     def _weights(self, offset: float, n: int) -> csr_array:
         """Return the weights of n pixels for those of a crop that begins at an offset, shape (n_resampled, n)."""
         from scipy.sparse import csr_array  # takes long to import, which crops that are not resampled do not need
 
-        centers = offset + (np.arange(self.n_resampled) + 0.5) * self._ratio
-        first = np.floor(centers - self._reach).astype(np.int64)
-        pixel = first[:, None] + np.arange(math.ceil(2 * self._reach) + 1)
-        weight = np.maximum(0.0, 1 - np.abs(pixel + 0.5 - centers[:, None]) / self._reach)
-        weight[(pixel < 0) | (pixel >= n)] = 0.0
-        weight /= weight.sum(axis=1, keepdims=True)
+        taps = self._taps(np.array([offset]), n)
+        pixel, weight = taps.first[0][:, None] + np.arange(taps.weights.shape[-1]), taps.weights[0]
         is_used = weight > 0
         ends = np.concatenate([[0], np.cumsum(is_used.sum(axis=1))])
-        return csr_array((weight[is_used].astype(np.float32), pixel[is_used], ends), shape=(self.n_resampled, n))
+        return csr_array((weight[is_used], pixel[is_used], ends), shape=(self.n_resampled, n))

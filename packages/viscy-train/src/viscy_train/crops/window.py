@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from viscy_train.crops.geometry import middle_slices
-from viscy_train.crops.resampling import ResampledAxis
+from viscy_train.crops.resampling import ResampledAxis, Taps
 from viscy_train.crops.scale import micrometers_per_pixel, micrometers_per_slice
 from viscy_train.errors import UserError
 
@@ -99,30 +99,32 @@ class CropWindow:
         """The slices that crops may need that are not around the sharpest one."""
         return slice(0, self.z.n) if self.mode == "random" else self.slices(self.first_slice())
 
-    def finish(self, pixels: NDArray[Any], start: NDArray[Any], first_slice: float) -> NDArray[Any]:
-        """Return a crop, given the pixels that were read for it.
+    @property
+    def is_projected_only(self) -> bool:
+        """Whether a crop has the pixels of the image, or the maximum of each over the slices."""
+        return self.is_exact or (self.mode == "maximum" and self.y.is_exact)
+
+    def taps(self, starts: NDArray[np.float64], first_slices: NDArray[np.float64]) -> list[tuple[int, Taps]]:
+        """Return how the pixels that were read for crops are resampled.
+
+        A pixel is a function of those around it, whatever is resampled before or after.
 
         Parameters
         ----------
-        pixels : numpy.ndarray
-            Shape (n_channels, n_slices, n_rows, n_columns).
-        start : numpy.ndarray
-            Where the crop begins along y and x, from `starts`.
-        first_slice : float
-            Where its slices begin.
+        starts : numpy.ndarray
+            Where the crops begin along y and x, from `starts`, shape (n_crops, 2).
+        first_slices : numpy.ndarray
+            Where their slices begin, shape (n_crops,).
 
         Returns
         -------
-        numpy.ndarray
-            The maximum of its slices if that is what a crop contains, resampled. A pixel is a function of those around
-            it, whatever is resampled before or after.
+        list of (int, Taps)
+            The axes of an array of shape (n_crops, n_channels, n_slices, n_rows, n_columns) that are resampled, in
+            order, with their taps. The maximum along z is taken before.
         """
-        if self.mode == "maximum":
-            pixels = np.max(pixels, axis=1, keepdims=True)
-        else:
-            pixels = self.z.resample(pixels, 1, first_slice)
-        pixels = self.y.resample(pixels, 2, float(start[0]))
-        return self.x.resample(pixels, 3, float(start[1]))
+        axes = [(2, self.z, first_slices)] if self.mode != "maximum" else []
+        axes += [(3, self.y, starts[:, 0]), (4, self.x, starts[:, 1])]
+        return [(index, axis.taps(begin)) for index, axis, begin in axes if not axis.is_exact]
 
     def finish_frame(self, pixels: NDArray[np.float32], first_slice: float) -> NDArray[np.float32]:
         """Return all pixels of a frame that crops may contain, projected and resampled as crops are.

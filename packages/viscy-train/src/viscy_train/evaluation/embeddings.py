@@ -178,7 +178,7 @@ def embed(encoders: list[Encoder], table: AnchorTable, rows: NDArray[np.int64]) 
     device = next(encoders[0].parameters()).device
     embeddings: list[list[NDArray[np.float32]]] = [[] for _ in encoders]
     for start in track(range(0, len(rows), _CROPS_PER_BATCH), "embedding"):
-        crops = torch.from_numpy(reader.read(rows[start : start + _CROPS_PER_BATCH])).to(device)
+        crops = reader.read_native(rows[start : start + _CROPS_PER_BATCH]).to(device).finish()
         for encoder, parts in zip(encoders, embeddings, strict=True):
             parts.append(encoder.eval()(crops).float().cpu().numpy())
     return [np.concatenate(parts) for parts in embeddings]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viscy_train.errors import UserError
+from viscy_train.loading.crop_batch import CropBatch, with_torch_type
 from viscy_train.loading.normalization import Normalization
 from viscy_train.loading.observed_positions import ObservedPositions
 from viscy_train.loading.plate_source import PlateSource
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viscy_train.anchors.table import AnchorTable
+    from viscy_train.crops.native_crops import NativeCrops
     from viscy_train.loading.crop_source import CropSource
 
 
@@ -70,27 +72,26 @@ class CropReader:
             If a plate or position does not exist or is damaged, a chunk is missing or cannot be decoded, or a crop
             contains NaN or infinite pixels.
         """
+        return self.read_native(rows, draws).finish().numpy()
+
+    def read_native(self, rows: NDArray[np.int64], draws: NDArray[np.float64] | None = None) -> CropBatch:
+        """Read crops in the type of the plates, with what normalizes and resamples them on any device.
+
+        Parameters and errors are those of `read`.
+        """
         rows = np.asarray(rows, dtype=np.int64)
-        crops, may_be_nan = self._empty(len(rows)), False
-        # A float64 beyond float32 becomes infinite, which is reported below.
-        with np.errstate(over="ignore"):
-            for part in self.source.read(rows, draws):
-                crops[part.slots] = part.finish()
-                may_be_nan |= part.pixels.dtype.kind == "f"
+        parts = [with_torch_type(part) for part in self.source.read(rows, draws)]
+        self._check_finite(rows, parts)
         positions = self._positions
         channel = None if positions.channel is None else positions.channel[rows]
-        self._normalization.apply(crops, positions.position[rows], positions.frame[rows], channel)
-        if may_be_nan:
-            self._check_finite(rows, crops)
-        return crops
+        center, spread = self._normalization.of(positions.position[rows], positions.frame[rows], channel)
+        return CropBatch.of(parts, center, spread, (self._crops.z_slices, self._crops.crop, self._crops.crop))
 
-    def _empty(self, n: int) -> NDArray[np.float32]:
-        side = self._crops.crop
-        n_channels = self._normalization.n_channels if self._positions.channel is None else 1
-        return np.empty((n, n_channels, self._crops.z_slices, side, side), dtype=np.float32)
-
-    def _check_finite(self, rows: NDArray[np.int64], crops: NDArray[np.float32]) -> None:
-        is_invalid = ~np.isfinite(crops).all(axis=(1, 2, 3, 4))
+    def _check_finite(self, rows: NDArray[np.int64], parts: list[NativeCrops]) -> None:
+        is_invalid = np.zeros(len(rows), dtype=bool)
+        for part in parts:
+            if part.pixels.dtype.kind == "f":
+                is_invalid[part.slots] = ~np.isfinite(part.pixels).all(axis=(1, 2, 3, 4))
         if is_invalid.any():
             row = rows[np.argmax(is_invalid)]
             raise UserError(self._positions.describe_damage(row, "some are NaN or infinite"))

@@ -16,7 +16,7 @@ from viscy_train.anchors.shared_table import LEAST_ROWS, store_of
 from viscy_train.errors import UserError
 from viscy_train.loading.augmentation import Augment
 from viscy_train.loading.batches import Batch, SequentialBatches, TrainingBatches
-from viscy_train.loading.datasets import CropDataset, PairDataset
+from viscy_train.loading.datasets import CropDataset, PairDataset, finish_batch
 from viscy_train.loading.loader import make_loader
 from viscy_train.loading.progress import Progress
 from viscy_train.loading.rng import Purpose, torch_seed
@@ -153,8 +153,8 @@ class PairDataModule(RunData, LightningDataModule):
         self.stall_watch.close()
 
     def load_pairs(self, batch: Batch) -> dict[str, Any]:
-        """Load a batch of training pairs in this process, as `PairDataset` returns it."""
-        return self._pairs.__getitems__(batch)
+        """Load a batch of training pairs in this process, with normalized crops ``anchor`` and ``positive``."""
+        return finish_batch(self._pairs.__getitems__(batch))
 
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Keep the batch's key and rows on the host, where they can be read without waiting for the device."""
@@ -163,8 +163,10 @@ class PairDataModule(RunData, LightningDataModule):
         return batch | {name: batch[name].numpy() for name in ("row", "positive_row") if name in batch}
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """In training, augment the crops on the device."""
+        """Normalize and resample the crops on the device; in training, augment them there."""
         trainer: Any = self.trainer
+        # Lightning converts floats to the precision of the model before the crops are floats.
+        batch = trainer.precision_plugin.convert_input(finish_batch(batch))
         if not trainer.training:
             return batch
         # For the model's own randomness, such as dropout.

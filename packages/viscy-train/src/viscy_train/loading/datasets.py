@@ -20,7 +20,6 @@ from viscy_train.loading.rng import Purpose, random_uniform
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.positives.rule import Positives
@@ -73,7 +72,7 @@ class PairDataset(Dataset):
     def __len__(self) -> int:
         return len(self._lineage)
 
-    def __getitems__(self, batch: Batch) -> dict[str, Tensor]:
+    def __getitems__(self, batch: Batch) -> dict[str, Any]:
         """Read a batch.
 
         Parameters
@@ -83,8 +82,8 @@ class PairDataset(Dataset):
 
         Returns
         -------
-        dict of str to torch.Tensor
-            ``anchor`` and ``positive``, float32, shape (n, n_channels, z_slices, side, side); ``row``,
+        dict of str to CropBatch or torch.Tensor
+            ``crops``, those of the anchors, then those of the positives (see `finish_batch`); ``row``,
             ``positive_row``, ``lineage`` and ``condition`` (a code of its label), int64, shape (n,);
             ``epoch``, ``batch`` (the batch index) and ``first_slot``, int64, shape ().
 
@@ -93,12 +92,10 @@ class PairDataset(Dataset):
         UserError
             As `CropReader.read` does.
         """
-        n = len(batch.rows)
         positives = self.choose_positives(batch)
-        crops = torch.from_numpy(self._reader.read(np.concatenate([batch.rows, positives]), self._draw_slices(batch)))
+        rows = np.concatenate([batch.rows, positives])
         return {
-            "anchor": crops[:n],
-            "positive": crops[n:],
+            "crops": self._reader.read_native(rows, self._draw_slices(batch)),
             "row": torch.tensor(batch.rows),
             "positive_row": torch.tensor(positives),
             "lineage": torch.tensor(self._lineage[batch.rows]),
@@ -156,7 +153,7 @@ class CropDataset(Dataset):
     def __len__(self) -> int:
         return len(self._reader)
 
-    def __getitems__(self, rows: list[int]) -> dict[str, Tensor]:
+    def __getitems__(self, rows: list[int]) -> dict[str, Any]:
         """Read the crops of some observations.
 
         Parameters
@@ -166,8 +163,8 @@ class CropDataset(Dataset):
 
         Returns
         -------
-        dict of str to torch.Tensor
-            ``crops``, float32, shape (n, n_channels, z_slices, side, side), and ``row``, int64, shape (n,).
+        dict of str to CropBatch or torch.Tensor
+            ``crops`` (see `finish_batch`), and ``row``, int64, shape (n,).
 
         Raises
         ------
@@ -175,9 +172,26 @@ class CropDataset(Dataset):
             As `CropReader.read` does.
         """
         indices = np.asarray(rows, dtype=np.int64)
-        return {"crops": torch.from_numpy(self._reader.read(indices)), "row": torch.tensor(indices)}
+        return {"crops": self._reader.read_native(indices), "row": torch.tensor(indices)}
 
 
-def no_collation(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def no_collation(batch: dict[str, Any]) -> dict[str, Any]:
     """Return a batch unchanged; a loader's ``collate_fn``."""
     return batch
+
+
+def finish_batch(batch: dict[str, Any]) -> dict[str, Any]:
+    """Return a batch of a dataset with normalized crops, made on the device where its pixels are.
+
+    Returns
+    -------
+    dict
+        The values of the batch, but of pairs ``anchor`` and ``positive`` instead of ``crops``: float32, shape (n,
+        n_channels, z_slices, side, side).
+    """
+    rest = {name: value for name, value in batch.items() if name != "crops"}
+    crops = batch["crops"].finish()
+    if "positive_row" not in batch:
+        return {"crops": crops} | rest
+    anchor, positive = crops.chunk(2)
+    return {"anchor": anchor, "positive": positive} | rest

@@ -45,7 +45,7 @@ class Normalization:
         # Experiments may have different numbers of channels.
         n_channels = max((one.shape[1] for one in constants), default=0)
         padded = [np.pad(one, ((0, 0), (0, n_channels - one.shape[1]), (0, 0))) for one in constants]
-        joined = np.concatenate([*padded, np.empty((0, n_channels, 2), np.float32)])[..., None, None, None]
+        joined = np.concatenate([*padded, np.empty((0, n_channels, 2), np.float32)])
         self._center = joined[:, :, 0]
         self._spread = np.maximum(joined[:, :, 1], _MIN_SPREAD)
 
@@ -54,28 +54,24 @@ class Normalization:
         """The largest number of channels of an experiment."""
         return self._center.shape[1]
 
-    def apply(
-        self,
-        crops: NDArray[np.float32],
-        position: NDArray[np.int64],
-        frame: NDArray[np.int64],
-        channel: NDArray[np.int64] | None = None,
-    ) -> None:
-        """Normalize crops in place.
+    def of(
+        self, position: NDArray[np.int64], frame: NDArray[np.int64], channel: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return center and spread of crops: normalized pixels are (pixel - center) / spread.
 
         Parameters
         ----------
-        crops : numpy.ndarray
-            Shape (n, n_channels, n_slices, side, side).
         position, frame : numpy.ndarray
             Index of the position and number of the frame of each crop, shape (n,).
         channel : numpy.ndarray, optional
             Index of the channel of each crop, shape (n,), if crops have one each.
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            Center and spread of each channel, shape (n, n_channels).
         """
         index = self._first[position] + frame if self._by_frame else self._first[position]
         if channel is not None:
-            crops -= self._center[index, channel, None]
-            crops /= self._spread[index, channel, None]
-            return
-        crops -= self._center[index]
-        crops /= self._spread[index]
+            return self._center[index, channel, None], self._spread[index, channel, None]
+        return self._center[index], self._spread[index]

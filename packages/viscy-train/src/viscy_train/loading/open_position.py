@@ -54,4 +54,4 @@ class OpenPosition:
 def kind_of(window: CropWindow, dtype: np.dtype[Any]) -> Any:
     """Return what images have in common whose crops have the same type and size and become crops in the same way."""
     # Where no pixel is resampled, the size of the image does not matter.
-    return dtype, (window.z.n_read, *window.sides), None if window.is_exact else window
+    return dtype, (window.z.n_read, *window.sides), None if window.is_projected_only else window
