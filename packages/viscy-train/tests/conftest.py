@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib.util
 import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
@@ -496,3 +498,17 @@ def write_batches(run_directory: RunDirectory, batches: list[Any], world_size: i
 def record_batches() -> Callable[..., None]:
     """Write the batch record of an epoch of a run with a given number of processes."""
     return write_batches
+
+
+@pytest.fixture(scope="session")
+def benchmark_module() -> Callable[[str], Any]:
+    """Return a module of the folder `benchmarks`, which is imported under a name that no other package has."""
+    name, folder = "viscy_train_benchmarks", Path(__file__).parents[1] / "benchmarks"
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+    return lambda module: importlib.import_module(f"{name}.{module}")

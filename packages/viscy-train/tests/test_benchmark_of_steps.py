@@ -1,7 +1,5 @@
 """The page of benchmarks has the numbers of the present code where they do not depend on the machine."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,17 +8,9 @@ FOLDER = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def step_tables():
-    """The module `benchmarks.step`, under a name that no other package has."""
-    name = "viscy_train_benchmarks"
-    spec = importlib.util.spec_from_file_location(
-        name, FOLDER / "benchmarks" / "__init__.py", submodule_search_locations=[str(FOLDER / "benchmarks")]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[name])
-    return importlib.import_module(f"{name}.step")
+def step_tables(benchmark_module):
+    """The module `benchmarks.step`."""
+    return benchmark_module("step")
 
 
 def test_the_page_has_the_computed_tables(step_tables):

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.profilers import PassThroughProfiler, SimpleProfiler
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from viscy_train.console import make_console
@@ -81,6 +81,24 @@ def test_a_fetch_is_data_wait_and_the_time_after_it_is_work():
     timer.stop("[_EvaluationLoop].val_next")
     timer.stop("[_TrainingEpochLoop].train_dataloader_next")
     assert timer.take() == (3.0, 7.0)
+
+
+def test_a_fetch_is_timed_by_the_context_that_lightning_uses():
+    seconds = iter([0.0, 10.0, 13.0, 20.0])
+    timer = FetchTimer(PassThroughProfiler(), clock=lambda: next(seconds))
+    with timer.profile("[_TrainingEpochLoop].train_dataloader_next"), timer.profile("[Strategy].batch_to_device"):
+        pass
+    assert timer.take() == (3.0, 7.0)
+
+
+def test_the_trainers_own_profiler_sees_all_actions():
+    inner = SimpleProfiler()
+    timer = FetchTimer(inner)
+    actions = ["[_TrainingEpochLoop].train_dataloader_next", "[Callback]A.on_train_batch_end"]
+    for action in actions:
+        with timer.profile(action):
+            pass
+    assert list(inner.recorded_durations) == actions
 
 
 class Clock:

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from lightning.pytorch import LightningDataModule
 
 from viscy_train.anchors.array_store import share_arrays
@@ -18,6 +17,7 @@ from viscy_train.loading.augmentation import Augment
 from viscy_train.loading.batches import Batch, SequentialBatches, TrainingBatches
 from viscy_train.loading.datasets import CropDataset, PairDataset, finish_batch
 from viscy_train.loading.loader import make_loader
+from viscy_train.loading.model_noise import seed_model_noise
 from viscy_train.loading.progress import Progress
 from viscy_train.loading.rng import Purpose, torch_seed
 from viscy_train.loading.run_data import RunData
@@ -171,11 +171,13 @@ class PairDataModule(RunData, LightningDataModule):
             return batch
         # For the model's own randomness, such as dropout.
         seed = torch_seed(self.seed, batch["epoch"], batch["batch"], Purpose.MODEL_NOISE)
-        torch.manual_seed(seed ^ batch["first_slot"])
+        seed_model_noise(seed ^ batch["first_slot"], trainer.strategy.root_device)
         return self.augment(batch)
 
     def augment(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return a batch with its crops augmented as in training."""
+        if self._augment.options.is_off:
+            return batch
         key = self.seed, int(batch["epoch"]), int(batch["batch"])
         first_slot = int(batch["first_slot"]) if self._options.split_batches else None
         return batch | {

@@ -263,7 +263,12 @@ class TrainingCLI(LightningCLI):
         if configured is False:
             return [metrics]
         if configured in (None, True):
-            return [TensorBoardLogger(self.run_directory.path, name=self.run_directory.log.name, version=""), metrics]
+            # Its thread opens the file for each metric; with the default of 10, training waits for it.
+            queue: Any = {"max_queue": 1000}
+            return [
+                TensorBoardLogger(self.run_directory.path, name=self.run_directory.log.name, version="", **queue),
+                metrics,
+            ]
         return [*_as_list(configured), metrics]
 
     def _callbacks(self, made: Namespace) -> list[Callback]:
