@@ -23,7 +23,7 @@ _REMEDY = "free some space, or choose another location"
 
 
 @contextmanager
-def atomic_write(path: Path) -> Generator[Path]:
+def atomic_write(path: Path, *, by: str = "") -> Generator[Path]:
     """Replace a file in one step.
 
     Parameters
@@ -31,6 +31,8 @@ def atomic_write(path: Path) -> Generator[Path]:
     path : pathlib.Path
         File to create or to replace. Its directory is created if necessary. A symbolic link stays, and its target is
         replaced.
+    by : str, optional
+        Name of the process, if several may write the file at the same time.
 
     Yields
     ------
@@ -44,7 +46,7 @@ def atomic_write(path: Path) -> Generator[Path]:
         If the file cannot be written, for example because the disk is full.
     """
     path = follow_links(path)
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished = path.with_name(f".{path.name}{by and '.'}{by}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished

@@ -37,7 +37,7 @@ def address_of(fingerprint: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in fingerprint.items() if name in (*_PARTS, *_OPTIONS)}
 
 
-def difference(stored: Mapping[str, str], present: Mapping[str, str]) -> str:
+def difference(stored: Mapping[str, str], present: dict[str, str]) -> str:
     """Return how the address of a store differs from that of a table, or an empty text if it does not.
 
     Parameters

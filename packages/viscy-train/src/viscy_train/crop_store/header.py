@@ -1,4 +1,4 @@
-"""Header: what the arrays of a crop store hold, stored as JSON beside them. It does not change while crops are packed."""
+"""Header: what the arrays of a crop store hold, stored as JSON beside them; packing crops does not change it."""
 
 from __future__ import annotations
 
@@ -98,12 +98,15 @@ class StoreHeader:
         What crops cover of their images.
     runs : list of Run
         Array and window of each slot.
+    slots_checksum : int
+        CRC-32 of the slots of the rows.
     """
 
     address: dict[str, str]
     arrays: list[CropArray]
     windows: list[CropWindow]
     runs: list[Run]
+    slots_checksum: int
 
     @property
     def n_crops(self) -> int:
@@ -146,8 +149,9 @@ class StoreHeader:
                 arrays=[CropArray(**one | {"shape": tuple(one["shape"])}) for one in content["arrays"]],
                 windows=[_window_of(one) for one in content["windows"]],
                 runs=[Run(**one) for one in content["runs"]],
+                slots_checksum=int(content["slots_checksum"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"the header of crop store {store} is damaged; {REPACK}") from error
 
 

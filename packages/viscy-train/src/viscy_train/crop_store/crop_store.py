@@ -1,0 +1,213 @@
+"""Crop store: the crops of all observations of an anchor table, each read by its row."""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorstore
+import zarr
+
+from viscy_train.crop_store.address import address_of, difference
+from viscy_train.crop_store.crop_array import METADATA
+from viscy_train.crop_store.header import REPACK, SLOTS, CropArray, StoreHeader
+from viscy_train.errors import UserError
+from viscy_train.plates.fork import may_use_tensorstore
+from viscy_train.plates.pixels import zarr_codecs
+from viscy_train.wording import are, count
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from viscy_train.crops.window import CropWindow
+
+# Memory for the indices of shards.
+_CACHE_MB = 16
+_CONTINUE = "run `viscy-train pack --config FILE` to pack what is missing"
+_WRITE_AGAIN = "run `viscy-train pack --config FILE` to write it again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCrops:
+    """Crops of one type and size, as they are stored.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        Shape (n_crops, n_channels, n_slices, n_rows, n_columns).
+    order : numpy.ndarray
+        Which of the requested crops each one is, shape (n_crops,).
+    window : CropWindow
+        What they cover of their image.
+    """
+
+    pixels: NDArray[Any]
+    order: NDArray[np.int64]
+    window: CropWindow
+
+
+class CropStore:
+    """The crops of all observations of an anchor table.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Directory of the store.
+    fingerprint : mapping of str to str
+        `AnchorTable.fingerprint` of the table whose rows are read.
+
+    Raises
+    ------
+    UserError
+        If there is no store, or it is unfinished, damaged, of another version, or of another table.
+
+    Notes
+    -----
+    Each process opens the arrays when it first reads from them, once for all its threads. A forked child does not use
+    those of its parent (see `viscy_train.plates.fork`).
+    """
+
+    def __init__(self, path: Path, fingerprint: Mapping[str, str]) -> None:
+        self.path, self.header = path, StoreHeader.read(path)
+        if other := difference(self.header.address, address_of(fingerprint)):
+            raise UserError(f"crop store {path} has the crops of another anchor table ({other}); {REPACK}")
+        if missing := missing_shards(path, self.header):
+            n = sum(array.n_shards for array in self.header.arrays)
+            raise UserError(
+                f"crop store {path} is unfinished: {len(missing)} of {count(n, 'shard')} {are(len(missing))} missing; "
+                f"{_CONTINUE}"
+            )
+        self._slots = _open_slots(path, self.header)
+        self._first_slots = np.array([run.first_slot for run in self.header.runs])
+        self._lock = threading.Lock()
+        self._open: dict[tuple[int, int], Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_lock": threading.Lock()}
+
+    def read(self, rows: NDArray[np.int64]) -> list[StoredCrops]:
+        """Read crops, those of a type, a size and a window together.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray
+            Rows of the anchor table, shape (n,); may contain duplicates.
+
+        Raises
+        ------
+        UserError
+            If a file of the store is missing or damaged; the message says which.
+        """
+        slots = np.asarray(self._slots[rows], dtype=np.int64)
+        order = np.argsort(slots, kind="stable")
+        slots = slots[order]
+        run = np.searchsorted(self._first_slots, slots, side="right") - 1
+        runs = [self.header.runs[number] for number in np.unique(run)]
+        crops = []
+        for array, window in sorted({(one.array, one.window) for one in runs}):
+            of_both = [one.array == array and one.window == window for one in self.header.runs]
+            selected = slice(None) if len(runs) == 1 else np.array(of_both)[run]
+            indices = slots[selected] - self.header.arrays[array].first_slot
+            crops.append(
+                StoredCrops(
+                    pixels=self._read(array, indices),
+                    order=order[selected],
+                    window=self.header.windows[window],
+                )
+            )
+        return crops
+
+    def _read(self, number: int, indices: NDArray[np.int64]) -> NDArray[Any]:
+        try:
+            return self._opened(number)[indices]
+        except Exception as error:  # many types: those of tensorstore, zarr and each codec
+            array = self.header.arrays[number]
+            raise UserError(self._describe_damage(number, array, indices, error)) from error
+
+    def _describe_damage(self, number: int, array: CropArray, indices: NDArray[np.int64], error: Exception) -> str:
+        for shard in np.unique(indices // array.crops_per_shard):
+            try:
+                self._opened(number)[indices[indices // array.crops_per_shard == shard]]
+            except Exception as cause:  # as in `_read`
+                file = self.path / array.name / array.shard_name(shard)
+                return (
+                    f"crop store {self.path} is damaged, file {file} ({_one_line(cause)}); delete this file, and "
+                    f"{_CONTINUE}"
+                )
+        return f"cannot read crop store {self.path} ({_one_line(error)}); try again"
+
+    def _opened(self, number: int) -> _TensorStoreCrops | _ZarrCrops:
+        """Return an open array of this process."""
+        key = os.getpid(), number
+        with self._lock:
+            if key not in self._open:
+                directory = self.path / self.header.arrays[number].name
+                self._open[key] = _TensorStoreCrops(directory) if may_use_tensorstore() else _ZarrCrops(directory)
+            return self._open[key]
+
+
+class _TensorStoreCrops:
+    """An array of crops that tensorstore reads."""
+
+    def __init__(self, directory: Path) -> None:
+        spec = {
+            "driver": "zarr3",
+            "kvstore": {"driver": "file", "path": os.path.realpath(directory)},
+            "fill_missing_data_reads": False,
+            "recheck_cached_data": "open",
+        }
+        context = tensorstore.Context({"cache_pool": {"total_bytes_limit": _CACHE_MB * 2**20}})
+        self._array = tensorstore.open(spec, read=True, open=True, context=context).result()
+
+    def __getitem__(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        return self._array.oindex[indices].read().result()
+
+
+class _ZarrCrops:
+    """An array of crops that zarr-python reads."""
+
+    def __init__(self, directory: Path) -> None:
+        with zarr_codecs():
+            self._array = zarr.open_array(directory, mode="r").with_config({"read_missing_chunks": False})
+
+    def __getitem__(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        return np.asarray(self._array.oindex[indices])
+
+
+def missing_shards(path: Path, header: StoreHeader) -> list[tuple[int, int]]:
+    """Return the shards that are not in a store yet, each as the index of its array and its number in it."""
+    missing = []
+    for number, array in enumerate(header.arrays):
+        try:
+            present = set(os.listdir(path / array.name))
+        except OSError:
+            present = set()
+        is_begun = METADATA in present
+        shards = range(array.n_shards)
+        missing += [(number, shard) for shard in shards if not is_begun or array.shard_name(shard) not in present]
+    return missing
+
+
+def _open_slots(path: Path, header: StoreHeader) -> NDArray[Any]:
+    """Map the slots of the rows into memory."""
+    try:
+        slots = np.load(path / SLOTS, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"file {path / SLOTS} of the crop store is missing or damaged; {_WRITE_AGAIN}") from error
+    if len(slots) != header.n_crops or zlib.crc32(np.ascontiguousarray(slots)) != header.slots_checksum:
+        raise UserError(f"file {path / SLOTS} of the crop store is damaged; {_WRITE_AGAIN}")
+    return slots
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

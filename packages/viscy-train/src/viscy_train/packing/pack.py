@@ -1,0 +1,172 @@
+"""Pack: writes the missing shards of a crop store, on some processes of this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import wait
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from viscy_train.anchors.array_store import share_arrays
+from viscy_train.anchors.shared_table import LEAST_ROWS
+from viscy_train.console import get_console, say, track
+from viscy_train.crop_store.crop_store import missing_shards
+from viscy_train.errors import UserError
+from viscy_train.packing.plan import make_plan
+from viscy_train.packing.preparation import delete_leftovers, prepare
+from viscy_train.packing.shards import ShardPacker
+from viscy_train.packing.space import estimate, format_bytes, require_space
+from viscy_train.wording import are, count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
+
+    from viscy_train.anchors.array_store import ArrayStore
+    from viscy_train.anchors.table import AnchorTable
+
+    type Shard = tuple[int, int]
+    type Job = Callable[[], int | None]
+
+# Seconds between two lines of a log.
+_LOG_INTERVAL = 30.0
+
+
+def pack(
+    table: AnchorTable,
+    path: Path,
+    *,
+    cache_mb: int,
+    processes: int = 1,
+    part: tuple[int, int] = (1, 1),
+    shared: ArrayStore | None = None,
+) -> int:
+    """Write the missing shards of a crop store. A call that was killed at any time is continued by the next one.
+
+    Parameters
+    ----------
+    table : AnchorTable
+        The table.
+    path : pathlib.Path
+        Directory of the store.
+    cache_mb : int
+        Memory for decoded chunks, for each process, in MB.
+    processes : int, default 1
+        Number of processes.
+    part : tuple of int, default (1, 1)
+        Number of this part, from 1, and number of parts: it has every n-th shard. Other calls, on this machine or
+        others, pack the other parts.
+    shared : ArrayStore, optional
+        Where to share large arrays with the processes.
+
+    Returns
+    -------
+    int
+        Number of shards that are still missing, because other parts have them.
+
+    Raises
+    ------
+    UserError
+        If the directory has something else, the disk has too little space, or a crop cannot be read.
+    """
+    plan = make_plan(table)
+    prepare(path, plan)
+    missing = missing_shards(path, plan.header)
+    shards = [shard for shard in _part_of(plan.header.arrays, part) if shard in set(missing)]
+    if shards:
+        packer = ShardPacker(table, plan, path, cache_mb=cache_mb)
+        space = estimate(packer, shards)
+        say(space.describe(len(shards)))
+        require_space(path, space)
+        if shared is not None and processes > 1 and len(plan.rows) >= LEAST_ROWS:
+            share_arrays(packer, shared)
+        _pack_shards(packer, shards, min(processes, len(shards)))
+    missing = missing_shards(path, plan.header)
+    if not missing:
+        delete_leftovers(path, plan)
+    return len(missing)
+
+
+def describe_missing(n_missing: int) -> str:
+    """Return a sentence on shards of other parts, which are not packed yet."""
+    return f"Done with this part. {count(n_missing, 'shard')} of other parts {are(n_missing)} still missing"
+
+
+def _part_of(arrays: Sequence, part: tuple[int, int]) -> list[Shard]:
+    shards = [(number, shard) for number, array in enumerate(arrays) for shard in range(array.n_shards)]
+    return shards[part[0] - 1 :: part[1]]
+
+
+def _pack_shards(packer: ShardPacker, shards: list[Shard], processes: int) -> None:
+    with _jobs_on(packer, shards, processes) as jobs:
+        results = _with_progress(jobs)
+    # Other calls pack these; if one of them is killed, this one does.
+    for shard, result in zip(shards, results, strict=True):
+        if result is None:
+            packer.pack(*shard, on_wait=say)
+
+
+@contextmanager
+def _jobs_on(packer: ShardPacker, shards: list[Shard], processes: int) -> Generator[list[Job]]:
+    """Yield a function for each shard, which packs it or waits until another process has."""
+    if processes == 1:
+        yield [partial(packer.pack, *shard) for shard in shards]
+        return
+    # A process that is forked cannot use tensorstore after its parent has.
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(processes, context, initializer=_start_process, initargs=(packer,))
+    try:
+        yield [executor.submit(_pack_in_process, *shard).result for shard in shards]
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a process of `viscy-train pack` ended unexpectedly, maybe for lack of memory; run the command again with "
+            "fewer --processes, which packs what is missing"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _with_progress(jobs: list[Job]) -> list[int | None]:
+    """Run jobs, and show how many are done: as a bar on a terminal, and as lines of a log elsewhere."""
+    results: list[int | None] = []
+    start = last = monotonic()
+    for job in track(jobs, "shards"):
+        results.append(job())
+        now = monotonic()
+        if now - last >= _LOG_INTERVAL and not get_console().is_terminal:
+            last = now
+            written, minutes = sum(result or 0 for result in results), (now - start) / 60
+            left = minutes * (len(jobs) - len(results)) / len(results)
+            done = f"{len(results):,} of {count(len(jobs), 'shard')}"
+            say(f"Packed {done}, {format_bytes(written)} in {minutes:.0f} min; about {left:.0f} min left")
+    return results
+
+
+# What a process of the pool packs with; its only task is to pack.
+_packer: ShardPacker
+
+
+def _start_process(packer: ShardPacker) -> None:
+    """Prepare a process that the parent ends at Ctrl-C, and that ends if its parent is killed."""
+    global _packer
+    _packer = packer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _pack_in_process(number: int, shard: int) -> int | None:
+    return _packer.pack(number, shard)

@@ -1,0 +1,83 @@
+"""Preparation: the files of a crop store that are written before its shards, and the files that are deleted after."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from viscy_train.atomic import atomic_write
+from viscy_train.console import say
+from viscy_train.crop_store.address import difference
+from viscy_train.crop_store.crop_array import GROUP, METADATA, metadata_of
+from viscy_train.crop_store.header import HEADER, REPACK, SLOTS, StoreHeader, is_store
+from viscy_train.errors import UserError
+from viscy_train.output import LOCK, OutputKind, claimed, require_replaceable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from viscy_train.packing.plan import PackingPlan
+
+CROP_STORE = OutputKind("a crop store of viscy-train", is_store, is_directory=True)
+_HEADER = OutputKind("the header of a crop store", lambda path: is_store(path.parent))
+_OTHER = f"{REPACK}, or give another --out"
+
+
+def prepare(path: Path, plan: PackingPlan) -> None:
+    """Write everything but the shards, or check that it is there.
+
+    Several processes may prepare the same store; the first one writes, and the others wait.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Directory of the store, new, empty, or of the same plan.
+    plan : PackingPlan
+        Which crop is where.
+
+    Raises
+    ------
+    UserError
+        If the directory has other files, or other crops.
+    """
+    require_replaceable(path, CROP_STORE)
+    with claimed(path / HEADER, _HEADER, "pack", on_wait=say):
+        header = plan.header.format()
+        if (path / HEADER).exists():
+            _check(path, plan)
+        # First, because a directory with a header is a crop store, also if this process is killed here.
+        _write(path / HEADER, header.encode())
+        slots = io.BytesIO()
+        np.save(slots, plan.slots, allow_pickle=False)
+        _write(path / SLOTS, slots.getvalue())
+        _write(path / METADATA, GROUP.encode())
+        for array in plan.header.arrays:
+            _write(path / array.name / METADATA, json.dumps(metadata_of(array), indent=1).encode())
+
+
+def _check(path: Path, plan: PackingPlan) -> None:
+    """Refuse a store of another plan."""
+    present = StoreHeader.read(path)
+    if other := difference(present.address, plan.header.address):
+        raise UserError(f"crop store {path} has the crops of another anchor table ({other}); {_OTHER}")
+    if present != plan.header:
+        raise UserError(f"crop store {path} has crops of images of other types or sizes; {_OTHER}")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a small file unless it has this content."""
+    if path.is_file() and path.read_bytes() == content:
+        return
+    with atomic_write(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def delete_leftovers(path: Path, plan: PackingPlan) -> None:
+    """Delete what killed processes have left in a store that is complete."""
+    for array in plan.header.arrays:
+        for pattern in (".*.unfinished", f".*{LOCK}"):
+            for file in (path / array.name).glob(pattern):
+                file.unlink(missing_ok=True)
