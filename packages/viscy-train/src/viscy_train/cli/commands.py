@@ -41,6 +41,17 @@ _EPOCHS = {"type": PositiveInt, "default": 1, "help": "number of epochs to draw"
 _PAGE = {"type": str, "default": None, "help": "page to write, by default inspect.html next to the run's directory"}
 _STEP = {"type": int, "required": True, "help": "training step, as in the log"}
 _RANK = {"type": int, "default": 0, "help": "rank of the process whose batch to plot"}
+_STORE = {
+    "type": str,
+    "default": None,
+    "help": "directory to write, by default data.store, or crops.zarr next to the anchor table",
+}
+_PACKERS = {"type": PositiveInt, "default": 1, "help": "number of processes of this machine that pack"}
+_PART = {
+    "type": str,
+    "default": "1/1",
+    "help": "part to pack, such as 2/8 for the second of 8 parts that 8 tasks of a cluster pack at the same time",
+}
 _PICTURE = {
     "type": str,
     "default": None,
@@ -79,6 +90,29 @@ def index(options: list[str], description: str) -> int:
     for sentence in [*data.describe_positives(), *sizes, *warnings]:
         say(sentence)
     say(f"Done. Wrote {data.path}")
+    return 0
+
+
+def pack(options: list[str], description: str) -> int:
+    """Write a crop store."""
+    from viscy_train.anchors.shared_table import store_of
+    from viscy_train.anchors.staleness import check_plates
+    from viscy_train.packing.pack import describe_missing, parse_part
+    from viscy_train.packing.pack import pack as pack_crops
+
+    cli = TrainingCLI("pack", options, description, {"out": _STORE, "processes": _PACKERS, "part": _PART})
+    data, part = cli.make_data(), parse_part(cli.config.part)
+    path = Path(cli.config.out or data.store or data.path.with_name("crops.zarr"))
+    check_plates(data.table)
+    n_missing = pack_crops(
+        data.table,
+        path,
+        cache_mb=data.cache_mb,
+        processes=cli.config.processes,
+        part=part,
+        shared=store_of(data.path),
+    )
+    say(describe_missing(n_missing) if n_missing else f"Done. Wrote {path}; set data.store to it to train on it")
     return 0
 
 

@@ -36,6 +36,7 @@ _NAMES = [
     "output",
     "data.experiments",
     "data.anchors",
+    "data.store",
     "data.split.experiments",
     "data.sampler.experiment_weights",
     "data.sampler.condition_ratio",
@@ -57,6 +58,7 @@ _FILE_COMMANDS = {
 }
 _CONFIG_COMMANDS = {
     "index": "check plates and tracks, and build the anchor table from them",
+    "pack": "write the crops of all observations to a store, from which `data.store` reads them fast",
     "inspect": "show the composition of the batches without training",
     "fit": "train and write a report",
     "validate": "evaluate a checkpoint on the validation anchors",

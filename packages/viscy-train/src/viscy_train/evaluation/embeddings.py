@@ -16,6 +16,7 @@ from viscy_train.loading.crops import CropReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -93,6 +94,7 @@ def evaluate_encoders(
     seed: int,
     max_anchors: int = 20_000,
     columns: Sequence[str] = (),
+    store: Path | None = None,
 ) -> EncoderEvaluation:
     """Evaluate the encoder before and after training on a subset of the anchors.
 
@@ -110,6 +112,8 @@ def evaluate_encoders(
         Maximum number of anchors to embed; positions beyond that are left out completely.
     columns : sequence of str
         Columns to probe at all hours.
+    store : pathlib.Path, optional
+        Crop store to read from instead of plates.
 
     Returns
     -------
@@ -117,7 +121,7 @@ def evaluate_encoders(
         The embeddings, recall@1 and linear probes.
     """
     rows = rows_to_embed(table, held_out, max_anchors)
-    before, after = embed([untrained, trained], table, rows)
+    before, after = embed([untrained, trained], table, rows, store)
     anchors = table.observations.iloc[rows].reset_index(drop=True)
     is_held_out = np.isin(rows, held_out)
     return EncoderEvaluation(
@@ -157,7 +161,9 @@ def rows_to_embed(table: AnchorTable, held_out: NDArray[np.int64], max_anchors: 
 
 
 @torch.inference_mode()
-def embed(encoders: list[Encoder], table: AnchorTable, rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+def embed(
+    encoders: list[Encoder], table: AnchorTable, rows: NDArray[np.int64], store: Path | None = None
+) -> list[NDArray[np.float32]]:
     """Embed anchors with several encoders, reading each crop once.
 
     Parameters
@@ -168,13 +174,15 @@ def embed(encoders: list[Encoder], table: AnchorTable, rows: NDArray[np.int64]) 
         The anchor table.
     rows : numpy.ndarray
         Rows to embed, shape (n_rows,).
+    store : pathlib.Path, optional
+        Crop store to read from instead of plates.
 
     Returns
     -------
     list of numpy.ndarray
         Embeddings of each encoder, shape (n_rows, features).
     """
-    reader = CropReader(table)
+    reader = CropReader(table, store=store)
     device = next(encoders[0].parameters()).device
     embeddings: list[list[NDArray[np.float32]]] = [[] for _ in encoders]
     for start in track(range(0, len(rows), _CROPS_PER_BATCH), "embedding"):

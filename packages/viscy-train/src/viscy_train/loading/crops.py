@@ -11,8 +11,11 @@ from viscy_train.loading.crop_batch import CropBatch, with_torch_type
 from viscy_train.loading.normalization import Normalization
 from viscy_train.loading.observed_positions import ObservedPositions
 from viscy_train.loading.plate_source import PlateSource
+from viscy_train.loading.store_source import StoreSource
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from viscy_train.anchors.table import AnchorTable
@@ -29,6 +32,8 @@ class CropReader:
         Gives the location of each observation, the size of a crop, and the intensity of each channel.
     cache_mb : int, default 256
         Memory for decoded chunks, for each process that reads, in MB.
+    store : pathlib.Path, optional
+        Crop store to read from instead of plates.
 
     Attributes
     ----------
@@ -36,12 +41,14 @@ class CropReader:
         Where pixels are read.
     """
 
-    def __init__(self, table: AnchorTable, *, cache_mb: int = 256) -> None:
+    def __init__(self, table: AnchorTable, *, cache_mb: int = 256, store: Path | None = None) -> None:
         self._crops = table.crops
         self._positions = ObservedPositions(table)
         positions = self._positions
         self._normalization = Normalization(table, positions.experiment_of_position, positions.name_of_position)
-        self.source: CropSource = PlateSource(table, cache_mb=cache_mb, positions=positions)
+        self.source: CropSource = (
+            PlateSource(table, cache_mb=cache_mb, positions=positions) if store is None else StoreSource(table, store)
+        )
 
     def __len__(self) -> int:
         return len(self._positions)

@@ -94,7 +94,14 @@ class PairDataModule(RunData, LightningDataModule):
             raise UserError(
                 "Trainer needs use_distributed_sampler=False, because the sampler distributes batches over ranks itself"
             )
-        self._pairs = PairDataset(self.table, self.positives, self.seed, cache_mb=self._cache_mb, labeled=self.labeled)
+        self._pairs = PairDataset(
+            self.table,
+            self.positives,
+            self.seed,
+            cache_mb=self.cache_mb,
+            labeled=self.labeled,
+            store=self.store,
+        )
         self._share(self._pairs)
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         with collect_sampler_warnings():  # already shown before the run
@@ -140,7 +147,7 @@ class PairDataModule(RunData, LightningDataModule):
         """Return the loader of this process's share of all observations, each exactly once."""
         trainer: Any = self.trainer
         batches = SequentialBatches(len(self.table.observations), trainer.global_rank, trainer.world_size)
-        crops = CropDataset(self.table, cache_mb=self._cache_mb)
+        crops = CropDataset(self.table, cache_mb=self.cache_mb, store=self.store)
         self._share(crops)
         return make_loader(crops, batches, self._num_workers, self._start_method, self.stall_watch)
 

@@ -18,6 +18,8 @@ from viscy_train.loading.crops import CropReader
 from viscy_train.loading.rng import Purpose, random_uniform
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -40,6 +42,8 @@ class PairDataset(Dataset):
         Memory for decoded chunks, for each process that reads, in MB.
     labeled : pandas.DataFrame, optional
         Lineage and condition of each observation as the loss sees them, by default those of the table.
+    store : pathlib.Path, optional
+        Crop store to read from instead of plates.
 
     Notes
     -----
@@ -54,8 +58,9 @@ class PairDataset(Dataset):
         *,
         cache_mb: int = 256,
         labeled: pd.DataFrame | None = None,
+        store: Path | None = None,
     ) -> None:
-        self._reader = CropReader(table, cache_mb=cache_mb)
+        self._reader = CropReader(table, cache_mb=cache_mb, store=store)
         self._positives, self._seed = positives, seed
         labeled = table.observations if labeled is None else labeled
         self._lineage = labeled["lineage_id"].to_numpy(np.int64)
@@ -141,14 +146,16 @@ class CropDataset(Dataset):
         The anchor table.
     cache_mb : int, default 256
         Memory for decoded chunks, for each process that reads, in MB.
+    store : pathlib.Path, optional
+        Crop store to read from instead of plates.
 
     Notes
     -----
     Pass ``collate_fn=no_collation`` to the loader, because a batch is read as a unit.
     """
 
-    def __init__(self, table: AnchorTable, *, cache_mb: int = 256) -> None:
-        self._reader = CropReader(table, cache_mb=cache_mb)
+    def __init__(self, table: AnchorTable, *, cache_mb: int = 256, store: Path | None = None) -> None:
+        self._reader = CropReader(table, cache_mb=cache_mb, store=store)
 
     def __len__(self) -> int:
         return len(self._reader)

@@ -98,6 +98,8 @@ class RunData:
         How workers are started; by default, Python's default.
     cache_mb : int
         Memory for decoded chunks, for each worker, in MB.
+    store : path, optional
+        Crop store, written by ``viscy-train pack``, to read crops from instead of plates: the same pixels, faster.
     stall_warning_seconds : float
         After how many seconds without a batch a line says for which data worker, or which other process, the run waits.
     seed : int
@@ -127,6 +129,7 @@ class RunData:
         num_workers: int = 4,
         start_method: Literal["fork", "spawn", "forkserver"] | None = None,
         cache_mb: int = 256,
+        store: FilePath | None = None,
         stall_warning_seconds: float = 60.0,
         seed: int = 0,
     ) -> None:
@@ -139,11 +142,12 @@ class RunData:
         self.channels_mode: Literal["all", "one"] = channels
         self.experiments = load_experiments(Path(experiments), channels)
         self.path = Path(anchors)
+        self.store = None if store is None else Path(store)
         sizes: Any = {"crop": crop, "z_slices": z_slices, "crop_um": crop_um, "depth_um": depth_um}
         self.crops, self.positive = CropSettings(**sizes, z=z, normalization=normalization), positive
         self._options, self.seed = sampler, seed
         self._split, self._augmentation = split, augmentation
-        self._num_workers, self._start_method, self._cache_mb = num_workers, start_method, cache_mb
+        self._num_workers, self._start_method, self.cache_mb = num_workers, start_method, cache_mb
         self.stall_warning_seconds = stall_warning_seconds
 
     @property

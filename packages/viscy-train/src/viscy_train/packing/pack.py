@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from viscy_train.anchors.array_store import share_arrays
 from viscy_train.anchors.shared_table import LEAST_ROWS
+from viscy_train.config.checks import require
 from viscy_train.console import get_console, say, track
 from viscy_train.crop_store.crop_store import missing_shards
 from viscy_train.errors import UserError
@@ -92,6 +93,20 @@ def pack(
     if not missing:
         delete_leftovers(path, plan)
     return len(missing)
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """Return number and count of a part, such as ``2/8``.
+
+    Raises
+    ------
+    UserError
+        If it is not one.
+    """
+    number, _, n_parts = text.partition("/")
+    values = [int(one) if one.isascii() and one.isdigit() else 0 for one in (number, n_parts)]
+    require(1 <= values[0] <= values[1], "--part must be I/N with I from 1 to N, such as 2/8", text)
+    return values[0], values[1]
 
 
 def describe_missing(n_missing: int) -> str:

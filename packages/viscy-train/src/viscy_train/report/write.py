@@ -63,9 +63,9 @@ def evaluate_and_write_page(
     table = data.table
     columns = columns_to_probe(table.observations, table.extra_columns, probe)
     encoders = untrained.to(device), trained.to(device)
-    evaluation = evaluate_encoders(*encoders, table, data.validation_rows, data.seed, columns=columns)
+    evaluation = evaluate_encoders(*encoders, table, data.validation_rows, data.seed, columns=columns, store=data.store)
     examples = choose_example_tracks(table.observations, evaluation.rows)
-    crops = CropReader(table).read(examples.rows.ravel())
+    crops = CropReader(table, store=data.store).read(examples.rows.ravel())
     middle = crops[:, :, crops.shape[2] // 2]
     with collect_sampler_warnings():  # training has shown them
         planned = label_plan(make_sampler(data.train_anchors(), data.options, data.seed, 0, 1).planned())

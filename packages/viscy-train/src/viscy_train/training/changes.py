@@ -7,7 +7,7 @@ from typing import Any
 from viscy_train.errors import UserError
 
 # Only their content matters, which is checked elsewhere.
-_PATHS = {"output", "ckpt_path", "data.experiments", "data.anchors"}
+_PATHS = {"output", "ckpt_path", "data.experiments", "data.anchors", "data.store"}
 # Weights of a checkpoint belong to one network; the batch sampler checks its own settings.
 _FIXED = {f"model.encoder.{name}" for name in ("name", "width", "features", "projection")}
 _FIXED |= {"model.loss.learn_temperature"}

@@ -201,7 +201,7 @@ class TrainingCLI(LightningCLI):
     def dump(self) -> str:
         """Return the complete configuration with absolute paths, as YAML that every command reads."""
         config = self.config.clone()
-        for name in ("output", "data.experiments", "data.anchors", "model.init_from"):
+        for name in ("output", "data.experiments", "data.anchors", "data.store", "model.init_from"):
             if config[name] is not None:
                 config[name] = str(Path(config[name]).absolute())
         config.data.positive = Namespace(asdict(PositiveConfig(**config.data.positive.as_dict()).resolved()))
