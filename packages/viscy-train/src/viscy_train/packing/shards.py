@@ -73,8 +73,8 @@ class ShardPacker:
         Returns
         -------
         int, optional
-            The bytes that were written, 0 if the shard exists; None if another process packs it and there is no
-            `on_wait`.
+            The bytes that were written, 0 if the shard exists; None if another process packs it and
+            `on_wait` is not given.
 
         Raises
         ------
