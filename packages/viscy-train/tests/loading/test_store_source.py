@@ -46,12 +46,15 @@ def assert_equal_sources(table, path):
         by_slot = [{}, {}]
         for source, found in zip((PlateSource(table, cache_mb=64), StoreSource(table, path)), by_slot, strict=True):
             for part in source.read(rows, drawn):
+                assert part.pixels.flags.c_contiguous
+                assert part.pixels.flags.writeable
                 types.add(part.pixels.dtype.str)
                 assert part.pixels.dtype.isnative
                 for number, slot in enumerate(part.slots.tolist()):
                     found[slot] = (part.pixels[number].tobytes(), part.pixels[number].shape, part.pixels.dtype)
         assert by_slot[0] == by_slot[1]
         assert len(by_slot[0]) == len(rows)
+        assert (np.diff(part.slots) > 0).all()  # of the store, without a copy
         plates, store = (CropReader(table, store=one).read(rows, drawn) for one in (None, path))
         assert plates.tobytes() == store.tobytes()
     return types
@@ -62,7 +65,7 @@ def rewrite(folder, name, dtype=None, shape=None):
     for position in ("A/1/0", "B/1/0"):
         path = folder / f"{name}.zarr" / position / "0"
         old = zarr.open_array(path)
-        version, chunks, pixels = old.metadata.zarr_format, old.chunks, old[:]
+        version, chunks, pixels = old.metadata.zarr_format, old.chunks, np.asarray(old[:])
         pixels = pixels if shape is None else pixels[tuple(map(slice, shape))]
         new = zarr.create_array(
             path,

@@ -43,7 +43,7 @@ class StoredCrops:
     pixels : numpy.ndarray
         Shape (n_crops, n_channels, n_slices, n_rows, n_columns).
     order : numpy.ndarray
-        Which of the requested crops each one is, shape (n_crops,).
+        Which of the requested crops each one is, ascending, shape (n_crops,).
     window : CropWindow
         What they cover of their image.
     """
@@ -109,19 +109,17 @@ class CropStore:
             If a file of the store is missing or damaged; the message says which.
         """
         slots = np.asarray(self._slots[rows], dtype=np.int64)
-        order = np.argsort(slots, kind="stable")
-        slots = slots[order]
         run = np.searchsorted(self._first_slots, slots, side="right") - 1
         runs = [self.header.runs[number] for number in np.unique(run)]
         crops = []
         for array, window in sorted({(one.array, one.window) for one in runs}):
             of_both = [one.array == array and one.window == window for one in self.header.runs]
-            selected = slice(None) if len(runs) == 1 else np.array(of_both)[run]
-            indices = slots[selected] - self.header.arrays[array].first_slot
+            order = np.flatnonzero(np.array(of_both)[run])
+            indices = slots[order] - self.header.arrays[array].first_slot
             crops.append(
                 StoredCrops(
                     pixels=self._read(array, indices),
-                    order=order[selected],
+                    order=order,
                     window=self.header.windows[window],
                 )
             )

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
     from viscy_train.packing.plan import PackingPlan
 
-CROP_STORE = OutputKind("a crop store of viscy-train", is_store, is_directory=True)
+
+def _is_own(path: Path) -> bool:
+    """Return whether a directory has a crop store, or only what a process leaves that is about to write its header."""
+    return is_store(path) or all(entry.name.startswith(f".{HEADER}.") for entry in path.iterdir())
+
+
+CROP_STORE = OutputKind("a crop store of viscy-train", _is_own, is_directory=True)
 _HEADER = OutputKind("the header of a crop store", lambda path: is_store(path.parent))
 _OTHER = f"{REPACK}, or give another --out"
 

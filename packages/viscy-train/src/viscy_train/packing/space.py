@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,7 +75,7 @@ def estimate(packer: ShardPacker, shards: Sequence[tuple[int, int]]) -> Space:
         n = sum(map(len, rows))
         n_of_array = min(_N_SAMPLED, n)
         chosen = np.concatenate(rows)[np.arange(n_of_array) * n // n_of_array]
-        sample = encode_shard(array, packer.read(number, chosen))
+        sample = encode_shard(replace(array, crops_per_shard=n_of_array), packer.read(number, chosen))
         n_crops += n
         decoded += n * array.crop_bytes
         encoded += math.ceil(n * len(sample) / n_of_array)
