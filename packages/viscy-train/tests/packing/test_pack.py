@@ -158,7 +158,7 @@ def test_images_of_another_type_are_not_mixed(table_of, tmp_path):
         pack(table, path, cache_mb=64)
 
 
-def test_a_call_that_was_killed_before_it_wrote_anything_is_no_obstacle(noise, tmp_path):
+def test_what_a_call_left_that_was_killed_at_its_begin_is_replaced(noise, tmp_path):
     (tmp_path / ".store.json.unfinished").write_text("half")
     (tmp_path / ".store.json.viscy-train.lock").touch()
     assert pack(noise[0], tmp_path, cache_mb=64) == 0
