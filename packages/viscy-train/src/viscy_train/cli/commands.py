@@ -97,10 +97,11 @@ def pack(options: list[str], description: str) -> int:
     """Write a crop store."""
     from viscy_train.anchors.shared_table import store_of
     from viscy_train.anchors.staleness import check_plates
+    from viscy_train.cli.parsing import parse_for_data
     from viscy_train.packing.pack import describe_missing, parse_part
     from viscy_train.packing.pack import pack as pack_crops
 
-    cli = TrainingCLI("pack", options, description, {"out": _STORE, "processes": _PACKERS, "part": _PART})
+    cli = parse_for_data("pack", options, description, {"out": _STORE, "processes": _PACKERS, "part": _PART})
     data, part = cli.make_data(), parse_part(cli.config.part)
     path = Path(cli.config.out or data.store or data.path.with_name("crops.zarr"))
     check_plates(data.table)
@@ -145,6 +146,7 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.anchors.staleness import check_sources
     from viscy_train.cli.parsing import parse_for_data
     from viscy_train.composition.dry_run import dry_run
+    from viscy_train.crop_store.crop_store import CropStore
     from viscy_train.crops.scale import describe_crops
     from viscy_train.evaluation.probes import columns_to_probe
     from viscy_train.report.dry_run_page import write_dry_run_page
@@ -155,6 +157,8 @@ def inspect(options: list[str], description: str) -> int:
     data, page = cli.make_data(), Path(cli.config.page or cli.run_directory.path.parent / "inspect.html")
     with claimed(page, DRY_RUN, "inspect"):
         check_sources(data.table)
+        if data.store is not None:
+            CropStore(data.store, data.table.fingerprint)  # refuses one that `fit` would refuse
         table = data.table
         columns_to_probe(table.observations, table.extra_columns, cli.config.evaluation.probe)  # refuses others
         sizes = describe_crops(table.crops, table.experiments, table.scales)
