@@ -1,3 +1,4 @@
+import os
 import pickle
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader
 from viscy_data import FlexibleBatchSampler
 from viscy_train.errors import UserError
 from viscy_train.loading.batches import Batch, IndexedBatches
+from viscy_train.loading.crop_source import READS, ReadCounts
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.datasets import CropDataset, PairDataset, finish_batch, no_collation
 from viscy_train.positives.lineages import Lineages
@@ -146,7 +148,7 @@ def test_a_loader_gives_the_same_batches_as_reading_them_directly(table, workers
     assert len(loaded) == len(batches) == 2 * len(sampler)
     for actual, batch in reversed(list(zip(loaded, batches, strict=True))):
         expected, actual = finish_batch(make_dataset(table).__getitems__(batch)), finish_batch(actual)
-        assert all(torch.equal(actual[key], expected[key]) for key in expected)
+        assert all(torch.equal(actual[key], expected[key]) for key in expected.keys() - {READS})
 
 
 def test_the_error_of_a_worker_is_one_line(table):
@@ -173,3 +175,12 @@ def test_the_crop_dataset_reads_every_observation_in_order(table):
     assert torch.cat([batch["row"] for batch in loaded]).tolist() == list(range(len(dataset)))
     crops = torch.cat([batch["crops"].finish() for batch in loaded])
     assert torch.equal(crops, torch.from_numpy(CropReader(table).read(np.arange(len(table.observations)))))
+
+
+def test_a_batch_carries_what_its_process_has_read(table):
+    dataset, batches = make_dataset(table), list(make_batches(table))
+    for batch in batches[:2]:
+        process, *counts = dataset.__getitems__(batch)[READS].tolist()
+        assert process == os.getpid()
+        assert ReadCounts.of(counts) == dataset._reader.source.counts
+    assert ReadCounts.of(counts).n_crops == 2 * 2 * 16

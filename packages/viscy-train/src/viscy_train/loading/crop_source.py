@@ -7,10 +7,15 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     from numpy.typing import NDArray
 
     from viscy_train.crops.native_crops import NativeCrops
+
+READS = "reads"
+"""Name of the id of the process that read a batch, and of its `ReadCounts` so far, int64, shape (7,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,11 @@ class ReadCounts:
     n_decoded: int = 0
     decoded_bytes: int = 0
     used_bytes: int = 0
+
+    @classmethod
+    def of(cls, numbers: Iterable[int]) -> ReadCounts:
+        """Return counts from their numbers, in the order of the fields, as `dataclasses.astuple` returns them."""
+        return cls(**_by_name(numbers))
 
     def __add__(self, other: ReadCounts) -> ReadCounts:
         return ReadCounts(**_by_name(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

@@ -15,6 +15,7 @@ from viscy_train.anchors.shared_table import LEAST_ROWS, store_of
 from viscy_train.errors import UserError
 from viscy_train.loading.augmentation import Augment
 from viscy_train.loading.batches import Batch, SequentialBatches, TrainingBatches
+from viscy_train.loading.crop_source import READS
 from viscy_train.loading.datasets import CropDataset, PairDataset, finish_batch
 from viscy_train.loading.loader import make_loader
 from viscy_train.loading.model_noise import seed_model_noise
@@ -167,7 +168,7 @@ class PairDataModule(RunData, LightningDataModule):
         """Keep the batch's key and rows on the host, where they can be read without waiting for the device."""
         if "batch" in batch:
             batch |= {name: int(batch[name]) for name in ("epoch", "batch", "first_slot")}
-        return batch | {name: batch[name].numpy() for name in ("row", "positive_row") if name in batch}
+        return batch | {name: batch[name].numpy() for name in ("row", "positive_row", READS) if name in batch}
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Normalize and resample the crops on the device; in training, augment them there."""

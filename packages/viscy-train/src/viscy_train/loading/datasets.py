@@ -6,7 +6,9 @@ batch's random numbers (`viscy_train.loading.rng`), so it does not matter which 
 
 from __future__ import annotations
 
+import os
 from copy import copy
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 from torch.utils.data import Dataset
 
 from viscy_train.loading.batches import Batch
+from viscy_train.loading.crop_source import READS
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.rng import Purpose, random_uniform
 
@@ -90,7 +93,8 @@ class PairDataset(Dataset):
         dict of str to CropBatch or torch.Tensor
             ``crops``, those of the anchors, then those of the positives (see `finish_batch`); ``row``,
             ``positive_row``, ``lineage`` and ``condition`` (a code of its label), int64, shape (n,);
-            ``epoch``, ``batch`` (the batch index) and ``first_slot``, int64, shape ().
+            ``epoch``, ``batch`` (the batch index) and ``first_slot``, int64, shape (); ``reads``, the id of this
+            process and what it has read so far (`viscy_train.loading.crop_source.ReadCounts`), int64, shape (7,).
 
         Raises
         ------
@@ -108,6 +112,7 @@ class PairDataset(Dataset):
             "epoch": torch.tensor(batch.epoch),
             "batch": torch.tensor(batch.index),
             "first_slot": torch.tensor(batch.first_slot),
+            READS: torch.tensor([os.getpid(), *astuple(self._reader.source.counts)]),
         }
 
     def choose_positives(self, batch: Batch) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from viscy_train.console import on_each_of
 from viscy_train.loading.progress import step_is_complete
 from viscy_train.run.metrics_csv import EFFECTIVE_RANK, LEARNING_RATE, LOSS, TEMPERATURE, is_logged, share_names
 from viscy_train.training.data_wait import data_wait_of
+from viscy_train.training.read_volume import read_volume_of
 from viscy_train.wording import count
 
 if TYPE_CHECKING:
@@ -164,8 +165,9 @@ class LossProgress(Callback):
 
     Notes
     -----
-    The line contains the mean loss, the ``val/loss`` and the effective rank of a validation, and the data wait if the
-    trainer has a `viscy_train.training.data_wait.DataWait`.
+    The line contains the mean loss, the ``val/loss`` and the effective rank of a validation, and the data wait and what
+    was read, if the trainer has a `viscy_train.training.data_wait.DataWait` and a
+    `viscy_train.training.read_volume.ReadVolume`.
     """
 
     def __init__(self, console: Console) -> None:
@@ -220,7 +222,11 @@ class LossProgress(Callback):
             parts.append(f"validation loss {float(trainer.callback_metrics['val/loss']):.3f}")
         if self._is_validated and EFFECTIVE_RANK in trainer.callback_metrics:
             parts.append(f"effective rank {float(trainer.callback_metrics[EFFECTIVE_RANK]):.1f}")
-        parts += [f"{count(self._steps, 'step')}{on_each_of(trainer.world_size)}", *_data_wait(trainer)]
+        parts += [
+            f"{count(self._steps, 'step')}{on_each_of(trainer.world_size)}",
+            *_data_wait(trainer),
+            *_read(trainer),
+        ]
         if trainer.is_global_zero:
             self._console.print(f"{self._title(trainer)}  {', '.join(parts)}")
 
@@ -246,3 +252,8 @@ def loss_of(outputs: Any, trainer: Trainer) -> Tensor:
 def _data_wait(trainer: Trainer) -> list[str]:
     data_wait = data_wait_of(trainer)
     return [] if data_wait is None else [f"data wait {data_wait.share_of_epoch:.0%}"]
+
+
+def _read(trainer: Trainer) -> list[str]:
+    read = read_volume_of(trainer)
+    return [] if read is None or read.sentence is None else [read.sentence]

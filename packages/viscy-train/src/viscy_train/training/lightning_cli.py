@@ -45,6 +45,7 @@ from viscy_train.training.data_cli import (
 from viscy_train.training.data_wait import DataWait
 from viscy_train.training.lightning_warnings import quiet_lightning
 from viscy_train.training.rank_watch import RankWatch
+from viscy_train.training.read_volume import ReadVolume
 from viscy_train.training.representation_watch import RepresentationWatch
 from viscy_train.training.stopping import GracefulStop
 
@@ -280,6 +281,7 @@ class TrainingCLI(LightningCLI):
             AttemptRecorder(run_directory),
             BatchRecorder(run_directory.batches),
             DataWait(),
+            ReadVolume(),
             CompositionLogger(made.data.labeled, made.data.complete_batch),
             LossLogger(),
             RepresentationWatch(made.data),
