@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import zarr
-from iohub.ngff import open_ome_zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, ZstdCodec
 
@@ -65,9 +64,9 @@ class Layout:
 
 _ZSTD = ZstdCodec(level=1)
 LAYOUTS = {
-    "raw": Layout("2048 x 2048, not compressed", 2048, 1, 2048),
     "zstd": Layout("2048 x 2048, Zstandard", 2048, 1, 2048, _ZSTD),
     "small": Layout("512 x 512, Zstandard", 2048, 1, 512, _ZSTD),
+    "raw": Layout("2048 x 2048, not compressed", 2048, 1, 2048),
     "stack": Layout("15 slices, 512 x 512, Blosc with Zstandard", 1024, 15, 512, BloscCodec(cname="zstd", clevel=1)),
     "shards": Layout("15 slices, shards of 128 x 128, Zstandard", 1024, 15, 128, _ZSTD, is_sharded=True),
 }
@@ -75,6 +74,8 @@ LAYOUTS = {
 
 def write_plate(path: Path, layout: Layout) -> None:
     """Write a plate in OME-NGFF 0.5, with uint16 images of two channels in which neighboring pixels are similar."""
+    from iohub.ngff import open_ome_zarr  # which takes seconds to load
+
     frames = path.with_suffix(".frames")
     array = zarr.create_array(
         frames / "0",

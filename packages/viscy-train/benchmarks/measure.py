@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from time import perf_counter, process_time
 
 import numpy as np
@@ -14,24 +15,33 @@ from numpy.typing import NDArray
 _SECONDS = 2.0
 
 
-def measure(read: Callable[[NDArray[np.int64]], NDArray], batches: NDArray[np.int64]) -> None:
+@dataclass(frozen=True)
+class Speed:
+    """A measurement: crops per second of wall time, milliseconds of CPU time a crop, and a checksum of some crops."""
+
+    crops_per_second: float
+    cpu_ms: float
+    checksum: int
+
+
+def measure(read: Callable[[NDArray[np.int64]], NDArray], path: str) -> None:
     """Print how fast batches are read, as JSON.
 
     Parameters
     ----------
     read : callable
         Returns the crops of some rows.
-    batches : numpy.ndarray
-        Rows of each batch, shape (n_batches, n). The first is not read, but one row of each position in it is, so that
-        positions are opened and libraries warmed up before the clock starts.
+    path : str
+        File with the rows of batches, shape (n_batches, n), and those to read before, with which positions are opened
+        and libraries loaded.
     """
-    warm_up, *timed = batches
-    checked = warm_up[:: max(1, len(warm_up) // 100)]
-    check = zlib.crc32(np.ascontiguousarray(read(checked)).tobytes())
+    with np.load(path) as file:
+        warm_up, batches = file["warm_up"], file["batches"]
+    checksum = zlib.crc32(np.ascontiguousarray(read(warm_up)).tobytes())
     n_crops, start, cpu_start = 0, perf_counter(), process_time()
-    for rows in timed:
+    for rows in batches:
         n_crops += len(read(rows))
         if perf_counter() - start > _SECONDS:
             break
     seconds, cpu_seconds = perf_counter() - start, process_time() - cpu_start
-    print(json.dumps({"crops_per_second": n_crops / seconds, "cpu_ms": 1e3 * cpu_seconds / n_crops, "check": check}))
+    print(json.dumps(asdict(Speed(n_crops / seconds, 1e3 * cpu_seconds / n_crops, checksum))))

@@ -11,7 +11,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from measure import measure
 
@@ -33,15 +32,16 @@ def open_dataset(plate: Path, tracks: Path, channels: list[str], crop: int, n_sl
     return module.predict_dataset
 
 
-def main(plate: str, tracks: str, batches: str, crop: str, n_slices: str, *channels: str) -> None:
+def main(folder: str, batches: str, crop: str, n_slices: str, *channels: str) -> None:
     """Read batches of rows, given in the order of the positions, tracks and frames of our table."""
     warnings.simplefilter("ignore")
-    dataset = open_dataset(Path(plate), Path(tracks), list(channels), int(crop), int(n_slices))
+    plate, tracks = Path(folder) / "plate.zarr", Path(folder) / "tracks"
+    dataset = open_dataset(plate, tracks, list(channels), int(crop), int(n_slices))
     rows = dataset.valid_anchors.reset_index(drop=True)
     index = pd.MultiIndex.from_frame(rows[["track_id", "t"]])
-    ours = pd.read_csv(Path(tracks) / "rows.csv")
+    ours = pd.read_csv(tracks / "rows.csv")
     place = index.get_indexer(pd.MultiIndex.from_frame(ours[["track_id", "t"]]))
-    measure(lambda wanted: dataset.__getitems__(place[wanted].tolist())["anchor"].numpy(), np.load(batches))
+    measure(lambda wanted: dataset.__getitems__(place[wanted].tolist())["anchor"].numpy(), batches)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import zarr
-from iohub.ngff import open_ome_zarr
 from numpy.typing import NDArray
 
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.loading.crop_source import CropSource
 from viscy_train.loading.crops import CropReader
+from viscy_train.packing.pack import pack as pack_store
 
-from .layouts import CHANNELS, CROP, N_FRAMES, N_TRACKS, Layout, distinct_frames, make_table, which_frame
+from .layouts import CHANNELS, CROP, LAYOUTS, N_FRAMES, N_TRACKS, Layout, distinct_frames, make_table, which_frame
+from .measure import measure
 
 type Read = Callable[[NDArray[np.int64]], NDArray]
 
@@ -26,10 +29,34 @@ def read_plate(path: Path, layout: Layout) -> Read:
     return _read_source(CropReader(make_table(path, layout), cache_mb=_CACHE_MB).source)
 
 
+def read_store(path: Path, layout: Layout) -> Read:
+    """Read from a crop store."""
+    store = path.with_name("crops.zarr")
+    return _read_source(CropReader(_packed_table(path, layout), cache_mb=_CACHE_MB, store=store).source)
+
+
+def pack(path: Path, layout: Layout) -> int:
+    """Pack some observations into a crop store beside the plate; return their number."""
+    table = _packed_table(path, layout)
+    if pack_store:
+        pack_store(table, path.with_name("crops.zarr"), cache_mb=_CACHE_MB)
+    return len(table.observations)
+
+
+def _packed_table(path: Path, layout: Layout) -> AnchorTable:
+    """Return a table of few observations of all positions, enough for batches that a cache does not hold."""
+    table = make_table(path, layout)
+    n_frames, every = (8, 8) if layout.n_slices == 1 else (4, 20)
+    observations = table.observations
+    is_packed = (observations["t"] < n_frames) & (observations["track_id"] % every == 0)
+    return replace(table, observations=observations[is_packed].reset_index(drop=True))
+
+
 def read_by_zarr(path: Path, layout: Layout) -> Read:
     """Read one crop after the other with zarr-python."""
     table = make_table(path, layout)
-    images = {name: zarr.open_array(path / name / "0", mode="r") for name in table.observations["position"].cat.categories}
+    names = table.observations["position"].cat.categories
+    images = {name: zarr.open_array(path / name / "0", mode="r") for name in names}
 
     def read(rows: NDArray[np.int64]) -> NDArray:
         return np.stack([images[name][t, :, :, *square] for name, t, square in _locate(table, rows)])
@@ -39,6 +66,8 @@ def read_by_zarr(path: Path, layout: Layout) -> Read:
 
 def read_frames(path: Path, layout: Layout) -> Read:
     """Read each frame that a batch needs once, with iohub's default (zarrs), and cut the crops from it."""
+    from iohub.ngff import open_ome_zarr  # which takes seconds to load, in all other processes in vain
+
     table = make_table(path, layout)
     plate = open_ome_zarr(path, layout="hcs", mode="r")
     images = {name: plate[name]["0"] for name in table.observations["position"].cat.categories}
@@ -71,7 +100,7 @@ def read_decoded(path: Path, layout: Layout) -> Read:
     return read
 
 
-def copy_memory(path: Path, layout: Layout) -> Read:  # noqa: ARG001
+def copy_memory(path: Path, layout: Layout) -> Read:
     """Copy as many bytes as crops have."""
     shape = len(CHANNELS), layout.n_slices, CROP, CROP
     source = np.ones((1024, *shape), dtype=np.uint16)
@@ -96,3 +125,19 @@ def _locate(table: AnchorTable, rows: NDArray[np.int64]) -> list[tuple[str, int,
             observations["position"].tolist(), observations["t"].tolist(), corners.tolist(), strict=True
         )
     ]
+
+
+COPY = "limit: memory is copied"
+OURS, LOCALITY, STORE, VISCY = "viscy-train", "viscy-train, locality 8", "viscy-train, crop store", "VisCy's dataset"
+WAYS: dict[str, Callable[[Path, Layout], Read]] = {
+    OURS: read_plate,
+    LOCALITY: read_plate,
+    STORE: read_store,
+    "zarr-python, crop by crop": read_by_zarr,
+    "iohub (zarrs), whole frames": read_frames,
+    "limit: frames decoded in memory": read_decoded,
+    COPY: copy_memory,
+}
+
+if __name__ == "__main__":
+    measure(WAYS[sys.argv[2]](Path(sys.argv[3]) / "plate.zarr", LAYOUTS[sys.argv[1]]), sys.argv[4])
