@@ -6,6 +6,8 @@ SHELL := /bin/bash
 # `make test ARGS="-k leak"` passes options to pytest; `make demo OUT=folder` sets the output folder.
 # `make bench ARGS="--viscy-sampler FILE"` adds VisCy's released sampler to the peers: the sampler.py of the viscy-data
 # of mehta-lab/VisCy, for instance by `uv pip install --no-deps --target FOLDER viscy-data==0.1.0` outside this workspace.
+# `make bench-reading ARGS="--viscy PATH"` adds the dataset of VisCy's data module, in a checkout of mehta-lab/VisCy; it
+# needs monai and imageio in the folder VISCY_REQUIREMENTS: `uv pip install --no-deps --target FOLDER monai imageio`.
 ARGS ?=
 OUT ?=
 DIST ?= dist

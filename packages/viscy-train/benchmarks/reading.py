@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     ways = [way for way in (*WAYS, VISCY) if way != VISCY or options.viscy]
     for layout in options.layouts:
         with TemporaryDirectory(dir=options.folder) as folder:
-            _prepare(Path(folder), LAYOUTS[layout], n_pairs)
+            _prepare(Path(folder), LAYOUTS[layout], options.pairs)
             jobs = [Job(layout, way) for way in ways]
             # One round of everything after the other, so that all ways meet the same other load of the machine.
             rounds = [{job: _measure(job, Path(folder), options) for job in jobs} for _ in range(options.rounds)]

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from measure import measure
+from measure import measure  # ty: ignore[import-not-found]
 
 
 def open_dataset(plate: Path, tracks: Path, channels: list[str], crop: int, n_slices: int) -> Any:
     """Return the dataset of VisCy's data module, with which it opens plates through tensorstore."""
-    from viscy_data.triplet import TripletDataModule
+    from viscy_data.triplet import TripletDataModule  # ty: ignore[import-not-found]
 
     module = TripletDataModule(
         data_path=str(plate),

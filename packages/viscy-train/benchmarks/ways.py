@@ -38,8 +38,7 @@ def read_store(path: Path, layout: Layout) -> Read:
 def pack(path: Path, layout: Layout) -> int:
     """Pack some observations into a crop store beside the plate; return their number."""
     table = _packed_table(path, layout)
-    if pack_store:
-        pack_store(table, path.with_name("crops.zarr"), cache_mb=_CACHE_MB)
+    pack_store(table, path.with_name("crops.zarr"), cache_mb=_CACHE_MB)
     return len(table.observations)
 
 
