@@ -37,7 +37,7 @@ LEVELS = {
     ],
     "viscy_train": [
         ["errors", "wording"],
-        ["output"],
+        ["output", "remote"],
         ["atomic", "console", "exit_codes"],
         ["config"],
         ["model", "plates", "run"],

@@ -176,9 +176,11 @@ def kind_of_file(path: Path | str, what: str) -> str | None:
         If the path cannot be accessed.
     """
     try:
-        mode = os.stat(path).st_mode
+        mode = (os.stat(path) if isinstance(path, str) else path.stat()).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"cannot access {what} {str(path)!r}: {error}") from error
     return _KINDS.get(stat.S_IFMT(mode), "a special file")

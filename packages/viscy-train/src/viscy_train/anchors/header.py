@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, is_dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viscy_train.config.checks import require, require_above_0, require_integer, require_name, require_number
@@ -91,7 +91,7 @@ def format_header(
 
 
 def _path_as_text(value: Any) -> str:
-    if isinstance(value, Path):
+    if isinstance(value, os.PathLike):
         return str(value)
     raise TypeError(f"{type(value).__name__} cannot be stored in the header of a table")
 

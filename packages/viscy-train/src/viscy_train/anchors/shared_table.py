@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from viscy_train.anchors.array_store import ArrayStore
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LEAST_ROWS = 2**17
 """The columns of smaller tables are not shared."""
@@ -27,8 +26,13 @@ _CONTENTS = "columns.json"
 
 
 def store_of(path: Path) -> ArrayStore:
-    """Return where the columns of an anchor table are shared: a hidden directory next to its Parquet file."""
-    return ArrayStore(path.with_name(f".{path.name}.arrays"))
+    """Return where the columns of an anchor table are shared: a hidden directory next to its Parquet file.
+
+    If the file is at a URL, the directory is next to its local copy, and the columns are shared by one process and its
+    children only.
+    """
+    local = Path(os.fspath(path))
+    return ArrayStore(local.with_name(f".{local.name}.arrays"))
 
 
 def forget_columns(path: Path) -> None:

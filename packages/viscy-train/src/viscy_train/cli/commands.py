@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from viscy_train.console import say
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_STOPPED, explain_exit
 from viscy_train.output import claimed, in_use
+from viscy_train.remote.path import local_path
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -75,7 +75,7 @@ def index(options: list[str], description: str) -> int:
 
     cli = parse_for_data("index", options, description, {"pixels": _PIXELS})
     data = cli.make_data()
-    with claimed(data.path, ANCHOR_TABLE, "index"):
+    with claimed(local_path(data.path, "data.anchors"), ANCHOR_TABLE, "index"):
         table = build_anchor_table(
             data.experiments,
             data.positive,
@@ -103,7 +103,7 @@ def pack(options: list[str], description: str) -> int:
 
     cli = parse_for_data("pack", options, description, {"out": _STORE, "processes": _PACKERS, "part": _PART})
     data, part = cli.make_data(), parse_part(cli.config.part)
-    path = Path(cli.config.out or data.store or data.path.with_name("crops.zarr"))
+    path = local_path(cli.config.out or data.store or data.path.with_name("crops.zarr"), "a crop store")
     check_plates(data.table)
     n_missing = pack_crops(
         data.table,
@@ -154,7 +154,7 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.report.html import DRY_RUN
 
     cli = parse_for_data("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
-    data, page = cli.make_data(), Path(cli.config.page or cli.run_directory.path.parent / "inspect.html")
+    data, page = cli.make_data(), local_path(cli.config.page or cli.run_directory.path.parent / "inspect.html", "page")
     with claimed(page, DRY_RUN, "inspect"):
         check_sources(data.table)
         if data.store is not None:
@@ -217,7 +217,7 @@ def predict(options: list[str], description: str) -> int:
 
     cli = TrainingCLI("predict", options, description, {"ckpt_path": _EVALUATED, "embeddings": _EMBEDDINGS})
     trainer, model, data = cli.make_all(training=False)
-    path = Path(cli.config.embeddings or cli.run_directory.embeddings)
+    path = local_path(cli.config.embeddings or cli.run_directory.embeddings, "embeddings")
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
     with _on_rank_0(trainer, claimed(path, kind_of_output(path), "predict")):
         check_plates(data.table)
@@ -253,7 +253,7 @@ def export(options: list[str], description: str) -> int:
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
     model.load_state_dict(checkpoint.weights)
     files = export_encoder(
-        Path(cli.config.out or cli.run_directory.path / "export"),
+        local_path(cli.config.out or cli.run_directory.path / "export", "out"),
         model.encoder,
         checkpoint,
         data,
@@ -280,7 +280,7 @@ def replay(options: list[str], description: str) -> int:
     cli = TrainingCLI("replay", options, description, {"step": _STEP, "rank": _RANK, "picture": _PICTURE})
     cli.require_config_of_run()
     data = cli.make_data()
-    path = Path(cli.config.picture or cli.run_directory.path / f"step-{cli.config.step}.png")
+    path = local_path(cli.config.picture or cli.run_directory.path / f"step-{cli.config.step}.png", "picture")
     with claimed(path, PICTURE, "replay"):
         recorded = batch_of_step(cli.run_directory, cli.config.step, cli.config.rank)
         if (fingerprint := cli.run_directory.read_table_fingerprint()) is not None:

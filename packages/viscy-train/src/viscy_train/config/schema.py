@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 else:
     # Relative paths in a config file start at the directory of the file, on the command line at the working directory.
     # Whether the file exists is checked where it is used, because the error can then say how to create it.
-    FilePath = path_type("", docstring="A path that need not exist.")
+    # A URL stays as it is.
+    FilePath = path_type("u", docstring="A path that need not exist.")
 
 MIN_TEMPERATURE = 1e-4
 """Smallest temperature: with a smaller one, gradients may not be finite in float32."""

@@ -1,8 +1,8 @@
 """Experiment: a plate, its tracks, and what its wells and fields of view are described by."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from viscy_train.config.checks import require, require_above_0, require_name, require_number
@@ -10,6 +10,7 @@ from viscy_train.config.schema import FilePath
 from viscy_train.errors import at_key
 from viscy_train.experiments.metadata import CONDITION, Value, check_keys, check_wells, well_of, without_condition
 from viscy_train.experiments.track_options import AUTO, FIRST_FRAMES, FORMATS, UNITS, canonical
+from viscy_train.remote.path import as_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class Experiment:
         where = f"of experiment {self.name!r}"
         for path in ("plate", "tracks"):
             require(getattr(self, path) is not None, f"{path} {where} must be a path", getattr(self, path))
-            object.__setattr__(self, path, Path(getattr(self, path)))
+            object.__setattr__(self, path, as_path(getattr(self, path)))
         self._check_annotations(where)
         self._check_channels(where)
         with at_key("metadata"):
@@ -97,10 +98,10 @@ class Experiment:
 
     def _check_annotations(self, where: str) -> None:
         with at_key("annotations"):
-            is_path = [isinstance(path, (str, Path)) for path in as_list(self.annotations)]
+            is_path = [isinstance(path, (str, os.PathLike)) for path in as_list(self.annotations)]
             rule = f"annotations {where} must be a path, or a list of paths"
             require(all(is_path), rule, self.annotations)
-        object.__setattr__(self, "annotations", [Path(path) for path in as_list(self.annotations)])
+        object.__setattr__(self, "annotations", [as_path(path) for path in as_list(self.annotations)])
 
     def _check_channels(self, where: str) -> None:
         rule = f"channels {where} must be a list of names, or a mapping from names to markers"

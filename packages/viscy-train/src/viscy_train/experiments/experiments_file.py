@@ -21,6 +21,7 @@ from viscy_train.experiments.metadata import (
 )
 from viscy_train.experiments.open_places import check_filled_in
 from viscy_train.experiments.spelling import check_spelling, spellings
+from viscy_train.remote.url import is_url
 
 __all__ = ["Experiment", "load_experiments"]
 
@@ -132,7 +133,7 @@ def _parse_experiment(path: Path, number: int, values: dict[str, Any]) -> Experi
 
 def _absolute(path: Path, value: str) -> str:
     """Return a path of an experiments file, which is relative to the directory of the file."""
-    return str(path.parent.absolute() / Path(value).expanduser())
+    return value if is_url(value) else str(path.parent.absolute() / Path(value).expanduser())
 
 
 def _check_outline(path: Path, content: Any) -> None:

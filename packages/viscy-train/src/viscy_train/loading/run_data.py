@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -44,6 +43,7 @@ from viscy_train.loading.split import (
 from viscy_train.model.encoder_input import ONE_CHANNEL, EncoderInput
 from viscy_train.positives.description import describe_positives, warn_of_labels, warn_of_positives
 from viscy_train.positives.rule import Positives, check_labels, make_positives
+from viscy_train.remote.path import as_path
 from viscy_train.wording import count
 
 if TYPE_CHECKING:
@@ -140,9 +140,9 @@ class RunData:
         # The generators of NumPy and scikit-learn accept no larger seed.
         require(0 <= seed < 2**32, "seed_everything must be in [0, 2**32)", seed)
         self.channels_mode: Literal["all", "one"] = channels
-        self.experiments = load_experiments(Path(experiments), channels)
-        self.path = Path(anchors)
-        self.store = None if store is None else Path(store)
+        self.experiments = load_experiments(as_path(experiments), channels)
+        self.path = as_path(anchors)
+        self.store = None if store is None else as_path(store)
         sizes: Any = {"crop": crop, "z_slices": z_slices, "crop_um": crop_um, "depth_um": depth_um}
         self.crops, self.positive = CropSettings(**sizes, z=z, normalization=normalization), positive
         self._options, self.seed = sampler, seed

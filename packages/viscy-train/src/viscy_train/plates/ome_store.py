@@ -1,4 +1,4 @@
-"""OME stores: directories with OME-Zarr metadata on a local file system, whose groups and arrays are read on demand.
+"""OME stores: directories with OME-Zarr metadata, whose groups and arrays are read on demand.
 
 Metadata are read with zarr-python, never from consolidated copies, which may be outdated.
 """
@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import zarr
-from zarr.storage import LocalStore
 
 from viscy_train.errors import UserError, because, require_regular_file
+from viscy_train.plates.access import zarr_store
 from viscy_train.plates.ngff import ome_metadata
 from viscy_train.plates.pixels import zarr_codecs
+from viscy_train.remote.path import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -41,7 +42,7 @@ class OmeStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         _check_metadata_files(path)
-        self._root = zarr.open_group(LocalStore(path, read_only=True), mode="r", use_consolidated=False)
+        self._root = zarr.open_group(zarr_store(path), mode="r", use_consolidated=False)
 
     def ome(self, name: str = "") -> Mapping[str, Any]:
         """Return the OME metadata of a group, given its path in the store; by default those of the root."""
@@ -97,5 +98,7 @@ def one_line(error: Exception) -> str:
 
 
 def _check_metadata_files(directory: Path) -> None:
+    if is_remote(directory):
+        return
     for name in _METADATA_FILES:
         require_regular_file(directory / name, "metadata of a plate")

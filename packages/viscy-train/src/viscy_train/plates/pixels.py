@@ -10,12 +10,10 @@ from __future__ import annotations
 import functools
 import logging
 import multiprocessing
-import os
 import threading
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -23,8 +21,10 @@ import tensorstore
 import zarr
 import zarr.errors
 
+from viscy_train.plates.access import is_local, kvstore_of, root_of
 from viscy_train.plates.fork import may_use_tensorstore
 from viscy_train.plates.image_array import AXES
+from viscy_train.remote.failures import reason
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -155,28 +155,31 @@ def _open_with_tensorstore(
 ) -> tensorstore.TensorStore | None:
     """Return an open array, or None if tensorstore does not support it."""
     stored = array.stored
-    # tensorstore refuses paths with `..`.
+    kvstore = kvstore_of(stored)
+    if kvstore is None:
+        return None
     spec = {
         "driver": "zarr3" if stored.metadata.zarr_format == 3 else "zarr",
-        "kvstore": {"driver": "file", "path": os.path.realpath(path_of(stored))},
+        "kvstore": kvstore,
         "fill_missing_data_reads": fill_missing,
         "recheck_cached_data": "open",
     }
     try:
         store = tensorstore.open(spec, read=True, open=True, context=context).result()
-    except Exception:  # many types, depending on what it does not support
+    except Exception as error:  # many types, depending on what it does not support
         if multiprocessing.parent_process() is None:
-            _warn_once(str(_root_of(stored)))
+            _warn_once(
+                str(root_of(stored)),
+                "does not support its codecs" if is_local(stored) else f"cannot open it: {reason(error)}",
+            )
         return None
     axes = tuple(tensorstore.newaxis if index in array.missing else slice(None) for index in range(len(AXES)))
     return store[axes] if array.missing else store
 
 
 @functools.cache
-def _warn_once(plate: str) -> None:
-    _logger.warning(
-        "plate %s is read with zarr-python, which is slower, because tensorstore does not support its codecs", plate
-    )
+def _warn_once(plate: str, why: str) -> None:
+    _logger.warning("plate %s is read with zarr-python, which is slower, because tensorstore %s", plate, why)
 
 
 @contextmanager
@@ -188,16 +191,6 @@ def zarr_codecs() -> Generator[None]:
     with warnings.catch_warnings(), zarr.config.set({"codec_pipeline.path": _ZARR_CODECS}):
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
         yield
-
-
-def path_of(array: zarr.Array) -> Path:
-    """Return the directory of an array on a local file system."""
-    return _root_of(array) / array.path
-
-
-def _root_of(array: zarr.Array) -> Path:
-    store: Any = array.store
-    return Path(store.root)
 
 
 class _TensorStorePixels:

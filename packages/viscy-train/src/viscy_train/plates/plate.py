@@ -1,11 +1,10 @@
-"""Plates: the images of an experiment, in OME-Zarr stores on a local file system, with or without wells.
+"""Plates: the images of an experiment, in OME-Zarr stores, with or without wells.
 
 Pixels are read as described in `viscy_train.plates.pixels`.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from viscy_train.errors import UserError, kind_of_file
@@ -209,8 +208,7 @@ def _check_directory(path: Path) -> None:
     """Refuse a path that is not a directory."""
     kind = kind_of_file(path, "plate")
     if kind is None:
-        remote = " (plates must be on a local file system)" if re.match(r"\w+:/", path.as_posix()) else ""
-        raise UserError(f"plate not found: {path}{remote}; correct `plate` of its experiment")
+        raise UserError(f"plate not found: {path}; correct `plate` of its experiment")
     if kind != "a directory":
         advice = advice_for(path) if kind == "a file" else None
         raise UserError(f"plate must be a directory, got {kind}: {path}" + (f"; {advice}" if advice else ""))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from zarr.storage import LocalStore
 
-from viscy_train.plates.pixels import path_of
+from viscy_train.plates.access import directory_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ class RowPixels:
     """
 
     def __init__(self, image: ImageArray, stored_type: np.dtype[Any]) -> None:
-        self._directory = str(path_of(image.stored))
+        self._directory = str(directory_of(image.stored))
         self._key = image.stored.metadata.encode_chunk_key
         self._of_stored = image.of_stored
         self._chunks, self._type = image.chunks, stored_type

@@ -1,17 +1,15 @@
-"""Stored chunks: which chunks of an array exist on the file system, and how many bytes they take."""
+"""Stored chunks: which chunks of an array exist in its store, and how many bytes they take."""
 
 from __future__ import annotations
 
-import os
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 
-from viscy_train.errors import require_regular_file
-from viscy_train.plates.pixels import path_of, zarr_codecs
+from viscy_train.plates.access import files_of
+from viscy_train.plates.pixels import zarr_codecs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +23,7 @@ _SHARDING = "sharding_indexed"
 
 
 class StoredChunks:
-    """The chunks of an array that exist on the file system.
+    """The chunks of an array that exist.
 
     Parameters
     ----------
@@ -36,7 +34,7 @@ class StoredChunks:
     def __init__(self, image: ImageArray) -> None:
         array = image.stored
         self._of_stored = image.of_stored
-        self._directory = str(path_of(array))
+        self._files = files_of(array)
         self._key = array.metadata.encode_chunk_key
         self._index = _ShardIndex.of(array)
         self._sizes: dict[tuple[int, ...], int] = {}
@@ -59,7 +57,7 @@ class StoredChunks:
             return self._file_size(chunk)
         shard, within = zip(*(divmod(i, n) for i, n in zip(chunk, self._index.shape, strict=True)), strict=True)
         if shard not in self._shards:
-            self._shards[shard] = self._index.read(self._path(shard), self._file_size(shard))
+            self._shards[shard] = self._read_index(shard, self._index)
         return int(self._shards[shard][within])
 
     def __contains__(self, chunk: tuple[int, ...]) -> bool:
@@ -68,21 +66,14 @@ class StoredChunks:
 
     def _file_size(self, chunk: tuple[int, ...]) -> int:
         if chunk not in self._sizes:
-            self._sizes[chunk] = _file_size(self._path(chunk))
+            self._sizes[chunk] = self._files.size(self._key(chunk))
         return self._sizes[chunk]
 
-    def _path(self, chunk: tuple[int, ...]) -> str:
-        return os.path.join(self._directory, self._key(chunk))
-
-
-def _file_size(path: str) -> int:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return 0
-    if not stat.S_ISREG(status.st_mode):
-        require_regular_file(path, "a chunk of a plate")
-    return max(status.st_size, 1)  # a truncated chunk is not missing
+    def _read_index(self, shard: tuple[int, ...], index: _ShardIndex) -> NDArray[np.uint64]:
+        size = self._file_size(shard)
+        if size == 0:
+            return np.zeros(index.shape, dtype=np.uint64)
+        return index.parse(self._files.read(self._key(shard), *index.place(size)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,20 +114,21 @@ class _ShardIndex:
             has_checksum="crc32c" in names,
         )
 
-    def read(self, path: str, file_size: int) -> NDArray[np.uint64]:
+    @property
+    def _length(self) -> int:
+        return 16 * int(np.prod(self.shape))
+
+    def place(self, file_size: int) -> tuple[int, int]:
+        """Return where the index begins in a shard, and how many bytes it takes."""
+        at_end = max(0, file_size - self._length - _CHECKSUM_BYTES * self.has_checksum)
+        return (at_end if self.at_end else 0), self._length
+
+    def parse(self, content: bytes) -> NDArray[np.uint64]:
         """Return how many bytes each chunk of a shard takes, 0 for those it lacks."""
-        if file_size == 0:
-            return np.zeros(self.shape, dtype=np.uint64)
-        n = int(np.prod(self.shape))
-        length = 16 * n
-        with open(path, "rb") as file:
-            if self.at_end:
-                file.seek(max(0, file_size - length - _CHECKSUM_BYTES * self.has_checksum))
-            content = file.read(length)
         # A truncated shard fails when its pixels are read.
-        if len(content) < length:
+        if len(content) < self._length:
             return np.full(self.shape, _NO_CHUNK)
-        offset, size = np.frombuffer(content, dtype=f"{self.byte_order}u8").reshape(n, 2).T
+        offset, size = np.frombuffer(content, dtype=f"{self.byte_order}u8").reshape(-1, 2).T
         return np.where(offset == _NO_CHUNK, 0, np.maximum(size, 1)).astype(np.uint64).reshape(self.shape)
 
 

@@ -8,7 +8,6 @@ classes with jsonargparse. Only the section ``trainer`` is Lightning's: its plai
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, Union
 
 from jsonargparse import ArgumentParser, Namespace
@@ -24,6 +23,7 @@ from viscy_train.config.schema import (
 )
 from viscy_train.errors import UserError
 from viscy_train.loading.run_data import RunData
+from viscy_train.remote.path import local_path
 from viscy_train.run.directory import RunDirectory
 
 _OWN_SECTIONS = ("data", "model", "checkpoint", "evaluation")
@@ -70,7 +70,7 @@ class DataCLI:
     @property
     def run_directory(self) -> RunDirectory:
         """Directory of the run."""
-        return RunDirectory(Path(self.config.output))
+        return RunDirectory(local_path(self.config.output, "output"))
 
     def make_data(self) -> RunData:
         """Return what the run draws its batches from."""

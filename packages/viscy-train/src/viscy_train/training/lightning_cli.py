@@ -28,6 +28,7 @@ from viscy_train.console import get_console
 from viscy_train.errors import UserError
 from viscy_train.loading.data_module import PairDataModule
 from viscy_train.model.module import ContrastiveModule
+from viscy_train.remote.path import as_path, local_path
 from viscy_train.run.attempts import AttemptRecorder
 from viscy_train.run.batch_record import BatchRecorder
 from viscy_train.run.directory import RunDirectory
@@ -148,7 +149,7 @@ class TrainingCLI(LightningCLI):
     @property
     def run_directory(self) -> RunDirectory:
         """Directory of the run."""
-        return RunDirectory(Path(self.config.output))
+        return RunDirectory(local_path(self.config.output, "output"))
 
     def require_config_of_run(self) -> None:
         """Refuse a configuration whose batches differ from those of the run in the output directory.
@@ -204,7 +205,7 @@ class TrainingCLI(LightningCLI):
         config = self.config.clone()
         for name in ("output", "data.experiments", "data.anchors", "data.store", "model.init_from"):
             if config[name] is not None:
-                config[name] = str(Path(config[name]).absolute())
+                config[name] = str(as_path(config[name]).absolute())
         config.data.positive = Namespace(asdict(PositiveConfig(**config.data.positive.as_dict()).resolved()))
         for name in self._command_options:
             config.pop(name, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -87,10 +88,11 @@ def _open(path: Path) -> Any:
         raise UserError(
             f"{path} is in the Graph Exchange File Format, which needs the package geff; install viscy-train[geff]"
         ) from None
+    local = os.fspath(path)  # at a URL, a copy: the library opens what it reads for writing, too
     with zarr_codecs(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of units and properties that do not matter here
         try:
-            return GeffReader(path)
+            return GeffReader(local)
         except Exception as error:  # the library raises errors of many types
             raise UserError(f"{path} is not a graph in GEFF 1, or is damaged: {one_line(error)}") from None
 

@@ -14,6 +14,7 @@ import zarr
 from PIL import Image, ImageSequence
 
 from viscy_train.errors import UserError
+from viscy_train.plates.access import zarr_store
 from viscy_train.tracks.formats.masks import count_parts
 from viscy_train.tracks.formats.track_file import one_line
 
@@ -111,7 +112,7 @@ def label_array(path: Path) -> tuple[Any, int]:
             found = ", ".join(inner.name for inner in inside) or "none"
             raise UserError(f"an image must have one label image, {path} has {found}; remove the others")
         path = inside[0]
-    node: Any = zarr.open(path, mode="r")
+    node: Any = zarr.open(zarr_store(path), mode="r")
     if isinstance(node, zarr.Array):
         return node, 0
     attributes = dict(node.attrs)

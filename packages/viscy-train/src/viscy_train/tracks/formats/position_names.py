@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from viscy_train.remote.path import can_list
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,6 +20,8 @@ _WORDS = frozenset(
     {"track", "tracks", "tracked", "tracking", "trackmate", "spots", "allspots", "all", "edges", "links", "objects"}
     | {"label", "labels", "mask", "masks", "split", "splits", "divisions", "export", "res", "gt"}
 )
+# What is asked for where directories cannot be listed.
+_UNLISTED = (".csv", ".parquet")
 # Row, column and field of view of a plate, also as A01_000.
 _IN_PLATE = re.compile(r"([a-z]+)_?0*(\d+)_0*(\d+)")
 
@@ -31,8 +35,11 @@ def named_like(directory: Path, position: str) -> list[Path]:
         Directory with the files of all positions.
     position : str
         Name of the position. For ``A/1/0``, these are ``A/1/0`` and ``A_1_0``, with any suffix, other separators, zeros
-        before a number, or words such as ``tracks``.
+        before a number, or words such as ``tracks``. On a web server, which does not list directories, it is
+        ``A/1/0.csv`` or ``A/1/0.parquet``.
     """
+    if not can_list(directory):
+        return [path for suffix in _UNLISTED if (path := directory / f"{position}{suffix}").is_file()]
     parent = directory / position
     nested = _names_in(parent.parent).get(_plain(parent.name), [])
     flat = _names_in(directory).get(_plain(position.replace("/", "_")), [])
@@ -56,7 +63,9 @@ def _flat(name: str) -> str:
 
 def list_directory(directory: Path) -> list[Path]:
     """Return the content of a directory, without what file managers and network drives leave behind."""
-    return sorted(path for path in directory.iterdir() if path.name[0] != ".") if directory.is_dir() else []
+    if not can_list(directory) or not directory.is_dir():
+        return []
+    return sorted(path for path in directory.iterdir() if path.name[0] != ".")
 
 
 def _names_in(directory: Path) -> dict[str, list[Path]]:
