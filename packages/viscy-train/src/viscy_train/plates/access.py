@@ -195,7 +195,7 @@ class LocalFiles:
 
 
 class RemoteFiles:
-    """The objects below a URL. They are listed once; where that is impossible, each is asked for when it is needed."""
+    """The objects below a URL. They are listed once; where that is impossible, there is a request for each."""
 
     def __init__(self, directory: RemotePath) -> None:
         self._url = directory.url

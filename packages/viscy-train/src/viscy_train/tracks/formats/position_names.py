@@ -20,7 +20,7 @@ _WORDS = frozenset(
     {"track", "tracks", "tracked", "tracking", "trackmate", "spots", "allspots", "all", "edges", "links", "objects"}
     | {"label", "labels", "mask", "masks", "split", "splits", "divisions", "export", "res", "gt"}
 )
-# What is asked for where directories cannot be listed.
+# Suffixes that are tried where directories cannot be listed.
 _UNLISTED = (".csv", ".parquet")
 # Row, column and field of view of a plate, also as A01_000.
 _IN_PLATE = re.compile(r"([a-z]+)_?0*(\d+)_0*(\d+)")
