@@ -246,6 +246,7 @@ def _train(config: Path, method: str, run: str, port: int, rank: int, sender: An
         "trainer.strategy": "ddp",
         "trainer.max_steps": 10,
         "data.num_workers": _WORKERS,
+        "data.workers": "processes",
         "data.start_method": method,
         "output": run,
     }

@@ -82,7 +82,10 @@ def test_a_run_in_progress_keeps_its_directory(make_project, trained, tmp_path, 
 
 def test_a_killed_run_does_not_keep_its_directory(make_project, start_viscy_train, tmp_path, error_line):
     """Also not with data workers and a second rank."""
-    config = make_project(tmp_path, **{"trainer.max_epochs": 1000, "data.num_workers": 1, "trainer.strategy": "ddp"})
+    config = make_project(
+        tmp_path,
+        **{"trainer.max_epochs": 1000, "data.num_workers": 1, "data.workers": "processes", "trainer.strategy": "ddp"},
+    )
     fit = ["fit", "--config", str(config)]
     run = RunDirectory(tmp_path / "run")
     with start_viscy_train([*fit, "--trainer.devices", "2"], tmp_path, processes=2) as running:

@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-from viscy_train.loading.loader import make_loader
+from viscy_train.loading.loader import Workers, make_loader
 
 
 class Squares:
@@ -18,7 +18,8 @@ class Squares:
 
 
 if __name__ == "__main__":
-    print([batch.tolist() for batch in make_loader(Squares(), [[0, 1], [2]], 1, sys.argv[1])])
+    worker = Workers(kind="processes", n=1, start_method=sys.argv[1])
+    print([batch.tolist() for batch in make_loader(Squares(), [[0, 1], [2]], worker)])
 """
 
 

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from viscy_train.loading import stall
-from viscy_train.loading.loader import make_loader
+from viscy_train.loading.loader import Workers, make_loader
 from viscy_train.loading.stall import StallWatch, is_stopped
+
+FORKED = Workers(kind="processes", n=2, start_method="fork")
 
 
 class Squares:
@@ -41,7 +43,7 @@ def make_watch():
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_stopped_worker_is_named_and_the_batches_are_right_after_it_continues(make_watch, wait_until):
     lines = []
-    loader: Any = make_loader(Squares(), [[number] for number in range(40)], 2, "fork", make_watch(lines.append))
+    loader: Any = make_loader(Squares(), [[number] for number in range(40)], FORKED, make_watch(lines.append))
     batches = iter(loader)
     first = list(itertools.islice(batches, 5))
     pids = [worker.pid for worker in loader._iterator._workers]
@@ -72,7 +74,7 @@ def test_a_slow_read_of_the_process_itself_is_reported(make_watch):
                 time.sleep(0.01)
             return torch.zeros(1)
 
-    assert len(list(make_loader(UntilReported(), [[0]], 0, None, make_watch(lines.append)))) == 1
+    assert len(list(make_loader(UntilReported(), [[0]], Workers(), make_watch(lines.append)))) == 1
     assert lines[0].startswith("Waiting for data for ")
 
 

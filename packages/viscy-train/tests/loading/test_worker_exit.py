@@ -5,7 +5,7 @@ import resource
 import pytest
 import torch
 
-from viscy_train.loading.loader import make_loader
+from viscy_train.loading.loader import Workers, make_loader
 from viscy_train.loading.stall import StallWatch
 
 
@@ -24,7 +24,9 @@ class LargeBatches(torch.utils.data.Dataset):
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.slow
 def test_a_batch_that_cannot_be_handed_over_is_not_waited_for(capfd):
-    loader = make_loader(LargeBatches(), [[0, 1], [2, 3]], 1, "fork", StallWatch(60))
+    loader = make_loader(
+        LargeBatches(), [[0, 1], [2, 3]], Workers(kind="processes", n=1, start_method="fork"), StallWatch(60)
+    )
     with pytest.raises(RuntimeError, match=r"DataLoader worker .* exited unexpectedly"):
         list(loader)
     assert "a data worker cannot hand over a batch" in capfd.readouterr().err

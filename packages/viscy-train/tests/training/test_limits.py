@@ -52,7 +52,7 @@ def make_training(make_project, table, tmp_path):
     """A function that makes a plain trainer for a run, with a module and data of five batches an epoch."""
     make_project(tmp_path)
 
-    def make(directory, *more_callbacks, num_workers=0, optimizer=None, **options):
+    def make(directory, *more_callbacks, num_workers=0, workers="threads", optimizer=None, **options):
         seed_everything(0, verbose=False)
         run = RunDirectory(tmp_path / directory)
         last = LastCheckpoint(run.last_checkpoint, CheckpointConfig(every_n_steps=1))
@@ -79,7 +79,8 @@ def make_training(make_project, table, tmp_path):
             sampler=SamplerConfig(batch_size=50),
             split=SplitConfig(fraction=0.5),
             num_workers=num_workers,
-            start_method="fork" if num_workers else None,
+            workers=workers,
+            start_method="fork" if workers == "processes" else None,
         )
         return trainer, model, data
 
@@ -140,8 +141,10 @@ LIMITS = {
     "validation across epochs": {"val_check_interval": 4, "check_val_every_n_epoch": None},
     "validation of every second epoch": {"check_val_every_n_epoch": 2},
     "new loaders": {"reload_dataloaders_every_n_epochs": 1},
-    "new loaders with a worker": pytest.param(
-        {"reload_dataloaders_every_n_epochs": 1, "num_workers": 1, "max_epochs": 2}, marks=pytest.mark.slow
+    "new loaders with threads": {"reload_dataloaders_every_n_epochs": 1, "num_workers": 2, "max_epochs": 2},
+    "new loaders with a worker process": pytest.param(
+        {"reload_dataloaders_every_n_epochs": 1, "num_workers": 1, "workers": "processes", "max_epochs": 2},
+        marks=pytest.mark.slow,
     ),
 }
 

@@ -102,7 +102,7 @@ def uninterrupted(make_project, run_viscy_train, tmp_path_factory):
 def test_a_run_killed_at_random_moments_has_the_losses_of_an_uninterrupted_run(
     make_project, start_fit, tmp_path, uninterrupted, num_workers, n_kills
 ):
-    make_project(tmp_path, **CHANGES, **{"data.num_workers": num_workers, "data.start_method": "fork"})
+    make_project(tmp_path, **CHANGES, **{"data.num_workers": num_workers})
     generator = np.random.default_rng(num_workers)
     n_steps = len(read_losses(uninterrupted))
     for _ in range(n_kills):
@@ -143,7 +143,10 @@ def test_a_run_that_ends_after_the_last_batch_of_an_epoch_resumes_with_the_next_
 def test_a_killed_run_leaves_no_worker_behind(
     make_project, start_fit, wait_until, tmp_path, start_method, n_workers, n_processes
 ):
-    make_project(tmp_path, **CHANGES | {"data.num_workers": n_workers, "data.start_method": start_method})
+    make_project(
+        tmp_path,
+        **CHANGES | {"data.num_workers": n_workers, "data.workers": "processes", "data.start_method": start_method},
+    )
     with start_fit(tmp_path) as command:
         pid = command.ranks[0].pid
         command.wait_until(lambda: count_log_lines(tmp_path) > 2 and len(descendants_of(pid)) >= n_processes)
@@ -157,7 +160,7 @@ def test_a_killed_run_leaves_no_worker_behind(
     [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.weekly) for one in (signal.SIGINT, signal.SIGUSR1))],
 )
 def test_a_run_stopped_on_request_saves_its_last_step(make_project, start_fit, tmp_path, uninterrupted, number):
-    make_project(tmp_path, **CHANGES | RARELY)
+    make_project(tmp_path, **CHANGES | RARELY, **{"data.num_workers": 2})
     with start_fit(tmp_path) as command:
         command.wait_until(lambda: count_log_lines(tmp_path) > 7)
         command.send(number)

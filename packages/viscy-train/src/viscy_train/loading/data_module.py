@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
@@ -17,7 +18,7 @@ from viscy_train.loading.augmentation import Augment
 from viscy_train.loading.batches import Batch, SequentialBatches, TrainingBatches
 from viscy_train.loading.crop_source import READS
 from viscy_train.loading.datasets import CropDataset, PairDataset, finish_batch
-from viscy_train.loading.loader import make_loader
+from viscy_train.loading.loader import DeferredLoader, Workers, make_loader
 from viscy_train.loading.model_noise import seed_model_noise
 from viscy_train.loading.progress import Progress
 from viscy_train.loading.rng import Purpose, torch_seed
@@ -55,6 +56,16 @@ class PairDataModule(RunData, LightningDataModule):
     def stall_watch(self) -> StallWatch:
         """What says for which data worker, or which other process, the run waits."""
         return StallWatch(self.stall_warning_seconds)
+
+    @cached_property
+    def _loaders(self) -> WeakSet[DeferredLoader]:
+        return WeakSet()
+
+    def _make_loader(self, dataset: PairDataset | CropDataset, batches: Any) -> DeferredLoader:
+        workers = Workers(kind=self._workers, n=self._num_workers, start_method=self._start_method)
+        loader = make_loader(dataset, batches, workers, self.stall_watch)
+        self._loaders.add(loader)
+        return loader
 
     @cached_property
     def _augment(self) -> Augment:
@@ -131,18 +142,14 @@ class PairDataModule(RunData, LightningDataModule):
             self.progress.first_batch,
             is_repeated=trainer.overfit_batches > 0,
         )
-        return make_loader(self._pairs, batches, self._num_workers, self._start_method, self.stall_watch)
+        return self._make_loader(self._pairs, batches)
 
     def val_dataloader(self) -> DataLoader | list:
         """Return the loader of the validation pairs, the same batches in every epoch; an empty list without pairs."""
         trainer: Any = self.trainer
         batches = self._validation_batches(trainer.global_rank, trainer.world_size)
         pairs = self._pairs.in_the_middle()
-        return (
-            []
-            if batches is None
-            else make_loader(pairs, batches, self._num_workers, self._start_method, self.stall_watch)
-        )
+        return [] if batches is None else self._make_loader(pairs, batches)
 
     def predict_dataloader(self) -> DataLoader:
         """Return the loader of this process's share of all observations, each exactly once."""
@@ -150,14 +157,19 @@ class PairDataModule(RunData, LightningDataModule):
         batches = SequentialBatches(len(self.table.observations), trainer.global_rank, trainer.world_size)
         crops = CropDataset(self.table, cache_mb=self.cache_mb, store=self.store)
         self._share(crops)
-        return make_loader(crops, batches, self._num_workers, self._start_method, self.stall_watch)
+        return self._make_loader(crops, batches)
 
     def teardown(self, stage: str) -> None:
-        """Stop looking after waits."""
-        self.stall_watch.close()
+        """Stop reading ahead and looking after waits."""
+        self._stop()
 
     def on_exception(self, exception: BaseException) -> None:
-        """Stop looking after waits."""
+        """Stop reading ahead and looking after waits."""
+        self._stop()
+
+    def _stop(self) -> None:
+        for loader in self._loaders:
+            loader.close()
         self.stall_watch.close()
 
     def load_pairs(self, batch: Batch) -> dict[str, Any]:

@@ -93,11 +93,13 @@ class RunData:
     augmentation : AugmentationConfig
         Random transforms of the crops, applied on the device.
     num_workers : int
-        Number of worker processes that load data, for each training process.
+        Number of threads or processes that load batches ahead, for each training process; with 0, it loads them itself.
+    workers : {"threads", "processes"}
+        Whether threads of the training process load batches ahead, or processes.
     start_method : {"fork", "spawn", "forkserver"}, optional
-        How workers are started; by default, Python's default.
+        How worker processes are started; by default, Python's default.
     cache_mb : int
-        Memory for decoded chunks, for each worker, in MB.
+        Memory for decoded chunks, for all threads of a process together, and for each worker process, in MB.
     store : path, optional
         Crop store, written by ``viscy-train pack``, to read crops from instead of plates: the same pixels, faster.
     stall_warning_seconds : float
@@ -127,6 +129,7 @@ class RunData:
         split: SplitConfig = SplitConfig(),  # noqa: B008
         augmentation: AugmentationConfig = AugmentationConfig(),  # noqa: B008
         num_workers: int = 4,
+        workers: Literal["threads", "processes"] = "threads",
         start_method: Literal["fork", "spawn", "forkserver"] | None = None,
         cache_mb: int = 256,
         store: FilePath | None = None,
@@ -135,6 +138,11 @@ class RunData:
     ) -> None:
         super().__init__()  # PairDataModule is also a Lightning data module
         require_at_least("data.num_workers", num_workers, 0)
+        if start_method is not None and workers != "processes":
+            raise UserError(
+                f"data.start_method has an effect only with data.workers: processes, got {start_method!r} with "
+                f"{workers}; remove it, or set data.workers to processes"
+            )
         require_at_least("data.cache_mb", cache_mb, 1)
         require_above_0("data.stall_warning_seconds", stall_warning_seconds)
         # The generators of NumPy and scikit-learn accept no larger seed.
@@ -147,7 +155,8 @@ class RunData:
         self.crops, self.positive = CropSettings(**sizes, z=z, normalization=normalization), positive
         self._options, self.seed = sampler, seed
         self._split, self._augmentation = split, augmentation
-        self._num_workers, self._start_method, self.cache_mb = num_workers, start_method, cache_mb
+        self._num_workers, self._workers, self._start_method = num_workers, workers, start_method
+        self.cache_mb = cache_mb
         self.stall_warning_seconds = stall_warning_seconds
 
     @property

@@ -32,7 +32,7 @@ def use_short_paths() -> None:
     except OSError as error:
         raise UserError(
             f"TMPDIR must be at most {_LONGEST} bytes long for data workers, got {directory}; set it to a shorter "
-            "path, or data.num_workers to 0"
+            "path, or data.workers to threads"
         ) from error
     finally:
         tempfile.tempdir = directory

@@ -107,6 +107,21 @@ def describe_worker(batches: Any) -> str:
     return f"data worker {worker} (process {pid}{stopped})"
 
 
+def describe_reader(batches: Any) -> str:
+    """Return which batch the threads of a loader are to deliver next.
+
+    Parameters
+    ----------
+    batches : ReadAhead
+        The batches.
+    """
+    batch = batches.next_batch
+    number, epoch = getattr(batch, "index", None), getattr(batch, "epoch", None)
+    if not isinstance(number, int) or epoch is None:  # single crops, or another thread has just used the last batch
+        return "data, which threads read,"
+    return f"batch {number} of epoch {epoch + 1}, which a thread reads,"
+
+
 def is_stopped(pid: int) -> bool:
     """Return whether a process of this machine is stopped, as by SIGSTOP; False where that is unknown."""
     try:

@@ -126,7 +126,7 @@ class PixelReader:
         else:
             _logger.warning(
                 "this process was forked from one that had read images, so it reads with zarr-python, which is slower; "
-                "set data.start_method to forkserver or spawn"
+                "set data.workers to threads, or data.start_method to forkserver or spawn"
             )
 
     def open(self, array: ImageArray, *, fill_missing: bool) -> Pixels:
