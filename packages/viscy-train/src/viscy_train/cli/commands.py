@@ -149,6 +149,7 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.crop_store.crop_store import CropStore
     from viscy_train.crops.scale import describe_crops
     from viscy_train.evaluation.probes import columns_to_probe
+    from viscy_train.loading.reading_estimate import describe_reading_of
     from viscy_train.report.dry_run_page import write_dry_run_page
     from viscy_train.report.dry_run_summary import print_dry_run
     from viscy_train.report.html import DRY_RUN
@@ -175,7 +176,9 @@ def inspect(options: list[str], description: str) -> int:
             labeled=data.train_anchors(labeled=True),
         )
         print_dry_run(result)
-        write_dry_run_page(page, result)
+        for sentence in (reading := describe_reading_of(data)):
+            say(sentence)
+        write_dry_run_page(page, result, reading)
     say(f"Done. Open {page}")
     return 0
 

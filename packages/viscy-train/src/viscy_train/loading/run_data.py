@@ -160,6 +160,11 @@ class RunData:
         self.stall_warning_seconds = stall_warning_seconds
 
     @property
+    def n_readers(self) -> int:
+        """Number of workers that read; 0 if each training process reads itself."""
+        return self._num_workers
+
+    @property
     def crop(self) -> int:
         """Side of a crop, in pixels."""
         return self.crops.crop

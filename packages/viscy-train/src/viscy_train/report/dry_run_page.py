@@ -20,6 +20,7 @@ from viscy_train.report.step_section import coverage_rows, step_rows
 from viscy_train.report.style import experiment_colors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from matplotlib.figure import Figure
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _MAX_DRAWS_SHOWN = 10_000
 
 
-def write_dry_run_page(path: Path, dry_run: DryRun) -> None:
+def write_dry_run_page(path: Path, dry_run: DryRun, reading: Sequence[str] = ()) -> None:
     """Write the page of a dry run.
 
     Parameters
@@ -39,6 +40,8 @@ def write_dry_run_page(path: Path, dry_run: DryRun) -> None:
         File to write, for example ``inspect.html``. Its directory is created if necessary.
     dry_run : DryRun
         The batches of an epoch.
+    reading : sequence of str, optional
+        Sentences on what a batch reads.
     """
     anchors, strata, draws = dry_run.anchors, dry_run.strata, dry_run.draws
     page = render(
@@ -53,6 +56,7 @@ def write_dry_run_page(path: Path, dry_run: DryRun) -> None:
         diagnostics=diagnose(dry_run),
         batches=make_batches_figure(dry_run.batches, anchors, dry_run.planned),
         measurements=measurements(dry_run),
+        reading=reading,
         step_sentences=describe_step(dry_run.planned_step),
         step_rows=step_rows(dry_run.planned_step, dry_run.step, dry_run.content),
         coverage_rows=coverage_rows(dry_run.coverage, dry_run.batches_of_epochs, dry_run.batches_per_epoch),
