@@ -53,6 +53,41 @@ def test_batches_are_those_of_the_sampler_with_the_same_names(anchors, options):
 
 
 @pytest.mark.parametrize(
+    ("place_by", "expected"),
+    [
+        (None, ["experiment", "position", "t"]),
+        ("well", ["experiment", "well"]),
+        (["t", "position"], ["t", "experiment", "position"]),
+    ],
+)
+def test_locality_sorts_by_position_and_frame_unless_columns_are_given(anchors, place_by, expected):
+    anchors = anchors.assign(well="A/1")
+    config = SamplerConfig(batch_size=12, locality=4, place_by=place_by)
+    sampler = make_sampler(anchors, config, 3)
+    assert (sampler.locality, sampler.place_by) == (4, tuple(expected))
+    assert list(sampler) == list(FlexibleBatchSampler(anchors, 12, locality=4, place_by=expected, seed=3))
+    of_channels = make_sampler(anchors.assign(channel="DNA"), SamplerConfig(batch_size=12, locality=4), 3)
+    assert of_channels.place_by == ("experiment", "position", "t", "channel")
+    assert make_sampler(anchors[["experiment", "condition", "hours_post_infection"]], config_of(4), 3).place_by is None
+    options = validation_options(config, anchors)
+    assert (options.locality, options.place_by) == (4, place_by)
+
+
+def config_of(locality):
+    return SamplerConfig(batch_size=12, locality=locality)
+
+
+def test_places_must_be_columns_without_missing_values_where_they_are_used(anchors):
+    with pytest.raises(UserError, match=r"data.sampler.place_by must name columns .*, got 'wel'"):
+        make_sampler(anchors, SamplerConfig(batch_size=12, locality=4, place_by="wel"), 3)
+    missing = anchors.assign(row=np.where(np.arange(len(anchors)) < 3, np.nan, 1.0))
+    with pytest.raises(UserError, match=r"data.sampler.place_by must name columns without missing values: 3 of"):
+        make_sampler(missing, SamplerConfig(batch_size=12, locality=4, place_by="row"), 3)
+    with pytest.raises(UserError, match=r"data\.sampler: locality must be at least 1, got 0"):
+        make_sampler(anchors, config_of(0), 3)
+
+
+@pytest.mark.parametrize(
     ("column", "full"),
     [
         ("well", ["experiment", "well"]),

@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from viscy_train.loading.rng import Purpose, make_generator, random_uniform, torch_seed
+from viscy_train.loading.rng import Purpose, make_generator, random_uniform, torch_seed, uniform_at
 
 
 def test_the_numbers_of_a_slot_do_not_depend_on_the_number_of_slots():
@@ -42,3 +42,21 @@ def test_global_generators_are_not_changed():
 def test_a_key_out_of_range_is_refused(key):
     with pytest.raises(ValueError, match=r"must be in \[0, 2\*\*32\)"):
         make_generator(*key, Purpose.POSITIVE)
+
+
+def test_numbers_at_counters_depend_on_the_key_and_on_all_counters():
+    counters = np.arange(40).repeat(40), np.tile(np.arange(40), 40)
+    numbers = uniform_at(7, 1, 2, Purpose.FRAME_OF_POSITIVES, *counters)
+    assert len(set(numbers)) == 1600
+    assert 0 < numbers.min() < 0.01
+    assert 0.99 < numbers.max() < 1
+    np.testing.assert_array_equal(
+        uniform_at(7, 1, 2, Purpose.FRAME_OF_POSITIVES, *(counter[::-3] for counter in counters)), numbers[::-3]
+    )
+    for key in ((8, 1, 2), (7, 2, 2), (7, 1, 3)):
+        assert not np.isin(uniform_at(*key, Purpose.FRAME_OF_POSITIVES, *counters), numbers).any()
+
+
+def test_numbers_at_counters_do_not_change_between_releases():
+    numbers = uniform_at(1, 2, 3, Purpose.FRAME_OF_POSITIVES, np.array([5, 2**31 - 1]), np.array([0, 9]))
+    assert numbers.tolist() == [0.45236952795117186, 0.19010365042688576]

@@ -146,6 +146,7 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.anchors.staleness import check_sources
     from viscy_train.cli.parsing import parse_for_data
     from viscy_train.composition.dry_run import dry_run
+    from viscy_train.composition.frames import count_frames
     from viscy_train.crop_store.crop_store import CropStore
     from viscy_train.crops.scale import describe_crops
     from viscy_train.evaluation.probes import columns_to_probe
@@ -166,6 +167,7 @@ def inspect(options: list[str], description: str) -> int:
         notes = [f"Note: {one}" for one in data.split_warnings(cli.config.processes)]
         for sentence in [*data.describe_positives(cli.make_loss_config()), *sizes, *notes]:
             say(sentence)
+        train_rows, choice = data.train_rows, data.positive_choice
         result = dry_run(
             data.train_anchors(),
             data.options,
@@ -174,6 +176,9 @@ def inspect(options: list[str], description: str) -> int:
             world_size=cli.config.processes,
             epochs=cli.config.epochs,
             labeled=data.train_anchors(labeled=True),
+            count_frames=lambda batches: count_frames(
+                batches.assign(row=train_rows[batches["row"]]), table.observations, choice
+            ),
         )
         print_dry_run(result)
         for sentence in (reading := describe_reading_of(data)):

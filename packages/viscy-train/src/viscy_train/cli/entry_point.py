@@ -40,7 +40,7 @@ _NAMES = [
     "data.split.experiments",
     "data.sampler.experiment_weights",
     "data.sampler.condition_ratio",
-    *(f"data.sampler.{name}" for name in ("distinct_by", "experiment_by", "condition_by", "time_by")),
+    *(f"data.sampler.{name}" for name in ("distinct_by", "place_by", "experiment_by", "condition_by", "time_by")),
     *(f"data.positive.{name}" for name in ("match", "differ")),
     "model.encoder.name",
     "evaluation.probe",

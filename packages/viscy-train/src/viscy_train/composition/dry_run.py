@@ -21,9 +21,12 @@ from viscy_train.loading.axes import add_labels, check_axes, label_plan
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from viscy_data import ComposedBatches, PlannedComposition
+    from viscy_train.composition.frames import FrameCounts
     from viscy_train.config.schema import SamplerConfig
 
 # Counting draws is much cheaper than examining a batch.
@@ -41,6 +44,7 @@ def dry_run(
     epochs: int = 1,
     max_batches: int = 2000,
     labeled: pd.DataFrame | None = None,
+    count_frames: Callable[[pd.DataFrame], FrameCounts | None] | None = None,
 ) -> DryRun:
     """Draw the batches of an epoch exactly as training would, and examine them.
 
@@ -64,6 +68,9 @@ def dry_run(
     labeled : pandas.DataFrame, optional
         The anchors with the labels of `viscy_train.loading.axes.add_labels`, if their lineages are not those of the
         loss.
+    count_frames : callable, optional
+        Function of the slots of batches that counts their frames; see `viscy_train.composition.frames.count_frames`,
+        of which the rows are those of all observations.
 
     Returns
     -------
@@ -107,6 +114,7 @@ def dry_run(
         distinct_lineages=distinct_lineages,
         lineage_pairs=lineage_pairs,
         duplicate_slots=_count_duplicate_slots(batches, len(anchors)),
+        frames=None if count_frames is None else count_frames(batches),
         seconds_to_start=seconds_to_start,
         seconds_per_batch=float(seconds.mean()) if n_counted else 0.0,
         seconds_of_slowest_batch=float(seconds.max()) if n_counted else 0.0,

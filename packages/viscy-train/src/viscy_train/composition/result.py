@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from viscy_data import PlannedComposition
     from viscy_train.composition.check import TargetCheck
+    from viscy_train.composition.frames import FrameCounts
     from viscy_train.composition.step import StepComposition
     from viscy_train.composition.step_count import BatchContent
 
@@ -80,6 +81,8 @@ class DryRun:
         Pairs of slots of a batch that belong to the same lineage, on average.
     duplicate_slots : float
         Slots of a batch whose anchor another slot already has, on average.
+    frames : FrameCounts or None
+        Frames of a batch; None if it is not known how positives are chosen.
     seconds_to_start, seconds_per_batch, seconds_of_slowest_batch : float
         Time to create the sampler; mean and maximum time to compose a batch.
     sampler_warnings : tuple of str
@@ -100,6 +103,7 @@ class DryRun:
     distinct_lineages: float
     lineage_pairs: float
     duplicate_slots: float
+    frames: FrameCounts | None
     seconds_to_start: float
     seconds_per_batch: float
     seconds_of_slowest_batch: float

@@ -236,13 +236,19 @@ class SamplerConfig:
     distinct_by : str or list of str, optional
         Column of the anchor table, such as ``lineage_id``, or columns: anchors of a batch differ in it, as far as there
         are enough.
+    locality : int
+        Largest number of anchors that follow each other in time and place and are drawn together, so that a batch needs
+        few frames. Their positives share their time step where lineages permit. With 1, every anchor is drawn alone.
+    place_by : str or list of str, optional
+        Columns of the anchor table that sort the anchors of a time for `locality`, by default position, frame, and
+        channel where there is one.
     experiment_by, condition_by : str or list of str
         Columns of the anchor table that take the place of the experiment and of the condition, such as
         ``[experiment, marker]``. The keys of `experiment_weights` and `condition_ratio` are then their labels: the
         values of several columns joined by `` | ``.
         Wells and positions are those of an experiment, as ``[experiment, well]``, and tracks those of a position.
     time_by : str
-        Column of times in hours, for `temporal_enrichment`.
+        Column of times in hours, for `temporal_enrichment` and `locality`.
     """
 
     batch_size: int = 128
@@ -258,6 +264,8 @@ class SamplerConfig:
     anchors_per_condition: int | None = None
     epoch_batches: int | None = None
     distinct_by: list[str] | str | None = None
+    locality: int = 1
+    place_by: list[str] | str | None = None
     experiment_by: list[str] | str = "experiment"
     condition_by: list[str] | str = "condition"
     time_by: str = "hours_post_infection"
@@ -266,8 +274,8 @@ class SamplerConfig:
         for name in ("experiment_weights", "condition_ratio"):
             for key in getattr(self, name) if isinstance(getattr(self, name), dict) else ():
                 require(isinstance(key, str), f"data.sampler.{name} must have names in quotes as keys", key)
-        for name in ("experiment_by", "condition_by", "distinct_by"):
-            if name != "distinct_by" or self.distinct_by is not None:
+        for name in ("experiment_by", "condition_by", "distinct_by", "place_by"):
+            if name not in ("distinct_by", "place_by") or getattr(self, name) is not None:
                 names = _names(f"data.sampler.{name}", getattr(self, name))
                 require(bool(names), f"data.sampler.{name} must name columns, or be left out", names)
         rule = "data.sampler.time_by must name a column, or be left out"

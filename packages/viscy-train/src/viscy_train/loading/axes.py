@@ -28,6 +28,7 @@ SEPARATOR = " | "
 ALL_OTHERS = "..."
 """Key of the weights that stands for all labels that are not keys."""
 _MISSING = "(none)"
+_PLACE = ("position", "t", "channel")
 _MAX_NAMES = 4
 
 
@@ -75,8 +76,10 @@ def check_axes(anchors: pd.DataFrame, options: SamplerConfig, *, positives: str 
     used = {
         "experiment_by": options.experiment_aware,
         "condition_by": options.condition_balanced or positives == CONDITION,
-        "time_by": options.temporal_enrichment or options.time_by != TIME,  # reports have an axis of it
+        # Reports have an axis of it.
+        "time_by": options.temporal_enrichment or options.locality > 1 or options.time_by != TIME,
         "distinct_by": True,
+        "place_by": options.locality > 1,
     }
     for option, is_used in used.items():
         for name in columns_of(getattr(options, option)):
@@ -130,6 +133,8 @@ def sampler_arguments(options: SamplerConfig, anchors: pd.DataFrame) -> dict[str
     changed: dict[str, Any] = {name: _plain(getattr(options, name)) for name in ("experiment_by", "condition_by")}
     if len(distinct := columns_of(options.distinct_by)) > 1:
         changed["distinct_by"] = distinct
+    if options.locality > 1:
+        changed["place_by"] = columns_of(options.place_by) or _places(anchors) or None
     for axis, by in ((GROUP, options.experiment_by), (CONDITION, options.condition_by)):
         weights = getattr(options, WEIGHTS[axis])
         columns = columns_of(by)
@@ -137,6 +142,11 @@ def sampler_arguments(options: SamplerConfig, anchors: pd.DataFrame) -> dict[str
             value_of = {label_of(value): value for value in _distinct(anchors, columns)}
             changed[WEIGHTS[axis]] = {_value(key, value_of): weight for key, weight in weights.items()}
     return asdict(options) | changed
+
+
+def _places(anchors: pd.DataFrame) -> list[str]:
+    """Return the columns that say which image an anchor is of, as far as there are any."""
+    return columns_of([name for name in _PLACE if name in anchors])
 
 
 def label_of(value: Any) -> str:

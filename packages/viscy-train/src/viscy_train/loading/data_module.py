@@ -113,6 +113,7 @@ class PairDataModule(RunData, LightningDataModule):
             cache_mb=self.cache_mb,
             labeled=self.labeled,
             store=self.store,
+            choice=self.positive_choice,
         )
         self._share(self._pairs)
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from viscy_train.loading.batches import Batch
 from viscy_train.loading.crop_source import READS
 from viscy_train.loading.crops import CropReader
+from viscy_train.loading.positive_choice import PositiveChoice
 from viscy_train.loading.rng import Purpose, random_uniform
 
 if TYPE_CHECKING:
@@ -62,9 +63,10 @@ class PairDataset(Dataset):
         cache_mb: int = 256,
         labeled: pd.DataFrame | None = None,
         store: Path | None = None,
+        choice: PositiveChoice | None = None,
     ) -> None:
         self._reader = CropReader(table, cache_mb=cache_mb, store=store)
-        self._positives, self._seed = positives, seed
+        self._choice, self._seed = choice or PositiveChoice(positives, seed), seed
         labeled = table.observations if labeled is None else labeled
         self._lineage = labeled["lineage_id"].to_numpy(np.int64)
         condition: Any = labeled["condition"]
@@ -128,9 +130,7 @@ class PairDataset(Dataset):
         numpy.ndarray
             Rows of the anchor table, shape (n,).
         """
-        n_slots = batch.first_slot + len(batch.rows)
-        draws = random_uniform(self._seed, batch.epoch, batch.index, Purpose.POSITIVE, n_slots, 2)
-        return self._positives.choose(batch.rows, *draws[batch.first_slot :].T)
+        return self._choice.choose(batch)
 
     def _draw_slices(self, batch: Batch) -> NDArray[np.float64] | None:
         """Return a random number for the slices of each anchor, then of each positive; None if they are not random."""

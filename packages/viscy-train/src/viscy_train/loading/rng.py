@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
 class Purpose(IntEnum):
     """What random numbers are used for. Never reuse a value for another purpose: that would change every run."""
 
@@ -32,6 +36,8 @@ class Purpose(IntEnum):
     """Choice of the slices of the anchors."""
     SLICES_OF_POSITIVE = 11
     """Choice of the slices of the positives."""
+    FRAME_OF_POSITIVES = 12
+    """Choice of a frame that the positives of a position share."""
 
 
 def make_generator(seed: int, epoch: int, batch_index: int, purpose: Purpose) -> np.random.Generator:
@@ -95,6 +101,37 @@ def torch_seed(seed: int, epoch: int, batch_index: int, purpose: Purpose) -> int
         In [0, 2**63).
     """
     return int(_seed_sequence(seed, epoch, batch_index, purpose).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def uniform_at(
+    seed: int, epoch: int, batch_index: int, purpose: Purpose, *counters: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Return uniform random numbers of a batch, each a function of the key and of its own counters.
+
+    Parameters
+    ----------
+    seed, epoch, batch_index, purpose
+        The key, as for `make_generator`.
+    *counters : numpy.ndarray
+        Non-negative integers, all of one shape.
+
+    Returns
+    -------
+    numpy.ndarray
+        Numbers in (0, 1) in the shape of the counters; equal where all counters are.
+
+    Notes
+    -----
+    Each counter is added in steps of SplitMix64 (G. Steele, D. Lea and C. Flood, "Fast Splittable Pseudorandom Number
+    Generators", OOPSLA 2014) and mixed by its finalizer.
+    """
+    bits = _seed_sequence(seed, epoch, batch_index, purpose).generate_state(1, np.uint64)
+    for counter in counters:
+        bits = bits + (counter.astype(np.uint64) + np.uint64(1)) * _STEP
+        for shift, factor in ((30, _FACTORS[0]), (27, _FACTORS[1])):
+            bits = (bits ^ (bits >> np.uint64(shift))) * factor
+        bits ^= bits >> np.uint64(31)
+    return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
 
 
 def _seed_sequence(*key: int) -> np.random.SeedSequence:

@@ -25,6 +25,7 @@ from viscy_train.errors import UserError
 from viscy_train.experiments.experiments_file import load_experiments
 from viscy_train.loading.axes import CONDITION, GROUP, add_labels, axis_names, check_axes
 from viscy_train.loading.batches import RepeatedBatches
+from viscy_train.loading.positive_choice import PositiveChoice
 from viscy_train.loading.sampler import (
     collect_sampler_warnings,
     drop_excluded,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
 # Columns must exist, also those of an axis that is off; missing values are reported where they are used.
 _NO_AXES: Any = dict.fromkeys(("experiment_aware", "condition_balanced", "temporal_enrichment"), False)
-_NO_AXES |= {"distinct_by": None}
+_NO_AXES |= {"distinct_by": None, "place_by": None, "locality": 1}
 # Anchors for this number of batches are enough, whatever is kept for validation.
 _MANY_BATCHES = 100
 
@@ -291,6 +292,12 @@ class RunData:
         )
         part = None if is_kept is None else is_kept.astype(np.int64)
         return make_positives(self.table.observations, self.experiments, self.positive, part)
+
+    @cached_property
+    def positive_choice(self) -> PositiveChoice:
+        """Chooses the positives of a batch; with locality, those of a position share their frames."""
+        together = self._options.locality > 1
+        return PositiveChoice(self.positives, self.seed, self.table.observations if together else None)
 
     @cached_property
     def options(self) -> SamplerConfig:

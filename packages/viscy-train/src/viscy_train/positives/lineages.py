@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from viscy_train.positives.frame_range import FrameRange, fixed_range
 from viscy_train.positives.relatives import ChannelTracks, Relatives, expand_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -24,6 +24,32 @@ _POSITION = ["experiment", "position"]
 CHANNEL = "channel"
 """Column of a table whose rows are a cell in one channel."""
 _ROWS_PER_CHUNK = 2**16
+
+
+type FrameDraws = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
+"""Function of indices of anchors and of frames that returns uniform random numbers in (0, 1)."""
+
+
+class _Frames(NamedTuple):
+    """The permitted frames of some anchors, one anchor after the other, each with the relatives observed in it."""
+
+    slot: NDArray[np.int64]
+    """Index of the anchor that each frame is of, shape (n_frames,)."""
+    frame: NDArray[np.int64]
+    """Number of the frame, ascending for an anchor."""
+    first: NDArray[np.int64]
+    """Index of the first frame of each anchor, shape (n,)."""
+    count: NDArray[np.int64]
+    """Number of frames of each anchor."""
+    start: NDArray[np.int64]
+    """Index of the first relative of each frame."""
+    relatives: NDArray[np.int64]
+    """Rows of the relatives."""
+
+    def relative(self, chosen: NDArray[np.int64], draws: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return a relative in each of some frames, given by index and a uniform random number for each."""
+        n_relatives = np.diff(self.start, append=len(self.relatives))[chosen]
+        return self.relatives[self.start[chosen] + scale(draws, n_relatives)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,21 +153,67 @@ class Lineages:
         ValueError
             If a row has no positive.
         """
+        frames = self._frames(rows)
+        if self.decay:
+            weights = self._log_weights(rows[frames.slot], frames.frame)
+            chosen = frames.first + choose_weighted(weights, frames.count, frame_draws)
+        else:
+            chosen = frames.first + scale(frame_draws, frames.count)
+        return frames.relative(chosen, relative_draws)
+
+    def choose_together(
+        self,
+        rows: NDArray[np.int64],
+        draw: FrameDraws,
+        _: NDArray[np.float64],
+        relative_draws: NDArray[np.float64],
+    ) -> NDArray[np.int64]:
+        """Choose a positive for each anchor, with equal frames for anchors that have the same permitted frames.
+
+        Every frame has a random number, and the permitted frame with the largest one is chosen, which is each of them
+        with equal probability. With decay, the numbers are raised to the power of the inverse weight: the largest is
+        that of a frame with a probability in proportion to its weight (P. Efraimidis and P. Spirakis, "Weighted random
+        sampling with a reservoir", 2006). So each positive is as likely as with `choose`, and anchors of a position,
+        whose permitted frames are nearly the same, mostly have positives in the same frame.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray
+            Rows of the anchors, shape (n,).
+        draw : callable
+            Function of indices into `rows` and of frames, both of shape (m,), that returns uniform random numbers in
+            (0, 1), shape (m,), which anchors of a position share.
+        relative_draws : numpy.ndarray
+            As for `choose`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Rows of the positives, shape (n,).
+
+        Raises
+        ------
+        ValueError
+            If a row has no positive.
+        """
+        frames = self._frames(rows)
+        rank = draw(frames.slot, frames.frame)
+        if self.decay:  # the logarithm of -log(number) / weight, with the sign that puts the largest number last
+            rank = self._log_weights(rows[frames.slot], frames.frame) - np.log(-np.log(rank))
+        last = np.append(frames.first[1:], len(rank)) - 1
+        return frames.relative(np.lexsort((rank, frames.slot))[last], relative_draws)
+
+    def _frames(self, rows: NDArray[np.int64]) -> _Frames:
+        """Return the permitted frames of some anchors; ValueError if one has none."""
         slots, found = self._candidates(rows)
         order = np.lexsort((found, self.frame[found], slots))
         slots, found = slots[order], found[order]
-        frame_starts = np.flatnonzero(starts_run(slots) | starts_run(self.frame[found]))
-        n_in_frame = np.diff(frame_starts, append=len(found))
-        first_frame = np.searchsorted(slots[frame_starts], np.arange(len(rows)))
-        n_frames = np.diff(first_frame, append=len(frame_starts))
-        if not n_frames.all():
-            raise ValueError(f"rows must have a positive, row {rows[np.argmin(n_frames)]} has none")
-        if self.decay:
-            weights = self._log_weights(rows[slots[frame_starts]], self.frame[found[frame_starts]])
-            chosen = first_frame + choose_weighted(weights, n_frames, frame_draws)
-        else:
-            chosen = first_frame + scale(frame_draws, n_frames)
-        return found[frame_starts[chosen] + scale(relative_draws, n_in_frame[chosen])]
+        starts = np.flatnonzero(starts_run(slots) | starts_run(self.frame[found]))
+        first = np.searchsorted(slots[starts], np.arange(len(rows)))
+        count = np.diff(first, append=len(starts))
+        if not count.all():
+            raise ValueError(f"rows must have a positive, row {rows[np.argmin(count)]} has none")
+        return _Frames(slots[starts], self.frame[found[starts]], first, count, starts, found)
 
     def _log_weights(self, rows: NDArray[np.int64], frames: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the logarithm of the weight of some frames for some anchors."""

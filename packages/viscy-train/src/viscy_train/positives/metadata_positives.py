@@ -175,6 +175,12 @@ class MetadataPositives:
         place = self._find(rows, np.where(is_later, later, first), np.where(is_later, later_end, end), number)
         return self.row[place].astype(np.int64)
 
+    def choose_together(
+        self, rows: NDArray[np.int64], _: object, draws: NDArray[np.float64], __: NDArray[np.float64] | None = None
+    ) -> NDArray[np.int64]:
+        """Choose as `choose` does: the candidates of an anchor are cells of any position, not frames of a lineage."""
+        return self.choose(rows, draws)
+
     def _windows(self, rows: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Return the first place and the end of the earlier and of the later candidates of some anchors."""
         key = self.match[rows].astype(np.int64) * self.windows.shape[1]

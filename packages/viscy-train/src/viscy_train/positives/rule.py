@@ -10,7 +10,7 @@ from viscy_train.config.checks import require
 from viscy_train.errors import UserError
 from viscy_train.positives.column_codes import combine_codes, determined_by, encode_column
 from viscy_train.positives.frame_range import frame_ranges
-from viscy_train.positives.lineages import CHANNEL, Lineages
+from viscy_train.positives.lineages import CHANNEL, FrameDraws, Lineages
 from viscy_train.positives.metadata_positives import MetadataPositives, used_columns
 
 if TYPE_CHECKING:
@@ -37,6 +37,17 @@ class Positives(Protocol):
         self, rows: NDArray[np.int64], draws: NDArray[np.float64], more_draws: NDArray[np.float64], /
     ) -> NDArray[np.int64]:
         """Return the row of a positive for each of some anchors, given two uniform random numbers for each."""
+        ...
+
+    def choose_together(
+        self,
+        rows: NDArray[np.int64],
+        draw: FrameDraws,
+        draws: NDArray[np.float64],
+        more_draws: NDArray[np.float64],
+        /,
+    ) -> NDArray[np.int64]:
+        """Return the same with positives in few frames, given random numbers of frames as well; see `Lineages`."""
         ...
 
 

@@ -59,10 +59,11 @@ def print_dry_run(dry_run: DryRun, console: Console | None = None) -> None:
 
 
 def measurements(dry_run: DryRun) -> list[str]:
-    """Return sentences on the lineages of a batch and on the time that the sampler takes."""
+    """Return sentences on the lineages and the frames of a batch, and on the time that the sampler takes."""
     return [
         f"A batch of {dry_run.batch_size} contains {dry_run.distinct_lineages:.1f} lineages on average; "
         f"{dry_run.lineage_pairs:.1f} pairs of its anchors share a lineage.",
+        *([] if dry_run.frames is None else [dry_run.frames.sentence]),
         f"Composing a batch takes {duration(dry_run.seconds_per_batch)} on average and at most "
         f"{duration(dry_run.seconds_of_slowest_batch)} (many are composed at a time); the sampler starts in "
         f"{duration(dry_run.seconds_to_start)}.",

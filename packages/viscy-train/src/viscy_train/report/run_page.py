@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viscy_data import PlannedComposition
+    from viscy_train.composition.frames import FrameCounts
     from viscy_train.composition.step import StepSettings
     from viscy_train.evaluation.embeddings import EncoderEvaluation
     from viscy_train.experiments.experiments_file import Experiment
@@ -82,6 +83,8 @@ class RunResults:
         Which observations were the positives.
     experiments : sequence of Experiment
         The experiments of the table.
+    frames : FrameCounts, optional
+        Frames of a batch.
     time : str
         What the times of `labeled` are.
     """
@@ -100,6 +103,7 @@ class RunResults:
     evaluation: EncoderEvaluation
     positive: PositiveConfig = PositiveConfig()  # noqa: RUF009 (frozen)
     experiments: Sequence[Experiment] = ()
+    frames: FrameCounts | None = None
     time: str = "hours post infection"
 
     @property
@@ -159,7 +163,8 @@ def _batch_context(
         "facts": _list_facts(anchors, epochs, results),
         "summary": summarize_run(
             checks, log, results.evaluation, has_held_out_queries=results.has_held_out_queries, axes=axes
-        ),
+        )
+        + ([] if results.frames is None else [results.frames.sentence]),
         "diagnostics": diagnose_run(checks, log, attempts, recall, draws, period, axes),
         "batches": make_batches_figure(batches, anchors, planned),
         "batches_origin": origin,

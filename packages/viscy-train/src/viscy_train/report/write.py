@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from viscy_train.composition.frames import count_frames
 from viscy_train.composition.step import StepSettings
 from viscy_train.console import say
 from viscy_train.errors import UserError
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from viscy_train.loading.data_module import PairDataModule
     from viscy_train.model.encoder import Encoder
     from viscy_train.run.directory import RunDirectory
+
+# Batches that are read to count their frames.
+_COUNTED_BATCHES = 50
 
 
 def evaluate_and_write_page(
@@ -85,6 +89,7 @@ def evaluate_and_write_page(
         evaluation=evaluation,
         positive=data.positive,
         experiments=table.experiments,
+        frames=count_frames(run_directory.read_batches(_COUNTED_BATCHES), table.observations, data.positive_choice),
         time=time_name(data.options.time_by),
     )
     write_run_page(run_directory, results)
