@@ -98,6 +98,12 @@ def check_axes(anchors: pd.DataFrame, options: SamplerConfig, *, positives: str 
                 raise UserError(_describe_missing(anchors, is_missing, option, name))
 
 
+def columns_of_axes(options: SamplerConfig) -> list[str]:
+    """Return all columns that the options name."""
+    named = (options.experiment_by, options.condition_by, options.time_by, options.distinct_by)
+    return [name for by in named for name in columns_of(by)]
+
+
 def add_labels(observations: pd.DataFrame, options: SamplerConfig) -> pd.DataFrame:
     """Return observations whose columns `GROUP`, `CONDITION` and `TIME` are those of the axes.
 

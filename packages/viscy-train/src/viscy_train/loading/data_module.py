@@ -23,7 +23,7 @@ from viscy_train.loading.model_noise import seed_model_noise
 from viscy_train.loading.progress import Progress
 from viscy_train.loading.rng import Purpose, torch_seed
 from viscy_train.loading.run_data import RunData
-from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler, restore_sampler
+from viscy_train.loading.sampler import collect_sampler_warnings, restore_sampler
 from viscy_train.loading.stall import StallWatch
 from viscy_train.model.encoder_input import ENCODER_INPUT
 
@@ -115,14 +115,14 @@ class PairDataModule(RunData, LightningDataModule):
             store=self.store,
             choice=self.positive_choice,
         )
-        self._share(self._pairs)
+        self._share_arrays(self._pairs)
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         with collect_sampler_warnings():  # already shown before the run
-            self._sampler = make_sampler(self.train_anchors(), self.options, self.seed, rank, world_size)
+            self._sampler = self.make_sampler(rank, world_size)
         if trainer is not None and stage == "fit":
             self._keep_progress(trainer)
 
-    def _share(self, dataset: PairDataset | CropDataset) -> None:
+    def _share_arrays(self, dataset: PairDataset | CropDataset) -> None:
         """Let all processes of this machine share the arrays of a large dataset."""
         if len(dataset) >= LEAST_ROWS:
             share_arrays(dataset, store_of(self.path))
@@ -157,7 +157,7 @@ class PairDataModule(RunData, LightningDataModule):
         trainer: Any = self.trainer
         batches = SequentialBatches(len(self.table.observations), trainer.global_rank, trainer.world_size)
         crops = CropDataset(self.table, cache_mb=self.cache_mb, store=self.store)
-        self._share(crops)
+        self._share_arrays(crops)
         return self._make_loader(crops, batches)
 
     def teardown(self, stage: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from viscy_train.anchors.shared_table import LEAST_ROWS, store_of
 from viscy_train.anchors.staleness import check_settings
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.config.checks import require, require_above_0, require_at_least
@@ -23,7 +24,7 @@ from viscy_train.config.schema import (
 )
 from viscy_train.errors import UserError
 from viscy_train.experiments.experiments_file import load_experiments
-from viscy_train.loading.axes import CONDITION, GROUP, add_labels, axis_names, check_axes
+from viscy_train.loading.axes import CONDITION, GROUP, add_labels, axis_names, check_axes, columns_of_axes
 from viscy_train.loading.batches import RepeatedBatches
 from viscy_train.loading.positive_choice import PositiveChoice
 from viscy_train.loading.sampler import (
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from viscy_data import ComposedBatches
     from viscy_train.config.schema import LossConfig
 
 # Columns must exist, also those of an axis that is off; missing values are reported where they are used.
@@ -260,11 +262,13 @@ class RunData:
 
     @cached_property
     def _split_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return drop_unpaired(self._parts, self.positives.has_positive()) if self.positive.match else self._parts
+        if not self.positive.match:
+            return self._parts
+        return self._share(drop_unpaired(self._parts, self.positives.has_positive()))
 
     @cached_property
     def _parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return split_anchors(self.table, self._split, self.seed, self.labeled[CONDITION])
+        return self._share(split_anchors(self.table, self._split, self.seed, self.labeled[CONDITION]))
 
     def describe_positives(self, loss: LossConfig | None = None) -> list[str]:
         """Return what a positive is, and notes, a sentence for each; with a loss, also on what it makes of them.
@@ -323,6 +327,34 @@ class RunData:
         """Return the anchors used for training, maybe with labels; the sampler yields row numbers of this table."""
         observations = self.labeled if labeled else self.table.observations
         return observations.iloc[self.train_rows].reset_index(drop=True)
+
+    def axes_of_train_anchors(self) -> pd.DataFrame:
+        """Return those columns of the anchors used for training that the sampler reads, or all if one is missing."""
+        observations, names = self.table.observations, [GROUP, *columns_of_axes(self._options)]
+        used = observations[list(dict.fromkeys(names))] if set(names) <= set(observations) else observations
+        return used.iloc[self.train_rows].reset_index(drop=True)
+
+    def make_sampler(self, rank: int = 0, world_size: int = 1) -> ComposedBatches:
+        """Make the sampler of the training batches of a process; that of a large table maps its sorted anchors.
+
+        Raises
+        ------
+        UserError
+            If the options are invalid or do not match the anchors.
+        """
+        directory = store_of(self.path).directory if self._is_large else None
+        anchors = self.axes_of_train_anchors()
+        return make_sampler(anchors, self.options, self.seed, rank, world_size, saved_in=directory)
+
+    @property
+    def _is_large(self) -> bool:
+        """Whether what follows from the table is shared by all processes of the machine."""
+        return len(self.table.observations) >= LEAST_ROWS
+
+    def _share(self, parts: tuple[NDArray[np.int64], NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return rows of the table in memory that all processes of the machine share."""
+        store = store_of(self.path)
+        return (store.share(parts[0]), store.share(parts[1])) if self._is_large else parts
 
     def count_validation_batches(self, world_size: int) -> int:
         """Return the number of validation batches of each of some processes."""

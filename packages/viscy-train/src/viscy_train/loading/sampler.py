@@ -11,9 +11,11 @@ from viscy_data import ComposedBatches
 from viscy_train.config.schema import SamplerConfig
 from viscy_train.errors import UserError
 from viscy_train.loading.axes import ALL_OTHERS, WEIGHTS, check_axes, sampler_arguments
+from viscy_train.loading.saved_index import saved_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
+    from pathlib import Path
 
     import numpy as np
     import pandas as pd
@@ -28,6 +30,7 @@ def make_sampler(
     num_replicas: int | None = None,
     *,
     as_arrays: bool = False,
+    saved_in: Path | None = None,
 ) -> ComposedBatches:
     """Make the sampler of a run.
 
@@ -43,6 +46,8 @@ def make_sampler(
         Rank of the process, and number of processes; by default those of the process group.
     as_arrays : bool, default False
         Whether batches are arrays instead of lists.
+    saved_in : pathlib.Path, optional
+        Directory in which the sorted anchors are saved for later samplers, see `viscy_train.loading.saved_index`.
 
     Returns
     -------
@@ -56,9 +61,10 @@ def make_sampler(
     """
     check_axes(anchors, options)
     try:
+        arguments = sampler_arguments(options, anchors)
         return ComposedBatches(
-            anchors,
-            **sampler_arguments(options, anchors),
+            anchors if saved_in is None else saved_index(saved_in, anchors, arguments),
+            **arguments,
             drop_last=True,
             seed=seed,
             rank=rank,

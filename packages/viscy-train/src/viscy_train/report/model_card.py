@@ -14,7 +14,7 @@ from viscy_train.atomic import atomic_write
 from viscy_train.composition.check import observed_composition
 from viscy_train.composition.targets import target_composition
 from viscy_train.loading.axes import axis_names, label_plan
-from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
+from viscy_train.loading.sampler import collect_sampler_warnings
 from viscy_train.output import OutputKind, require_replaceable
 from viscy_train.report.batch_sections import composition_rows
 from viscy_train.report.formatting import thousands
@@ -225,7 +225,7 @@ def _composition_context(data: PairDataModule, run_directory: RunDirectory) -> d
     """Return the target composition of the run, and the observed one if the run recorded its batches."""
     anchors = data.labeled.iloc[data.train_rows].reset_index(drop=True)
     with collect_sampler_warnings():  # training has shown them
-        planned = label_plan(make_sampler(data.train_anchors(), data.options, data.seed, 0, 1).planned())
+        planned = label_plan(data.make_sampler().planned())
     targets = target_composition(anchors, planned)
     n_batches = count_batches(run_directory.batches)
     observed, origin = pd.Series(np.nan, index=targets.index), "The run has no record of its batches."

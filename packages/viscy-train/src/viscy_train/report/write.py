@@ -12,7 +12,7 @@ from viscy_train.evaluation.embeddings import evaluate_encoders
 from viscy_train.evaluation.probes import columns_to_probe
 from viscy_train.loading.axes import label_plan, time_name
 from viscy_train.loading.crops import CropReader
-from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
+from viscy_train.loading.sampler import collect_sampler_warnings
 from viscy_train.report.example_tracks import choose_example_tracks
 from viscy_train.report.run_page import RunResults, write_run_page
 from viscy_train.run.attempts import read_attempts
@@ -72,7 +72,7 @@ def evaluate_and_write_page(
     crops = CropReader(table, store=data.store).read(examples.rows.ravel())
     middle = crops[:, :, crops.shape[2] // 2]
     with collect_sampler_warnings():  # training has shown them
-        planned = label_plan(make_sampler(data.train_anchors(), data.options, data.seed, 0, 1).planned())
+        planned = label_plan(data.make_sampler().planned())
     n_processes = int(attempts["processes"].iloc[-1]) if len(attempts) else len(find_records(run_directory.batches))
     results = RunResults(
         observations=table.observations,

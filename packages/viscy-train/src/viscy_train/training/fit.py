@@ -22,7 +22,7 @@ from viscy_train.console import MAX_ROWS, get_console, make_table, say
 from viscy_train.errors import UserError
 from viscy_train.evaluation.probes import columns_to_probe
 from viscy_train.loading.axes import axis_names, check_axes, label_plan
-from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler, restore_sampler
+from viscy_train.loading.sampler import collect_sampler_warnings, restore_sampler
 from viscy_train.positives.rule import check_labels
 from viscy_train.run.attempts import read_attempts
 from viscy_train.run.checkpoint import checkpoint_to_resume
@@ -73,7 +73,7 @@ def fit(
     checkpoint = checkpoint_to_resume(cli.run_directory, cli.config.ckpt_path, model)
     start = _load_initial_weights(model, data) if checkpoint is None else []
     with collect_sampler_warnings() as warnings:
-        sampler = make_sampler(data.train_anchors(), data.options, data.seed, 0, trainer.world_size)
+        sampler = data.make_sampler(0, trainer.world_size)
     changes = _check(cli, trainer, data, sampler, checkpoint)
     if checkpoint is not None and (reached := _limit_reached(cli, checkpoint)):
         return _end_at_once(cli, trainer, model, data, checkpoint, reached)
@@ -164,7 +164,7 @@ def _check(
         restore_sampler(sampler, checkpoint.data)
     positives = cli.make_loss_config().positives
     check_labels(data.table.observations, data.positive, positives, data.options.condition_by)
-    check_axes(data.train_anchors(), data.options, positives=positives)
+    check_axes(data.axes_of_train_anchors(), data.options, positives=positives)
     check_sources(data.table)
     columns_to_probe(data.table.observations, data.table.extra_columns, cli.config.evaluation.probe)
     check_limits(trainer, len(sampler), data.count_validation_batches(trainer.world_size))
