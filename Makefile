@@ -31,7 +31,7 @@ ANNDATA_VERSIONS := anndata==0.10.9,numpy==1.26.4,pandas==2.2.3,zarr==2.18.3,num
 BENCH := .venvs/bench
 BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 
-.PHONY: help setup wheels lint format types test test-fast test-weekly test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-overhead bench-env faults profile lock lock-check plan-check check clean
+.PHONY: help setup wheels lint format types test test-fast test-weekly test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-start bench-overhead bench-env faults profile lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,6 +110,9 @@ bench-loss: ## measure the memory of the loss and write its part of packages/vis
 
 bench-step: ## compute what the loss of a step sees and write its part of packages/viscy-train/BENCHMARKS.md
 	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.step --output packages/viscy-train/BENCHMARKS.md
+
+bench-start: ## measure how long commands take to start and write its part of packages/viscy-train/BENCHMARKS.md
+	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.start --output packages/viscy-train/BENCHMARKS.md $(ARGS)
 
 bench-scale: ## measure time and memory of projects of up to 1e7 observations; write that part of the same page
 	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.scale --output packages/viscy-train/BENCHMARKS.md $(ARGS)
