@@ -1,4 +1,4 @@
-"""What follows from a large table is saved beside it: later starts map it, and give the same batches."""
+"""What follows from a large table is saved next to it: later starts map it, and give the same batches."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Saved index: the sorted anchors of a large table, beside it, which later starts and all processes of a machine map.
+"""Saved index: the sorted anchors of a large table, next to it, which later starts and all processes of a machine map.
 
 A sampler sorts its table, which takes seconds and memory for many anchors. The folder of an index is named by a
 checksum of all that it was built from, so that a changed table, split or axis has another one.
