@@ -24,6 +24,7 @@ from .setting import FRAME_HOURS, N_TIMES, OPTIONS, make_table, power_of_ten
 LINEAGE_ROWS = 50
 _N_RANKS = 8
 _ANCHORS_PER_CONDITION = 4
+_LOCALITY, _N_PLACES = 8, 20
 _AT_LEAST_S = 0.3
 _MUST, _AIM = 2.0, 1.3
 
@@ -76,6 +77,12 @@ def make_lineages(n_rows: int) -> pd.DataFrame:
     return table.assign(hours_post_infection=(frame * FRAME_HOURS).astype(np.float32), lineage_id=lineage)
 
 
+def make_places(n_rows: int) -> pd.DataFrame:
+    """Make the table of `setting.make_table` with a column ``place`` (int8) in addition, of 20 places."""
+    place = np.random.default_rng(2).integers(0, _N_PLACES, n_rows, dtype=np.int8)
+    return make_table(n_rows).assign(place=place)
+
+
 _LISTED = (
     Option(f"`split_batches`, rank 0 of {_N_RANKS}", {"split_batches": True, "num_replicas": _N_RANKS, "rank": 0}),
     *(
@@ -88,6 +95,11 @@ _LISTED = (
     ),
     Option("`epoch_batches=1000`", {"epoch_batches": 1000}),
     Option(f"`distinct_by`, lineages of {LINEAGE_ROWS} rows", {"distinct_by": "lineage_id"}, make_lineages),
+    Option(
+        f"`locality={_LOCALITY}`, {_N_PLACES} places",
+        {"locality": _LOCALITY, "place_by": "place"},
+        make_places,
+    ),
 )
 
 
