@@ -58,3 +58,9 @@ def test_the_page_and_the_picture_have_all_ways(benchmarks, tmp_path):
     assert f"| {ways.STORE} | 2000 (1000 to 4000) | 0.05 (0.025 to 0.1) | 10 (10 to 10) | 10 (10 to 10) |" in text
     page.draw({"some chunks": measured}, tmp_path / "some.svg")
     assert (tmp_path / "some.svg").stat().st_size > 5000
+
+
+def test_the_page_shows_the_picture(benchmarks):
+    reading = benchmarks("reading")
+    assert f"benchmarks/{reading._PICTURE}" in (FOLDER / "BENCHMARKS.md").read_text(encoding="utf-8")
+    assert (FOLDER / "benchmarks" / reading._PICTURE).exists()
