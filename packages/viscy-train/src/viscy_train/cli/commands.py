@@ -28,6 +28,11 @@ _CHECKPOINT = {
     "default": None,
     "help": "checkpoint to resume from; `last` is that of the run, or starts a new run if it has none",
 }
+_HEADROOM = {
+    "type": PositiveInt,
+    "default": None,
+    "help": "do not train, but measure on so many batches what faster loading could gain at most",
+}
 _EVALUATED = {"type": str, "default": "last", "help": "checkpoint to load; `last` is the run's own"}
 _EMBEDDINGS = {
     "type": str,
@@ -122,10 +127,14 @@ def fit(options: list[str], description: str) -> int:
     from viscy_train.report.html import REPORT
     from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.training.fit import fit as train
+    from viscy_train.training.headroom import measure_headroom
     from viscy_train.training.lightning_cli import TrainingCLI
     from viscy_train.training.stopping import StoppedError
 
-    cli = TrainingCLI("fit", options, description, {"ckpt_path": _CHECKPOINT})
+    cli = TrainingCLI("fit", options, description, {"ckpt_path": _CHECKPOINT, "headroom": _HEADROOM})
+    if cli.config.headroom is not None:
+        measure_headroom(cli, cli.config.headroom)
+        return 0
     trainer, model, data = cli.make_all()
     with _on_rank_0(trainer, in_use(cli.run_directory.path, "fit")):
         try:
