@@ -16,8 +16,10 @@ from viscy_train.crop_store.address import address_of, difference
 from viscy_train.crop_store.crop_array import METADATA
 from viscy_train.crop_store.header import REPACK, SLOTS, CropArray, StoreHeader
 from viscy_train.errors import UserError
+from viscy_train.plates.access import kvstore_at, zarr_store
 from viscy_train.plates.fork import may_use_tensorstore
 from viscy_train.plates.pixels import zarr_codecs
+from viscy_train.remote.path import can_list
 from viscy_train.wording import are, count
 
 if TYPE_CHECKING:
@@ -149,18 +151,23 @@ class CropStore:
         key = os.getpid(), number
         with self._lock:
             if key not in self._open:
-                directory = self.path / self.header.arrays[number].name
-                self._open[key] = _TensorStoreCrops(directory) if may_use_tensorstore() else _ZarrCrops(directory)
+                self._open[key] = _open_crops(self.path / self.header.arrays[number].name)
             return self._open[key]
+
+
+def _open_crops(directory: Path) -> _TensorStoreCrops | _ZarrCrops:
+    """Open an array with tensorstore, or with zarr-python where tensorstore cannot be used."""
+    kvstore = kvstore_at(directory) if may_use_tensorstore() else None
+    return _ZarrCrops(directory) if kvstore is None else _TensorStoreCrops(kvstore)
 
 
 class _TensorStoreCrops:
     """An array of crops that tensorstore reads."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, kvstore: dict[str, Any]) -> None:
         spec = {
             "driver": "zarr3",
-            "kvstore": {"driver": "file", "path": os.path.realpath(directory)},
+            "kvstore": kvstore,
             "fill_missing_data_reads": False,
             "recheck_cached_data": "open",
         }
@@ -176,18 +183,23 @@ class _ZarrCrops:
 
     def __init__(self, directory: Path) -> None:
         with zarr_codecs():
-            self._array = zarr.open_array(directory, mode="r").with_config({"read_missing_chunks": False})
+            self._array = zarr.open_array(zarr_store(directory), mode="r").with_config({"read_missing_chunks": False})
 
     def __getitem__(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         return np.asarray(self._array.oindex[indices])
 
 
 def missing_shards(path: Path, header: StoreHeader) -> list[tuple[int, int]]:
-    """Return the shards that are not in a store yet, each as the index of its array and its number in it."""
+    """Return the shards that are not in a store yet, each as the index of its array and its number in it.
+
+    A web server does not list what it has, so there a missing shard is noticed when a crop of it is read.
+    """
+    if not can_list(path):
+        return []
     missing = []
     for number, array in enumerate(header.arrays):
         try:
-            present = set(os.listdir(path / array.name))
+            present = {file.name for file in (path / array.name).iterdir()}
         except OSError:
             present = set()
         is_begun = METADATA in present

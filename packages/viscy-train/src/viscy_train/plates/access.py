@@ -120,7 +120,12 @@ def is_local(array: zarr.Array) -> bool:
 
 
 def kvstore_of(array: zarr.Array) -> dict[str, Any] | None:
-    """Return how tensorstore reaches the files of an array.
+    """Return how tensorstore reaches the files of an array, as `kvstore_at` does."""
+    return kvstore_at(directory_of(array))
+
+
+def kvstore_at(directory: Path) -> dict[str, Any] | None:
+    """Return how tensorstore reaches the files of a directory.
 
     Returns
     -------
@@ -128,7 +133,6 @@ def kvstore_of(array: zarr.Array) -> dict[str, Any] | None:
         A specification of a key-value store, with the limits of its requests; None if tensorstore cannot be given the
         credentials or the address that the environment states for obstore, so that zarr-python has to read.
     """
-    directory = directory_of(array)
     if not isinstance(directory, RemotePath):
         # tensorstore refuses paths with `..`.
         return {"driver": "file", "path": os.path.realpath(directory)}
