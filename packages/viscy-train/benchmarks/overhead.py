@@ -89,6 +89,21 @@ class Batches(tuple):
     """Batches in memory. Lightning takes a list for several loaders."""
 
 
+class FinishedCrops:
+    """Crops that are normalized already, in place of those that a data module finishes on the device."""
+
+    def __init__(self, crops: Tensor) -> None:
+        self._crops = crops
+
+    def to(self, *_: Any, **__: Any) -> FinishedCrops:
+        """Return the crops, which are where they are needed."""
+        return self
+
+    def finish(self) -> Tensor:
+        """Return the crops."""
+        return self._crops
+
+
 class Clock(Callback):
     """Take the time from the end of the warm-up to the end of the last step."""
 
@@ -164,6 +179,7 @@ def _batches(data: PairDataModule, n_batches: int) -> Batches:
     lineage = torch.arange(_N_PAIRS)
     batches = (
         {
+            "crops": FinishedCrops(crops.flatten(0, 1)),
             "anchor": crops[0],
             "positive": crops[1],
             "lineage": lineage,
