@@ -31,8 +31,7 @@ ANNDATA_VERSIONS := anndata==0.10.9,numpy==1.26.4,pandas==2.2.3,zarr==2.18.3,num
 BENCH := .venvs/bench
 BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 
-.PHONY: help setup wheels lint format types test test-fast test-weekly test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-start bench-overhead bench-gpu bench-env faults profile lock lock-check plan-check check clean
-.PHONY: help setup wheels lint format types test test-fast test-weekly test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-store bench-start bench-overhead bench-env faults profile lock lock-check plan-check check clean
+.PHONY: help setup wheels lint format types test test-fast test-weekly test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-store bench-start bench-overhead bench-gpu bench-env faults profile lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -123,6 +122,7 @@ bench-overhead: ## measure what fit adds to a step of a bare training loop and w
 
 bench-gpu: ## measure the share of data wait on a GPU, or say that there is none
 	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.gpu $(ARGS)
+
 bench-store: ## measure codecs, and a crop store of 1e6 crops, and write that part of packages/viscy-train/BENCHMARKS.md
 	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.store --output packages/viscy-train/BENCHMARKS.md $(ARGS)
 
