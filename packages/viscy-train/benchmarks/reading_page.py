@@ -42,7 +42,8 @@ _REMARKS = """
 - *viscy-train, crop store* reads random rows of a store with a part of the observations.
 - *VisCy's dataset* is the dataset of its triplet data module, given the same anchors and positives as rows to predict.
 - *zarr-python, crop by crop* and *iohub (zarrs), whole frames* read the same crops in simple ways.
-- *Limits*: cutting crops from frames that are decoded in memory, and copying as many bytes as they have.
+- *Limits*: viscy-train's own reading, where all frames that crops need are in its cache (chunks that are not compressed
+  have no cache; they are read from files again); cutting crops from arrays in memory; and copying as many bytes.
 """
 _HEADING = ["way", "crops per second", "CPU ms a crop", "CPU of viscy-train", "CPU of VisCy"]
 
