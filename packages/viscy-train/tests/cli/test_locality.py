@@ -2,11 +2,15 @@
 
 import re
 
+import pytest
+
 from viscy_train.cli.entry_point import main
+from viscy_train.cli.parsing import parse_for_data
 from viscy_train.config.schema import PositiveConfig, SamplerConfig
 from viscy_train.loading.batches import Batch
 from viscy_train.loading.data_module import PairDataModule
 from viscy_train.loading.positive_choice import PositiveChoice
+from viscy_train.loading.sampler import make_sampler
 
 SENTENCE = r"are\s+in\s+([\d.]+)\s+different\s+frames\s+on\s+average;\s+with\s+their\s+positives,\s+([\d.]+\d)"
 
@@ -41,3 +45,14 @@ def test_pairs_are_chosen_as_the_dry_run_counts_them(project):
     assert (
         data.positive_choice.choose(batch).tolist() != PositiveChoice(data.positives, data.seed).choose(batch).tolist()
     )
+
+
+@pytest.mark.parametrize("place_by", [None, "position", '["position", "t"]'])
+def test_a_run_composes_the_batches_that_inspect_shows(project, place_by):
+    options = [f"--data.sampler.place_by={place_by}"] if place_by else []
+    arguments = ["--config", str(project), "--data.sampler.locality", "4", *options]
+    data = parse_for_data("inspect", arguments, "", {}).make_data()
+    of_run, shown = data.make_sampler(), make_sampler(data.train_anchors(), data.options, data.seed, 0, 1)
+    assert of_run.place_by is not None
+    assert of_run.place_by == shown.place_by
+    assert list(of_run) == list(shown)

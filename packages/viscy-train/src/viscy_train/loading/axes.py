@@ -98,10 +98,11 @@ def check_axes(anchors: pd.DataFrame, options: SamplerConfig, *, positives: str 
                 raise UserError(_describe_missing(anchors, is_missing, option, name))
 
 
-def columns_of_axes(options: SamplerConfig) -> list[str]:
-    """Return all columns that the options name."""
+def columns_of_axes(options: SamplerConfig, anchors: pd.DataFrame) -> list[str]:
+    """Return all columns of the anchors that a sampler with the options reads, each once."""
     named = (options.experiment_by, options.condition_by, options.time_by, options.distinct_by)
-    return [name for by in named for name in columns_of(by)]
+    names = [name for by in named for name in columns_of(by)]
+    return list(dict.fromkeys(names + places_of(options, anchors)))
 
 
 def add_labels(observations: pd.DataFrame, options: SamplerConfig) -> pd.DataFrame:
@@ -140,7 +141,7 @@ def sampler_arguments(options: SamplerConfig, anchors: pd.DataFrame) -> dict[str
     if len(distinct := columns_of(options.distinct_by)) > 1:
         changed["distinct_by"] = distinct
     if options.locality > 1:
-        changed["place_by"] = columns_of(options.place_by) or _places(anchors) or None
+        changed["place_by"] = places_of(options, anchors) or None
     for axis, by in ((GROUP, options.experiment_by), (CONDITION, options.condition_by)):
         weights = getattr(options, WEIGHTS[axis])
         columns = columns_of(by)
@@ -150,9 +151,14 @@ def sampler_arguments(options: SamplerConfig, anchors: pd.DataFrame) -> dict[str
     return asdict(options) | changed
 
 
-def _places(anchors: pd.DataFrame) -> list[str]:
-    """Return the columns that say which image an anchor is of, as far as there are any."""
-    return columns_of([name for name in _PLACE if name in anchors])
+def places_of(options: SamplerConfig, anchors: pd.DataFrame) -> list[str]:
+    """Return the columns of ``place_by``: by default, those that say which image an anchor is of, as far as they exist.
+
+    Without locality, there are none.
+    """
+    if options.locality == 1:
+        return []
+    return columns_of(options.place_by) or columns_of([name for name in _PLACE if name in anchors])
 
 
 def label_of(value: Any) -> str:

@@ -330,8 +330,9 @@ class RunData:
 
     def axes_of_train_anchors(self) -> pd.DataFrame:
         """Return those columns of the anchors used for training that the sampler reads, or all if one is missing."""
-        observations, names = self.table.observations, [GROUP, *columns_of_axes(self._options)]
-        used = observations[list(dict.fromkeys(names))] if set(names) <= set(observations) else observations
+        observations = self.table.observations
+        names = dict.fromkeys((GROUP, *columns_of_axes(self._options, observations)))
+        used = observations[list(names)] if set(names) <= set(observations) else observations
         return used.iloc[self.train_rows].reset_index(drop=True)
 
     def make_sampler(self, rank: int = 0, world_size: int = 1) -> ComposedBatches:
