@@ -116,6 +116,16 @@ def test_inspect_states_what_a_batch_reads(project, capsys):
     assert stated in (project.parent / "inspect.html").read_text(encoding="utf-8")
 
 
+def test_the_rows_with_locality_are_those_of_a_run_with_it(project):
+    def rows(*options, **changes):
+        config = ["--config", str(project), *options]
+        return rows_of_first_batch(parse_for_data("inspect", config, "", {}).make_data(), **changes)
+
+    expected = rows("--data.sampler.locality", "8")
+    np.testing.assert_array_equal(rows(locality=8), expected)
+    assert not np.array_equal(rows(), expected)
+
+
 def test_inspect_continues_if_pixels_are_unreadable(project, monkeypatch):
     data = parse_for_data("inspect", ["--config", str(project)], "", {}).make_data()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from viscy_train.errors import UserError
+from viscy_train.loading.batches import Batch
 from viscy_train.loading.crop_source import ReadCounts
 from viscy_train.loading.plate_source import PlateSource
 from viscy_train.loading.rng import Purpose, random_uniform
@@ -140,13 +141,12 @@ def estimate_run(data: RunData) -> ReadingEstimate:
     UserError
         If a plate or the crop store cannot be read.
     """
-    has_locality = getattr(data.options, "locality", None) == 1
     return estimate_reading(
         data.table,
         rows_of_first_batch(data),
         n_readers=data.n_readers,
         seed=data.seed,
-        local_rows=rows_of_first_batch(data, locality=LOCALITY) if has_locality else None,
+        local_rows=rows_of_first_batch(data, locality=LOCALITY) if data.options.locality == 1 else None,
         source=None if data.store is None else StoreSource(data.table, data.store),
     )
 
@@ -157,8 +157,7 @@ def rows_of_first_batch(data: RunData, **changes: Any) -> NDArray[np.int64]:
     with collect_sampler_warnings():
         sampler = make_sampler(data.train_anchors(), options, data.seed, 0, 1, as_arrays=True)
     anchors = data.train_rows[np.asarray(sampler.batch(0, 0))]
-    draws = random_uniform(data.seed, 0, 0, Purpose.POSITIVE, len(anchors), 2)
-    return np.concatenate([anchors, data.positives.choose(anchors, *draws.T)])
+    return np.concatenate([anchors, data.positive_choice_with(options.locality).choose(Batch(anchors, 0, 0))])
 
 
 def estimate_reading(

@@ -299,9 +299,12 @@ class RunData:
 
     @cached_property
     def positive_choice(self) -> PositiveChoice:
-        """Chooses the positives of a batch; with locality, those of a position share their frames."""
-        together = self._options.locality > 1
-        return PositiveChoice(self.positives, self.seed, self.table.observations if together else None)
+        """Chooses the positives of a batch."""
+        return self.positive_choice_with(self._options.locality)
+
+    def positive_choice_with(self, locality: int) -> PositiveChoice:
+        """Return what chooses the positives of a batch; with locality, those of a position share their frames."""
+        return PositiveChoice(self.positives, self.seed, self.table.observations if locality > 1 else None)
 
     @cached_property
     def options(self) -> SamplerConfig:
