@@ -84,7 +84,7 @@ def make_estimate(**changes):
 def test_the_sentences_state_chunks_bytes_seconds_and_advice():
     estimate = make_estimate(local=ReadCounts(decoded_bytes=70 * 8_000_000))
     needed, seconds, advice = describe_reading(estimate)
-    assert "700 chunks of the plates: it decodes 5,600 MB and uses 50 MB of them (112 times" in needed
+    assert "700 chunks of the plates: it decodes 5,600 MB for 50 MB of crops, 112 times as much." in needed
     assert "With 4 readers, that takes about 3.5 s a batch" in seconds
     assert "at most 97.7 GB" in advice
     assert "in about 0.031 s; data.sampler.locality 8 would take 0.35 s" in advice

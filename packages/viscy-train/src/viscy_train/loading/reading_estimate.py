@@ -93,11 +93,12 @@ def describe_reading(estimate: ReadingEstimate) -> list[str]:
     """Return what an estimate says, a sentence each; the last one is advice, if there is any."""
     batch, n = estimate.batch, estimate.n_readers
     where = "the crop store" if estimate.is_store else "the plates"
+    ratio = _format(estimate.decoded_over_used)
+    times = "as much" if ratio == "1" else f"{ratio} times as much"
     readers = f"{n} reader{'s' * (n != 1)}" if n else "the training process itself"
     sentences = [
-        f"A batch needs {batch.n_chunks:,} chunks of {where}: it decodes {_format(batch.decoded_bytes / _MB)} MB and "
-        f"uses {_format(batch.used_bytes / _MB)} MB of them ({_format(estimate.decoded_over_used)} times as much as it "
-        "uses).",
+        f"A batch needs {batch.n_chunks:,} chunks of {where}: it decodes {_format(batch.decoded_bytes / _MB)} MB for "
+        f"{_format(batch.used_bytes / _MB)} MB of crops, {times}.",
         f"With {readers}, that takes about {estimate.seconds_per_batch:.2g} s a batch (from "
         f"{estimate.measured.n_decoded:,} chunks decoded in {estimate.seconds:.2g} s; files that the operating system "
         "has not cached take longer).",
