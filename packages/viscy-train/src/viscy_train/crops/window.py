@@ -71,23 +71,38 @@ class CropWindow:
         """Return the first row and column to read of crops that begin somewhere, shape (..., 2)."""
         return np.stack([axis.first(starts[..., i]) for i, axis in enumerate((self.y, self.x))], axis=-1)
 
-    def first_slice(self, *, focus: int | None = None, draw: float | None = None) -> float:
-        """Return where the slices of a crop begin.
+    def first_slices(
+        self, n: int, *, focus: NDArray[np.int64] | None = None, draws: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Return where the slices of n crops begin.
 
         Parameters
         ----------
-        focus : int, optional
-            The sharpest slice, around which they are.
-        draw : float, optional
-            A random number in [0, 1) that chooses them. By default, they are in the middle of the stack.
+        n : int
+            Number of crops.
+        focus : numpy.ndarray, optional
+            The sharpest slice of each crop, around which its slices are, shape (n,).
+        draws : numpy.ndarray, optional
+            Random numbers in [0, 1) that choose the slices of each crop, shape (n,). By default, they are in the middle
+            of the stack.
+
+        Returns
+        -------
+        numpy.ndarray
+            Coordinates of edges along z, shape (n,), dtype float64.
         """
-        n, length = self.z.n, self.z.length
+        z = self.z
         if focus is not None:
-            return float(self.z.start(focus + 0.5))
-        if not self.z.is_exact:
-            return max(n - length, 0.0) * (0.5 if draw is None else draw)
-        n_slices = self.z.n_resampled
-        return float(middle_slices(n, n_slices).start if draw is None else int(draw * (n - n_slices + 1)))
+            return np.asarray(z.start(focus + 0.5), dtype=np.float64)
+        if not z.is_exact:
+            return max(z.n - z.length, 0.0) * (np.full(n, 0.5) if draws is None else draws)
+        if draws is None:
+            return np.full(n, float(middle_slices(z.n, z.n_resampled).start))
+        return np.floor(draws * (z.n - z.n_resampled + 1))
+
+    def first_slice(self, *, focus: int | None = None) -> float:
+        """Return where the slices of a crop begin, around its sharpest slice or in the middle of the stack."""
+        return float(self.first_slices(1, focus=None if focus is None else np.array([focus]))[0])
 
     def slices(self, first_slice: float) -> slice:
         """Return the slices to read of a crop whose slices begin somewhere."""

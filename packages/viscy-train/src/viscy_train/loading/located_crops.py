@@ -62,23 +62,7 @@ def locate_crops(
         of, where = windows[number], np.flatnonzero(window == number)
         starts[where] = of.starts(centers[where])
         corners[where, 1:] = of.corners(starts[where])
-        first_slices[where] = _first_slices(of, where, focus, draws)
+        of_focus, of_draws = (None if values is None else values[where] for values in (focus, draws))
+        first_slices[where] = of.first_slices(len(where), focus=of_focus, draws=of_draws)
         corners[where, 0] = of.z.first(first_slices[where])
     return LocatedCrops(starts=starts, first_slices=first_slices, corners=corners)
-
-
-def _first_slices(
-    window: CropWindow,
-    where: NDArray[np.int64],
-    focus: NDArray[np.int64] | None,
-    draws: NDArray[np.float64] | None,
-) -> NDArray[np.float64] | float:
-    """Return where the slices of some crops begin, as `CropWindow.first_slice` does for one."""
-    z = window.z
-    if focus is not None:
-        return z.start(focus[where] + 0.5)
-    if draws is None:
-        return window.first_slice()
-    if z.is_exact:
-        return np.floor(draws[where] * (z.n - z.n_resampled + 1))
-    return draws[where] * max(z.n - z.length, 0.0)

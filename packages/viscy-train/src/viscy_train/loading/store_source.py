@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.crop_store.crop_store import StoredCrops
-    from viscy_train.crops.window import CropWindow
 
 
 class StoreSource:
@@ -67,7 +66,7 @@ class StoreSource:
         window, rows = part.window, rows[part.order]
         focus = None if self._focus is None else self._focus[rows]
         drawn = draws[part.order] if self._is_random and draws is not None else None
-        first_slices = _first_slices(window, len(rows), focus, drawn)
+        first_slices = window.first_slices(len(rows), focus=focus, draws=drawn)
         pixels = part.pixels
         if self._is_random:  # all slices are stored
             first = window.z.first(first_slices)
@@ -80,16 +79,3 @@ class StoreSource:
             starts=window.starts(self._center[rows]).astype(np.float64),
             first_slices=first_slices,
         )
-
-
-def _first_slices(
-    window: CropWindow, n: int, focus: NDArray[Any] | None, draws: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    """Return where the slices of n crops begin, as `CropWindow.first_slice` does for one."""
-    if focus is not None:
-        return np.asarray(window.z.start(focus + 0.5), dtype=np.float64)
-    if draws is None:
-        return np.full(n, window.first_slice())
-    if not window.z.is_exact:
-        return max(window.z.n - window.z.length, 0.0) * draws
-    return np.floor(draws * (window.z.n - window.z.n_resampled + 1))
