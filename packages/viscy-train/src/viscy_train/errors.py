@@ -74,6 +74,11 @@ def because(reason: str, message: str) -> UserError:
     return error
 
 
+def one_line(error: BaseException) -> str:
+    """Return the message of a library's error on one line, or its type if it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @contextmanager
 def at_key(*keys: str) -> Generator[None]:
     """Note in a `UserError` of the block below which keys the mistake is, from the outermost to the innermost."""

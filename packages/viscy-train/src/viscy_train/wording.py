@@ -1,4 +1,4 @@
-"""Wording: nouns in the singular or the plural, and lists of sentences that are cut, for messages."""
+"""Wording: nouns in the singular or the plural, numbers of bytes, and lists of sentences that are cut."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ def count(number: float, noun: str) -> str:
 def are(number: float) -> str:
     """Return ``are``, or ``is`` if the number is 1."""
     return "is" if number == 1 else "are"
+
+
+def format_bytes(n: float) -> str:
+    """Return a number of bytes with a unit: ``1.2 GB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n < 999.5:  # rounded to three digits, larger ones are 1000
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} TB"
 
 
 def shorten(sentences: list[str], sentence_on_more: str, most: int = 10) -> list[str]:

@@ -21,7 +21,7 @@ from viscy_train.packing import space as space_module
 from viscy_train.packing.pack import pack, parse_part
 from viscy_train.packing.plan import make_plan
 from viscy_train.packing.shards import ShardPacker
-from viscy_train.packing.space import format_bytes
+from viscy_train.wording import format_bytes
 
 # Only a hang takes this long.
 DEADLINE = 600.0
@@ -223,7 +223,9 @@ def test_an_invalid_part_is_refused(text):
         parse_part(text)
 
 
-@pytest.mark.parametrize(("n", "text"), [(0, "0 bytes"), (999, "999 bytes"), (25_600, "25.6 kB"), (3e12, "3 TB")])
+@pytest.mark.parametrize(
+    ("n", "text"), [(0, "0 bytes"), (999, "999 bytes"), (25_600, "25.6 kB"), (999_700, "1 MB"), (3e12, "3 TB")]
+)
 def test_bytes_have_a_unit(n, text):
     assert format_bytes(n) == text
 

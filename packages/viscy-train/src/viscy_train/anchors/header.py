@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from viscy_train.config.checks import require, require_above_0, require_integer, require_name, require_number
 from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.crops.image_intensity import decode, encode
-from viscy_train.errors import UserError
+from viscy_train.errors import UserError, one_line
 from viscy_train.experiments.columns import COLUMNS
 from viscy_train.experiments.experiments_file import Experiment
 
@@ -125,7 +125,7 @@ def parse_header(text: bytes) -> dict[str, Any]:
     except UserError:
         raise
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise UserError(f"its header must be complete, got {type(error).__name__}: {reason}") from error
 
 

@@ -15,7 +15,7 @@ import zarr
 from viscy_train.crop_store.address import address_of, difference
 from viscy_train.crop_store.crop_array import METADATA
 from viscy_train.crop_store.header import REPACK, SLOTS, CropArray, StoreHeader
-from viscy_train.errors import UserError
+from viscy_train.errors import UserError, one_line
 from viscy_train.plates.access import kvstore_at, zarr_store
 from viscy_train.plates.fork import may_use_tensorstore
 from viscy_train.plates.pixels import zarr_codecs
@@ -141,10 +141,10 @@ class CropStore:
             except Exception as cause:  # as in `_read`
                 file = self.path / array.name / array.shard_name(shard)
                 return (
-                    f"crop store {self.path} is damaged, file {file} ({_one_line(cause)}); delete this file, and "
+                    f"crop store {self.path} is damaged, file {file} ({one_line(cause)}); delete this file, and "
                     f"{_CONTINUE}"
                 )
-        return f"cannot read crop store {self.path} ({_one_line(error)}); try again"
+        return f"cannot read crop store {self.path} ({one_line(error)}); try again"
 
     def _opened(self, number: int) -> _TensorStoreCrops | _ZarrCrops:
         """Return an open array of this process."""
@@ -217,7 +217,3 @@ def _open_slots(path: Path, header: StoreHeader) -> NDArray[Any]:
     if len(slots) != header.n_crops or zlib.crc32(np.ascontiguousarray(slots)) != header.slots_checksum:
         raise UserError(f"file {path / SLOTS} of the crop store is damaged; {_WRITE_AGAIN}")
     return slots
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from viscy_train.crops.window import crop_window
-from viscy_train.errors import UserError
+from viscy_train.errors import UserError, one_line
 from viscy_train.experiments.columns import Z_FOCUS
 from viscy_train.plates.pixels import read_with_zarr
 from viscy_train.plates.plate import open_plate
@@ -110,7 +110,7 @@ def _checksum(
     try:
         pixels = np.asarray(read_with_zarr(image.array, region))
     except Exception as error:  # many types: those of zarr and of each codec
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise UserError(f"cannot use pixels of {image.where}, frame {frame}: {reason}") from error
     pixels = pixels.astype(pixels.dtype.newbyteorder("<"))
     return zlib.crc32(pixels.tobytes(), zlib.crc32(pixels.dtype.str.encode()))

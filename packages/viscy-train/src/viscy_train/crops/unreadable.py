@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viscy_train.crops.constant_frames import find_constant_frames, screened_array
-from viscy_train.errors import UserError
+from viscy_train.errors import UserError, one_line
 from viscy_train.plates.chunks import need_missing_chunks
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _check_frame(
     try:
         pixels = crops.pixels(frame)
     except Exception as error:  # many types: zarr's and those of each codec
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         invalid = [not _is_readable(crops, frame, observation) for observation in in_frame]
         return None, invalid, f"cannot be read ({reason})"
     finite = np.isfinite(pixels).all(axis=(0, 1))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from viscy_train.config.checks import require_name
-from viscy_train.errors import UserError, require_regular_file
+from viscy_train.errors import UserError, one_line, require_regular_file
 from viscy_train.experiments.written_values import MISSING, without_spaces, written_values
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def read_annotations(path: Path) -> pd.DataFrame:
         reason = _remedy(path, error)
         raise UserError(f"annotations must be a CSV or Parquet file, cannot read {path}: {reason}") from error
     except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise UserError(f"annotations must be a CSV or Parquet file, cannot read {path}: {reason}") from error
     names = table.columns.tolist()
     if not len(table):

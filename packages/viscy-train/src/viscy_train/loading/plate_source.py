@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from viscy_train.crops.native_crops import NativeCrops
-from viscy_train.errors import UserError
+from viscy_train.errors import UserError, one_line
 from viscy_train.experiments.columns import Z_FOCUS
 from viscy_train.loading.crop_reads import CropReads
 from viscy_train.loading.crop_source import ReadCounter, ReadCounts
@@ -127,7 +127,7 @@ class PlateSource:
                     np.max(wanted.targets[crop], axis=1, keepdims=True, out=places[crop])
         except Exception as error:  # many types: ValueError, RuntimeError, zarr's, and those of each codec
             reads.discard()
-            raise self._damage(rows[crop], " ".join(str(error).split()) or type(error).__name__) from error
+            raise self._damage(rows[crop], one_line(error)) from error
         self._counter.add(**reads.counts)
 
     def _plates(self) -> OpenPlates:

@@ -17,6 +17,7 @@ from viscy_train.loading.rng import Purpose, random_uniform
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 from viscy_train.loading.store_source import StoreSource
 from viscy_train.loading.touched_blocks import TouchedBlocks, Wanted
+from viscy_train.wording import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,10 +111,9 @@ def _advise(estimate: ReadingEstimate) -> list[str]:
     """Return what would make reading faster, if that is worth it."""
     if estimate.decoded_over_used < _ADVICE_FROM or estimate.seconds_per_batch < _SHORT:
         return []
-    size, seconds = estimate.store_bytes, estimate.seconds_per_batch
-    text = f"{_format(size / 1e9)} GB" if size >= 1e9 else f"{_format(size / _MB)} MB"
+    size, seconds = format_bytes(estimate.store_bytes), estimate.seconds_per_batch
     packed = (
-        f"`viscy-train pack` would store all crops once, in at most {text}, and a batch would decode what it uses, "
+        f"`viscy-train pack` would store all crops once, in at most {size}, and a batch would decode what it uses, "
         f"in about {seconds / estimate.decoded_over_used:.2g} s"
     )
     if estimate.local is None:

@@ -23,8 +23,8 @@ from viscy_train.errors import UserError
 from viscy_train.packing.plan import make_plan
 from viscy_train.packing.preparation import delete_leftovers, prepare
 from viscy_train.packing.shards import ShardPacker
-from viscy_train.packing.space import estimate, format_bytes, require_space
-from viscy_train.wording import are, count
+from viscy_train.packing.space import estimate, require_space
+from viscy_train.wording import are, count, format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

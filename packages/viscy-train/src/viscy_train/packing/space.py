@@ -11,7 +11,7 @@ import numpy as np
 
 from viscy_train.crop_store.crop_array import encode_shard
 from viscy_train.errors import UserError
-from viscy_train.wording import count
+from viscy_train.wording import count, format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,12 +103,3 @@ def require_space(path: Path, space: Space) -> None:
             f"the crop store needs about {format_bytes(needed)}, but {format_bytes(free)} are free at {path}; free "
             "some space, or choose another location with --out"
         )
-
-
-def format_bytes(n: float) -> str:
-    """Return a number of bytes with a unit, such as ``1.2 GB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}"
-        n /= 1000
-    return f"{n:.3g} TB"

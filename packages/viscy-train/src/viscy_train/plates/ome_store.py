@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from viscy_train.errors import UserError, because, require_regular_file
+from viscy_train.errors import UserError, because, one_line, require_regular_file
 from viscy_train.plates.access import zarr_store
 from viscy_train.plates.ngff import ome_metadata
 from viscy_train.plates.pixels import zarr_codecs
@@ -90,11 +90,6 @@ def report_damage(path: Path, what: str) -> Generator[None]:
             f"plate {path} is damaged or incomplete: cannot read {what} ({one_line(error)}); restore it, or leave it "
             "out of `conditions`",
         ) from error
-
-
-def one_line(error: Exception) -> str:
-    """Return the message of an error on one line, or its type if it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _check_metadata_files(directory: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from viscy_train.errors import UserError, kind_of_file
+from viscy_train.errors import UserError, kind_of_file, one_line
 from viscy_train.plates.image_array import ImageArray
 from viscy_train.plates.image_folder import folder_layout, refusal
 from viscy_train.plates.layouts import ImageLayout, WellLayout
@@ -21,7 +21,7 @@ from viscy_train.plates.ngff import (
     is_plate,
 )
 from viscy_train.plates.ngff_scale import physical_scale
-from viscy_train.plates.ome_store import OmeStore, has_metadata, one_line, report_damage
+from viscy_train.plates.ome_store import OmeStore, has_metadata, report_damage
 from viscy_train.plates.other_formats import advice_for
 from viscy_train.plates.position_image import PositionImage
 

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from viscy_train.errors import UserError
-from viscy_train.tracks.formats.track_file import TrackFile, one_line
+from viscy_train.errors import UserError, one_line
+from viscy_train.tracks.formats.track_file import TrackFile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import pandas as pd
 
-from viscy_train.errors import UserError
-from viscy_train.tracks.formats.track_file import one_line
+from viscy_train.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Sequence

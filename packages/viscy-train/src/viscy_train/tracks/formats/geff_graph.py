@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_train.errors import UserError
+from viscy_train.errors import UserError, one_line
 from viscy_train.experiments.track_options import POSITION_COLUMNS
 from viscy_train.plates.pixels import zarr_codecs
 from viscy_train.tracks.formats.lineage import tracks_of_links
-from viscy_train.tracks.formats.track_file import ReadOptions, TrackFile, one_line
+from viscy_train.tracks.formats.track_file import ReadOptions, TrackFile
 from viscy_train.tracks.formats.units import interval_of_times, micrometers_in, minutes_in
 
 if TYPE_CHECKING:

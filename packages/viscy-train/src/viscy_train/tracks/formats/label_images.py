@@ -13,10 +13,9 @@ import tifffile
 import zarr
 from PIL import Image, ImageSequence
 
-from viscy_train.errors import UserError
+from viscy_train.errors import UserError, one_line
 from viscy_train.plates.access import zarr_store
 from viscy_train.tracks.formats.masks import count_parts
-from viscy_train.tracks.formats.track_file import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence

@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from viscy_train.errors import UserError
-from viscy_train.tracks.formats.track_file import one_line
+from viscy_train.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from viscy_train.errors import UserError
+from viscy_train.errors import UserError, one_line
 from viscy_train.experiments.track_options import AUTO, FORMATS
 from viscy_train.tracks.formats.csv_table import CsvLayout, csv_layout, first_rows, header_encoding, read_csv
 from viscy_train.tracks.formats.dialects import (
@@ -20,7 +20,7 @@ from viscy_train.tracks.formats.dialects import (
     dialect_of,
 )
 from viscy_train.tracks.formats.parquet_table import parquet_names, read_parquet
-from viscy_train.tracks.formats.track_file import ReadOptions, TrackFile, one_line
+from viscy_train.tracks.formats.track_file import ReadOptions, TrackFile
 from viscy_train.tracks.formats.units import interval_of_times
 
 if TYPE_CHECKING:

@@ -115,8 +115,3 @@ class TrackFile:
 def count_rows(n: int) -> str:
     """Return how many rows a problem affects, for messages."""
     return f"{count(n, 'row')} affected"
-
-
-def one_line(error: BaseException) -> str:
-    """Return the message of a library's error on one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -12,9 +12,9 @@ from xml.parsers import expat
 import numpy as np
 import pandas as pd
 
-from viscy_train.errors import UserError
+from viscy_train.errors import UserError, one_line
 from viscy_train.tracks.formats.lineage import tracks_of_links
-from viscy_train.tracks.formats.track_file import TrackFile, one_line
+from viscy_train.tracks.formats.track_file import TrackFile
 from viscy_train.tracks.formats.units import micrometers_in, stated_interval
 
 if TYPE_CHECKING:
