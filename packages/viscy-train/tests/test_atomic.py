@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,6 +46,19 @@ def test_an_error_keeps_the_old_file(tmp_path, error, raised_type):
         assert str(raised.value) == (
             f"cannot write {path}: No space left on device; free some space, or choose another location"
         )
+
+
+def test_a_disk_that_is_read_only_is_the_reason_that_is_given(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with (
+        pytest.raises(UserError, match=r"cannot write \S+page.html: Read-only file system; free some space, or choose"),
+        atomic_write(tmp_path / "page.html") as unfinished,
+    ):
+        unfinished.write_text("half")
 
 
 @pytest.mark.parametrize("error", [None, FULL, ValueError()])

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from viscy_train.errors import UserError
@@ -54,8 +54,8 @@ def atomic_write(path: Path, *, by: str = "") -> Generator[Path]:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     except BaseException as error:
-        if path.parent.is_dir():
-            unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # such as of a disk that is read-only, where there is none
+            unfinished.unlink()
         if isinstance(error, OSError) or is_disk_full(error):
             raise UserError(f"cannot write {path}: {_reason(error)}; {_REMEDY}") from error
         raise

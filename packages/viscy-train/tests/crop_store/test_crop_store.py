@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,6 +85,14 @@ def test_a_store_that_does_not_exist_is_refused(noise, tmp_path):
         "data.store"
     )
     assert not is_store(tmp_path)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_something_else_is_not_a_crop_store(noise, tmp_path, make):
+    make(tmp_path / "plate.zarr")
+    assert message(tmp_path / "plate.zarr", noise[0]) == (
+        f"{tmp_path / 'plate.zarr'} is not a crop store; correct data.store, or remove it to read from the plates"
+    )
 
 
 def test_an_unfinished_store_says_what_is_missing(noise, store):

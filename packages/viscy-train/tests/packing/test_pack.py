@@ -164,6 +164,13 @@ def test_what_a_call_left_that_was_killed_at_its_begin_is_replaced(noise, tmp_pa
     assert pack(noise[0], tmp_path, cache_mb=64) == 0
 
 
+def test_a_link_stays_and_the_directory_that_it_names_is_created(noise, tmp_path):
+    (tmp_path / "crops.zarr").symlink_to("scratch")
+    assert pack(noise[0], tmp_path / "crops.zarr", cache_mb=64) == 0
+    assert (tmp_path / "crops.zarr").is_symlink()
+    assert not missing_shards(tmp_path / "scratch", make_plan(noise[0]).header)
+
+
 def test_a_directory_of_something_else_is_kept(noise, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="is not a crop store of viscy-train; choose another path"):

@@ -12,6 +12,7 @@ import numpy as np
 from viscy_train.crops.resampling import ResampledAxis
 from viscy_train.crops.window import CropWindow
 from viscy_train.errors import UserError
+from viscy_train.remote.path import can_list
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,7 @@ VERSION = 1
 HEADER, SLOTS = "store.json", "slots.npy"
 """Names of the file of the header, and of the file of the slot of each row of the anchor table."""
 REPACK = "delete it, and pack again with `viscy-train pack --config FILE`"
+_CORRECT = "correct data.store, or remove it to read from the plates"
 _KIND = "viscy-train crop store"
 
 
@@ -129,10 +131,12 @@ class StoreHeader:
         Raises
         ------
         UserError
-            If there is no store, if it is of another version, or if its header is damaged.
+            If there is no store or something else, if it is of another version, or if its header is damaged.
         """
         path = store / HEADER
         if not path.is_file():
+            if can_list(store) and store.exists():
+                raise UserError(f"{store} is not a crop store; {_CORRECT}")
             raise UserError(
                 f"crop store not found: {store}; pack it with `viscy-train pack --config FILE`, or remove data.store"
             )

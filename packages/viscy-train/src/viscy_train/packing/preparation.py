@@ -14,7 +14,7 @@ from viscy_train.crop_store.address import difference
 from viscy_train.crop_store.crop_array import GROUP, METADATA, metadata_of
 from viscy_train.crop_store.header import HEADER, REPACK, SLOTS, StoreHeader, is_store
 from viscy_train.errors import UserError
-from viscy_train.output import LOCK, OutputKind, claimed, require_replaceable
+from viscy_train.output import LOCK, OutputKind, claimed, follow_links, require_replaceable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +50,7 @@ def prepare(path: Path, plan: PackingPlan) -> None:
         If the directory has other files, or other crops.
     """
     require_replaceable(path, CROP_STORE)
+    path = follow_links(path)
     with claimed(path / HEADER, _HEADER, "pack", on_wait=say):
         header = plan.header.format()
         if (path / HEADER).exists():
