@@ -95,6 +95,14 @@ def test_a_dry_run_page_says_that_there_are_no_problems(tmp_path, anchors_of, dr
     assert "40 anchors in 1 experiment " in page.text
 
 
+def test_a_dry_run_page_that_measures_reading_does_not_say_that_no_image_was_read(tmp_path, dry_run_of, read_page):
+    write_dry_run_page(tmp_path / "page.html", dry_run_of(), ["A batch needs 21 chunks."])
+    text = read_page(tmp_path / "page.html").text
+    assert "A batch needs 21 chunks." in text
+    assert "without reading images" not in text
+    assert "Nothing was trained." in text
+
+
 def print_to_text(dry_run, width=200):
     console = make_console(width=width, force_terminal=False)
     with console.capture() as capture:

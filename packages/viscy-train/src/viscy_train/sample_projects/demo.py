@@ -201,6 +201,6 @@ data:
   # Use {{by: position}} to keep some positions for validation. The demo has too few positions for that.
   split: {{by: none}}
 
-  # Number of worker processes that load crops. The two training processes already use two cores.
+  # Number of threads of each process that load batches ahead. The two training processes already use two cores.
   num_workers: 0
 """
