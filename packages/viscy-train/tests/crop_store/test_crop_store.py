@@ -104,6 +104,18 @@ def test_an_unfinished_store_says_what_is_missing(noise, store):
     assert "10 of 10 shards are missing" in message(store, noise[0])
 
 
+@pytest.mark.parametrize("content", ["{", '"uint16"', None])
+def test_damaged_metadata_of_an_array_are_refused_and_written_again(noise, store, content):
+    table, _ = noise
+    file = store / "0" / "zarr.json"
+    before = file.read_text()
+    file.write_text(before.replace("uint16", "int16") if content is None else content)
+    remedy = "run `viscy-train pack --config FILE` to write it again"
+    assert message(store, table) == f"file {file} of the crop store is missing or damaged; {remedy}"
+    pack(table, store, cache_mb=64)
+    assert file.read_text() == before
+
+
 def with_crops(table, **changes):
     return replace(table, crops=replace(table.crops, **changes))
 

@@ -66,9 +66,18 @@ def test_a_shard_that_a_web_server_lacks_is_named(noise, packed):
     (packed / "0" / "c.3.0.0.0.0").unlink()
     with web_server(packed) as address:
         store = CropStore(as_path(address), noise[0].fingerprint)
-        with pytest.raises(UserError, match=r"file http://.*/0/c\.3\.0\.0\.0\.0 ") as raised:
+        with pytest.raises(UserError, match=r"cannot read http://.*/0/c\.3\.0\.0\.0\.0 ") as raised:
             store.read(np.arange(96))
     assert "\n" not in str(raised.value)
+
+
+def test_a_bucket_that_fails_while_crops_are_read_is_not_taken_for_a_damaged_store(noise, in_bucket, faults):
+    store = CropStore(in_bucket, noise[0].fingerprint)
+    faults.of = lambda path, n_before: "500" if "/c." in path else None
+    with pytest.raises(UserError, match=r"cannot read s3://packed/0/c\.\d\.0\.0\.0\.0 of the crop store \(") as raised:
+        store.read(ROWS)
+    assert "run the command again" in str(raised.value)
+    assert "delete" not in str(raised.value)
 
 
 def test_a_store_that_is_not_there_is_not_found(noise, bucket):

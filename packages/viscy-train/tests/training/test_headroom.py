@@ -29,6 +29,8 @@ def test_the_sentences_say_what_limits_and_what_could_be_gained():
     assert "Reading limits training; faster loading could make it 5 times as fast at most" in advice
     limited_by_network = Headroom(loaded=[0.1], in_memory=[0.1])
     assert "The network limits training" in describe_headroom(limited_by_network)[1]
+    disturbed = Headroom(loaded=[0.1] * 5, in_memory=[0.2] * 5)
+    assert "something else disturbed the measurement" in describe_headroom(disturbed)[1]
 
 
 @pytest.mark.slow

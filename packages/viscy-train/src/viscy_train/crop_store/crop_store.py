@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import zlib
@@ -13,13 +14,13 @@ import tensorstore
 import zarr
 
 from viscy_train.crop_store.address import address_of, difference
-from viscy_train.crop_store.crop_array import METADATA
+from viscy_train.crop_store.crop_array import METADATA, metadata_of
 from viscy_train.crop_store.header import REPACK, SLOTS, CropArray, StoreHeader
 from viscy_train.errors import UserError, one_line
 from viscy_train.plates.access import kvstore_at, zarr_store
 from viscy_train.plates.fork import may_use_tensorstore
 from viscy_train.plates.pixels import zarr_codecs
-from viscy_train.remote.path import can_list
+from viscy_train.remote.path import can_list, is_remote
 from viscy_train.wording import are, count
 
 if TYPE_CHECKING:
@@ -86,6 +87,11 @@ class CropStore:
                 f"crop store {path} is unfinished: {len(missing)} of {count(n, 'shard')} {are(len(missing))} missing; "
                 f"{_CONTINUE}"
             )
+        for array in self.header.arrays:
+            if not _has_metadata_of(path / array.name, array):
+                raise UserError(
+                    f"file {path / array.name / METADATA} of the crop store is missing or damaged; {_WRITE_AGAIN}"
+                )
         self._slots = _open_slots(path, self.header)
         self._first_slots = np.array([run.first_slot for run in self.header.runs])
         self._lock = threading.Lock()
@@ -135,15 +141,18 @@ class CropStore:
             raise UserError(self._describe_damage(number, array, indices, error)) from error
 
     def _describe_damage(self, number: int, array: CropArray, indices: NDArray[np.int64], error: Exception) -> str:
+        directory = self.path / array.name
         for shard in np.unique(indices // array.crops_per_shard):
             try:
                 self._opened(number)[indices[indices // array.crops_per_shard == shard]]
             except Exception as cause:  # as in `_read`
-                file = self.path / array.name / array.shard_name(shard)
-                return (
-                    f"crop store {self.path} is damaged, file {file} ({one_line(cause)}); delete this file, and "
-                    f"{_CONTINUE}"
-                )
+                file, reason = directory / array.shard_name(shard), one_line(cause)
+                if is_remote(file):  # the connection may be the reason, and packing cannot write there
+                    return (
+                        f"cannot read {file} of the crop store ({reason}); run the command again, and if that does not "
+                        "help, compare the file with the one that was uploaded"
+                    )
+                return f"crop store {self.path} is damaged, file {file} ({reason}); delete this file, and {_CONTINUE}"
         return f"cannot read crop store {self.path} ({one_line(error)}); try again"
 
     def _opened(self, number: int) -> _TensorStoreCrops | _ZarrCrops:
@@ -206,6 +215,14 @@ def missing_shards(path: Path, header: StoreHeader) -> list[tuple[int, int]]:
         shards = range(array.n_shards)
         missing += [(number, shard) for shard in shards if not is_begun or array.shard_name(shard) not in present]
     return missing
+
+
+def _has_metadata_of(directory: Path, array: CropArray) -> bool:
+    """Return whether a directory has the metadata of an array, with which its shards are read as they were written."""
+    try:
+        return json.loads((directory / METADATA).read_text(encoding="utf-8")) == metadata_of(array)
+    except (OSError, ValueError):
+        return False
 
 
 def _open_slots(path: Path, header: StoreHeader) -> NDArray[Any]:

@@ -50,6 +50,12 @@ def describe_headroom(headroom: Headroom) -> list[str]:
         f"A batch takes {times[0]} with normal loading and {times[1]} from memory: mean of {len(headroom.loaded)} "
         "batches each (10 to 90 % of them).",
     ]
+    if headroom.gain < 1 / _WORTHWHILE:
+        return [
+            *sentences,
+            "Batches from memory cannot take longer, so something else disturbed the measurement: repeat it when the "
+            "machine does nothing else, with a larger --headroom.",
+        ]
     if headroom.gain < _WORTHWHILE:
         return [*sentences, "The network limits training; faster loading could gain next to nothing."]
     return [
