@@ -42,6 +42,9 @@ def refuse_to_build(monkeypatch):
         SamplerConfig(batch_size=8, experiment_aware=False, condition_balanced=False),
         SamplerConfig(batch_size=8, condition_by=["condition", "lineage_id"], temporal_enrichment=True),
         SamplerConfig(batch_size=8, temporal_enrichment=True, temporal_global_fraction=1.0),
+        SamplerConfig(batch_size=8, locality=4, place_by="lineage_id"),
+        SamplerConfig(batch_size=8, locality=4, place_by="lineage_id", temporal_enrichment=True),
+        SamplerConfig(batch_size=8, place_by="lineage_id"),
     ],
 )
 def test_a_saved_index_gives_the_batches_of_the_table(anchors, tmp_path, monkeypatch, options):

@@ -62,12 +62,15 @@ def saved_index(directory: Path, anchors: pd.DataFrame, arguments: Mapping[str, 
 
 
 def _axes(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that batches depend on; a sampler refuses an index of others."""
     is_enriched = arguments["temporal_enrichment"] and arguments["temporal_global_fraction"] < 1
+    is_local = arguments["locality"] > 1
     return {
         "experiment_by": arguments["experiment_by"] if arguments["experiment_aware"] else None,
         "condition_by": arguments["condition_by"] if arguments["condition_balanced"] else None,
-        "time_by": arguments["time_by"] if is_enriched else None,
+        "time_by": arguments["time_by"] if is_enriched or is_local else None,
         "distinct_by": arguments["distinct_by"],
+        "place_by": arguments["place_by"] if is_local else None,
     }
 
 

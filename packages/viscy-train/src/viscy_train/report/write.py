@@ -16,7 +16,7 @@ from viscy_train.loading.sampler import collect_sampler_warnings
 from viscy_train.report.example_tracks import choose_example_tracks
 from viscy_train.report.run_page import RunResults, write_run_page
 from viscy_train.run.attempts import read_attempts
-from viscy_train.run.batch_record import count_batches, find_records
+from viscy_train.run.batch_record import check_rows, count_batches, find_records
 from viscy_train.run.metrics_csv import read_log
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def evaluate_and_write_page(
     read_log(run_directory.metrics)  # damage is reported before the work begins
     if not n_batches:
         raise UserError(f"{run_directory.batches} has no record of batches; name the directory of a trained run")
+    counted = run_directory.read_batches(_COUNTED_BATCHES)
+    check_rows(counted["row"].to_numpy(), data.train_rows, run_directory.batches)
     say("Embedding anchors and writing the report")
     table = data.table
     columns = columns_to_probe(table.observations, table.extra_columns, probe)
@@ -89,7 +91,7 @@ def evaluate_and_write_page(
         evaluation=evaluation,
         positive=data.positive,
         experiments=table.experiments,
-        frames=count_frames(run_directory.read_batches(_COUNTED_BATCHES), table.observations, data.positive_choice),
+        frames=count_frames(counted, table.observations, data.positive_choice),
         time=time_name(data.options.time_by),
     )
     write_run_page(run_directory, results)
