@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from viscy_data import FlexibleBatchSampler
@@ -35,6 +36,7 @@ MANY = make_anchors(1080, experiments=EXPERIMENTS, conditions=list("pqrstu"), n_
 MANY = MANY.reset_index(drop=True).assign(
     lineage=lambda table: table.groupby(["experiment", "condition"]).cumcount() % 24,
     stratum=lambda table: table.groupby(["experiment", "condition"]).ngroup(),
+    place=lambda table: np.arange(len(table)) % 3,
 )
 
 # each axis is on and off in these; the other combinations are checked once a week
@@ -184,13 +186,16 @@ def check_options(batch_size, **options):
         "group_shares": dict.fromkeys(EXPERIMENTS, 1 / 3),
         "leaky": leaky,
         "condition_by": "condition",
-        **{name: options.get(name) for name in ("anchors_per_condition", "epoch_batches", "distinct_by")},
+        **{name: options.get(name) for name in ("anchors_per_condition", "epoch_batches", "distinct_by", "place_by")},
         "refuses_state": ({"drop_last": False, "epoch_batches": None}, {"table": "other rows"}),
     }
     if not options.get("anchors_per_condition"):
         promises["condition_shares"] = dict.fromkeys("pqrstu", 1 / 6)
     if enriched:
         promises |= {"time_by": "hours_post_infection", "window_hours": 4.0, "window_fraction": 0.2}
+    if "locality" in options:
+        promises |= {"time_by": "hours_post_infection", "locality": options["locality"]}
+        promises |= {"without_locality": {"locality": 1, "place_by": None}}
 
     def make_sampler(rank, num_replicas, table=None, **others):
         rows = MANY if table is None else MANY.assign(condition=np.roll(MANY["condition"], 1))
@@ -214,6 +219,36 @@ def check_options(batch_size, **options):
 def test_choice_values_and_short_epochs_pass_the_conformance_suite(options):
     report = check_options(22, **options)
     assert not report.of("not testable")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("enriched", [pytest.param(False, marks=pytest.mark.weekly), True])
+def test_locality_passes_the_conformance_suite(enriched):
+    report = check_options(60, locality=4, place_by="place", temporal_enrichment=enriched)
+    assert {"runs", "counts without locality", "inclusion in runs"} <= set(report.passed)
+
+
+@pytest.mark.slow
+def test_runs_of_full_places_pass_the_conformance_suite():
+    table = pd.DataFrame(itertools.product("ab", "xy", range(4), range(4), range(5)))
+    table = table.sample(frac=1, random_state=0).set_axis([*"gct", "fov", "n"], axis=1)
+
+    def make_sampler(rank, num_replicas, **options):
+        named = {"experiment_by": "g", "condition_by": "c", "time_by": "t", "place_by": "fov"}
+        ranks = {"num_replicas": num_replicas, "rank": rank}
+        return FlexibleBatchSampler(table, 24, **{"locality": 4} | named | ranks | options)
+
+    promises = Promises(
+        **{"table": table, "batch_size": 24, "seeded": True, "epochs": "set_epoch", "row_inclusion": True},
+        **{"group_by": "g", "leaky": 0.0, "condition_by": "c", "time_by": "t", "place_by": "fov", "locality": 4},
+        without_locality={"locality": 1, "place_by": None},
+        distinct=True,
+        coverage=True,
+        rounds=True,
+    )
+    report = check_batch_sampler(make_sampler, promises, setting=BRIEF)
+    report.raise_if_failed()
+    assert {"runs", "places of runs", "counts without locality", "inclusion in runs"} <= set(report.passed)
 
 
 @pytest.mark.slow

@@ -18,7 +18,15 @@ from viscy_sampling_testkit import assert_distinct_values, assert_drawn_in_round
 from viscy_sampling_testkit.strategies import anchor_tables, sampler_options
 
 HOURS = "hours_post_infection"
-CASES = anchor_tables().flatmap(lambda table: st.tuples(st.just(table), sampler_options(table, all_options=True)))
+
+
+def without_locality(options):
+    return {name: value for name, value in options.items() if name not in ("locality", "place_by")}
+
+
+CASES = anchor_tables().flatmap(
+    lambda table: st.tuples(st.just(table), sampler_options(table, all_options=True).map(without_locality))
+)
 EXAMPLES = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 

@@ -20,6 +20,8 @@ from viscy_sampling_testkit import (
     assert_conditions_chosen,
     assert_distinct_values,
     assert_drawn_in_rounds,
+    assert_runs,
+    assert_same_counts,
     assert_slices_join,
     interleave,
 )
@@ -280,3 +282,20 @@ def test_ranks_share_steps_or_batches_and_resume_with_all_options(case, data):
         assert_slices_join(drawn, left)
     else:
         assert interleave(drawn)[: len(left)] == left
+
+
+@FEWER
+@given(case=ALL_OPTIONS, epoch=st.integers(0, 2**40))
+def test_slots_are_filled_by_runs_and_counts_stay_with_all_options(case, epoch):
+    table, options = case
+    options["distinct_by"] = None
+    local, plain = (FlexibleBatchSampler(table, **options | more) for more in ({}, {"locality": 1, "place_by": None}))
+    groups = list(table["experiment"]) if options["experiment_aware"] else None
+    conditions = list(table["condition"]) if options["condition_balanced"] else None
+    by = options["place_by"]
+    places = None if by is None else list(table[by]) if isinstance(by, str) else list(table[by].itertuples(index=False))
+    batches = epoch_of(local, epoch)
+    if not options["leaky"]:  # with a large leak, the group of a batch is not known
+        assert_same_counts(batches, epoch_of(plain, epoch), groups, conditions)
+        times, windowed = table["hours_post_infection"].to_numpy(), options["temporal_enrichment"]
+        assert_runs(batches, times, places, groups, conditions, locality=options["locality"], windowed=windowed)

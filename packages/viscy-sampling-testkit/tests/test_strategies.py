@@ -167,7 +167,7 @@ def test_package_imports_without_hypothesis_but_strategies_name_the_missing_extr
 
 def test_further_options_are_drawn_on_request_and_valid():
     table = pd.DataFrame([("a", "x", 0.0)] * 30, columns=COLUMNS)
-    names = {"split_batches", "anchors_per_condition", "epoch_batches", "distinct_by"}
+    names = {"split_batches", "anchors_per_condition", "epoch_batches", "distinct_by", "locality", "place_by"}
 
     @QUICK
     @given(options=sampler_options(table, all_options=True))
@@ -175,6 +175,7 @@ def test_further_options_are_drawn_on_request_and_valid():
         assert set(options) == OPTIONS | names
         assert 1 <= (options["anchors_per_condition"] or 1) <= options["batch_size"]
         assert (options["epoch_batches"] or 1) >= 1
+        assert options["locality"] >= 1
 
     check()
     every = find_any(sampler_options(table, all_options=True), lambda options: all(options[name] for name in names))

@@ -30,6 +30,12 @@ from viscy_sampling_testkit.assertions.inclusion import assert_block_inclusion, 
 from viscy_sampling_testkit.assertions.independence import assert_independent_batches
 from viscy_sampling_testkit.assertions.keys import assert_distinct_keys
 from viscy_sampling_testkit.assertions.leaks import assert_uniform_leak
+from viscy_sampling_testkit.assertions.locality import (
+    assert_run_inclusion,
+    assert_run_places,
+    assert_runs,
+    assert_same_counts,
+)
 from viscy_sampling_testkit.assertions.neighbors import assert_independent_rows
 from viscy_sampling_testkit.assertions.order import assert_random_order, assert_unbiased_rounding
 from viscy_sampling_testkit.assertions.pools import (
@@ -197,7 +203,11 @@ __all__ = [
     "assert_round_covers",
     "assert_rounded",
     "assert_row_inclusion",
+    "assert_run_inclusion",
+    "assert_run_places",
+    "assert_runs",
     "assert_same_batches",
+    "assert_same_counts",
     "assert_same_in_other_processes",
     "assert_same_in_other_threads",
     "assert_set_epoch_keeps_state",

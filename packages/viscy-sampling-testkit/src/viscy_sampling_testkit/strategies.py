@@ -143,8 +143,8 @@ def sampler_options(
         Largest batch size. A batch size larger than the table implies ``drop_last=False``.
     all_options : bool, default False
         Whether to draw ``split_batches``, ``anchors_per_condition`` (None, or 1 to the batch size), ``epoch_batches``
-        (None, or up to 6, if the table fills a batch) and ``distinct_by`` (None, a column of the table, or two of
-        them) as well.
+        (None, or up to 6, if the table fills a batch), ``distinct_by`` (None, a column of the table, or two of them),
+        ``locality`` (1 to 8) and ``place_by`` (like ``distinct_by``) as well.
 
     Returns
     -------
@@ -181,7 +181,7 @@ def sampler_options(
 
 
 def _more_options(table: pd.DataFrame, batch_size: int) -> st.SearchStrategy[dict[str, Any]]:
-    """Return a strategy of the options that change the steps, the choice, the values and the length of an epoch."""
+    """Return a strategy of the options of steps, choice, values, runs and the length of an epoch."""
     columns = [["hours_post_infection"], ["condition"], ["experiment", "hours_post_infection"]]
     given = [None, *(by[0] if len(by) == 1 else by for by in columns if set(by) <= set(table.columns))]
     return st.fixed_dictionaries(
@@ -190,6 +190,8 @@ def _more_options(table: pd.DataFrame, batch_size: int) -> st.SearchStrategy[dic
             "anchors_per_condition": st.none() | st.integers(1, batch_size),
             "epoch_batches": st.none() | st.integers(1, 6) if batch_size <= len(table) else st.none(),
             "distinct_by": st.sampled_from(given),
+            "locality": st.sampled_from([1, 2, 3, 8]),
+            "place_by": st.sampled_from(given),
         }
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -130,6 +132,40 @@ def assert_block_inclusion(
         "number modulo 2": number % 2,
         "number modulo 3": number % 3,
     }
+    judge_partitions(
+        "rows must be drawn equally often, whatever their number",
+        times,
+        due,
+        partitions,
+        false_alarm,
+        n=f"{len(slots.sizes)} batches, {len(slots.positions)} slots",
+        seed=seed,
+    )
+
+
+def judge_partitions(
+    rule: str,
+    times: np.ndarray,
+    due: np.ndarray,
+    partitions: Mapping[str, np.ndarray],
+    false_alarm: float,
+    **facts: Any,
+) -> None:
+    """Fail if the rows of a part of some partition are drawn too often or too rarely (chi-square).
+
+    Parameters
+    ----------
+    rule
+        What must hold.
+    times, due
+        How often each row was drawn, and how often it is expected, shape (n_rows,).
+    partitions
+        The number of the part that each row is of, shape (n_rows,), by what the parts are.
+    false_alarm
+        Largest probability, up to the approximation, that a correct sampler fails any of the tests.
+    facts
+        More lines of the message.
+    """
     for name, part in partitions.items():
         expected, observed = np.bincount(part, due), np.bincount(part, times)
         tested = expected >= _LEAST_EXPECTED
@@ -138,12 +174,11 @@ def assert_block_inclusion(
         statistic = float(((observed - expected)[tested] ** 2 / expected[tested]).sum())
         worst = int(np.argmax(np.abs(observed - expected) / np.sqrt(np.maximum(expected, 1))))
         judge_chi_square(
-            "rows must be drawn equally often, whatever their number",
+            rule,
             statistic,
             int(tested.sum()) - 1,
             false_alarm / len(partitions),
             observed=f"rows of {name} {worst} {observed[worst]:g} times",
             expected=f"{expected[worst]:.5g} times",
-            n=f"{len(slots.sizes)} batches, {len(slots.positions)} slots",
-            seed=seed,
+            **facts,
         )

@@ -201,8 +201,9 @@ def smallest_pool(trial: Trial, batches: Sequences) -> int:
     """Return the size of an unrestricted pool that has at most as many possible batches as the restricted sampler.
 
     A batch that fills ``n`` slots from a stratum of ``m`` rows is one of ``comb(m, n)`` possible ones, and these
-    numbers multiply over strata. The result is the largest number of rows from which no more batches can be drawn
-    without restriction, for the batch with the fewest possibilities.
+    numbers multiply over strata. With locality, only the choice of complete runs is counted. The result is the largest
+    number of rows from which no more batches can be drawn without restriction, for the batch with the fewest
+    possibilities.
     """
     promises: Any = trial.promises
     strata, names = factorize(promises.labels("group_by", "condition_by"))
@@ -211,10 +212,18 @@ def smallest_pool(trial: Trial, batches: Sequences) -> int:
         hours, window = np.asarray(promises.labels("time_by"), float), promises.window_hours
         in_strata = [hours[strata == stratum] for stratum in range(len(names))]
         rows = np.array([count_within(times, times, window).min() for times in in_strata])
-    size = promises.batch_size
+    size, n_together = promises.batch_size, promises.locality or 1
     filled = [np.bincount(strata[batch], minlength=len(rows)).tolist() for batch in batches]
-    ways = min(math.prod(max(1, math.comb(m, n)) for m, n in zip(rows.tolist(), row, strict=True)) for row in filled)
+    ways = min(
+        math.prod(max(1, _count_ways(m, n, n_together)) for m, n in zip(rows.tolist(), row, strict=True))
+        for row in filled
+    )
     pool = size
     while math.comb(pool + 1, size) <= ways:
         pool += 1
     return pool
+
+
+def _count_ways(n_rows: int, n_slots: int, n_together: int) -> int:
+    """Return in how many ways at least rows can be drawn for slots, if so many of them are drawn together."""
+    return math.comb(n_rows // n_together, min(n_slots, max(1, n_slots // n_together)))

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from viscy_sampling_testkit.assertions._slots import factorize
 from viscy_sampling_testkit.conformance import (
     _batch_laws,
+    _locality_laws,
     _object_laws,
     _option_laws,
     _order_laws,
@@ -42,6 +44,19 @@ def _has_equal_shares(promises: Promises) -> bool:
         n_chosen = max(1, promises.batch_size // (promises.anchors_per_condition or 1))
         return len(set(map(tuple, np.column_stack([promises.labels("condition_by")]).tolist()))) > max(2, n_chosen)
     return max(Counter(shares.values()).values(), default=0) >= 3
+
+
+def _has_runs(promises: Promises) -> bool:
+    """Return whether slots are filled by runs; rows that replace others with the same value are not in runs."""
+    return promises.locality is not None and promises.distinct_by is None
+
+
+def _has_places_of_runs(promises: Promises) -> bool:
+    """Return whether each stratum has a complete run at each time and place."""
+    if not _has_runs(promises) or promises.place_by is None:
+        return False
+    codes, names = factorize(promises.labels("group_by", "condition_by", "time_by", "place_by"))
+    return int(np.bincount(codes, minlength=len(names)).min()) >= (promises.locality or 1)
 
 
 LAWS = (
@@ -121,6 +136,30 @@ LAWS = (
         "no two rows of a batch share a value while there are rows with others",
         lambda p: p.distinct_by is not None,
         _option_laws.distinct_values,
+    ),
+    Law(
+        "runs",
+        "slots are filled by runs of rows that follow each other in time and place",
+        _has_runs,
+        _locality_laws.runs,
+    ),
+    Law(
+        "places of runs",
+        "a run touches at most two places",
+        _has_places_of_runs,
+        _locality_laws.places_of_runs,
+    ),
+    Law(
+        "counts without locality",
+        "all counts of a batch are those of the sampler without locality",
+        lambda p: p.without_locality is not None,
+        _locality_laws.counts_without_locality,
+    ),
+    Law(
+        "inclusion in runs",
+        "rows are drawn equally often, wherever they are in time and place",
+        lambda p: p.row_inclusion and _has_runs(p),
+        _locality_laws.inclusion_in_runs,
     ),
     Law(
         "temporal window",
@@ -209,7 +248,7 @@ LAWS = (
     Law(
         "row blocks",
         "rows are drawn equally often whatever their number",
-        lambda p: p.row_inclusion,
+        lambda p: p.row_inclusion and p.locality is None,
         _time_laws.row_blocks,
     ),
     Law(

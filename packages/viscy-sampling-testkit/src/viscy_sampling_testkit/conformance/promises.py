@@ -93,6 +93,12 @@ class Promises:
         `condition_shares`, to within one batch of a group and epoch, and pairs of them by chance.
     distinct_by : str or sequence of str, optional
         Columns of which no two rows of a batch share a value while the pool of one of them has another.
+    locality : int, optional
+        A condition's slots are filled by runs of up to so many rows that follow each other in time and place.
+    place_by : str or sequence of str, optional
+        Columns of the place, by which the rows of one time are sorted.
+    without_locality : mapping, optional
+        Options of the factory that make the sampler without locality. It has the same counts in every batch.
     row_inclusion : bool
         Every row of a stratum (and time, if it is named) is drawn equally often on average.
     independent_rows : bool
@@ -178,6 +184,9 @@ class Promises:
     round_epochs: int | None = None
     anchors_per_condition: int | None = None
     distinct_by: Columns | None = None
+    locality: int | None = None
+    place_by: Columns | None = None
+    without_locality: Mapping[str, Any] | None = None
     row_inclusion: bool = False
     independent_rows: bool = False
     deterministic: bool = False
@@ -214,12 +223,13 @@ class Promises:
                 raise ValueError(f"{name} needs epochs='set_epoch', got {self.epochs!r}; give it or leave out {name}")
         if self.global_fraction is not None and not 0 <= self.global_fraction <= 1:
             raise ValueError(f"global_fraction must be in [0, 1], got {self.global_fraction!r}")
-        for name in ("epoch_batches", "round_epochs", "anchors_per_condition"):
+        for name in ("epoch_batches", "round_epochs", "anchors_per_condition", "locality"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value!r}")
         if self.epoch_batches is not None and self.last_batch == "short":
             raise ValueError("epoch_batches needs last_batch='full' or none, got 'short'; its epochs have full batches")
-        missing = [name for by in ("group_by", "condition_by", "time_by", "distinct_by") for name in self._names(by)]
+        axes = "group_by", "condition_by", "time_by", "distinct_by", "place_by"
+        missing = [name for by in axes for name in self._names(by)]
         missing = [name for name in missing if name not in self.table.columns]
         if missing:
             raise ValueError(f"columns {missing} must be in the table, which has {list(self.table.columns)}")
@@ -271,6 +281,9 @@ _NEEDS = {
     "anchors_per_condition": "condition_by",
     "round_epochs": "epoch_batches",
     "epoch_batches": "epochs",
+    "locality": "time_by",
+    "place_by": "locality",
+    "without_locality": "locality",
     "window_hours": "time_by",
     "window_fraction": "window_hours",
     "global_fraction": "window_hours",

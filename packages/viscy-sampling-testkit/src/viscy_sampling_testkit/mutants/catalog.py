@@ -12,6 +12,7 @@ from viscy_sampling_testkit.mutants import _choice as choice
 from viscy_sampling_testkit.mutants import _epochs as epochs
 from viscy_sampling_testkit.mutants import _keys as keys
 from viscy_sampling_testkit.mutants import _leaks as leaks
+from viscy_sampling_testkit.mutants import _locality as locality
 from viscy_sampling_testkit.mutants import _order as order
 from viscy_sampling_testkit.mutants import _rounds as rounds
 from viscy_sampling_testkit.mutants import _runs as runs
@@ -261,6 +262,23 @@ MUTANTS = {
     "first row of a value": _mutant(values.FirstRowOfValue, "row inclusion", "lineages"),
     "shared values replaced": _mutant(values.ReplacesSharedValues, "coverage", "lineages"),
     "shared values exchanged with any round": _mutant(values.ExchangesWithAnyRound, "rounds", "lineages"),
+    "locality ignored": _mutant(locality.LocalityIgnored, "runs", "runs"),
+    "locality ignored in windows": _mutant(locality.LocalityIgnored, "runs", "runs in windows"),
+    "runs of two rows in place of four": _mutant(locality.RunsOfTwo, "runs", "runs"),
+    "runs in the order of time only": _mutant(locality.RunsIgnorePlaces, "runs", "runs"),
+    "runs in the order of place only": _mutant(locality.RunsIgnoreTimes, "runs", "runs"),
+    "runs of every third row": _mutant(locality.RunsSkipRows, "runs", "runs"),
+    "leak without runs": _mutant(locality.LeakWithoutRuns, "runs", "runs of the leak"),
+    "global slots without runs": _mutant(locality.GlobalSlotsWithoutRuns, "runs", "runs in windows"),
+    "runs of many places": _mutant(locality.RunsIgnorePlaces, "places of runs", "runs"),
+    "runs of many times": _mutant(locality.RunsIgnoreTimes, "places of runs", "runs"),
+    "leak of many places": _mutant(locality.LeakWithoutRuns, "places of runs", "runs of the leak"),
+    "conditions counted by runs": _mutant(locality.CountsOfCompleteRuns, "counts without locality", "runs"),
+    "leak counted by runs": _mutant(locality.LeakOfCompleteRuns, "counts without locality", "runs of the leak"),
+    "focal times of runs": _mutant(locality.FocalTimesOfRuns, "counts without locality", "runs in windows"),
+    "runs stop at the end": _mutant(locality.RunsStopAtTheEnd, "inclusion in runs", "runs"),
+    "runs prefer the first rows": _mutant(locality.RunsPreferFirstRows, "inclusion in runs", "runs"),
+    "first rows of a stratum replaced": _mutant(locality.FirstRunNeverDrawn, "inclusion in runs", "runs"),
     "round starts anew": _mutant(rounds.RoundStartsAnew, "rounds of short epochs", "short epochs"),
     "epochs of a round repeat": _mutant(rounds.EpochsOfRoundRepeat, "rounds of short epochs", "short epochs"),
     "epochs of a round overlap": _mutant(rounds.EpochsOfRoundOverlap, "rounds of short epochs", "short epochs"),

@@ -75,6 +75,13 @@ def _make_lineages(n_times: int, n_lineages: int = 20) -> pd.DataFrame:
     return table.assign(lineage=np.random.default_rng(1).permutation(np.arange(len(table)) % n_lineages))
 
 
+def _make_places(n_times: int, groups: str = "abc") -> pd.DataFrame:
+    """Make a table of two conditions with four rows of each at each time and field of view of each group."""
+    table = _make_table({"mock": 16, "dengue": 16}, n_times, 0.5, groups)
+    number = table.groupby(["experiment", "condition", "hours"]).cumcount()
+    return table.assign(fov=number % 4)
+
+
 def _claim(table: pd.DataFrame, options: Mapping[str, Any], **more: Any) -> Claim:
     """Return a claim: the laws that the reference satisfies with any options, and more that depend on them."""
     shared = {name: options[name] for name in ("group_by", "condition_by", "condition_shares") if name in options}
@@ -149,6 +156,17 @@ _MIXED = {
     "group_shares": _GROUP_SHARES,
     "condition_by": "condition",
     "condition_shares": _CONDITION_SHARES,
+}
+
+_HALVES = {"mock": 0.5, "dengue": 0.5}
+_RUNS = {"locality": 4, "place_by": ("hours", "fov")}
+_OF_RUNS: dict[str, Any] = {
+    "time_by": "hours",
+    "locality": 4,
+    "place_by": "fov",
+    "without_locality": {"locality": 1},
+    "independent_batches": False,
+    **_WITHOUT_RUNS,
 }
 
 CLAIMS = {
@@ -358,6 +376,50 @@ CLAIMS = {
         coverage=True,
         rounds=True,
         **_WITHOUT_RUNS,
+    ),
+    # Runs of rows that follow each other in time and place.
+    "runs": _claim(
+        _make_places(n_times=5),
+        {"group_by": "experiment", "group_shares": _GROUP_SHARES, "condition_by": "condition", **_RUNS},
+        batch_size=25,
+        leaky=0.0,
+        group_shares=_GROUP_SHARES,
+        condition_shares=_HALVES,
+        distinct=True,
+        even_repeats=True,
+        coverage=True,
+        rounds=True,
+        **_OF_RUNS,
+    ),
+    # The same for the leak.
+    "runs of the leak": _claim(
+        _make_places(n_times=3),
+        {"group_by": "experiment", "leaky": 0.41, **_RUNS},
+        batch_size=30,
+        leaky=0.41,
+        distinct=True,
+        coverage=True,
+        rounds=True,
+        **_OF_RUNS,
+    ),
+    # The same in a temporal window.
+    "runs in windows": _claim(
+        _make_places(n_times=12, groups="ab"),
+        {
+            "group_by": "experiment",
+            "condition_by": "condition",
+            "time_by": "hours",
+            "window_hours": 1.0,
+            "global_fraction": 0.5,
+            **_RUNS,
+        },
+        batch_size=32,
+        leaky=0.0,
+        condition_shares=_HALVES,
+        distinct=True,
+        window_hours=1.0,
+        window_fraction=0.5,
+        **_OF_RUNS,
     ),
     # A condition with fewer rows than slots.
     "tiny": _claim(

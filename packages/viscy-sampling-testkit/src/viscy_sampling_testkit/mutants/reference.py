@@ -72,6 +72,10 @@ class ReferenceSampler:
         An epoch has so many full batches, and as many epochs as hold all anchors are one round.
     distinct_by : str or sequence of str, optional
         Columns of which no two rows of a batch share a value, as long as there are others.
+    locality : int, default 1
+        Slots are filled by runs of so many rows that follow each other in the order of `place_by`.
+    place_by : sequence of str
+        Columns by which the rows of a stratum are sorted: first the time, then the columns of the place.
     rank, num_replicas, seed : int
         This rank, the number of ranks, and the seed.
 
@@ -99,6 +103,8 @@ class ReferenceSampler:
         anchors_per_condition: int | None = None,
         epoch_batches: int | None = None,
         distinct_by: str | Sequence[str] | None = None,
+        locality: int = 1,
+        place_by: Sequence[str] = (),
         rank: int = 0,
         num_replicas: int = 1,
         seed: int = 0,
@@ -107,7 +113,9 @@ class ReferenceSampler:
         conditions, condition_names = _codes(table, condition_by)
         n_conditions = len(condition_names)
         codes = groups * n_conditions + conditions
-        self.strata = [np.flatnonzero(codes == stratum) for stratum in range(len(group_names) * n_conditions)]
+        self.sorted_rows = np.lexsort([np.arange(len(table)), *(table[name].to_numpy() for name in reversed(place_by))])
+        ordered = codes[self.sorted_rows]
+        self.strata = [self.sorted_rows[ordered == stratum] for stratum in range(len(group_names) * n_conditions)]
         if min(map(len, self.strata)) == 0:
             raise ValueError(f"every group must have rows of every condition of {condition_names}; leave one axis off")
         self.groups, self.conditions = groups, conditions
@@ -128,6 +136,7 @@ class ReferenceSampler:
         self.window_hours, self.global_fraction = window_hours, global_fraction
         self.rank, self.num_replicas, self.seed = rank, num_replicas, seed
         self.split_batches, self.anchors_per_condition = split_batches, anchors_per_condition
+        self.locality = locality
         of_table = len(table) // batch_size if drop_last else -(-len(table) // batch_size)
         # Batches of an epoch, and epochs of a round.
         self.total = epoch_batches or of_table
@@ -195,6 +204,7 @@ class ReferenceSampler:
         hours = [] if self.hours is None else self.hours.tolist()
         labels = repr((self.groups.tolist(), self.conditions.tolist(), hours)).encode()
         options: list[Any] = [self.batch_size, self.leaky, self.drop_last, self.window_hours, self.global_fraction]
+        options += [self.locality, zlib.crc32(self.sorted_rows.tobytes())]
         options += [self.seed, self.anchors_per_condition, self.round_epochs, self.total]
         options += [zlib.crc32(b"" if self.values is None else self.values.tobytes())]
         shares = self.group_shares.tolist(), self.condition_shares.tolist()
@@ -223,7 +233,8 @@ class ReferenceSampler:
         for condition in range(len(self.condition_shares)):
             leaked = np.flatnonzero((plan.conditions[j] == condition) & plan.leaks[j])
             if len(leaked):
-                rows[leaked] = self.draw(rng, self.leak_pool(int(plan.homes[j]), condition), len(leaked))
+                drawn = self.draw(rng, self.leak_pool(int(plan.homes[j]), condition), len(leaked))
+                rows[leaked] = drawn if self.locality == 1 else rng.permutation(drawn)
         return self.arrange(rows[plan.conditions[j] >= 0], plan, j)
 
     def locate(self, k: int, epoch: int) -> tuple[int, int, int]:
@@ -354,8 +365,22 @@ class ReferenceSampler:
         return focal
 
     def permute_strata(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Return a permutation of the rows of each stratum."""
-        return [rng.permutation(rows) for rows in self.strata]
+        """Return an order of the rows of each stratum."""
+        return [self.shuffle(rng, rows) for rows in self.strata]
+
+    def shuffle(self, rng: np.random.Generator, pool: np.ndarray) -> np.ndarray:
+        """Return the rows of a pool in random order, or in runs that are in random order.
+
+        From a random row on and around the end of the pool, rows are cut into runs; what is left comes last. It uses as
+        many random numbers as without locality.
+        """
+        order = rng.permutation(len(pool))
+        if self.locality == 1:
+            return pool[order]
+        rng = np.random.default_rng(order[:8].tolist())
+        n_runs, rows = len(pool) // self.locality, np.roll(pool, int(rng.integers(max(1, len(pool)))))
+        runs = [rows[i * self.locality : (i + 1) * self.locality] for i in rng.permutation(n_runs)]
+        return np.concatenate([*runs, rows[n_runs * self.locality :]])
 
     def take(self, rng: np.random.Generator, permutation: np.ndarray, elements: np.ndarray) -> np.ndarray:
         """Return elements of a permutation, and of its later rounds; this step uses no randomness of the batch."""
@@ -367,12 +392,12 @@ class ReferenceSampler:
         """Return the order of the rows in each of n rounds.
 
         The last rows of a round are not among the first ones of the next, because a batch can hold both. A stratum that
-        is too small for that has the same order in each round.
+        is too small for that has the same order in each round, and so has one that is drawn in runs.
         """
         most = self.condition_shares.max() if self.anchors_per_condition is None else 1.0
         reach = int(np.ceil(self.batch_size * most))
         orders = [permutation]
-        for number in range(1, n if len(permutation) >= 3 * reach else 1):
+        for number in range(1, n if len(permutation) >= 3 * reach and self.locality == 1 else 1):
             rng = np.random.default_rng([number, *permutation[:8].tolist()])
             last = orders[-1][-reach:]
             order = rng.permutation(permutation)
@@ -405,7 +430,10 @@ class ReferenceSampler:
 
     def leak_pool(self, home: int, condition: int) -> np.ndarray:
         """Return the rows from which the leak is drawn: those of all other groups with the same condition."""
-        return np.flatnonzero((self.groups != home) & (self.conditions == condition))
+        if self.locality == 1:
+            return np.flatnonzero((self.groups != home) & (self.conditions == condition))
+        of_condition = self.strata[condition :: len(self.condition_shares)]
+        return np.concatenate([of_condition[0][:0], *of_condition[:home], *of_condition[home + 1 :]])
 
     def count_in_window(self, plan: Plan, j: int, rng: np.random.Generator) -> np.ndarray:
         """Return the number of primary slots of each condition drawn from the window, shape (n_conditions,)."""
@@ -433,7 +461,7 @@ class ReferenceSampler:
         """Draw rows from a pool; no row is repeated until all rows have been drawn."""
         if self.values is not None:
             return self.draw_distinct(rng, pool, n)
-        rounds = [rng.permutation(pool) for _ in range(-(-n // max(1, len(pool))))]
+        rounds = [self.shuffle(rng, pool) for _ in range(-(-n // max(1, len(pool))))]
         return np.concatenate([pool[:0], *rounds])[:n]
 
     def draw_distinct(self, rng: np.random.Generator, pool: np.ndarray, n: int) -> np.ndarray:
