@@ -114,7 +114,7 @@ class _UnevenRuns(ReferenceSampler):
 
 
 class RunsStopAtTheEnd(_UnevenRuns):
-    """No run goes on with the first rows of a stratum, so that rows near its ends are rarer."""
+    """No run goes around the end of a stratum, so rows near its ends are rarer."""
 
     def starts(self, rng: np.random.Generator, size: int, n: int) -> np.ndarray:
         return rng.integers(size - self.locality + 1, size=n)
