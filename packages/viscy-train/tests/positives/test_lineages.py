@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from viscy_train.config.schema import PositiveConfig
+from viscy_train.positives import lineage_parts
+from viscy_train.positives.frame_range import FrameRange
 from viscy_train.positives.lineages import Lineages, lineage_ids
 
 
@@ -184,3 +186,28 @@ def test_choosing_for_a_batch_is_fast_in_a_large_table():
         seconds.append(time.perf_counter() - start)
     # Typically a millisecond or less. The bound allows for a busy machine, but not for a search of the complete table.
     assert min(seconds) < 0.02
+
+
+@settings(max_examples=50)
+@given(tables(), st.sampled_from([None, "same", "other", "any"]), st.integers(0, 2), st.integers(2, 5))
+def test_lineages_found_in_parts_choose_the_same_positives(observations, channel, smallest, largest):
+    """Parts of single positions, without and with a row for each of two channels."""
+    positive = PositiveConfig(min_frames=smallest, max_frames=largest, channel=channel or "same")
+    if channel:
+        observations = pd.concat([observations.assign(channel=name) for name in ("b", "a")])
+    columns = [name for name in ("experiment", "position", "channel", "track_id", "t") if name in observations]
+    observations = observations.sort_values(columns, ignore_index=True)
+    for name in {"experiment", "position", "channel"} & set(columns):
+        observations[name] = observations[name].astype("category")
+    ranges = dict.fromkeys(observations["experiment"].unique(), FrameRange(smallest, largest))
+    whole = Lineages.of(observations, positive, ranges)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lineage_parts, "LEAST_ROWS_PER_PART", 1)
+        parts = [*lineage_parts.arrays_in_parts(observations, positive, ranges)]
+    assert len(parts) == len(observations[["experiment", "position"]].drop_duplicates())
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    found = lineage_parts.lineages_of(joined, observations, positive)
+    np.testing.assert_array_equal(found.has_positive(), whole.has_positive())
+    rows = np.flatnonzero(whole.has_positive())
+    draws = np.random.default_rng(0).random((2, len(rows)))
+    np.testing.assert_array_equal(found.choose(rows, *draws), whole.choose(rows, *draws))

@@ -15,10 +15,13 @@ from viscy_train.plates.plate import open_plate
 from viscy_train.tracks.tracks import checksums
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.config.schema import CropSettings, PositiveConfig
     from viscy_train.experiments.experiments_file import Experiment
     from viscy_train.plates.plate import Plate
+    from viscy_train.plates.position_image import PositionImage
 
 # What the experiments file says that decides the rows, and not where to find them.
 _COMPARED = (
@@ -146,11 +149,11 @@ def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
     for experiment in table.experiments:
         subject = f"experiment {experiment.name!r}"
         with problems.collected(subject):
-            plate = open_plate(experiment.plate)
+            plate, images = open_plate(experiment.plate), {}
             in_experiment = largest.index.get_level_values(0) == experiment.name
             for (_, position), coordinates in largest[in_experiment].iterrows():
                 with problems.collected(subject, str(position)):
-                    image = plate.image(str(position))
+                    image = images[str(position)] = plate.image(str(position))
                     image.channel_indices(experiment.channel_names)
                     check_scale(image, experiment, table.crops, table.scales.get(experiment.name, []))
                     crop_window(image, experiment, table.crops)
@@ -162,12 +165,15 @@ def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
                             f"{width} pixels, but the anchor table has observations outside; {_REBUILD}"
                         )
             if not problems:
-                _check_pixels(table, experiment, plate)
+                _check_pixels(table, experiment, plate, images)
 
 
-def _check_pixels(table: AnchorTable, experiment: Experiment, plate: Plate) -> None:
+def _check_pixels(
+    table: AnchorTable, experiment: Experiment, plate: Plate, images: Mapping[str, PositionImage]
+) -> None:
     samples = table.pixels.get(experiment.name, [])  # an earlier version has none
-    if pixels_changed(plate, experiment, samples, table.crops, channels_mode=table.channels_mode):
+    options: Any = {"channels_mode": table.channels_mode, "images": images}
+    if pixels_changed(plate, experiment, samples, table.crops, **options):
         raise UserError(
             f"plate {experiment.plate} has other pixels than when the anchor table was built; restore it, or build the "
             "table again with `viscy-train index --config FILE`"

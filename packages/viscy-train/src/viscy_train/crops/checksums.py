@@ -17,6 +17,8 @@ from viscy_train.plates.pixels import read_with_zarr
 from viscy_train.plates.plate import open_plate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from viscy_train.config.schema import CropSettings
@@ -71,13 +73,23 @@ def pixel_checksums(experiment: Experiment, observations: pd.DataFrame, crops: C
 
 
 def pixels_changed(
-    plate: Plate, experiment: Experiment, samples: list[list[Any]], crops: CropSettings, *, channels_mode: str = "all"
+    plate: Plate,
+    experiment: Experiment,
+    samples: list[list[Any]],
+    crops: CropSettings,
+    *,
+    channels_mode: str = "all",
+    images: Mapping[str, PositionImage] | None = None,
 ) -> bool:
-    """Return whether a crop has another checksum than the one that `pixel_checksums` returned."""
+    """Return whether a crop has another checksum than the one that `pixel_checksums` returned.
+
+    Images by position that are open already are not opened again.
+    """
+    images = images or {}
     n_channels = 0 if channels_mode == "all" else 1
     return any(
         _checksum(
-            plate.image(position),
+            images.get(position) or plate.image(position),
             _names_of(experiment, others[:n_channels]),
             experiment,
             [frame, top, left, *others[n_channels:]],

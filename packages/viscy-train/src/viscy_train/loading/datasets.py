@@ -70,7 +70,8 @@ class PairDataset(Dataset):
         labeled = table.observations if labeled is None else labeled
         self._lineage = labeled["lineage_id"].to_numpy(np.int64)
         condition: Any = labeled["condition"]
-        self._condition = condition.astype("category").cat.codes.to_numpy(np.int64)
+        # As codes are stored, so that it needs no copy.
+        self._condition = condition.astype("category").cat.codes.to_numpy()
         self._has_random_slices = table.crops.z == "random"
 
     def in_the_middle(self) -> PairDataset:
@@ -110,7 +111,7 @@ class PairDataset(Dataset):
             "row": torch.tensor(batch.rows),
             "positive_row": torch.tensor(positives),
             "lineage": torch.tensor(self._lineage[batch.rows]),
-            "condition": torch.tensor(self._condition[batch.rows]),
+            "condition": torch.tensor(self._condition[batch.rows].astype(np.int64)),
             "epoch": torch.tensor(batch.epoch),
             "batch": torch.tensor(batch.index),
             "first_slot": torch.tensor(batch.first_slot),

@@ -14,7 +14,7 @@ from viscy_train.experiments.columns import Z_FOCUS
 from viscy_train.loading.crop_reads import CropReads
 from viscy_train.loading.crop_source import ReadCounter, ReadCounts
 from viscy_train.loading.located_crops import LocatedCrops, locate_crops
-from viscy_train.loading.observed_positions import ObservedPositions
+from viscy_train.loading.observed_positions import CenterOfRows, ObservedPositions
 from viscy_train.loading.open_plates import OpenPlates
 from viscy_train.loading.touched_blocks import Wanted
 
@@ -49,7 +49,7 @@ class PlateSource:
         self._positions = ObservedPositions(table) if positions is None else positions
         self._crops, self._cache_mb = table.crops, cache_mb
         self._focus = table.observations[Z_FOCUS].to_numpy() if table.crops.z == "sharpest" else None
-        self._center = table.observations[["y", "x"]].to_numpy(np.float64)
+        self._center = CenterOfRows(table)
         self._counter = ReadCounter()
         self._open: dict[int, OpenPlates] = {}
 

@@ -34,6 +34,7 @@ from viscy_train.loading.sampler import (
     training_options,
     validation_options,
 )
+from viscy_train.loading.saved_lineages import saved_lineages
 from viscy_train.loading.split import (
     count_unpaired,
     drop_unpaired,
@@ -288,7 +289,12 @@ class RunData:
 
     @cached_property
     def positives(self) -> Positives:
-        """The possible positives of each anchor; those by metadata are kept for validation if their anchor is."""
+        """The possible positives of each anchor; those by metadata are kept for validation if their anchor is.
+
+        All processes of a machine share the lineages of a large table.
+        """
+        if self._is_large and not self.positive.match:
+            return saved_lineages(store_of(self.path).directory, self.table, self.positive)
         is_kept = (
             kept_for_validation(self.table, self._split, self.seed, self.labeled[CONDITION])
             if self.positive.match

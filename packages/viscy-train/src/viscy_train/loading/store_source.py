@@ -10,6 +10,7 @@ from viscy_train.crop_store.crop_store import CropStore
 from viscy_train.crops.native_crops import NativeCrops
 from viscy_train.experiments.columns import Z_FOCUS
 from viscy_train.loading.crop_source import ReadCounter, ReadCounts
+from viscy_train.loading.observed_positions import CenterOfRows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ class StoreSource:
         self._store = CropStore(path, table.fingerprint)
         self._is_random = table.crops.z == "random"
         self._focus = table.observations[Z_FOCUS].to_numpy() if table.crops.z == "sharpest" else None
-        self._center = table.observations[["y", "x"]].to_numpy(np.float64)
+        self._center = CenterOfRows(table)
         self._counter = ReadCounter()
 
     @property

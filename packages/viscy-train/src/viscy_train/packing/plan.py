@@ -87,8 +87,8 @@ def make_plan(table: AnchorTable) -> PackingPlan:
     stored = list(dict.fromkeys((kind.data_type, kind.size) for kind in kinds))
     windows = list(dict.fromkeys(kind.window for kind in kinds))
     array_of_position = np.array([stored.index((kind.data_type, kind.size)) for kind in kinds])
-    array = array_of_position[positions.position]
-    rows = np.lexsort((positions.frame, positions.position, array))  # stable, so ascending within a frame
+    array = array_of_position[positions.position[:]]
+    rows = np.lexsort((positions.frame, positions.position[:], array))  # stable, so ascending within a frame
     slots = np.empty(len(rows), dtype=np.int32 if len(rows) < 2**31 else np.int64)
     slots[rows] = np.arange(len(rows))
     header = StoreHeader(

@@ -67,6 +67,8 @@ class Lineages:
         Smallest and largest number of frames between an anchor and its positive, for each track.
     decay : float
         How much likelier near frames are, see `viscy_train.config.schema.PositiveConfig`.
+    sort_keys : numpy.ndarray, optional
+        What `sort_key` gives for the observations, shape (n_observations,), if it is known.
     """
 
     track: NDArray[np.int64]
@@ -75,6 +77,7 @@ class Lineages:
     smallest: NDArray[np.int64]
     largest: NDArray[np.int64]
     decay: float
+    sort_keys: NDArray[np.int64] | None = None
 
     @classmethod
     def of(
@@ -241,23 +244,23 @@ class Lineages:
 
     def _first_row(self, track: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the first row of a track at or after a frame; if there is none, the row after the track."""
-        return np.searchsorted(self._sort_keys, self._sort_key(track, frame))
+        return np.searchsorted(self._sort_keys, sort_key(track, frame, self._last_frame))
 
     @cached_property
     def _sort_keys(self) -> NDArray[np.int64]:
-        return self._sort_key(self.track, self.frame)
-
-    def _sort_key(self, track: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return numbers that ascend over the rows.
-
-        Frames before or after those of the table sort between the neighboring tracks.
-        """
-        last = self._last_frame
-        return track * (last + 3) + np.clip(frame, -1, last + 1) + 1
+        return sort_key(self.track, self.frame, self._last_frame) if self.sort_keys is None else self.sort_keys
 
     @cached_property
     def _last_frame(self) -> int:
         return int(self.frame.max())
+
+
+def sort_key(track: NDArray[np.int64], frame: NDArray[np.int64], last: int) -> NDArray[np.int64]:
+    """Return numbers that ascend over the rows of a table, given its last frame.
+
+    Frames before or after those of the table sort between the neighboring tracks.
+    """
+    return track * (last + 3) + np.clip(frame, -1, last + 1) + 1
 
 
 def number_tracks(observations: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
