@@ -189,6 +189,26 @@ def test_every_row_of_the_window_and_every_other_row_is_equally_likely():
         assert_uniform(np.bincount(first[first >= 14] - 14, minlength=17))
 
 
+def test_all_rows_of_a_small_stratum_are_used_equally_once_each_was():
+    """Of 20 slots, 10 have the 2 rows of the window; the others have the 4 other rows, then all 6 rows."""
+    hours = np.repeat([0.0, 1.0, 2.0], 22)
+    rare = np.tile(np.arange(22) < 2, 3)
+    table = pd.DataFrame({"condition": np.where(rare, "x", "y"), HOURS: hours, "fov": np.arange(66) % 2})
+    sampler = FlexibleBatchSampler(
+        table,
+        40,
+        experiment_aware=False,
+        temporal_enrichment=True,
+        temporal_window_hours=0.0,
+        temporal_global_fraction=0.5,
+        locality=3,
+        place_by="fov",
+    )
+    for batch in batches_of(sampler):
+        counts = np.bincount(batch, minlength=66)[rare]
+        assert sorted(counts) == [2, 2, 2, 2, 6, 6]
+
+
 def test_every_row_that_may_leak_is_equally_likely():
     sizes = [40, 13, 21]
     table = pd.DataFrame({"experiment": np.repeat(list("abc"), sizes), "condition": "x", HOURS: np.arange(74) % 5})

@@ -21,6 +21,8 @@ _CLOSE = 0.25
 # A step is suspicious with so many swaps, and this share of the tracks that are in both frames.
 _MANY = 3
 _SHARE = 0.1
+# Of so many pairs of points, all distances are computed; the tree that more need takes a quarter of a second to import.
+_MAX_PAIRS = 2**18
 
 
 def count_swaps(tracks: pd.DataFrame) -> pd.DataFrame:
@@ -58,14 +60,23 @@ def _count(numbers: NDArray, points: NDArray, next_numbers: NDArray, next_points
     _, one, other = np.intersect1d(numbers, next_numbers, assume_unique=True, return_indices=True)
     if len(one) < _MANY:  # too few to tell a jump from a motion of all
         return 0, len(one)
-    from scipy.spatial import KDTree  # takes long to import, which few cells do not need
-
     jump = next_points[other] - points[one]
     far = np.minimum(np.linalg.norm(jump, axis=1), np.linalg.norm(jump - np.median(jump, axis=0), axis=1))
-    tree = KDTree(next_points)
-    distance, nearest = tree.query(points[one])
+    distances, indices = _nearest(points[one], next_points, 1)
+    distance, nearest = distances[:, 0], indices[:, 0]
     is_other = (nearest != other) & (distance < _CLOSE * far) & np.isin(next_numbers[nearest], numbers)
     if not is_other.any():  # as in most steps
         return 0, len(one)
-    spacing = np.median(tree.query(next_points, k=2)[0][:, 1])
+    spacing = np.median(_nearest(next_points, next_points, 2)[0][:, 1])
     return int((is_other & (distance < _CLOSE * spacing)).sum()), len(one)
+
+
+def _nearest(points: NDArray, others: NDArray, k: int) -> tuple[NDArray, NDArray]:
+    """Return distances and indices of the k nearest others of each point, ascending, both of shape (n_points, k)."""
+    if len(points) * len(others) > _MAX_PAIRS:
+        from scipy.spatial import KDTree
+
+        return KDTree(others).query(points, k=range(1, k + 1))
+    distances = np.linalg.norm(points[:, None] - others, axis=2)
+    indices = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(distances, indices, axis=1), indices
