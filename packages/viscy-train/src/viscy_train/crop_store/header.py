@@ -60,10 +60,6 @@ class CropArray:
         """Size of a crop in memory, in bytes."""
         return math.prod(self.shape[1:]) * np.dtype(self.data_type).itemsize
 
-    def shard_of(self, index: int) -> str:
-        """Return the name of the file with the crop of an index."""
-        return self.shard_name(index // self.crops_per_shard)
-
     def shard_name(self, number: int) -> str:
         """Return the name of the file of a shard."""
         return f"c.{number}.0.0.0.0"

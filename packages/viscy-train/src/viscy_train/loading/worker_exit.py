@@ -10,6 +10,8 @@ from multiprocessing.connection import wait
 from multiprocessing.queues import Queue
 from typing import Any
 
+from viscy_train.errors import one_line
+
 
 def exit_with_trainer(worker: int) -> None:
     """Make this worker exit when its training process ends, for whatever reason; a loader's ``worker_init_fn``.
@@ -34,8 +36,7 @@ def exit_with_trainer(worker: int) -> None:
 
 def _exit_with_error(error: Exception, batch: Any) -> None:
     """Say why a batch cannot be handed over, and end this process; the training process then reports a lost worker."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    text = f"a data worker cannot hand over a batch ({reason}); is the shared memory full?"
+    text = f"a data worker cannot hand over a batch ({one_line(error)}); is the shared memory full?"
     try:
         print(text, file=sys.stderr, flush=True)
     finally:

@@ -62,9 +62,10 @@ def touched_chunks(boxes: Boxes, size: tuple[int, int, int, int]) -> Touched:
     Touched
         The pairs of a box and a chunk, in the order of the boxes.
     """
-    firsts = np.stack([boxes.frames, boxes.first_slices, boxes.tops, boxes.lefts], axis=1) // size
+    corners = np.stack([boxes.frames, boxes.first_slices, boxes.tops, boxes.lefts], axis=1)
+    firsts = corners // size
     lengths = np.array([1, boxes.n_slices, boxes.height, boxes.width])
-    lasts = (np.stack([boxes.frames, boxes.first_slices, boxes.tops, boxes.lefts], axis=1) + lengths - 1) // size
+    lasts = (corners + lengths - 1) // size
     # A box that begins at the last pixel of a chunk touches most of them.
     most = [(length - 2) // n + 2 for length, n in zip(lengths.tolist(), size, strict=True)]
     steps = np.array(list(product(*(range(n) for n in most))))

@@ -225,10 +225,6 @@ class RemotePath:
         """Return the content."""
         return read(self.url)
 
-    def read_range(self, start: int, length: int) -> bytes:
-        """Return some bytes of the content."""
-        return read(self.url, start, length)
-
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the content as text, with line ends as Python reads them."""
         return io.TextIOWrapper(io.BytesIO(self.read_bytes()), encoding=encoding).read()
