@@ -37,6 +37,8 @@ def test_all_ways_read_the_same_pixels(benchmarks, monkeypatch, tmp_path, layout
     rows = np.random.default_rng(0).integers(0, len(layouts.make_table(path, small).observations), 12)
     read = {name: way(path, small) for name, way in ways.WAYS.items() if name not in (ways.STORE, ways.COPY)}
     crops = {name: one(rows) for name, one in read.items()}
+    of_first_position = rows % (layouts.N_TRACKS * layouts.N_FRAMES)
+    np.testing.assert_array_equal(crops.pop(ways.CACHED), read[ways.OURS](of_first_position))
     for name, pixels in crops.items():
         np.testing.assert_array_equal(pixels, crops[ways.OURS], err_msg=name)
     assert len(crops) >= 4

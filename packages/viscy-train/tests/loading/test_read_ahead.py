@@ -137,6 +137,15 @@ def test_a_loader_that_lightning_has_copied_still_has_its_threads():
     assert [int(batch) for batch in copied] == list(range(9))
 
 
+@pytest.fixture
+def _interrupts():
+    """Let SIGINT raise KeyboardInterrupt, also if tests run in the background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_a_wait_can_be_interrupted():
     release = threading.Event()
     batches = iter(make_loader(type("Stuck", (), {"__getitems__": lambda *_: release.wait()})(), range(9), threads()))

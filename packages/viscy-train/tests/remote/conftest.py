@@ -29,7 +29,6 @@ def bucket(store_address: str, faults: Faults, monkeypatch: pytest.MonkeyPatch) 
     """The URL of the bucket; its requests go through a proxy, so that a test can count and disturb them."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("VISCY_TRAIN_REMOTE_SECONDS", "1")
     with proxy(store_address, faults) as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         yield "s3://project"

@@ -1,5 +1,6 @@
 """All commands on plates, tracks, experiments and an anchor table at URLs: the same output as from files on disk."""
 
+import os
 import time
 import zlib
 
@@ -91,6 +92,12 @@ def test_outputs_at_a_url_are_refused(remote_project, bucket, tmp_path, capsys):
     assert "output must be a local path, because only reading is possible at a URL" in capsys.readouterr().err
 
 
+def same_environment():
+    """Return code that gives a process the present address of the bucket; it may have been forked before."""
+    names = [name for name in os.environ if name.startswith(("AWS_", "VISCY_TRAIN_"))]
+    return f"import os; os.environ.update({ {name: os.environ[name] for name in names}!r})"
+
+
 def results(run):
     """Return the weights that were trained, and the file of embeddings of a run."""
     checkpoint = torch.load(run.path / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu")
@@ -116,7 +123,7 @@ def test_fit_and_predict_from_a_bucket_are_bit_for_bit_those_from_a_directory(
             config.write_text(yaml.safe_dump(content))
             faults.of = lambda path, n_before: "500" if n_before == 1 and len(path) % 7 == 0 else None
         for command in ("fit", "predict"):
-            run_viscy_train([command, "--config", str(config)], tmp_path / name)
+            run_viscy_train([command, "--config", str(config)], tmp_path / name, before=same_environment())
         runs.append(RunDirectory(tmp_path / name / "run"))
     assert faults.n_injected > 0
     (weights, embeddings), (weights_there, embeddings_there) = map(results, runs)
@@ -139,7 +146,9 @@ def test_a_bucket_that_fails_while_training_is_one_line_and_exit_code_2(
     # Metadata can be read, and the crops that are compared before, but then all chunks fail.
     faults.of = lambda path, n_before: "500" if "/c/" in path and sum(faults.seen.values()) > 400 else None
     started = time.monotonic()
-    failed = run_viscy_train(["fit", "--config", str(config)], tmp_path, exit_code=EXIT_USER_ERROR)
+    failed = run_viscy_train(
+        ["fit", "--config", str(config)], tmp_path, exit_code=EXIT_USER_ERROR, before=same_environment()
+    )
     errors = [line for line in failed.stderr.splitlines() if line.startswith("viscy-train: error")]
     assert len(errors) == 1, failed.stderr
     assert "500" in failed.stderr, failed.stderr

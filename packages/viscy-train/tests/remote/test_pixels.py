@@ -42,7 +42,6 @@ def plates(tmp_path_factory, store_address):
 @pytest.fixture(params=["s3", "gs", "http"])
 def root(request, plates, store_address, faults: Faults, monkeypatch, tmp_path):
     """The URL of the plates in an object store or on a web server."""
-    monkeypatch.setenv("VISCY_TRAIN_REMOTE_SECONDS", "2")
     if request.param == "http":
         with web_server(plates) as server, proxy(server, faults) as address:
             yield address

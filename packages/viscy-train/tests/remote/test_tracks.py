@@ -27,7 +27,6 @@ POSITIONS = ["A/1/0", "A/1/1", "B/1/0", "B/1/1"]
 @pytest.fixture
 def web(data_folder, faults: Faults, monkeypatch):
     """The URL of the data of two experiments on a web server."""
-    monkeypatch.setenv("VISCY_TRAIN_REMOTE_SECONDS", "2")
     with web_server(data_folder) as server, proxy(server, faults) as address:
         yield address
 
