@@ -85,7 +85,8 @@ def draw(results: Results, path: Path) -> None:
         speeds = [np.median([speed.crops_per_second for speed in measured]) for measured in ways.values()]
         colors = ["tab:blue" if way.startswith(OURS) else "tab:orange" if way == VISCY else "silver" for way in ways]
         bars = one.barh(list(ways), speeds, color=colors)
-        one.bar_label(bars, [f"{speed:.3g}" for speed in speeds], padding=3, fontsize=7)
+        one.bar_label(bars, [f"{speed:,.0f}" for speed in speeds], padding=3, fontsize=7)
+        one.margins(x=0.15)  # for the longest label
         one.invert_yaxis()
         one.set_xscale("log")
         one.set_title(f"Chunks: {layout}", fontsize=9)
