@@ -105,19 +105,12 @@ class PlateSource:
         located: LocatedCrops,
     ) -> None:
         """Read the pixels of crops into their places."""
-        channel = self._positions.channel
         places: list[NDArray[Any]] = [np.empty(0)] * len(rows)
         for part in parts:
             for crop, place in zip(part.slots.tolist(), part.pixels, strict=True):
                 places[crop] = place
-        wanted = Wanted(
-            opened=opened,
-            image=image,
-            choice=np.zeros(len(rows), dtype=np.int64) if channel is None else channel[rows],
-            frame=self._positions.frame[rows],
-            corners=located.corners,
-            targets=_stacks(opened, image, places) if self._crops.z == "maximum" else places,
-        )
+        targets = _stacks(opened, image, places) if self._crops.z == "maximum" else places
+        wanted = self._wanted(opened, rows, image, located, targets)
         reads, crop = CropReads(wanted, plates.cache), 0
         try:
             reads.request(plates.threads)
@@ -129,6 +122,25 @@ class PlateSource:
             reads.discard()
             raise self._damage(rows[crop], one_line(error)) from error
         self._counter.add(**reads.counts)
+
+    def _wanted(
+        self,
+        opened: Sequence[OpenPosition],
+        rows: NDArray[np.int64],
+        image: NDArray[np.int64],
+        located: LocatedCrops,
+        targets: Sequence[NDArray[Any]],
+    ) -> Wanted:
+        """Return what crops need, and where it goes."""
+        channel = self._positions.channel
+        return Wanted(
+            opened=opened,
+            image=image,
+            choice=np.zeros(len(rows), dtype=np.int64) if channel is None else channel[rows],
+            frame=self._positions.frame[rows],
+            corners=located.corners,
+            targets=targets,
+        )
 
     def _plates(self) -> OpenPlates:
         """Return what this process has opened.

@@ -16,7 +16,7 @@ from viscy_train.loading.plate_source import PlateSource
 from viscy_train.loading.rng import Purpose, random_uniform
 from viscy_train.loading.sampler import collect_sampler_warnings, make_sampler
 from viscy_train.loading.store_source import StoreSource
-from viscy_train.loading.touched_blocks import TouchedBlocks, Wanted
+from viscy_train.loading.touched_blocks import TouchedBlocks
 from viscy_train.wording import format_bytes
 
 if TYPE_CHECKING:
@@ -263,15 +263,7 @@ class _CountingSource(PlateSource):
         image: NDArray[np.int64],
         located: LocatedCrops,
     ) -> None:
-        channel = self._positions.channel
-        wanted = Wanted(
-            opened=opened,
-            image=image,
-            choice=np.zeros(len(rows), dtype=np.int64) if channel is None else channel[rows],
-            frame=self._positions.frame[rows],
-            corners=located.corners,
-            targets=[_target(opened[at]) for at in image.tolist()],
-        )
+        wanted = self._wanted(opened, rows, image, located, [_target(opened[at]) for at in image.tolist()])
         layout = np.array([at.layout for at in opened])[image]
         by_rows = np.array([at.rows is not None for at in opened])[image]
         for number in np.unique(layout).tolist():
