@@ -34,7 +34,7 @@ def test_a_dry_run_page_has_a_title_and_headings(page):
         "Composition of an epoch",
         "Draws of each anchor",
     ]
-    assert page.elements["h3"] == ["Diagnostics"]
+    assert page.elements["h3"] == ["Diagnostics", "What this composition may do to the embeddings"]
 
 
 def test_names_with_markup_are_escaped_on_a_dry_run_page(page):

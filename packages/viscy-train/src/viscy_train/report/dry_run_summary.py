@@ -8,6 +8,7 @@ import numpy as np
 
 from viscy_train.composition.check import shorten_checks
 from viscy_train.composition.diagnostics import diagnose
+from viscy_train.composition.pitfalls import find_pitfalls
 from viscy_train.composition.step import describe_step
 from viscy_train.console import MAX_ROWS, get_console, make_table, on_each_of
 from viscy_train.loading.axes import axis_names
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from viscy_train.composition.result import DryRun
+
+EXPECTED = "What this composition may do to the embeddings"
+"""Heading of the pitfalls of a composition."""
 
 
 def print_dry_run(dry_run: DryRun, console: Console | None = None) -> None:
@@ -50,11 +54,14 @@ def print_dry_run(dry_run: DryRun, console: Console | None = None) -> None:
     for sentence in measurements(dry_run):
         console.print(sentence)
     diagnostics = diagnose(dry_run)
-    if not diagnostics:
-        console.print("No problems found.")
-        return
-    console.print("Diagnostics:")
-    for sentence in diagnostics:
+    _print_list(console, "Diagnostics:" if diagnostics else "No problems found.", diagnostics)
+    if pitfalls := find_pitfalls(dry_run.anchors, dry_run.planned.options):
+        _print_list(console, f"{EXPECTED}:", pitfalls)
+
+
+def _print_list(console: Console, heading: str, sentences: list[str]) -> None:
+    console.print(heading)
+    for sentence in sentences:
         console.print(f"  - {sentence}")
 
 
