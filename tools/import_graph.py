@@ -48,6 +48,7 @@ LEVELS = {
         ["loading", "project_files", "sample_projects"],
         ["composition", "evaluation", "packing"],
         ["report", "training"],
+        ["study"],
         ["cli"],
     ],
 }

@@ -34,6 +34,8 @@ class CropReader:
         Memory for decoded chunks, for each process that reads, in MB.
     store : pathlib.Path, optional
         Crop store to read from instead of plates.
+    source : CropSource, optional
+        What to read from instead of plates and store.
 
     Attributes
     ----------
@@ -41,14 +43,24 @@ class CropReader:
         Where pixels are read.
     """
 
-    def __init__(self, table: AnchorTable, *, cache_mb: int = 256, store: Path | None = None) -> None:
+    def __init__(
+        self,
+        table: AnchorTable,
+        *,
+        cache_mb: int = 256,
+        store: Path | None = None,
+        source: CropSource | None = None,
+    ) -> None:
         self._crops = table.crops
         self._positions = ObservedPositions(table)
         positions = self._positions
         self._normalization = Normalization(table, positions.experiment_of_position, positions.name_of_position)
-        self.source: CropSource = (
-            PlateSource(table, cache_mb=cache_mb, positions=positions) if store is None else StoreSource(table, store)
-        )
+        if source is not None:
+            self.source: CropSource = source
+        elif store is not None:
+            self.source = StoreSource(table, store)
+        else:
+            self.source = PlateSource(table, cache_mb=cache_mb, positions=positions)
 
     def __len__(self) -> int:
         return len(self._positions)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from viscy_data import ComposedBatches
+    from viscy_train.loading.crop_source import CropSource
 
 
 class PairDataModule(RunData, LightningDataModule):
@@ -49,6 +50,8 @@ class PairDataModule(RunData, LightningDataModule):
     (``use_distributed_sampler=False``).
     """
 
+    source: CropSource | None = None
+    """What crops are read from instead of plates and store, if a program has assigned it before `setup`."""
     _sampler: ComposedBatches | None = None
     _progress: Progress | None = None
 
@@ -113,6 +116,7 @@ class PairDataModule(RunData, LightningDataModule):
             cache_mb=self.cache_mb,
             labeled=self.labeled,
             store=self.store,
+            source=self.source,
             choice=self.positive_choice,
         )
         self._share_arrays(self._pairs)
@@ -156,7 +160,7 @@ class PairDataModule(RunData, LightningDataModule):
         """Return the loader of this process's share of all observations, each exactly once."""
         trainer: Any = self.trainer
         batches = SequentialBatches(len(self.table.observations), trainer.global_rank, trainer.world_size)
-        crops = CropDataset(self.table, cache_mb=self.cache_mb, store=self.store)
+        crops = CropDataset(self.table, cache_mb=self.cache_mb, store=self.store, source=self.source)
         self._share_arrays(crops)
         return self._make_loader(crops, batches)
 

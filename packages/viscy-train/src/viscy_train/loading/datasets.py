@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viscy_train.anchors.table import AnchorTable
+    from viscy_train.loading.crop_source import CropSource
     from viscy_train.positives.rule import Positives
 
 
@@ -48,6 +49,8 @@ class PairDataset(Dataset):
         Lineage and condition of each observation as the loss sees them, by default those of the table.
     store : pathlib.Path, optional
         Crop store to read from instead of plates.
+    source : CropSource, optional
+        What to read from instead of plates and store.
 
     Notes
     -----
@@ -63,9 +66,10 @@ class PairDataset(Dataset):
         cache_mb: int = 256,
         labeled: pd.DataFrame | None = None,
         store: Path | None = None,
+        source: CropSource | None = None,
         choice: PositiveChoice | None = None,
     ) -> None:
-        self._reader = CropReader(table, cache_mb=cache_mb, store=store)
+        self._reader = CropReader(table, cache_mb=cache_mb, store=store, source=source)
         self._choice, self._seed = choice or PositiveChoice(positives, seed), seed
         labeled = table.observations if labeled is None else labeled
         self._lineage = labeled["lineage_id"].to_numpy(np.int64)
@@ -154,14 +158,23 @@ class CropDataset(Dataset):
         Memory for decoded chunks, for each process that reads, in MB.
     store : pathlib.Path, optional
         Crop store to read from instead of plates.
+    source : CropSource, optional
+        What to read from instead of plates and store.
 
     Notes
     -----
     Pass ``collate_fn=no_collation`` to the loader, because a batch is read as a unit.
     """
 
-    def __init__(self, table: AnchorTable, *, cache_mb: int = 256, store: Path | None = None) -> None:
-        self._reader = CropReader(table, cache_mb=cache_mb, store=store)
+    def __init__(
+        self,
+        table: AnchorTable,
+        *,
+        cache_mb: int = 256,
+        store: Path | None = None,
+        source: CropSource | None = None,
+    ) -> None:
+        self._reader = CropReader(table, cache_mb=cache_mb, store=store, source=source)
 
     def __len__(self) -> int:
         return len(self._reader)

@@ -36,11 +36,11 @@ from viscy_train.loading.sampler import (
 )
 from viscy_train.loading.saved_lineages import saved_lineages
 from viscy_train.loading.split import (
+    anchors_of_parts,
     count_unpaired,
     drop_unpaired,
     kept_for_validation,
     name_untrained,
-    split_anchors,
     split_warnings,
 )
 from viscy_train.model.encoder_input import ONE_CHANNEL, EncoderInput
@@ -220,6 +220,15 @@ class RunData:
         """Rows of the anchor table that are kept for validation, ascending; may be empty."""
         return self._split_rows[1]
 
+    @cached_property
+    def is_kept(self) -> NDArray[np.bool_]:
+        """Whether each observation, anchor or not, is kept for validation, shape (n_observations,).
+
+        By default what ``data.split`` says. A program that compares runs assigns parts of its own, before it asks for
+        anything else.
+        """
+        return kept_for_validation(self.table, self._split, self.seed, self.labeled[CONDITION])
+
     def split_warnings(self, world_size: int) -> list[str]:
         """Return warnings about the split on some processes, a sentence for each."""
         warnings = count_unpaired(self._parts, self._split_rows) + self._name_untrained()
@@ -269,7 +278,7 @@ class RunData:
 
     @cached_property
     def _parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return self._share(split_anchors(self.table, self._split, self.seed, self.labeled[CONDITION]))
+        return self._share(anchors_of_parts(self.table, self.is_kept))
 
     def describe_positives(self, loss: LossConfig | None = None) -> list[str]:
         """Return what a positive is, and notes, a sentence for each; with a loss, also on what it makes of them.
@@ -295,12 +304,7 @@ class RunData:
         """
         if self._is_large and not self.positive.match:
             return saved_lineages(store_of(self.path).directory, self.table, self.positive)
-        is_kept = (
-            kept_for_validation(self.table, self._split, self.seed, self.labeled[CONDITION])
-            if self.positive.match
-            else None
-        )
-        part = None if is_kept is None else is_kept.astype(np.int64)
+        part = self.is_kept.astype(np.int64) if self.positive.match else None
         return make_positives(self.table.observations, self.experiments, self.positive, part)
 
     @cached_property

@@ -48,7 +48,18 @@ def split_anchors(
     UserError
         If an experiment is unknown, or no anchors are left for training.
     """
-    anchors, is_kept = table.anchors, kept_for_validation(table, split, seed, condition)
+    return anchors_of_parts(table, kept_for_validation(table, split, seed, condition))
+
+
+def anchors_of_parts(table: AnchorTable, is_kept: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of the anchors for training and for validation, given which observations are kept for it.
+
+    Raises
+    ------
+    UserError
+        If no anchors are left for training.
+    """
+    anchors = table.anchors
     train, validation = anchors[~is_kept[anchors]], anchors[is_kept[anchors]]
     if not len(train):
         raise UserError("data.split must leave anchors for training, but keeps all of them for validation")
