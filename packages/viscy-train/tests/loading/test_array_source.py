@@ -35,7 +35,7 @@ def test_crops_from_an_array_are_those_from_plates(table, path):
     assert source.read(rows)[0].pixels.dtype == np.load(path, mmap_mode="r").dtype
 
 
-def test_no_crops_are_no_parts(table, path):
+def test_an_empty_batch_reads_nothing(table, path):
     assert ArraySource(table, path).read(np.zeros(0, dtype=np.int64)) == []
 
 
