@@ -34,21 +34,21 @@ def object_store() -> Generator[str]:
         server.stop()
 
 
-def upload(folder: Path, address: str, bucket: str) -> None:
-    """Put all files of a directory into a new bucket."""
+def upload(folder: Path, address: str, bucket: str, prefix: str = "") -> None:
+    """Put all files of a directory into a bucket, which is new if there is no prefix."""
     import obstore
     from obstore.store import S3Store
 
-    host = address.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=60)
-    connection.request("PUT", f"/{bucket}")
-    assert connection.getresponse().status == 200
-    connection.close()
+    if not prefix:
+        connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+        connection.request("PUT", f"/{bucket}")
+        assert connection.getresponse().status == 200
+        connection.close()
     keys: Any = {"access_key_id": "test", "secret_access_key": "test", "region": "us-east-1", "endpoint": address}
     store = S3Store(bucket, **keys, client_options={"allow_http": True})
     for file in folder.rglob("*"):
         if file.is_file():
-            obstore.put(store, file.relative_to(folder).as_posix(), file.read_bytes())
+            obstore.put(store, prefix + file.relative_to(folder).as_posix(), file.read_bytes())
 
 
 class Faults:
@@ -157,7 +157,7 @@ def web_server(folder: Path) -> Generator[str]:
 
     class Handler(_Handler):
         def do_GET(self) -> None:
-            path = folder / self.path.lstrip("/")
+            path = folder / unquote(self.path).lstrip("/")
             if path.is_dir():
                 return self.answer(200, {"Content-Length": "4", "Content-Type": "text/html"}, b"list")
             if not path.is_file():

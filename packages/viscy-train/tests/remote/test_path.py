@@ -77,3 +77,29 @@ def test_a_url_is_refused_for_what_is_written():
 def test_a_remote_path_cannot_be_opened_for_writing():
     with pytest.raises(OSError, match="can only be read"):
         as_path("s3://bucket/a").open("w")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://user:secret@host/a.csv",
+        "ftp://user:secret@host/a",
+        "https://host/a.csv?X-Amz-Signature=secret",
+        "https://host/a.csv#secret",
+    ],
+)
+def test_a_password_in_a_url_is_not_shown(text):
+    with pytest.raises(UserError) as caught:
+        as_path(text)
+    assert "secret" not in str(caught.value)
+    assert "host/a" in str(caught.value)
+
+
+def test_a_url_of_a_web_server_may_be_quoted():
+    path = as_path("https://example.org/my%20plate/100%25%20a%23b%3F.csv")
+    assert path.name == "100% a#b?.csv"
+    assert path == as_path(str(path))
+    assert str(path) == "https://example.org/my plate/100%25 a%23b%3F.csv"
+    assert as_path("https://example.org/my plate") / "100% a#b?.csv" == path
+    assert pickle.loads(pickle.dumps(path)) == path
+    assert as_path("s3://bucket/a%20b").name == "a%20b"

@@ -1,6 +1,7 @@
 """Pixels of plates at URLs: those of the same plate on disk, also if requests are disturbed."""
 
 import pickle
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +72,30 @@ def test_pixels_at_a_url_are_those_on_disk(root, plates, faults, name, fault):
     fast = PixelReader(8).open(image.array, fill_missing=True)
     np.testing.assert_array_equal(np.asarray(fast.request(EVERYTHING).result()), expected)
     np.testing.assert_array_equal(np.asarray(read_with_zarr(image.array, EVERYTHING)), expected)
+
+
+def test_names_of_plates_may_contain_any_character(root, plates, store_address):
+    name = "100% of #1?.zarr"
+    if not (plates / name).exists():
+        shutil.copytree(plates / "three.zarr", plates / name)
+        upload(plates / name, store_address, "plates", f"{name}/")
+    local = open_plate(plates / name).image("A/1/0")
+    image = open_plate(as_path(root) / name).image("A/1/0")
+    pixels = PixelReader(8).open(image.array, fill_missing=True).request(EVERYTHING).result()
+    np.testing.assert_array_equal(np.asarray(pixels), np.asarray(read_with_zarr(local.array, EVERYTHING)))
+
+
+@pytest.mark.parametrize("name", ["two", "three"])
+def test_a_web_server_may_deny_access_to_files_that_do_not_exist(plates, name):
+    """Buckets that are public, but cannot be listed, do so; metadata of the other version of zarr do not exist."""
+    faults = Faults()
+    faults.of = lambda path, n_before: None if (plates / path.lstrip("/")).is_file() else "403"
+    with web_server(plates) as server, proxy(server, faults) as address:
+        image = open_plate(as_path(address) / f"{name}.zarr").image("A/1/0")
+        assert image.shape == open_plate(plates / f"{name}.zarr").image("A/1/0").shape
+        with pytest.raises(UserError, match=r"access denied to http.*/none\.zarr; name a URL that exists"):
+            open_plate(as_path(address) / "none.zarr")
+    assert faults.n_injected > 0
 
 
 @pytest.mark.parametrize("name", ["two", "three", "shards"])

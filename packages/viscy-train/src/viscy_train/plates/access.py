@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, override
 from zarr.storage import LocalStore, ObjectStore
 
 from viscy_train.errors import require_regular_file
+from viscy_train.remote.failures import AccessDeniedError
 from viscy_train.remote.object_store import (
     N_RETRIES,
     client,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest, Store
     from zarr.core.buffer import Buffer, BufferPrototype
 
+METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+"""Names of the files with the metadata of zarr 2 and 3."""
 # Limits of tensorstore's transfers, which it reads from the environment when it first connects.
 _SLOWEST = "TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES"
 _PATIENCE = "TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS"
@@ -77,7 +80,13 @@ class RemoteStore(ObjectStore[Any]):
     @override
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         read_once = super().get
-        return await repeat_async(lambda: read_once(self._key(key), prototype, byte_range), self._url(key))
+        try:
+            return await repeat_async(lambda: read_once(self._key(key), prototype, byte_range), self._url(key))
+        except AccessDeniedError:
+            # Those of the other version of zarr do not exist, which a web server may not say.
+            if self.root.url.can_list or not key.endswith((*METADATA_FILES, ".zmetadata")):
+                raise
+            return None
 
     @override
     async def exists(self, key: str) -> bool:

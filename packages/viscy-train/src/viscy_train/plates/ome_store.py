@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 import zarr
 
 from viscy_train.errors import UserError, because, one_line, require_regular_file
-from viscy_train.plates.access import zarr_store
+from viscy_train.plates.access import METADATA_FILES, zarr_store
 from viscy_train.plates.ngff import ome_metadata
 from viscy_train.plates.pixels import zarr_codecs
-from viscy_train.remote.path import is_remote
+from viscy_train.remote.path import contains_any, is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from pathlib import Path
-
-_METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
 class OmeStore:
@@ -66,7 +64,7 @@ class OmeStore:
 
 def has_metadata(path: Path) -> bool:
     """Return whether a directory has metadata of zarr."""
-    return any((path / name).exists() for name in _METADATA_FILES)
+    return contains_any(path, METADATA_FILES)
 
 
 @contextmanager
@@ -95,5 +93,5 @@ def report_damage(path: Path, what: str) -> Generator[None]:
 def _check_metadata_files(directory: Path) -> None:
     if is_remote(directory):
         return
-    for name in _METADATA_FILES:
+    for name in METADATA_FILES:
         require_regular_file(directory / name, "metadata of a plate")

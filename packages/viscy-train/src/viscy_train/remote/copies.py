@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import os
 import shutil
 import tempfile
 import threading
+from contextlib import suppress
+from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING
 
 from viscy_train.errors import UserError
@@ -67,6 +68,9 @@ def _save(url: Url, path: str) -> None:
         raise UserError(
             f"cannot copy {url} to {path}: {error.strerror}; set TMPDIR to a directory with more space"
         ) from error
+    finally:
+        with suppress(OSError):
+            os.unlink(unfinished)
 
 
 def _place(url: Url, version: str) -> str:
@@ -79,13 +83,17 @@ def _directory() -> str:
     pid = os.getpid()
     with _lock:
         if pid not in _directories:
-            _directories[pid] = tempfile.mkdtemp(prefix="viscy-train-")
+            _directories[pid] = _make_directory()
         return _directories[pid]
 
 
-def _delete() -> None:
-    if directory := _directories.get(os.getpid()):
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-atexit.register(_delete)
+def _make_directory() -> str:
+    try:
+        directory = tempfile.mkdtemp(prefix="viscy-train-")
+    except OSError as error:
+        raise UserError(
+            f"cannot make a directory for copies of remote files: {error.strerror}; set TMPDIR to one with space"
+        ) from error
+    # Functions of atexit are not called when a worker process ends.
+    Finalize(None, shutil.rmtree, (directory,), {"ignore_errors": True}, exitpriority=0)
+    return directory

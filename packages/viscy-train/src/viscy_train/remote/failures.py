@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from viscy_train.errors import UserError
 
@@ -25,6 +26,10 @@ _REGION = re.compile(r"status code: 301|PermanentRedirect|AuthorizationHeaderMal
 _BUCKET = re.compile(r"NoSuchBucket|specified bucket does not exist", re.IGNORECASE)
 
 
+class AccessDeniedError(UserError):
+    """A server refuses to send a file; some do so for a file that does not exist."""
+
+
 def explain(error: Exception, url: Url) -> UserError:
     """Return the error to show to a user.
 
@@ -41,12 +46,12 @@ def explain(error: Exception, url: Url) -> UserError:
         One line with the URL, the reason and the remedy.
     """
     text = reason(error)
-    kind = f"{type(error).__name__} {_message(error)}"
+    kind = f"{type(error).__name__} {_without_names(_message(error), url)}"
     if _BUCKET.search(kind):
         return UserError(f"no such bucket: {url.host} of {url}; correct the URL{_or_endpoint(url)}")
     if _NO_CREDENTIALS.search(kind) or _DENIED.search(kind):
-        remedy = _CREDENTIALS.get(url.scheme, "name a URL that can be read without a password")
-        return UserError(f"access denied to {url}; {remedy}")
+        remedy = _CREDENTIALS.get(url.scheme, "name a URL that exists and can be read without a password")
+        return AccessDeniedError(f"access denied to {url}; {remedy}")
     if url.scheme == "s3" and _REGION.search(kind):
         return UserError(f"cannot read {url}, because its bucket is in another region; set AWS_REGION ({text})")
     remedy = _ENDPOINT.get(url.scheme, "check the network and the URL")
@@ -55,12 +60,19 @@ def explain(error: Exception, url: Url) -> UserError:
 
 def reason(error: Exception) -> str:
     """Return the message of an error on one line, without what its library adds for its developers."""
-    text = re.sub(r"<\?xml.*", "", _message(error), flags=re.DOTALL)
+    text = re.sub(r"<(\?xml|Error>).*", "", _message(error), flags=re.DOTALL)  # may contain a key
     return " ".join(text.split()).rstrip(" :") or type(error).__name__
 
 
 def _message(error: Exception) -> str:
     return str(error).partition("\n\nDebug source")[0].partition(" [tensorstore_spec=")[0]
+
+
+def _without_names(message: str, url: Url) -> str:
+    """Return a message without the name of the object, which could contain the words that state a reason."""
+    for name in filter(None, {url.key, quote(url.key)}):
+        message = message.replace(name, "")
+    return message
 
 
 def _or_endpoint(url: Url) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import re
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -190,7 +191,14 @@ def list_below(url: Url) -> dict[str, ObjectFacts]:
             yield from batch
 
     below = f"{url.key}/" if url.key else ""
-    return {one["path"].removeprefix(below): _facts(one) for one in _repeat(lambda: list(collect()), url)}
+    found = {one["path"].removeprefix(below): _facts(one) for one in _repeat(lambda: list(collect()), url)}
+    # Consoles of clouds mark a directory with an empty object, whose name ends with a slash that the client removes.
+    empty = {name for name, one in found.items() if not one.size}
+    if empty:
+        directories = {name[: at.start()] for name in found for at in re.finditer("/", name)} | {url.key}
+        for name in empty & directories:
+            del found[name]
+    return found
 
 
 def import_of(url: Url) -> None:

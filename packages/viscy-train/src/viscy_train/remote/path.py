@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from viscy_train.errors import UserError
 from viscy_train.remote.copies import copy_directory, copy_object
+from viscy_train.remote.failures import AccessDeniedError
 from viscy_train.remote.object_store import Listing, ObjectFacts, facts, list_below, list_directory, read
 from viscy_train.remote.url import Url, is_url, parse_url
 
@@ -157,7 +158,7 @@ class RemotePath:
             return Status(stat.S_IFREG, self._known.size, 0)
         if self.url.can_list:
             return self._status_in_bucket()
-        if self.url.is_marked or any(_exists(self.url, name) for name in _ZARR):
+        if self.url.is_marked or contains_any(cast("Path", self), _ZARR):
             return Status(stat.S_IFDIR, 0, 0)
         return Status(stat.S_IFREG, facts(self.url).size, 0)
 
@@ -285,6 +286,13 @@ def can_list(path: object) -> bool:
     return not isinstance(path, RemotePath) or path.url.can_list
 
 
+def contains_any(path: Path, names: tuple[str, ...]) -> bool:
+    """Return whether a directory contains one of some files."""
+    if isinstance(path, RemotePath) and not path.url.can_list:
+        return any(_exists(path.url, name) for name in names)
+    return any((path / name).exists() for name in names)
+
+
 def _path(url: Url) -> Path:
     return cast("Path", RemotePath(str(url)))
 
@@ -292,7 +300,7 @@ def _path(url: Url) -> Path:
 def _exists(url: Url, name: str) -> bool:
     try:
         facts(url._replace(key=f"{url.key}/{name}".strip("/")))
-    except FileNotFoundError:
+    except (FileNotFoundError, AccessDeniedError):  # what cannot be listed may not say that a file does not exist
         return False
     return True
 
