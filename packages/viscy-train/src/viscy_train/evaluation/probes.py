@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from sklearn.pipeline import Pipeline
 
 _MAX_ANCHORS, _MAX_VALUES, _MAX_FOLDS, _MAX_COLUMNS = 3000, 50, 5, 10
 # A column with more different numbers is predicted in quarters.
@@ -172,6 +173,55 @@ def measure_accuracy(
     return _measure(embeddings, labels, _Units(held_out=held_out, groups=groups, resampled=groups), seed)
 
 
+def fit_linear_probe(
+    embeddings: NDArray[np.floating], labels: NDArray[np.int64], weights: NDArray[np.float64] | None = None
+) -> Pipeline:
+    """Return a fitted logistic regression of standardized embeddings.
+
+    Parameters
+    ----------
+    embeddings : numpy.ndarray
+        Shape (n_anchors, features).
+    labels : numpy.ndarray
+        What is predicted, at least two different numbers, shape (n_anchors,).
+    weights : numpy.ndarray, optional
+        Weight of each row, shape (n_anchors,). By default, all labels have the same total weight.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    balanced = "balanced" if weights is None else None
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight=balanced, max_iter=200, tol=1e-3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a probe need not be exact
+        return classifier.fit(embeddings, labels, logisticregression__sample_weight=weights)
+
+
+def grouped_folds(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], max_folds: int, seed: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the fitted and the tested rows of each fold; a group is in one fold, and labels are spread over the folds.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        What is predicted, numbers from 0, shape (n_rows,).
+    groups : numpy.ndarray
+        The unit of each row, shape (n_rows,). Each label must occur in two units at least.
+    max_folds : int
+        Largest number of folds; fewer if a label occurs in fewer units.
+    seed : int
+        Seed of the folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    numbers = [len(np.unique(groups[labels == label])) for label in range(labels.max() + 1)]
+    folds = StratifiedGroupKFold(min(max_folds, *numbers), shuffle=True, random_state=seed)
+    return list(folds.split(labels, labels, groups))
+
+
 def _probe(
     untrained: NDArray[np.float32],
     trained: NDArray[np.float32],
@@ -267,27 +317,17 @@ def _count_hits(hits: NDArray[np.bool_], labels: NDArray[np.int64], groups: NDAr
 
 
 def _splits(labels: NDArray[np.int64], units: _Units, seed: int) -> Any:
-    from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
+    from sklearn.model_selection import LeaveOneGroupOut
 
     if units.held_out == "experiment":
         return LeaveOneGroupOut().split(labels, labels, units.groups)
-    numbers = [len(np.unique(units.groups[labels == label])) for label in range(labels.max() + 1)]
-    folds = StratifiedGroupKFold(min(_MAX_FOLDS, *numbers), shuffle=True, random_state=seed)
-    return folds.split(labels, labels, units.groups)
+    return grouped_folds(labels, units.groups, _MAX_FOLDS, seed)
 
 
 def _predict(fitted: NDArray[np.float32], labels: NDArray[np.int64], tested: NDArray[np.float32]) -> NDArray[np.int64]:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     if len(np.unique(labels)) < 2:  # the only position of the others is being tested
         return np.full(len(tested), labels[0])
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=200, tol=1e-3))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a probe need not be exact
-        return classifier.fit(fitted, labels).predict(tested)
+    return fit_linear_probe(fitted, labels).predict(tested)
 
 
 def _balanced(hits: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -104,20 +104,20 @@ def temporal_smoothness(embeddings: NDArray[np.floating], observations: pd.DataF
         distance between all pairs of different observations of the experiment (and channel). None without consecutive
         frames, or if all embeddings of these experiments are equal.
     """
-    directions = _directions(embeddings)
+    unit = directions(embeddings)
     earlier, later = _consecutive_frames(observations)
     if not len(earlier):
         return None
     group = observations.groupby(_with_channel(observations, ["experiment"]), observed=True, sort=False).ngroup()
     numbers = group.to_numpy()
     # The distances of all pairs sum to a function of the sum of the directions.
-    sums = np.zeros((numbers.max() + 1, directions.shape[1]))
-    np.add.at(sums, numbers, directions)
+    sums = np.zeros((numbers.max() + 1, unit.shape[1]))
+    np.add.at(sums, numbers, unit)
     sizes = np.bincount(numbers).astype(float)
-    norms = np.bincount(numbers, weights=(directions**2).sum(axis=1))
+    norms = np.bincount(numbers, weights=(unit**2).sum(axis=1))
     of_pairs = 1 - ((sums**2).sum(axis=1) - norms) / np.maximum(sizes * (sizes - 1), 1)
     random = of_pairs[numbers[earlier]].sum()
-    moved = (1 - (directions[earlier] * directions[later]).sum(axis=1)).sum()
+    moved = (1 - (unit[earlier] * unit[later]).sum(axis=1)).sum()
     return float(moved / random) if random > _ROUNDING * len(earlier) else None
 
 
@@ -195,6 +195,12 @@ def rows_to_watch(observations: pd.DataFrame, rows: NDArray[np.int64], max_rows:
     return is_chosen[track]
 
 
+def directions(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return embeddings divided by their lengths, in float64, shape (n_rows, features)."""
+    values = np.asarray(embeddings, dtype=np.float64)
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+
+
 def _consecutive_frames(observations: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the places of all pairs of consecutive frames of a track: of the earlier one, and of the later one."""
     columns = _with_channel(observations, _TRACK)
@@ -207,8 +213,3 @@ def _consecutive_frames(observations: pd.DataFrame) -> tuple[NDArray[np.int64], 
 
 def _with_channel(observations: pd.DataFrame, columns: list[str]) -> list[str]:
     return [*columns, _CHANNEL] if _CHANNEL in observations else columns
-
-
-def _directions(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
-    values = np.asarray(embeddings, dtype=np.float64)
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(np.float32).tiny)

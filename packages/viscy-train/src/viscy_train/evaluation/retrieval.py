@@ -107,6 +107,20 @@ def recall_at_1(
     return recall
 
 
+def recall_one_frame_later(
+    embeddings: NDArray[np.float32], anchors: pd.DataFrame, is_query: NDArray[np.bool_]
+) -> float | None:
+    """Return recall@1 of some embeddings one frame later; None if no query's track has a next frame.
+
+    Parameters
+    ----------
+    embeddings, anchors, is_query
+        See `recall_at_1`.
+    """
+    searches = _make_searches(anchors, 1, is_query)
+    return _share_of_hits(embeddings, searches) if searches else None
+
+
 def _make_searches(anchors: pd.DataFrame, frames: int, is_query: NDArray[np.bool_]) -> list[Search]:
     channel = ["channel"] if "channel" in anchors else []
     track = anchors.groupby([*_TRACK, *channel], observed=True).ngroup().to_numpy()
