@@ -108,7 +108,7 @@ def recall_at_1(
 
 
 def recall_one_frame_later(
-    embeddings: NDArray[np.float32], anchors: pd.DataFrame, is_query: NDArray[np.bool_]
+    embeddings: NDArray[np.floating], anchors: pd.DataFrame, is_query: NDArray[np.bool_]
 ) -> float | None:
     """Return recall@1 of some embeddings one frame later; None if no query's track has a next frame.
 
@@ -146,7 +146,7 @@ def _round(hours: float) -> str:
     return f"{hours:.1f}" if hours >= 1 else f"{hours:.2g}"
 
 
-def _share_of_hits(embeddings: NDArray[np.float32], searches: list[Search]) -> float:
+def _share_of_hits(embeddings: NDArray[np.floating], searches: list[Search]) -> float:
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)
     directions = embeddings / np.maximum(length, np.finfo(np.float32).tiny)
     hits = [
