@@ -120,8 +120,8 @@ bench-scale: ## measure time and memory of projects of up to 1e7 observations; w
 bench-overhead: ## measure what fit adds to a step of a bare training loop and write its part of the same page
 	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.overhead --output packages/viscy-train/BENCHMARKS.md $(ARGS)
 
-bench-gpu: ## measure the share of data wait on a GPU, or say that there is none
-	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.gpu $(ARGS)
+bench-gpu: ## measure data wait on a GPU and write that part of the same page, or say that there is no GPU
+	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.gpu --output packages/viscy-train/BENCHMARKS.md $(ARGS)
 
 bench-store: ## measure codecs, and a crop store of 1e6 crops, and write that part of packages/viscy-train/BENCHMARKS.md
 	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.store --output packages/viscy-train/BENCHMARKS.md $(ARGS)

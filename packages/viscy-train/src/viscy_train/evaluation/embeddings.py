@@ -188,7 +188,8 @@ def embed(
     for start in track(range(0, len(rows), _CROPS_PER_BATCH), "embedding"):
         crops = reader.read_native(rows[start : start + _CROPS_PER_BATCH]).to(device).finish()
         for encoder, parts in zip(encoders, embeddings, strict=True):
-            parts.append(encoder.eval()(crops).float().cpu().numpy())
+            dtype = next(encoder.parameters()).dtype  # not float32 after training in bf16-true
+            parts.append(encoder.eval()(crops.to(dtype)).float().cpu().numpy())
     return [np.concatenate(parts) for parts in embeddings]
 
 
