@@ -48,7 +48,12 @@ def test_a_step_counts_what_was_read_since_the_batch_before():
     assert [step for step, _ in rows] == [0, 1]
     assert rows[0][1] == {DECODED_MB: 40, USED_MB: 1, CACHE_HITS: 0.25}
     assert rows[1][1] == {DECODED_MB: 20, USED_MB: 1, CACHE_HITS: 0.75}
-    assert volume.sentence == "30 MB decoded a step (3% used)"
+    assert volume.sentence == "30 MB decoded a step for 1 MB of crops"
+
+
+def test_crops_of_chunks_that_were_decoded_before_are_not_a_share_of_what_is_decoded():
+    volume, _ = train([batch_of(1, 4, 8, 7, 0.5, 1), batch_of(1, 8, 16, 15, 0.5, 2)])
+    assert volume.sentence == "0.25 MB decoded a step for 1 MB of crops"
 
 
 def test_processes_are_distinguished():

@@ -39,8 +39,8 @@ class ReadVolume(Callback):
         counts, n = self.of_epoch, self.n_steps_of_epoch
         if not (n and counts.decoded_bytes):
             return None
-        used = counts.used_bytes / counts.decoded_bytes
-        return f"{counts.decoded_bytes / _MB / n:,.3g} MB decoded a step ({used:.0%} used)"
+        decoded, used = (number / _MB / n for number in (counts.decoded_bytes, counts.used_bytes))
+        return f"{decoded:,.3g} MB decoded a step for {used:,.3g} MB of crops"
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reset the sums of the epoch."""
