@@ -1,0 +1,119 @@
+"""World project: a world as the files of a project, which every part of the product reads like any other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from viscy_train.anchors.table import AnchorTable
+from viscy_train.config.schema import CropSettings, PositiveConfig
+from viscy_train.experiments.experiments_file import load_experiments
+from viscy_train.positives.rule import make_positives
+from viscy_train.study.world_cells import N_FEATURES, WELLS, features_of, make_cells, observations_of
+from viscy_train.study.worlds import CONDITIONS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from viscy_train.study.worlds import World
+
+CROPS, CONFIG = "crops.npy", "config.yaml"
+_EXPERIMENTS, _ANCHORS = "experiments.yaml", "anchors.parquet"
+_POSITIVE = PositiveConfig(min_frames=1, max_frames=4)
+# Pixels of a table are equal: three convolutions of stride 2 see a row of features in the smallest crop.
+_SIDE_OF_TABLE = 8
+
+
+def write_world(world: World, seed: int, folder: Path, *, as_crops: bool = False) -> Path:
+    """Write a world as the files of a project.
+
+    Parameters
+    ----------
+    world : World
+        Sizes of what varies.
+    seed : int
+        Seed of all random numbers of the world. The same world and seed give the same observations and pixels.
+    folder : pathlib.Path
+        Directory that receives ``experiments.yaml``, whose plates and tracks do not exist, ``anchors.parquet``,
+        ``crops.npy`` and ``config.yaml``. It is created if necessary.
+    as_crops : bool, default False
+        Whether cells are seen as images of 32 x 32 pixels in two channels. By default, they are seen as a table: each
+        feature is a channel of 8 x 8 equal pixels.
+
+    Returns
+    -------
+    pathlib.Path
+        The configuration file: an encoder, a loss and a number of steps for such a world, the composition of plain
+        batches, and a split that holds out the experiments that are not to be trained on.
+
+    Notes
+    -----
+    ``crops.npy`` has the pixels of each observation before normalization, float32, shape (n_observations, n_channels,
+    1, side, side).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cells = make_cells(world, seed)
+    pixels = _table_pixels(features_of(world, cells, seed))
+    channels = [f"feature{number}" for number in range(1, N_FEATURES + 1)]
+    (folder / _EXPERIMENTS).write_text(yaml.safe_dump({"experiments": _experiments(world, channels)}, sort_keys=False))
+    experiments = load_experiments(folder / _EXPERIMENTS)
+    observations = observations_of(world, cells, seed)
+    observations["has_positive"] = make_positives(observations, experiments, _POSITIVE).has_positive()
+    AnchorTable(
+        observations=observations,
+        experiments=experiments,
+        positive=_POSITIVE,
+        crops=CropSettings(crop=pixels.shape[-1]),
+        intensity={name: [[0.0, 1.0]] * len(channels) for name in world.names},
+        excluded=[],
+    ).write(folder / _ANCHORS)
+    np.save(folder / CROPS, pixels)
+    (folder / CONFIG).write_text(yaml.safe_dump(_config(world, pixels), sort_keys=False))
+    return folder / CONFIG
+
+
+def _table_pixels(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    shape = (*features.shape, 1, _SIDE_OF_TABLE, _SIDE_OF_TABLE)
+    return np.broadcast_to(features[..., None, None, None], shape)
+
+
+def _experiments(world: World, channels: list[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "plate": f"plates/{name}.zarr",
+            "tracks": f"tracks/{name}",
+            "channels": channels,
+            "conditions": dict(zip(WELLS, CONDITIONS, strict=True)),
+            "minutes_per_frame": world.minutes_per_frame,
+            "hour_of_infection": 0.0,
+        }
+        for name in world.names
+    ]
+
+
+def _config(world: World, pixels: NDArray[np.float32]) -> dict[str, Any]:
+    return {
+        "seed_everything": 0,
+        "output": "run",
+        "trainer": {"max_steps": 100, "accelerator": "cpu", "devices": 1},
+        "model": {
+            "encoder": {"name": "tiny", "width": 16, "features": 32, "projection": 16},
+            "loss": {"name": "supcon", "temperature": 0.2, "positives": "lineage"},
+            "optimizer": {"learning_rate": 0.002, "schedule": "constant"},
+        },
+        "data": {
+            "experiments": _EXPERIMENTS,
+            "anchors": _ANCHORS,
+            "crop": pixels.shape[-1],
+            "positive": {"min_frames": _POSITIVE.min_frames, "max_frames": _POSITIVE.max_frames},
+            "sampler": {"batch_size": 64, "experiment_aware": False, "condition_balanced": False},
+            "split": {"by": "experiment", "experiments": world.held_out},
+            "augmentation": {"rotation": 0.0, "flip": False, "scale": 0.0, "translation": 0.0, "blur": 0.0},
+            "num_workers": 0,
+        },
+    }
