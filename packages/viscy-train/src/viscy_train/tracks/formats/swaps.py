@@ -23,6 +23,8 @@ _MANY = 3
 _SHARE = 0.1
 # Of so many pairs of points, all distances are computed; the tree that more need takes a quarter of a second to import.
 _MAX_PAIRS = 2**18
+# Ends of a band of the image around a point.
+_BAND = ((-1, "left"), (1, "right"))
 
 
 def count_swaps(tracks: pd.DataFrame) -> pd.DataFrame:
@@ -62,21 +64,37 @@ def _count(numbers: NDArray, points: NDArray, next_numbers: NDArray, next_points
         return 0, len(one)
     jump = next_points[other] - points[one]
     far = np.minimum(np.linalg.norm(jump, axis=1), np.linalg.norm(jump - np.median(jump, axis=0), axis=1))
-    distances, indices = _nearest(points[one], next_points, 1)
-    distance, nearest = distances[:, 0], indices[:, 0]
-    is_other = (nearest != other) & (distance < _CLOSE * far) & np.isin(next_numbers[nearest], numbers)
-    if not is_other.any():  # as in most steps
+    point, other_at, distance = _nearest_within(points[one], next_points, _CLOSE * far)
+    # Whoever is this close is another track: the track itself is as far away as it jumped.
+    is_known = np.isin(next_numbers[other_at], numbers)
+    if not is_known.any():  # as in most steps
         return 0, len(one)
-    spacing = np.median(_nearest(next_points, next_points, 2)[0][:, 1])
-    return int((is_other & (distance < _CLOSE * spacing)).sum()), len(one)
+    is_close = distance < _CLOSE * np.median(_spacings(next_points))
+    return int((is_known & is_close).sum()), len(one)
 
 
-def _nearest(points: NDArray, others: NDArray, k: int) -> tuple[NDArray, NDArray]:
-    """Return distances and indices of the k nearest others of each point, ascending, both of shape (n_points, k)."""
-    if len(points) * len(others) > _MAX_PAIRS:
+def _nearest_within(
+    points: NDArray, others: NDArray, radius: NDArray
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray]:
+    """Return which points have another one closer than a radius of each, the nearest one, and how far it is away."""
+    order = np.argsort(others[:, 0], kind="stable")
+    first, last = (np.searchsorted(others[order, 0], points[:, 0] + sign * radius, side) for sign, side in _BAND)
+    n_in_band = np.maximum(last - first, 0)
+    point = np.repeat(np.arange(len(points)), n_in_band)
+    place = np.arange(len(point)) + np.repeat(first - np.cumsum(n_in_band) + n_in_band, n_in_band)
+    other = order[place]
+    distance = np.linalg.norm(points[point] - others[other], axis=1)
+    pairs = np.flatnonzero(distance < radius[point])
+    pairs = pairs[np.lexsort((other[pairs], distance[pairs], point[pairs]))]
+    pairs = pairs[np.unique(point[pairs], return_index=True)[1]]
+    return point[pairs], other[pairs], distance[pairs]
+
+
+def _spacings(points: NDArray) -> NDArray:
+    """Return how far the nearest other point is from each of at least two points."""
+    if len(points) ** 2 > _MAX_PAIRS:
         from scipy.spatial import KDTree
 
-        return KDTree(others).query(points, k=range(1, k + 1))
-    distances = np.linalg.norm(points[:, None] - others, axis=2)
-    indices = np.argsort(distances, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(distances, indices, axis=1), indices
+        return KDTree(points).query(points, k=2)[0][:, 1]
+    distances = np.linalg.norm(points[:, None] - points, axis=2)
+    return np.partition(distances, 1, axis=1)[:, 1]
