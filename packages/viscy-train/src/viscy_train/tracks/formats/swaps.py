@@ -64,7 +64,7 @@ def _count(numbers: NDArray, points: NDArray, next_numbers: NDArray, next_points
         return 0, len(one)
     jump = next_points[other] - points[one]
     far = np.minimum(np.linalg.norm(jump, axis=1), np.linalg.norm(jump - np.median(jump, axis=0), axis=1))
-    point, other_at, distance = _nearest_within(points[one], next_points, _CLOSE * far)
+    _, other_at, distance = _nearest_within(points[one], next_points, _CLOSE * far)
     # Whoever is this close is another track: the track itself is as far away as it jumped.
     is_known = np.isin(next_numbers[other_at], numbers)
     if not is_known.any():  # as in most steps
