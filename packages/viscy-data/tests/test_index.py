@@ -222,3 +222,22 @@ def test_awkward_tables_are_sampled_like_any_other(name):
     batches = list(sampler)
     assert_positions(batches, len(table))
     assert {len(batch) for batch in batches} == {8}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"experiment_aware": False, "condition_balanced": False},
+        {"temporal_enrichment": True},
+        {"temporal_enrichment": True, "temporal_global_fraction": 1.0},
+        {"distinct_by": "lineage_id"},
+        {"locality": 2, "place_by": "place"},
+    ],
+)
+def test_the_axes_of_a_sampler_are_those_of_the_index_that_it_needs(options):
+    names = ["experiment", "condition", "lineage_id", "place"]
+    table = pd.DataFrame({name: list("abcdefgh") for name in names} | {"hours_post_infection": np.arange(8.0)})
+    index = AnchorIndex.build(table, **AnchorIndex.axes_of(**options, batch_size=4))
+    sampler = FlexibleBatchSampler(index, batch_size=4, **options)
+    assert sampler.batch(0) == FlexibleBatchSampler(table, batch_size=4, **options).batch(0)

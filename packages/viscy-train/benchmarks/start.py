@@ -52,8 +52,8 @@ def main() -> None:
     """Measure all commands and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--positions", type=int, default=280, help="of the large project, each of 10,000 observations")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--positions", type=int, default=120, help="of the large project, each of 10,000 observations")
     parser.add_argument("--large", type=Path, help="configuration of a large project that is indexed already")
     parser.add_argument("--first-step", nargs=2, metavar=("CONFIG", "RUN"), help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any
 
@@ -69,18 +69,12 @@ class SamplerOptions:
     @property
     def axes(self) -> dict[str, Any]:
         """The columns that batches depend on, by parameter name; None for an axis that is off."""
-        return {
-            "experiment_by": self.experiment_by if self.experiment_aware else None,
-            "condition_by": self.condition_by if self.condition_balanced else None,
-            "time_by": self.time_by if self.enriched or self.is_local else None,
-            "distinct_by": self.distinct_by,
-            "place_by": self.place_by if self.is_local else None,
-        }
+        return axes_of(**{field.name: getattr(self, field.name) for field in fields(self)})
 
     @property
     def enriched(self) -> bool:
-        """Whether batches have window slots: with a global fraction of 1, enrichment changes nothing."""
-        return self.temporal_enrichment and self.temporal_global_fraction < 1
+        """Whether batches have window slots."""
+        return is_enriched(self.temporal_enrichment, self.temporal_global_fraction)
 
     @property
     def is_local(self) -> bool:
@@ -144,6 +138,51 @@ def number(name: str, value: Any, rule: str, holds: Any) -> float:
     if not (math.isfinite(plain) and holds(plain)):
         raise ValueError(f"{name} must be {rule}, got {value!r}")
     return plain
+
+
+def is_enriched(temporal_enrichment: bool, temporal_global_fraction: float) -> bool:
+    """Return whether batches have window slots: with a global fraction of 1, enrichment changes nothing."""
+    return temporal_enrichment and temporal_global_fraction < 1
+
+
+def axes_of(
+    *,
+    experiment_aware: bool = True,
+    condition_balanced: bool = True,
+    temporal_enrichment: bool = False,
+    temporal_global_fraction: float = 0.3,
+    locality: int = 1,
+    experiment_by: Any = "experiment",
+    condition_by: Any = "condition",
+    time_by: str = "hours_post_infection",
+    distinct_by: Any = None,
+    place_by: Any = None,
+    **_others: Any,
+) -> dict[str, Any]:
+    """Return the columns that batches of a sampler depend on, which are the arguments of `AnchorIndex.build` for it.
+
+    Parameters
+    ----------
+    experiment_aware, condition_balanced, temporal_enrichment, temporal_global_fraction, locality
+        Options of `FlexibleBatchSampler` that switch axes on.
+    experiment_by, condition_by, time_by, distinct_by, place_by
+        Its columns.
+    _others
+        Its other options, which do not change the columns.
+
+    Returns
+    -------
+    dict
+        The columns by parameter name; None for an axis that is off.
+    """
+    is_timed = is_enriched(temporal_enrichment, temporal_global_fraction) or locality > 1
+    return {
+        "experiment_by": experiment_by if experiment_aware else None,
+        "condition_by": condition_by if condition_balanced else None,
+        "time_by": time_by if is_timed else None,
+        "distinct_by": distinct_by,
+        "place_by": place_by if locality > 1 else None,
+    }
 
 
 def column(name: str, value: Any) -> str:

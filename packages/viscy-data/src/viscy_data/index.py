@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_data._options import column, columns
+from viscy_data._options import axes_of, column, columns
 from viscy_data._table import storage
 from viscy_data._table.radix_sort import find_runs, radix_argsort
 from viscy_data._table.values import Values, count_values, sort_by_value
@@ -95,6 +95,8 @@ class AnchorIndex:
     distinct_by: str | tuple[str, ...] | None = None
     values: Values | None = None
     place_by: str | tuple[str, ...] | None = None
+
+    axes_of = staticmethod(axes_of)
 
     @classmethod
     def build(

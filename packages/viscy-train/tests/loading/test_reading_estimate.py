@@ -26,6 +26,7 @@ LAYOUTS = {
     "stacks": {"chunks": (1, 1, 5, 20, 20)},
     "shards": {"chunks": (1, 1, 5, 12, 14), "shards_ratio": (1, 1, 1, 2, 2)},
     "rows": {"chunks": (1, 1, 1, 20, 28)},
+    "rows of all channels": {"chunks": (1, 2, 1, 20, 28)},
 }
 
 
@@ -37,7 +38,7 @@ def layout_of(table_of):
         crops = CropSettings(crop=12, z=z, z_slices=1 if z == "maximum" else 2)
         options = {"names": ("monday",), "shape": (3, 3, 5, 48, 56), "crops": crops}
         table, images = table_of(**options, **LAYOUTS[name])
-        if name == "rows":
+        if name.startswith("rows"):
             for (experiment, position), image in images.items():
                 plate = next(one.plate for one in table.experiments if one.name == experiment)
                 zarr.open_group(plate / position).create_array(

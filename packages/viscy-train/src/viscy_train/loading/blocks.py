@@ -31,8 +31,8 @@ class BlockGrid:
         Indices of the channels of a block; there are several choices if each crop has one channel of many.
     n_channels : int
         Number of channels of each choice.
-    n_chunks : int
-        Number of chunks of a block.
+    n_chunks, n_deep : int
+        Number of chunks of a block, of all channels, and along the axis Z.
     chunk_bytes : int
         Number of bytes of a decoded chunk.
     itemsize : int
@@ -45,6 +45,7 @@ class BlockGrid:
     choices: list[Channels]
     n_channels: int
     n_chunks: int
+    n_deep: int
     chunk_bytes: int
     itemsize: int
 
@@ -92,6 +93,7 @@ def block_grid(image: ImageArray, window: CropWindow, choices: list[Channels]) -
         slices=slices,
         choices=choices,
         n_channels=len(channels),
+        n_deep=n_deep,
         n_chunks=n_deep * len(np.unique(channels // chunks[1])),
         chunk_bytes=int(np.prod(chunks)) * image.dtype.itemsize,
         itemsize=image.dtype.itemsize,

@@ -283,7 +283,7 @@ class _CountingSource(PlateSource):
             depths = blocks.lasts - blocks.firsts
             for block, (n_deep, n_rows, _) in zip(blocks.block.tolist(), depths.tolist(), strict=True):
                 grid = grids[block]
-                n_chunks += grid.n_channels * (grid.n_chunks // max(grid.n_channels, 1) or 1)
+                n_chunks += grid.n_channels * grid.n_deep
                 n_bytes += grid.n_channels * n_deep * n_rows * grid.size[3] * grid.itemsize
         self._counter.add(n_chunks=n_chunks, n_decoded=n_chunks, decoded_bytes=n_bytes)
 

@@ -34,7 +34,7 @@ def saved_index(directory: Path, anchors: pd.DataFrame, arguments: Mapping[str, 
     anchors : pandas.DataFrame
         The anchors, with the columns of the axes.
     arguments : mapping
-        Arguments of the sampler by name, those that name axes and switch them on.
+        Arguments of the sampler by name.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def saved_index(directory: Path, anchors: pd.DataFrame, arguments: Mapping[str, 
     TypeError, ValueError
         If the anchors cannot be indexed.
     """
-    axes = _axes(arguments)
+    axes = AnchorIndex.axes_of(**arguments)
     folder = directory / f"index-{_key(anchors, axes)}"
     if (index := _open(folder)) is not None:
         return index
@@ -59,19 +59,6 @@ def saved_index(directory: Path, anchors: pd.DataFrame, arguments: Mapping[str, 
     except (OSError, TypeError):  # a full disk, a directory that is read-only, or labels that cannot be saved
         return built
     return _open(folder) or built
-
-
-def _axes(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns that batches depend on; a sampler refuses an index of others."""
-    is_enriched = arguments["temporal_enrichment"] and arguments["temporal_global_fraction"] < 1
-    is_local = arguments["locality"] > 1
-    return {
-        "experiment_by": arguments["experiment_by"] if arguments["experiment_aware"] else None,
-        "condition_by": arguments["condition_by"] if arguments["condition_balanced"] else None,
-        "time_by": arguments["time_by"] if is_enriched or is_local else None,
-        "distinct_by": arguments["distinct_by"],
-        "place_by": arguments["place_by"] if is_local else None,
-    }
 
 
 def _key(anchors: pd.DataFrame, axes: dict[str, Any]) -> str:
