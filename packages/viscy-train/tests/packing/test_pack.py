@@ -107,6 +107,20 @@ def test_missing_files_are_written_again(noise, tmp_path, deleted):
     assert files_of(path) == before
 
 
+@pytest.mark.parametrize("n_bytes", [0, 100, -1])
+@pytest.mark.parametrize("shard", [3, 13])
+def test_a_shard_that_is_cut_off_is_written_again(noise, tmp_path, capsys, n_bytes, shard):
+    table, _ = noise
+    path = tmp_path / "crops.zarr"
+    pack(table, path, cache_mb=64)
+    before, file = files_of(path), path / "0" / f"c.{shard}.0.0.0.0"
+    file.write_bytes(file.read_bytes()[:n_bytes])
+    capsys.readouterr()
+    assert pack(table, path, cache_mb=64) == 0
+    assert files_of(path) == before
+    assert f"{file} is not complete, and is packed again" in capsys.readouterr().out
+
+
 def test_a_shard_that_another_process_packs_is_packed_last(noise, tmp_path, monkeypatch):
     table, _ = noise
     path = tmp_path / "crops.zarr"

@@ -7,12 +7,15 @@ a crop is read.
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorstore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from viscy_train.crop_store.header import CropArray
@@ -25,6 +28,9 @@ _COMPRESSOR, _LEVEL = "lz4", 5
 _BYTES_PER_SHARD = 64 * 2**20
 # The index of a shard takes 16 bytes a crop, and is read again for a crop of another batch.
 _MAX_CROPS_PER_SHARD = 4096
+# Begin and length of each crop, with this number for what the last shard of an array has not, and a checksum of them.
+_INDEX_BYTES_PER_CROP, _CHECKSUM_BYTES = 16, 4
+_NO_CROP = 2**64 - 1
 
 
 def crops_per_shard(crop_bytes: int) -> int:
@@ -93,3 +99,24 @@ def encode_shard(array: CropArray, pixels: NDArray[Any]) -> bytes:
     with tensorstore.Transaction() as transaction:
         stored.with_transaction(transaction)[...] = pixels
     return tensorstore.KvStore.open("memory://", context=context).result()[array.shard_name(0)]
+
+
+def is_whole_shard(array: CropArray, file: Path) -> bool:
+    """Return whether the file of a shard ends where its index says, so nothing of it was cut off.
+
+    Parameters
+    ----------
+    array : CropArray
+        The array.
+    file : pathlib.Path
+        The file, which exists.
+    """
+    n_index = _INDEX_BYTES_PER_CROP * array.crops_per_shard
+    with file.open("rb") as content:
+        size = content.seek(0, os.SEEK_END)
+        if size < n_index + _CHECKSUM_BYTES:
+            return False
+        content.seek(-n_index - _CHECKSUM_BYTES, os.SEEK_END)
+        index = np.frombuffer(content.read(n_index), dtype="<u8").reshape(-1, 2)
+    ends = index[index[:, 0] != _NO_CROP].sum(axis=1)
+    return int(ends.max(initial=0)) + n_index + _CHECKSUM_BYTES == size

@@ -21,7 +21,7 @@ from viscy_train.console import get_console, say, track
 from viscy_train.crop_store.crop_store import missing_shards
 from viscy_train.errors import UserError
 from viscy_train.packing.plan import make_plan
-from viscy_train.packing.preparation import delete_leftovers, prepare
+from viscy_train.packing.preparation import delete_cut_shards, delete_leftovers, prepare
 from viscy_train.packing.shards import ShardPacker
 from viscy_train.packing.space import estimate, require_space
 from viscy_train.wording import are, count, format_bytes
@@ -79,6 +79,7 @@ def pack(
     """
     plan = make_plan(table)
     prepare(path, plan)
+    delete_cut_shards(path, plan)
     missing = missing_shards(path, plan.header)
     shards = [shard for shard in _part_of(plan.header.arrays, part) if shard in set(missing)]
     if shards:

@@ -11,7 +11,7 @@ import numpy as np
 from viscy_train.atomic import atomic_write
 from viscy_train.console import say
 from viscy_train.crop_store.address import difference
-from viscy_train.crop_store.crop_array import GROUP, METADATA, metadata_of
+from viscy_train.crop_store.crop_array import GROUP, METADATA, is_whole_shard, metadata_of
 from viscy_train.crop_store.header import HEADER, REPACK, SLOTS, StoreHeader, is_store
 from viscy_train.errors import UserError
 from viscy_train.output import LOCK, OutputKind, claimed, follow_links, require_replaceable
@@ -80,6 +80,16 @@ def _write(path: Path, content: bytes) -> None:
         return
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
+
+
+def delete_cut_shards(path: Path, plan: PackingPlan) -> None:
+    """Delete shards of which a part is missing, as a copy leaves them that was interrupted, and say so."""
+    for array in plan.header.arrays:
+        for name in map(array.shard_name, range(array.n_shards)):
+            file = path / array.name / name
+            if file.is_file() and not is_whole_shard(array, file):
+                file.unlink(missing_ok=True)
+                say(f"{file} is not complete, and is packed again")
 
 
 def delete_leftovers(path: Path, plan: PackingPlan) -> None:
