@@ -1,0 +1,168 @@
+"""Run trial: train an encoder on a case with an arm and a seed, or take a reference, and measure its embeddings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from sklearn.decomposition import PCA
+
+from viscy_train.composition.dry_run import dry_run
+from viscy_train.config.schema import EncoderConfig, OptimizerConfig
+from viscy_train.errors import UserError
+from viscy_train.loading.axes import check_axes
+from viscy_train.loading.sampler import collect_sampler_warnings
+from viscy_train.model.module import ContrastiveModule
+from viscy_train.positives.rule import check_labels
+from viscy_train.study.arms import PIXELS, UNTRAINED, Arm
+from viscy_train.study.measures import measure
+from viscy_train.study.trial import Result
+from viscy_train.training.data_cli import make_loss_config
+from viscy_train.training.initial_weights import load_initial_weights
+from viscy_train.training.lightning_warnings import quiet_lightning
+from viscy_train.training.refusals import check_limits, explained_refusals
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from viscy_train.loading.data_module import PairDataModule
+    from viscy_train.model.encoder import Encoder
+    from viscy_train.study.opened_case import OpenedCase
+
+_CROPS_PER_BATCH = 256
+_EXAMINED_BATCHES = 20
+# Options of the trainer of a project that decide what is learned.
+_TRAINER_OPTIONS = ("precision", "gradient_clip_val", "accumulate_grad_batches")
+
+
+def run_trial(opened: OpenedCase, arm: Arm | str, seed: int, n_steps: int, accelerator: str = "cpu") -> Result:
+    """Run a trial.
+
+    Parameters
+    ----------
+    opened : OpenedCase
+        The case.
+    arm : Arm or str
+        The arm, or the name of a reference.
+    seed : int
+        Seed of the initial weights, which are those of all arms, and of the batches.
+    n_steps : int
+        Number of steps of the optimizer.
+    accelerator : str, default "cpu"
+        Where to train, as Lightning names it.
+
+    Returns
+    -------
+    Result
+        The same for the same arguments, on one machine and with one thread.
+
+    Raises
+    ------
+    UserError
+        If the arm does not fit the case.
+    """
+    composition: list[dict[str, Any]] = []
+    if isinstance(arm, Arm):
+        data, config = opened.data(arm, seed)
+        composition = _examine(data, config, seed)
+        embeddings = embed(train(data, config, seed, n_steps, accelerator).encoder, opened.crops)
+    elif arm == PIXELS:
+        embeddings = principal_components(opened.crops, opened.is_trained, opened.config.model.encoder.features)
+    else:
+        data, config = opened.data(Arm(name=UNTRAINED), seed)
+        embeddings = embed(make_module(data, config, seed).encoder, opened.crops)
+    measured = measure(embeddings, opened.observations, opened.is_trained, seed)
+    name, steps = (arm.name, n_steps) if isinstance(arm, Arm) else (arm, 0)
+    key = {"world": opened.case.world, "fold": opened.case.fold, "seed": seed, "arm": name, "steps": steps}
+    return Result(row=key | measured.values, reasons=measured.reasons, composition=composition)
+
+
+def make_module(data: PairDataModule, config: Namespace, seed: int) -> ContrastiveModule:
+    """Return the model before training, whose weights depend on the configuration of the encoder and the seed only."""
+    model, settings = config.model, data.crops
+    torch.manual_seed(seed)
+    module = ContrastiveModule(
+        encoder=EncoderConfig(**model.encoder.as_dict()),
+        loss=make_loss_config(config),
+        optimizer=OptimizerConfig(**model.optimizer.as_dict()),
+        n_channels=data.n_channels,
+        z_slices=settings.z_slices,
+        crop=settings.crop,
+        split_batches=data.options.split_batches,
+        init_from=model.init_from,
+    )
+    if module.init_from is not None:
+        load_initial_weights(module.init_from, module.encoder, data.encoder_input)
+    return module
+
+
+def train(
+    data: PairDataModule, config: Namespace, seed: int, n_steps: int, accelerator: str = "cpu"
+) -> ContrastiveModule:
+    """Train a model for a number of steps, and return it.
+
+    Raises
+    ------
+    UserError
+        If the batches cannot be composed, or Lightning refuses an option of the trainer.
+    """
+    module = make_module(data, config, seed)
+    options = {name: config.trainer[name] for name in _TRAINER_OPTIONS}
+    with quiet_lightning(), explained_refusals():
+        trainer = Trainer(
+            **options,
+            accelerator=accelerator,
+            devices=1,
+            max_epochs=-1,
+            max_steps=n_steps,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        with collect_sampler_warnings():
+            check_limits(trainer, len(data.make_sampler()), 0)
+        trainer.fit(module, datamodule=data)
+    return module
+
+
+@torch.inference_mode()
+def embed(encoder: Encoder, crops: Tensor) -> NDArray[np.float32]:
+    """Return the embeddings of crops, shape (n_crops, features)."""
+    device = next(encoder.parameters()).device
+    encoder.eval()
+    parts = [encoder(part.to(device)).float().cpu().numpy() for part in crops.split(_CROPS_PER_BATCH)]
+    return np.concatenate(parts)
+
+
+def principal_components(crops: Tensor, is_trained: NDArray[np.bool_], n_features: int) -> NDArray[np.float32]:
+    """Return the principal components of pixels, of the crops that are trained on, as embeddings of all crops."""
+    pixels = crops.flatten(1).numpy()
+    n_components = min(n_features, pixels.shape[1], int(is_trained.sum()))
+    return PCA(n_components, svd_solver="randomized", random_state=0).fit(pixels[is_trained]).transform(pixels)
+
+
+def _examine(data: PairDataModule, config: Namespace, seed: int) -> list[dict[str, Any]]:
+    """Check that batches can be composed, and return how their composition compares with the targets."""
+    loss, options = make_loss_config(config), data.options
+    anchors = data.train_anchors()
+    check_labels(data.table.observations, data.positive, loss.positives, options.condition_by)
+    check_axes(anchors, options, positives=loss.positives)
+    if len(anchors) < options.batch_size:
+        raise UserError(
+            f"data.sampler.batch_size must be at most {len(anchors)}, the anchors that are left for training, got "
+            f"{options.batch_size}"
+        )
+    labeled = data.train_anchors(labeled=True)
+    result = dry_run(anchors, options, seed=seed, loss=loss, max_batches=_EXAMINED_BATCHES, labeled=labeled)
+    return [
+        {"check": one.name, "target": one.target, "observed": one.observed, "off_target": one.off_target}
+        for one in result.checks
+    ]
