@@ -40,7 +40,7 @@ LEVELS = {
         ["output", "remote"],
         ["atomic", "console", "exit_codes"],
         ["config"],
-        ["model", "plates", "run"],
+        ["model", "parts", "plates", "process_pool", "run"],
         ["experiments"],
         ["crops", "positives", "tracks"],
         ["anchors"],

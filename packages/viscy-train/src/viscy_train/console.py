@@ -45,7 +45,9 @@ def say(text: str) -> None:
     get_console().print(text)
 
 
-def track[T](items: Iterable[T], description: str, console: Console | None = None) -> Iterable[T]:
+def track[T](
+    items: Iterable[T], description: str, console: Console | None = None, total: int | None = None
+) -> Iterable[T]:
     """Yield items and show a progress bar, on a terminal only.
 
     Parameters
@@ -56,6 +58,8 @@ def track[T](items: Iterable[T], description: str, console: Console | None = Non
         Text to the left of the bar.
     console : rich.console.Console, optional
         The console of this process by default.
+    total : int, optional
+        Number of items, by default their length.
 
     Returns
     -------
@@ -63,7 +67,8 @@ def track[T](items: Iterable[T], description: str, console: Console | None = Non
         The same items. The bar disappears after the last one.
     """
     console = console or get_console()
-    return progress.track(items, f"  {description}", console=console, transient=True, disable=not console.is_terminal)
+    options: dict[str, Any] = {"console": console, "transient": True, "disable": not console.is_terminal}
+    return progress.track(items, f"  {description}", total=total, **options)
 
 
 def make_table(names: Sequence[str], numbers: Sequence[str], sentence: str | None = None) -> Table:

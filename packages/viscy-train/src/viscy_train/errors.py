@@ -115,11 +115,13 @@ class Problems:
         """
         try:
             yield
-        except ProjectError as error:
-            for problem in error.problems:
-                self.add(subject, problem, position)
         except UserError as error:
-            self.add(subject, str(error), position)
+            self.add_error(subject, error, position)
+
+    def add_error(self, subject: str, error: UserError, position: str = "") -> None:
+        """Add the problems of an error, see `collected`."""
+        for problem in error.problems if isinstance(error, ProjectError) else [str(error)]:
+            self.add(subject, problem, position)
 
     def add(self, subject: str, message: str, position: str = "") -> None:
         """Add a problem."""

@@ -195,7 +195,7 @@ def test_the_summary_shows_how_many_observations_are_in_constant_frames(tmp_path
 def test_an_unreadable_chunk_is_reported_in_any_frame(tmp_path, monkeypatch, by_zarr):
     if by_zarr:
         monkeypatch.setattr(pixels_module, "may_use_tensorstore", lambda: False)
-    monkeypatch.setattr("viscy_train.anchors.build._SAMPLED_FRAMES", 1)
+    monkeypatch.setattr("viscy_train.anchors.positions._SAMPLED_FRAMES", 1)
     experiment = write(tmp_path, make_images(), compressors=ZstdCodec())
     for frame in (5, 6):
         # The chunk of the first cell, and one that no cell needs.

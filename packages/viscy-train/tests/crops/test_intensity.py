@@ -7,8 +7,8 @@ import pytest
 
 from viscy_train.anchors.build import build_anchor_table
 from viscy_train.config.schema import CropSettings, NormalizationConfig, PositiveConfig
-from viscy_train.crops.image_intensity import ExperimentIntensity, decode, encode
-from viscy_train.crops.intensity import IntensityPercentiles, IntensityStatistics
+from viscy_train.crops.image_intensity import CountedFrame, ExperimentIntensity, decode, encode
+from viscy_train.crops.intensity import IntensityPercentiles, IntensityStatistics, sample_of
 from viscy_train.crops.intensity_jumps import describe_jumps
 from viscy_train.errors import UserError
 from viscy_train.wording import shorten
@@ -21,6 +21,13 @@ def noise(rng, *, center=100.0, spread=10.0, n_channels=1, side=100):
     return rng.normal(center, spread, (n_channels, 1, side, side)).astype(np.float32)
 
 
+def count_in(statistics, frame):
+    """Count a frame, and return center and spread of the frame alone."""
+    sample = statistics.sample(frame)
+    statistics.merge(sample)
+    return sample.of_frame
+
+
 def test_percentiles_of_a_normal_distribution_are_mean_and_standard_deviation():
     rng = np.random.default_rng(0)
     percentiles, moments = IntensityPercentiles(2, 4), IntensityStatistics(2)
@@ -28,7 +35,7 @@ def test_percentiles_of_a_normal_distribution_are_mean_and_standard_deviation():
         frame = noise(rng, n_channels=2, side=300)
         frame[1] *= 3
         for statistics in (percentiles, moments):
-            of_frame = statistics.add(frame)
+            of_frame = count_in(statistics, frame)
             np.testing.assert_allclose(of_frame, [[100, 10], [300, 30]], rtol=0.03)
     np.testing.assert_allclose(percentiles.center_and_spread(), moments.center_and_spread(), rtol=0.01)
 
@@ -38,8 +45,8 @@ def test_percentiles_ignore_the_brightest_pixels():
     frame = noise(rng)
     frame[0, 0, 0, :20] = 60000.0
     percentiles = IntensityPercentiles(1, 1)
-    np.testing.assert_allclose(percentiles.add(frame), [[100, 10]], rtol=0.05)
-    assert IntensityStatistics(1).add(frame)[0, 1] > 1000
+    np.testing.assert_allclose(count_in(percentiles, frame), [[100, 10]], rtol=0.05)
+    assert count_in(IntensityStatistics(1), frame)[0, 1] > 1000
 
 
 def test_pixels_that_are_not_finite_do_not_count():
@@ -47,7 +54,7 @@ def test_pixels_that_are_not_finite_do_not_count():
     frame[0, 0, ::3] = np.nan
     frame[1] = np.inf
     for statistics in (IntensityPercentiles(2, 1), IntensityStatistics(2)):
-        of_frame = statistics.add(frame)
+        of_frame = count_in(statistics, frame)
         np.testing.assert_allclose(of_frame[0], [100, 10], rtol=0.05)
         assert np.isnan(of_frame[1]).all()
         assert statistics.center_and_spread()[1] == [0.0, 0.0]
@@ -56,7 +63,7 @@ def test_pixels_that_are_not_finite_do_not_count():
 @pytest.mark.parametrize("width", [256, 300, 511])
 def test_the_sampled_pixels_of_a_large_frame_are_in_all_columns(width):
     frame = np.broadcast_to(np.arange(width, dtype=np.float32), (1, 1, 4096, width))
-    center, spread = IntensityPercentiles(1, 1).add(frame)[0]
+    center, spread = count_in(IntensityPercentiles(1, 1), frame)[0]
     assert center == pytest.approx((width - 1) / 2, abs=2)
     assert spread == pytest.approx(0.98 * width / 4.652, rel=0.02)
 
@@ -68,7 +75,8 @@ def count(config, frames):
         position = intensity.add_position(name, len(images))
         for number, image in enumerate(images):
             if image is not None:
-                position.add(number, image, is_sampled=number % 2 == 0)
+                sample = sample_of(config, image)
+                position.merge(CountedFrame(frame=number, is_sampled=number % 2 == 0, sample=sample))
     return intensity
 
 

@@ -18,7 +18,7 @@ from viscy_train.output import claimed
 from viscy_train.packing import pack as pack_module
 from viscy_train.packing import shards as shards_module
 from viscy_train.packing import space as space_module
-from viscy_train.packing.pack import pack, parse_part
+from viscy_train.packing.pack import pack
 from viscy_train.packing.plan import make_plan
 from viscy_train.packing.shards import ShardPacker
 from viscy_train.wording import format_bytes
@@ -231,17 +231,6 @@ def test_plates_that_change_while_crops_are_packed_are_refused(table_of, tmp_pat
     packer.plan.header.arrays[0] = replace(array, data_type="int8")
     with pytest.raises(UserError, match="plates must not change while crops are packed"):
         packer.read(0, np.arange(3))
-
-
-@pytest.mark.parametrize(("text", "part"), [("1/1", (1, 1)), ("2/8", (2, 8)), ("8/8", (8, 8))])
-def test_a_part_is_a_number_of_some(text, part):
-    assert parse_part(text) == part
-
-
-@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "/", "a/b", "-1/2", "1/2/3", "", "1.0/2"])
-def test_an_invalid_part_is_refused(text):
-    with pytest.raises(UserError, match=r"--part must be I/N with I from 1 to N, such as 2/8, got '"):
-        parse_part(text)
 
 
 @pytest.mark.parametrize(

@@ -2,56 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from viscy_train.anchors.examiner import examiner_on
+from viscy_train.anchors.positions import IndexSettings, check_positions, open_experiment
 from viscy_train.anchors.strata import check_strata
 from viscy_train.anchors.table import AnchorTable, Exclusion
 from viscy_train.console import say, track
 from viscy_train.crops.channel_groups import ChannelGroups, ChannelsMode, row_order
 from viscy_train.crops.checksums import pixel_checksums
-from viscy_train.crops.focus import focus_of_frames
-from viscy_train.crops.geometry import coordinate_bounds
-from viscy_train.crops.position_crops import PositionCrops
-from viscy_train.crops.scale import count_scales, describe_odd, odd_scale, scale_of
-from viscy_train.crops.unreadable import READABLE, REASONS, find_unreadable
-from viscy_train.crops.window import CropWindow, crop_window
-from viscy_train.errors import Problems, UserError
-from viscy_train.experiments.annotation_files import require_annotations
+from viscy_train.crops.scale import count_scales, describe_odd
+from viscy_train.crops.unreadable import READABLE, REASONS
+from viscy_train.errors import Problems
 from viscy_train.experiments.annotations import add_annotations, annotation_checksums
 from viscy_train.experiments.columns import CHANNEL_COLUMNS, COLUMNS, Z_FOCUS
 from viscy_train.experiments.interval import IMAGES, contrary_intervals
-from viscy_train.experiments.position_metadata import add_metadata, metadata_keys, used_positions
-from viscy_train.plates.pixels import PixelReader
-from viscy_train.plates.plate import open_plate
-from viscy_train.plates.stored_chunks import StoredChunks
+from viscy_train.experiments.position_metadata import add_metadata, metadata_keys
 from viscy_train.positives.description import reason_without
 from viscy_train.positives.lineages import lineage_ids
 from viscy_train.positives.rule import check_columns, check_frames, make_positives, missing_values
-from viscy_train.tracks.tracks import Tracks, checksums
+from viscy_train.tracks.tracks import checksums
 from viscy_train.wording import count, shorten
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from viscy_train.anchors.examination import Examination
+    from viscy_train.anchors.examiner import Examiner
+    from viscy_train.anchors.positions import CheckedPosition, OpenExperiment
     from viscy_train.config.schema import CropSettings, PositiveConfig
     from viscy_train.experiments.experiments_file import Experiment
-    from viscy_train.plates.position_image import PositionImage
 
-# Frames sampled for the intensity statistics of an experiment; at least one for each position.
-_SAMPLED_FRAMES = 64
-# Frames sampled of a position whose intensities are normalized by its own.
-_SAMPLED_FRAMES_OF_POSITION = 8
-# Chunks are hardly ever read twice.
-_CACHE_MB = 64
 _STRATUM = ["experiment", "condition"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Settings:
-    crops: CropSettings
-    pixels: str
 
 
 def build_anchor_table(
@@ -61,6 +46,8 @@ def build_anchor_table(
     *,
     pixels: Literal["sample", "all"] = "sample",
     channels_mode: ChannelsMode = "all",
+    processes: int = 1,
+    saved: Path | None = None,
 ) -> AnchorTable:
     """Build the anchor table of a project.
 
@@ -77,6 +64,10 @@ def build_anchor_table(
         whose pixels cannot be read or are not finite.
     channels_mode : {"all", "one"}, default "all"
         Whether a row is an observation in all channels of its experiment, or in one.
+    processes : int, default 1
+        Number of processes that read pixels. The table does not depend on it.
+    saved : pathlib.Path, optional
+        Where `viscy_train.anchors.examiner.examine_part` has saved what it has read, which is not read again.
 
     Returns
     -------
@@ -89,27 +80,32 @@ def build_anchor_table(
     ProjectError
         If plates, tracks and settings do not match, or a condition of an experiment has no anchor; one line per
         problem. With positives by metadata, a condition whose observations have no partners is a warning.
+    UserError
+        If a process ends unexpectedly.
     """
-    settings = _Settings(crops=crops, pixels=pixels)
+    settings = IndexSettings(crops=crops, pixels=pixels, channels_mode=channels_mode)
     own_columns = [*(CHANNEL_COLUMNS if channels_mode == "one" else []), *([Z_FOCUS] if crops.z == "sharpest" else [])]
     check_frames(experiments, positive)
     if not any(experiment.annotations for experiment in experiments):
         check_columns([*COLUMNS, *own_columns, *metadata_keys(experiments)], positive)
-    reader = PixelReader(_CACHE_MB)
     problems = Problems()
     parts: list[pd.DataFrame] = []
     intensity, local_intensity, scales = {}, {}, {}
     jumps: list[str] = []
-    for experiment in experiments:
-        counted = ChannelGroups(experiment, channels_mode, crops.normalization, _SAMPLED_FRAMES)
-        seen: list[tuple[float | None, float | None]] = []
-        parts += _observations_by_position(experiment, settings, reader, counted, seen, problems)
-        intensity[experiment.name] = counted.center_and_spread()
-        scales[experiment.name] = count_scales(seen)
-        jumps += counted.describe_jumps()
-        if crops.normalization.by != "experiment":
-            local_intensity[experiment.name] = counted.by_position()
+    with examiner_on(processes, saved) as examiner:
+        for experiment in experiments:
+            counted = settings.channel_groups(experiment)
+            seen: list[tuple[float | None, float | None]] = []
+            parts += _observations_by_position(experiment, settings, examiner, counted, seen, problems)
+            intensity[experiment.name] = counted.center_and_spread()
+            scales[experiment.name] = count_scales(seen)
+            jumps += counted.describe_jumps()
+            if crops.normalization.by != "experiment":
+                local_intensity[experiment.name] = counted.by_position()
     problems.raise_any()
+    if examiner.n_reused:
+        n = examiner.n_reused + examiner.n_examined
+        say(f"Used what parts had read of {examiner.n_reused:,} of {count(n, 'position')}")
     for sentence in shorten(jumps, "Note: intensities of {} more channels jump"):
         say(sentence)
     observations = _sort(pd.concat(parts, ignore_index=True), experiments, channels_mode)
@@ -148,116 +144,67 @@ def build_anchor_table(
 
 def _observations_by_position(
     experiment: Experiment,
-    settings: _Settings,
-    reader: PixelReader,
+    settings: IndexSettings,
+    examiner: Examiner,
     intensity: ChannelGroups,
     scales: list[tuple[float | None, float | None]],
     problems: Problems,
 ) -> list[pd.DataFrame]:
     """Return the observations of each valid position; collect problems and intensity statistics on the way."""
     subject = f"experiment {experiment.name!r}"
+    opened = open_experiment(experiment, problems)
+    if opened is None:
+        return []
     parts: list[pd.DataFrame] = []
     odd: dict[str, list[str]] = {}
     intervals: dict[str, float] = {}
-    tracks: Tracks | None = None
-    for path in experiment.annotations:
-        with problems.collected(subject):
-            require_annotations(path)
     with problems.collected(subject):
-        tracks = Tracks.of_experiment(experiment)
-    with problems.collected(subject):
-        plate = open_plate(experiment.plate)
-        wells = used_positions(plate, experiment, problems)
-        least = _SAMPLED_FRAMES_OF_POSITION if settings.crops.normalization.by == "position" else 1
-        n_sampled = max(least, _SAMPLED_FRAMES // max(1, len(wells)))
-        for index, (position, well) in enumerate(track(wells.items(), experiment.name)):
-            with problems.collected(subject, position):
-                image = plate.image(position)
-                extent = crop_window(image, experiment, settings.crops)
-                scales.append(scale_of(image, experiment))
-                for sentence in odd_scale(image, experiment):
-                    odd.setdefault(sentence, []).append(position)
-                if image.minutes_per_frame is not None:
-                    intervals[position] = image.minutes_per_frame
-                channels: list[int] = []
-                with problems.collected(subject, position):
-                    channels = image.channel_indices(experiment.channel_names)
-                if tracks is None:
-                    continue
-                observations = _observations_at(tracks, well, position, experiment, image, is_only=len(wells) == 1)
-                _check_inside(observations, image.shape, position, experiment)
-                for group in intensity.groups if channels else ():
-                    crops = _position_crops(observations, image, reader, channels[group.channels], settings, extent)
-                    counted = group.intensity.add_position(position, image.shape[0])
-                    read_all, where = settings.pixels == "all", f"position {position}"
-                    defects = find_unreadable(crops, counted, n_sampled, index, read_all=read_all, where=where)
-                    focus = {} if crops.focus is None else {Z_FOCUS: crops.focus}
-                    parts.append(observations.assign(**group.columns, **focus, defect=defects))
-        if tracks is not None and (read := tracks.describe()):
-            say(f"{experiment.name}: {read}")
-        for sentence in describe_odd(odd):
-            say(f"{experiment.name}: {sentence}")
-        contrary = contrary_intervals(IMAGES, intervals, experiment.minutes_per_frame)
-        of_images = describe_odd(dict([contrary])) if contrary else []
-        for doubt in [*of_images, *(() if tracks is None else tracks.doubts())]:
-            say(f"Warning: {experiment.name}: {doubt}")
+        examined = examiner.examine(check_positions(opened, settings))
+        for checked, examination in track(examined, experiment.name, total=len(opened.wells)):
+            for error in checked.errors:
+                problems.add_error(subject, error, checked.name)
+            if checked.scale is not None:
+                scales.append(checked.scale)
+            for sentence in checked.odd:
+                odd.setdefault(sentence, []).append(checked.name)
+            if checked.minutes_per_frame is not None:
+                intervals[checked.name] = checked.minutes_per_frame
+            if examination is None:
+                continue
+            if examination.error is not None:
+                problems.add_error(subject, examination.error, checked.name)
+                continue
+            parts += _merge(checked, examination, intensity)
+        _say_notes(opened, odd, intervals)
     return parts
 
 
-def _observations_at(
-    tracks: Tracks, well: str, position: str, experiment: Experiment, image: PositionImage, *, is_only: bool
-) -> pd.DataFrame:
-    size, _ = scale_of(image, experiment)
-    observations = tracks.of(position, shape=image.shape, micrometers_per_pixel=size, is_only=is_only)
-    return observations.assign(
-        experiment=experiment.name,
-        condition=experiment.condition_of(position, well),
-        well=well,
-        position=position,
-        hours_post_infection=experiment.hours_post_infection(observations["t"].astype(float)),
-    )
+def _merge(checked: CheckedPosition, examination: Examination, intensity: ChannelGroups) -> list[pd.DataFrame]:
+    """Count the intensities of a position, and return its observations in each group of channels."""
+    observations, task = checked.observations, checked.task
+    assert observations is not None
+    assert task is not None
+    parts = []
+    for group, examined in zip(intensity.groups, examination.groups, strict=True):
+        of_position = group.intensity.add_position(checked.name, task.image.shape[0])
+        for counted in examined.counted:
+            of_position.merge(counted)
+        focus = {} if examined.focus is None else {Z_FOCUS: examined.focus}
+        parts.append(observations.assign(**group.columns, **focus, defect=examined.defects))
+    return parts
 
 
-def _check_inside(observations: pd.DataFrame, shape: tuple[int, ...], position: str, experiment: Experiment) -> None:
-    for column, (smallest, largest) in coordinate_bounds(shape).items():
-        outside = observations[~observations[column].between(smallest, largest)]
-        if len(outside):
-            first = outside.iloc[0]
-            raise UserError(
-                f"tracks must be inside the image, {column} in [{smallest}, {largest}], got {first[column]} for track "
-                f"{first['track_id']} in frame {first['t']} of position {position} of {experiment.tracks} "
-                f"({count(len(outside), 'row')} affected); track this image, or correct these rows, `tracks_unit` or "
-                "`tracks_first_frame`"
-            )
-
-
-def _position_crops(
-    observations: pd.DataFrame,
-    image: PositionImage,
-    reader: PixelReader,
-    channels: list[int],
-    settings: _Settings,
-    extent: CropWindow,
-) -> PositionCrops:
-    corners = extent.corners(extent.starts(observations[["y", "x"]].to_numpy(np.float64)))
-    stored = StoredChunks(image.array)
-    source = reader.open(image.array, fill_missing=stored.are_known)
-    frame = observations["t"].to_numpy()
-    focus = None
-    if settings.crops.z == "sharpest":
-        sharpest = focus_of_frames(image, source, stored, channels[0], np.unique(frame).tolist())
-        focus = np.array([sharpest[one] for one in frame.tolist()], dtype=np.int64)
-    return PositionCrops(
-        image=image,
-        stored=stored,
-        source=source,
-        channels=channels,
-        extent=extent,
-        frame=frame,
-        top=corners[:, 0],
-        left=corners[:, 1],
-        focus=focus,
-    )
+def _say_notes(opened: OpenExperiment, odd: dict[str, list[str]], intervals: dict[str, float]) -> None:
+    """Say how the tracks of an experiment were read, and what is odd about its scales and intervals, by position."""
+    name, tracks = opened.experiment.name, opened.tracks
+    if tracks is not None and (read := tracks.describe()):
+        say(f"{name}: {read}")
+    for sentence in describe_odd(odd):
+        say(f"{name}: {sentence}")
+    contrary = contrary_intervals(IMAGES, intervals, opened.experiment.minutes_per_frame)
+    of_images = describe_odd(dict([contrary])) if contrary else []
+    for doubt in [*of_images, *(() if tracks is None else tracks.doubts())]:
+        say(f"Warning: {name}: {doubt}")
 
 
 def _sort(observations: pd.DataFrame, experiments: list[Experiment], mode: ChannelsMode) -> pd.DataFrame:

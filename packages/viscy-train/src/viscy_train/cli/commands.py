@@ -51,11 +51,11 @@ _STORE = {
     "default": None,
     "help": "directory to write, by default data.store, or crops.zarr next to the anchor table",
 }
-_PACKERS = {"type": PositiveInt, "default": 1, "help": "number of processes of this machine that pack"}
+_READERS = {"type": PositiveInt, "default": 1, "help": "number of processes of this machine that read plates"}
 _PART = {
     "type": str,
-    "default": "1/1",
-    "help": "part to pack, such as 2/8 for the second of 8 parts that 8 tasks of a cluster pack at the same time",
+    "default": None,
+    "help": "part to read, such as 2/8 for the second of 8 parts that 8 tasks of a cluster read at the same time",
 }
 _PICTURE = {
     "type": str,
@@ -73,20 +73,34 @@ _PIXELS = {
 def index(options: list[str], description: str) -> int:
     """Build the anchor table."""
     from viscy_train.anchors.build import build_anchor_table
+    from viscy_train.anchors.examiner import examine_part
+    from viscy_train.anchors.positions import IndexSettings
+    from viscy_train.anchors.shared_table import store_of
     from viscy_train.anchors.summary import print_summary
     from viscy_train.anchors.table import ANCHOR_TABLE
     from viscy_train.cli.parsing import parse_for_data
     from viscy_train.crops.scale import describe_crops
+    from viscy_train.parts import parse_part
 
-    cli = parse_for_data("index", options, description, {"pixels": _PIXELS})
-    data = cli.make_data()
-    with claimed(local_path(data.path, "data.anchors"), ANCHOR_TABLE, "index"):
+    own = {"pixels": _PIXELS, "processes": _READERS, "part": _PART}
+    cli = parse_for_data("index", options, description, own)
+    data, processes = cli.make_data(), cli.config.processes
+    path = local_path(data.path, "data.anchors")
+    saved = store_of(path).directory
+    if cli.config.part is not None:
+        settings = IndexSettings(crops=data.crops, pixels=cli.config.pixels, channels_mode=data.channels_mode)
+        part = parse_part(cli.config.part)
+        say(examine_part(data.experiments, settings, part, saved, processes=processes).describe())
+        return 0
+    with claimed(path, ANCHOR_TABLE, "index"):
         table = build_anchor_table(
             data.experiments,
             data.positive,
             data.crops,
             pixels=cli.config.pixels,
             channels_mode=data.channels_mode,
+            processes=processes,
+            saved=saved,
         )
         table.write(data.path)
     print_summary(table)
@@ -103,10 +117,12 @@ def pack(options: list[str], description: str) -> int:
     from viscy_train.anchors.shared_table import store_of
     from viscy_train.anchors.staleness import check_plates
     from viscy_train.cli.parsing import parse_for_data
-    from viscy_train.packing.pack import describe_missing, parse_part
+    from viscy_train.packing.pack import describe_missing
     from viscy_train.packing.pack import pack as pack_crops
+    from viscy_train.parts import parse_part
 
-    cli = parse_for_data("pack", options, description, {"out": _STORE, "processes": _PACKERS, "part": _PART})
+    own = {"out": _STORE, "processes": _READERS, "part": _PART | {"default": "1/1"}}
+    cli = parse_for_data("pack", options, description, own)
     data, part = cli.make_data(), parse_part(cli.config.part)
     path = local_path(cli.config.out or data.store or data.path.with_name("crops.zarr"), "a crop store")
     check_plates(data.table)

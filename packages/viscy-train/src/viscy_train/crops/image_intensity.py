@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from viscy_train.config.checks import require
-from viscy_train.crops.intensity import make_statistics
+from viscy_train.crops.intensity import FrameSample, make_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +23,27 @@ if TYPE_CHECKING:
 type LocalIntensity = dict[str, dict[str, NDArray[np.float32]]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CountedFrame:
+    """A frame whose intensities count.
+
+    Parameters
+    ----------
+    frame : int
+        Number of the frame.
+    is_sampled : bool
+        Whether it counts for the experiment and the position.
+    sample : FrameSample
+        What it adds; only center and spread if it is not sampled.
+    """
+
+    frame: int
+    is_sampled: bool
+    sample: FrameSample
+
+
 class ExperimentIntensity:
-    """Center and spread of each channel of an experiment, counted while its frames are read.
+    """Center and spread of each channel of an experiment, counted frame by frame.
 
     Parameters
     ----------
@@ -52,7 +72,7 @@ class ExperimentIntensity:
             Number of frames of its image.
         """
         own = make_statistics(self.config, self._n_channels, n_frames) if self.config.by == "position" else None
-        self.positions[name] = PositionIntensity(self._all, own, n_frames, self._n_channels, self.config)
+        self.positions[name] = PositionIntensity(self._all, own, n_frames, self._n_channels)
         return self.positions[name]
 
     def center_and_spread(self) -> list[list[float]]:
@@ -82,31 +102,17 @@ class ExperimentIntensity:
 class PositionIntensity:
     """Center and spread of each channel of a position, and of each of its frames that was counted."""
 
-    def __init__(self, shared: Any, own: Any, n_frames: int, n_channels: int, config: NormalizationConfig) -> None:
-        self._shared, self._own, self._config = shared, own, config
+    def __init__(self, shared: Any, own: Any, n_frames: int, n_channels: int) -> None:
+        self._shared, self._own = shared, own
         self.frames = np.full((n_frames, n_channels, 2), np.nan)
 
-    @property
-    def counts_all(self) -> bool:
-        """Whether every frame must be counted, not only the sampled ones."""
-        return self._config.by == "frame"
-
-    def add(self, frame: int, pixels: NDArray[np.float32], *, is_sampled: bool) -> None:
-        """Count the finite pixels of a frame.
-
-        Parameters
-        ----------
-        frame : int
-            Number of the frame.
-        pixels : numpy.ndarray
-            Shape (n_channels, n_slices, height, width).
-        is_sampled : bool
-            Whether the frame counts for the experiment and the position.
-        """
-        statistics = self._shared if is_sampled else make_statistics(self._config, len(pixels), 1)
-        self.frames[frame] = statistics.add(pixels)
-        if is_sampled and self._own is not None:
-            self._own.add(pixels)
+    def merge(self, counted: CountedFrame) -> None:
+        """Count a frame."""
+        self.frames[counted.frame] = counted.sample.of_frame
+        if counted.is_sampled:
+            self._shared.merge(counted.sample)
+            if self._own is not None:
+                self._own.merge(counted.sample)
 
     def constants(self) -> NDArray[np.float64]:
         """Return center and spread of the position, or of each frame, as in `ExperimentIntensity.by_position`."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
 
     from viscy_train.config.schema import NormalizationConfig
@@ -20,29 +23,44 @@ _PIXELS_OF_FRAME = 2**16
 _PIXELS = 2**22
 
 
-class Statistics(Protocol):
-    """Center and spread of each channel, over all pixels added so far."""
+@dataclass(frozen=True)
+class FrameSample:
+    """What a frame adds to statistics. It depends on nothing but the frame.
 
-    def add(self, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Add the finite pixels of a frame, and return center and spread of the frame alone.
+    Parameters
+    ----------
+    of_frame : numpy.ndarray
+        Center and spread of the frame alone, shape (n_channels, 2); NaN for a channel without finite pixels.
+    content : tuple of numpy.ndarray
+        What statistics of the same kind merge; empty for a frame that adds nothing to them.
+    """
+
+    of_frame: NDArray[np.float64]
+    content: tuple[NDArray[Any], ...] = ()
+
+
+class Statistics(Protocol):
+    """Center and spread of each channel, over all samples merged so far."""
+
+    @staticmethod
+    def sample(pixels: NDArray[np.float32]) -> FrameSample:
+        """Return what the finite pixels of a frame add.
 
         Parameters
         ----------
         pixels : numpy.ndarray
             Shape (n_channels, n_slices, height, width).
-
-        Returns
-        -------
-        numpy.ndarray
-            Shape (n_channels, 2); NaN for a channel without finite pixels.
         """
+
+    def merge(self, sample: FrameSample) -> None:
+        """Add a sample. The result depends on the order of samples, in the last digits."""
 
     def center_and_spread(self) -> list[list[float]]:
         """Return center and spread of each channel, shape (n_channels, 2); both are 0 without pixels."""
 
 
 class IntensityStatistics:
-    """Mean and standard deviation of each channel, over all pixels added so far.
+    """Mean and standard deviation of each channel, over all samples merged so far.
 
     Parameters
     ----------
@@ -60,23 +78,29 @@ class IntensityStatistics:
         self._mean = np.zeros(n_channels)
         self._squares = np.zeros(n_channels)
 
-    def add(self, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Add the finite pixels of a frame, and return mean and standard deviation of the frame alone."""
+    @staticmethod
+    def sample(pixels: NDArray[np.float32]) -> FrameSample:
+        """Return mean and standard deviation of a frame; number and sum of squared deviations of its finite pixels."""
         of_frame = np.full((len(pixels), 2), np.nan)
+        n, squares = np.zeros(len(pixels)), np.zeros(len(pixels))
         for channel in range(len(pixels)):
             finite = pixels[channel][np.isfinite(pixels[channel])]
             if not finite.size:
                 continue
-            mean = finite.mean(dtype=np.float64)
             variance = finite.var(dtype=np.float64)
-            of_frame[channel] = mean, np.sqrt(variance)
-            squares = variance * finite.size
-            n_before, n = self._n[channel], self._n[channel] + finite.size
-            difference = mean - self._mean[channel]
-            self._mean[channel] += difference * finite.size / n
-            self._squares[channel] += squares + difference**2 * n_before * finite.size / n
+            of_frame[channel] = finite.mean(dtype=np.float64), np.sqrt(variance)
+            n[channel], squares[channel] = finite.size, variance * finite.size
+        return FrameSample(of_frame, (n, squares))
+
+    def merge(self, sample: FrameSample) -> None:
+        """Add a sample."""
+        of_frame, squares = sample.content
+        for channel in np.flatnonzero(of_frame):
+            n_before, n = self._n[channel], self._n[channel] + of_frame[channel]
+            difference = sample.of_frame[channel, 0] - self._mean[channel]
+            self._mean[channel] += difference * of_frame[channel] / n
+            self._squares[channel] += squares[channel] + difference**2 * n_before * of_frame[channel] / n
             self._n[channel] = n
-        return of_frame
 
     def center_and_spread(self) -> list[list[float]]:
         """Return mean and standard deviation of each channel, shape (n_channels, 2); both are 0 without pixels."""
@@ -91,7 +115,7 @@ class IntensityPercentiles:
     n_channels : int
         Number of channels of a frame.
     n_frames : int
-        About how many frames will be added. Of each frame, evenly spread pixels are kept, fewer of many frames.
+        About how many samples will be merged. Of each frame, evenly spread pixels are kept, fewer of many frames.
 
     Notes
     -----
@@ -103,16 +127,23 @@ class IntensityPercentiles:
         self._kept = max(_PIXELS // max(n_frames, 1), 1024)
         self._pixels: list[list[NDArray[np.float32]]] = [[] for _ in range(n_channels)]
 
-    def add(self, pixels: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Add the finite pixels of a frame, and return center and spread of the frame alone."""
+    @staticmethod
+    def sample(pixels: NDArray[np.float32]) -> FrameSample:
+        """Return center and spread of a frame, and finite pixels that are evenly spread, of each channel."""
         of_frame = np.full((len(pixels), 2), np.nan)
-        for channel, kept in enumerate(self._pixels):
-            sample = _spread_evenly(pixels[channel], _PIXELS_OF_FRAME)
-            sample = sample[np.isfinite(sample)]
-            if sample.size:
-                of_frame[channel] = _percentiles(sample)
-                kept.append(_spread_evenly(sample[None], self._kept))
-        return of_frame
+        content = []
+        for channel in range(len(pixels)):
+            spread = _spread_evenly(pixels[channel], _PIXELS_OF_FRAME)
+            content.append(spread[np.isfinite(spread)])
+            if content[-1].size:
+                of_frame[channel] = _percentiles(content[-1])
+        return FrameSample(of_frame, tuple(content))
+
+    def merge(self, sample: FrameSample) -> None:
+        """Add a sample."""
+        for kept, pixels in zip(self._pixels, sample.content, strict=True):
+            if pixels.size:
+                kept.append(_spread_evenly(pixels[None], self._kept))
 
     def center_and_spread(self) -> list[list[float]]:
         """Return center and spread of each channel, shape (n_channels, 2); both are 0 without pixels."""
@@ -129,11 +160,16 @@ def make_statistics(config: NormalizationConfig, n_channels: int, n_frames: int)
     n_channels : int
         Number of channels of a frame.
     n_frames : int
-        About how many frames will be added.
+        About how many samples will be merged.
     """
     if config.method == "percentiles":
         return IntensityPercentiles(n_channels, n_frames)
     return IntensityStatistics(n_channels)
+
+
+def sample_of(config: NormalizationConfig, pixels: NDArray[np.float32]) -> FrameSample:
+    """Return what a frame adds to the statistics of a configuration, given its pixels as in `Statistics.sample`."""
+    return (IntensityPercentiles if config.method == "percentiles" else IntensityStatistics).sample(pixels)
 
 
 def _percentiles(pixels: NDArray[np.float32]) -> list[float]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from viscy_train.crops.constant_frames import find_constant_frames, screened_array
+from viscy_train.crops.image_intensity import CountedFrame
+from viscy_train.crops.intensity import sample_of
 from viscy_train.errors import UserError, one_line
 from viscy_train.plates.chunks import need_missing_chunks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from viscy_train.config.schema import NormalizationConfig
     from viscy_train.crops.constant_frames import ScreenedArray
-    from viscy_train.crops.image_intensity import PositionIntensity
     from viscy_train.crops.position_crops import PositionCrops
 
 READABLE, MISSING_CHUNK, INVALID_PIXELS, CONSTANT_FRAME = range(4)
@@ -29,21 +32,21 @@ _GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 def find_unreadable(
     crops: PositionCrops,
-    intensity: PositionIntensity,
+    normalization: NormalizationConfig,
     n_sampled: int,
     position_index: int,
     *,
     read_all: bool,
     where: str,
-) -> NDArray[np.int8]:
-    """Find the observations that cannot be used for training, and count the intensities of frames.
+) -> tuple[NDArray[np.int8], list[CountedFrame]]:
+    """Find the observations that cannot be used for training, and sample the intensities of frames.
 
     Parameters
     ----------
     crops : PositionCrops
         Crops of the position's observations.
-    intensity : PositionIntensity
-        Receives the sampled frames, or all of them if intensities are normalized by frame.
+    normalization : NormalizationConfig
+        How intensities are normalized.
     n_sampled : int
         Number of frames to sample.
     position_index : int
@@ -56,8 +59,10 @@ def find_unreadable(
 
     Returns
     -------
-    numpy.ndarray
+    defects : numpy.ndarray
         `READABLE` or the reason why not, a key of `REASONS`, for each observation, shape (n_observations,).
+    counted : list of CountedFrame
+        The sampled frames, ascending, or all of them if intensities are normalized by frame.
 
     Raises
     ------
@@ -77,7 +82,9 @@ def find_unreadable(
     candidates = complete if len(complete) else frames
     sampled = set(candidates[_spread_evenly(len(candidates), n_sampled, position_index)].tolist())
     invalid = np.zeros(len(missing), dtype=bool)
-    is_read_whole = read_all or intensity.counts_all
+    counted: list[CountedFrame] = []
+    counts_all = normalization.by == "frame"
+    is_read_whole = read_all or counts_all
     for frame in frames.tolist() if is_read_whole else sorted(sampled | damaged & set(frames.tolist())):
         in_frame = np.flatnonzero((crops.frame == frame) & ~unusable)
         pixels, invalid[in_frame], problem = _check_frame(crops, frame, in_frame)
@@ -88,11 +95,11 @@ def find_unreadable(
             )
         if pixels is None:
             # Its intensities are unknown.
-            invalid[in_frame] |= intensity.counts_all
-        elif frame in sampled or intensity.counts_all:
-            _count(crops, intensity, frame, pixels, is_sampled=frame in sampled)
+            invalid[in_frame] |= counts_all
+        elif frame in sampled or counts_all:
+            counted.append(_count(crops, normalization, frame, pixels, is_sampled=frame in sampled))
     defects = np.select([missing, constant, invalid], [MISSING_CHUNK, CONSTANT_FRAME, INVALID_PIXELS], READABLE)
-    return defects.astype(np.int8)
+    return defects.astype(np.int8), counted
 
 
 def _need_missing_chunks(crops: PositionCrops) -> NDArray[np.bool_]:
@@ -127,11 +134,19 @@ def _find_constant_frames(
 
 
 def _count(
-    crops: PositionCrops, intensity: PositionIntensity, frame: int, pixels: NDArray[np.float32], *, is_sampled: bool
-) -> None:
-    if intensity.counts_all:
+    crops: PositionCrops,
+    normalization: NormalizationConfig,
+    frame: int,
+    pixels: NDArray[np.float32],
+    *,
+    is_sampled: bool,
+) -> CountedFrame:
+    if normalization.by == "frame":
         pixels = crops.without_missing(frame, pixels)
-    intensity.add(frame, crops.at_crop_scale(frame, pixels), is_sampled=is_sampled)
+    sample = sample_of(normalization, crops.at_crop_scale(frame, pixels))
+    if not is_sampled:
+        sample = replace(sample, content=())
+    return CountedFrame(frame=frame, is_sampled=is_sampled, sample=sample)
 
 
 def _spread_evenly(n: int, n_selected: int, offset: int) -> NDArray[np.int64]:

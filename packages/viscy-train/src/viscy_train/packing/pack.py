@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing.connection import wait
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from viscy_train.anchors.array_store import share_arrays
 from viscy_train.anchors.shared_table import LEAST_ROWS
-from viscy_train.config.checks import require
 from viscy_train.console import get_console, say, track
 from viscy_train.crop_store.crop_store import missing_shards
-from viscy_train.errors import UserError
 from viscy_train.packing.plan import make_plan
 from viscy_train.packing.preparation import delete_cut_shards, delete_leftovers, prepare
 from viscy_train.packing.shards import ShardPacker
 from viscy_train.packing.space import estimate, require_space
+from viscy_train.parts import is_in_part
+from viscy_train.process_pool import process_pool
 from viscy_train.wording import are, count, format_bytes
 
 if TYPE_CHECKING:
@@ -32,6 +25,7 @@ if TYPE_CHECKING:
 
     from viscy_train.anchors.array_store import ArrayStore
     from viscy_train.anchors.table import AnchorTable
+    from viscy_train.parts import Part
 
     type Shard = tuple[int, int]
     type Job = Callable[[], int | None]
@@ -46,7 +40,7 @@ def pack(
     *,
     cache_mb: int,
     processes: int = 1,
-    part: tuple[int, int] = (1, 1),
+    part: Part = (1, 1),
     shared: ArrayStore | None = None,
 ) -> int:
     """Write the missing shards of a crop store. A call that was killed at any time is continued by the next one.
@@ -96,28 +90,14 @@ def pack(
     return len(missing)
 
 
-def parse_part(text: str) -> tuple[int, int]:
-    """Return number and count of a part, such as ``2/8``.
-
-    Raises
-    ------
-    UserError
-        If it is not one.
-    """
-    number, _, n_parts = text.partition("/")
-    values = [int(one) if one.isascii() and one.isdigit() else 0 for one in (number, n_parts)]
-    require(1 <= values[0] <= values[1], "--part must be I/N with I from 1 to N, such as 2/8", text)
-    return values[0], values[1]
-
-
 def describe_missing(n_missing: int) -> str:
     """Return a sentence on shards of other parts, which are not packed yet."""
     return f"Done with this part. {count(n_missing, 'shard')} of other parts {are(n_missing)} still missing"
 
 
-def _part_of(arrays: Sequence, part: tuple[int, int]) -> list[Shard]:
+def _part_of(arrays: Sequence, part: Part) -> list[Shard]:
     shards = [(number, shard) for number, array in enumerate(arrays) for shard in range(array.n_shards)]
-    return shards[part[0] - 1 :: part[1]]
+    return [shard for index, shard in enumerate(shards) if is_in_part(index, part)]
 
 
 def _pack_shards(packer: ShardPacker, shards: list[Shard], processes: int) -> None:
@@ -135,18 +115,9 @@ def _jobs_on(packer: ShardPacker, shards: list[Shard], processes: int) -> Genera
     if processes == 1:
         yield [partial(packer.pack, *shard) for shard in shards]
         return
-    # A process that is forked cannot use tensorstore after its parent has.
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(processes, context, initializer=_start_process, initargs=(packer,))
-    try:
-        yield [executor.submit(_pack_in_process, *shard).result for shard in shards]
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a process of `viscy-train pack` ended unexpectedly, maybe for lack of memory; run the command again with "
-            "fewer --processes, which packs what is missing"
-        ) from error
-    finally:
-        executor.shutdown(cancel_futures=True)
+    again = ", which packs what is missing"
+    with process_pool(processes, "pack", again=again, start=_start_process, arguments=(packer,)) as pool:
+        yield [pool.submit(_pack_in_process, *shard).result for shard in shards]
 
 
 def _with_progress(jobs: list[Job]) -> list[int | None]:
@@ -170,18 +141,8 @@ _packer: ShardPacker
 
 
 def _start_process(packer: ShardPacker) -> None:
-    """Prepare a process that the parent ends at Ctrl-C, and that ends if its parent is killed."""
     global _packer
     _packer = packer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
 
 
 def _pack_in_process(number: int, shard: int) -> int | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +13,7 @@ from viscy_train.errors import UserError
 from viscy_train.loading.plate_source import PlateSource
 from viscy_train.output import OutputKind, claimed
 from viscy_train.positives.lineages import starts_run
+from viscy_train.process_pool import name_of_writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,8 +89,8 @@ class ShardPacker:
                 if file.exists():
                     return 0
                 content = encode_shard(array, self.read(number, self.plan.rows_of(number, shard)))
-                # The name of the process, for file systems without locks.
-                with atomic_write(file, by=f"{socket.gethostname()}.{os.getpid()}") as unfinished:
+                # A name of its own, for file systems without locks.
+                with atomic_write(file, by=name_of_writer()) as unfinished:
                     unfinished.write_bytes(content)
                 return len(content)
         except _InUseError:
