@@ -119,6 +119,14 @@ def test_tensorstore_reads_from_where_it_can_be_given_the_address(root):
         assert kvstore["driver"] == root.partition(":")[0]
 
 
+def test_keys_in_the_environment_are_not_searched_for_in_files(plates, root, tmp_path, monkeypatch, capfd):
+    """The library would print the names of files that do not exist."""
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    image = open_plate(as_path(root) / "three.zarr").image("A/1/0")
+    PixelReader(8).open(image.array, fill_missing=True).request(EVERYTHING).result()
+    assert capfd.readouterr().err == ""
+
+
 def test_a_lost_chunk_at_a_url_is_not_read_as_fill_values(root):
     image = open_plate(as_path(root) / "three.zarr").image("A/1/0")
     pixels = PixelReader(8).open(image.array, fill_missing=False)

@@ -4,6 +4,7 @@ from viscy_train.config.schema import LossConfig
 from viscy_train.console import make_console
 from viscy_train.report.dry_run_page import write_dry_run_page
 from viscy_train.report.dry_run_summary import print_dry_run
+from viscy_train.report.html import code
 
 AWKWARD = {
     ("$a$ & <b>", "mo[red]ck"): 300,
@@ -42,6 +43,11 @@ def test_names_with_markup_are_escaped_on_a_dry_run_page(page):
     assert "has only condition 'mo[red]ck': its batches contain no '_\"virus\"' except through the leak" in page.text
     assert {"b", "i"}.isdisjoint(page.elements), "names have become elements"
     assert "&amp;" not in page.text, "a name was escaped twice"
+
+
+def test_names_in_backquotes_are_code_on_a_page():
+    assert code("rerun `fit <x>` & wait") == "rerun <code>fit &lt;x&gt;</code> &amp; wait"
+    assert code("a ` alone") == "a ` alone"
 
 
 def test_a_dry_run_page_shows_targets_and_observed_shares(page):

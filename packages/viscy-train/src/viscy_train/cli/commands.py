@@ -31,7 +31,8 @@ _CHECKPOINT = {
 _HEADROOM = {
     "type": PositiveInt,
     "default": None,
-    "help": "do not train, but measure on so many batches what faster loading could gain at most",
+    "help": "do not train, but measure on so many batches what faster loading could gain at most; limits such as "
+    "trainer.max_steps do not apply",
 }
 _EVALUATED = {"type": str, "default": "last", "help": "checkpoint to load; `last` is the run's own"}
 _EMBEDDINGS = {

@@ -10,6 +10,11 @@ _SEVERAL = re.compile(
     _KEY + r"Does not validate against any of the Union subtypes Subtypes: \[(?P<kind>.*)\] Errors: .*"
     r"Given value type: .*? Given value: (?P<value>.*)"
 )
+# Of an option of a command.
+_ABOVE_0 = re.compile(
+    _KEY + r"Not of type PositiveInt: (?:invalid literal for int\(\) with base 10: )?"
+    r"'?(?P<value>.*?)'?(?: does not conform to restriction v>0| not an? \w+)?"
+)
 _CHOICES = re.compile(r"(?:typing\.)?Literal\[(?P<choices>.*)\]")
 _WORDS = {
     "<class 'bool'>": "true or false",
@@ -37,6 +42,8 @@ def reword(message: str) -> str:
     str
         Such as ``data.crop_um must be a number or null, got 8um``; other messages as they are.
     """
+    if option := _ABOVE_0.fullmatch(message):
+        return f"--{option['key']} must be an integer above 0, got {option['value']}"
     found = _SEVERAL.fullmatch(message) or _ONE.fullmatch(message)
     kinds = _in_words(found["kind"]) if found else None
     return message if found is None or kinds is None else f"{found['key']} must be {kinds}, got {found['value']}"

@@ -46,6 +46,11 @@ class CropWindow:
         return self.y.n_read, self.x.n_read
 
     @property
+    def n_slices(self) -> int:
+        """Number of slices of the crop that is kept before it is resampled, which can be their maximum."""
+        return 1 if self.mode == "maximum" else self.z.n_read
+
+    @property
     def is_exact(self) -> bool:
         """Whether a crop has the pixels of the image."""
         return self.mode != "maximum" and self.z.is_exact and self.y.is_exact

@@ -169,9 +169,8 @@ def _empty_crops(
 ) -> NativeCrops:
     """Return crops of one type and size, whose pixels are not read yet."""
     at = opened[image[crops[0]]]
-    n_slices = 1 if at.window.mode == "maximum" else at.window.z.n_read
     return NativeCrops(
-        pixels=np.empty((len(crops), at.grid.n_channels, n_slices, *at.window.sides), dtype=at.dtype),
+        pixels=np.empty((len(crops), at.grid.n_channels, at.window.n_slices, *at.window.sides), dtype=at.dtype),
         slots=crops,
         window=at.window,
         starts=located.starts[crops],

@@ -111,7 +111,7 @@ def _kinds_of_positions(table: AnchorTable, positions: ObservedPositions) -> lis
         image = plates[experiment.plate].image(name)
         window = crop_window(image, experiment, table.crops)
         n_channels = len(experiment.channels) if positions.channel is None else 1
-        n_slices = {"maximum": 1, "random": window.z.n}.get(table.crops.z, window.z.n_read)
+        n_slices = window.z.n if window.mode == "random" else window.n_slices  # the slice is drawn later
         size = (n_channels, n_slices, *window.sides)
         kinds.append(_Kind(image.array.dtype.newbyteorder("=").name, size, window))
     return kinds

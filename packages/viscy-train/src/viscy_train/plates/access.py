@@ -149,7 +149,9 @@ def kvstore_at(directory: Path) -> dict[str, Any] | None:
     os.environ.setdefault(_PATIENCE, str(max(1, round(seconds()))))
     url = directory.url
     if url.scheme == "s3":
-        credentials = "anonymous" if is_anonymous() else "default"
+        # Where the environment has no keys, AWS's library searches for files with them, and prints what it lacks.
+        has_keys = all(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+        credentials = "anonymous" if is_anonymous() else "environment" if has_keys else "default"
         address = {"endpoint": endpoint().rstrip("/")} if endpoint() else {}
         stated = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         region = stated or ("us-east-1" if address else "")

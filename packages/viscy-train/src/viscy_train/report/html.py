@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import markupsafe
 
 from viscy_train.atomic import atomic_write
 from viscy_train.output import OutputKind, require_replaceable
@@ -83,7 +85,13 @@ def render(template: str, **context: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"percent": percent, "thousands": thousands, "duration": duration, "plural": plural}
+    environment.filters["code"] = code
     return environment.get_template(template).render(context)
+
+
+def code(text: str) -> markupsafe.Markup:
+    """Return a sentence for a page, with what stands in backquotes as code."""
+    return markupsafe.Markup(re.sub("`([^`]+)`", r"<code>\1</code>", markupsafe.escape(text)))
 
 
 def data_uri(figure: Figure) -> str:

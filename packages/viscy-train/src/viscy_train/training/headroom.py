@@ -94,7 +94,8 @@ def measure_headroom(cli: TrainingCLI, n_batches: int) -> Headroom:
 
     Notes
     -----
-    Nothing is written into the directory of the run, and the weights are discarded. There is neither a logger nor a
+    Limits of the run, such as ``trainer.max_steps``, do not apply: they may be below what a measurement needs. Nothing
+    is written into the directory of the run, and the weights are discarded. There is neither a logger nor a
     record, a validation or a checkpoint.
     """
     # All else is as in a run, such as devices and precision.
