@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from argparse import ArgumentError
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from viscy_train.config.checks import require, require_integer, require_name
@@ -12,6 +12,7 @@ from viscy_train.config.parser_messages import reword
 from viscy_train.config.schema import LossConfig, PositiveConfig, SamplerConfig
 from viscy_train.config.yaml_source import read_yaml
 from viscy_train.errors import UserError, one_line
+from viscy_train.training.data_cli import refuse_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from jsonargparse import ArgumentParser, Namespace
 
+_POSITIVE = "data.positive."
 _ACCUMULATE = "trainer.accumulate_grad_batches"
 _SECTIONS: dict[str, Any] = {"data.sampler": SamplerConfig, "data.positive": PositiveConfig, "model.loss": LossConfig}
 _KEYS = [f"{section}.{one.name}" for section, kind in _SECTIONS.items() for one in fields(kind)] + [_ACCUMULATE]
@@ -45,7 +47,8 @@ class Arm:
         Name in tables and pictures.
     overrides : dict of str to object
         Options of a configuration that differ, by name with dots, such as ``data.sampler.leaky``: any of
-        ``data.sampler``, ``data.positive`` and ``model.loss``, and ``trainer.accumulate_grad_batches``.
+        ``data.sampler``, ``data.positive`` and ``model.loss``, and ``trainer.accumulate_grad_batches``. Positives are
+        one rule: if there is any option of ``data.positive``, the others have their defaults.
     about : str
         What batches have, in a few words.
     """
@@ -76,12 +79,19 @@ class Arm:
             If a value is invalid; the message names the arm.
         """
         try:
-            changed = parser.parse_object(_nested(self.overrides), config.clone())
+            changed = parser.parse_object(_nested(self._options()), config.clone())
+            refuse_nulls(changed, parser.get_defaults(skip_validation=True))
             for section, kind in _SECTIONS.items():
                 kind(**changed[section].as_dict())
         except (ArgumentError, UserError) as error:
             raise UserError(f"arm {self.name!r}: {reword(one_line(error))}") from error
         return changed
+
+    def _options(self) -> dict[str, Any]:
+        """Return the options with those that have their defaults again."""
+        if not any(name.startswith(_POSITIVE) for name in self.overrides):
+            return self.overrides
+        return {f"{_POSITIVE}{name}": value for name, value in asdict(PositiveConfig()).items()} | self.overrides
 
 
 def _arm(name: str, about: str, **sampler: Any) -> Arm:
@@ -142,15 +152,14 @@ def read_arms(path: Path) -> tuple[Arm, ...]:
     for name, options in content.items():
         require_name(f"the name of an arm in {path}", name)
         taken = [*(arm.name for arm in arms), *REFERENCES]
-        require(
-            name not in taken, f"{path}: the name of an arm must differ from those of others ({', '.join(taken)})", name
-        )
-        require(
-            isinstance(options, dict) and bool(options), f"{path}: arm {name!r} must be a mapping of options", options
-        )
-        about = options.pop("about", "")
+        rule = f"{path}: the name of an arm must differ from those of the others ({', '.join(taken)})"
+        require(name not in taken, rule, name)
+        rule = f"{path}: arm {name!r} must be a mapping of options"
+        require(isinstance(options, dict) and bool(options), rule, options)
+        about = options.get("about", "")
         require(isinstance(about, str), f"{path}: about of arm {name!r} must be text", about)
-        arms.append(Arm(name=name, overrides=dict(_flat(path, name, options)), about=about))
+        changes = {key: value for key, value in options.items() if key != "about"}
+        arms.append(Arm(name=name, overrides=dict(_flat(path, name, changes)), about=about))
     return tuple(arms)
 
 

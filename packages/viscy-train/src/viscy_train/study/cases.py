@@ -58,6 +58,12 @@ class Case:
         return f"{self.world}, {self.fold}"
 
 
+def make_files(case: Case) -> None:
+    """Write the files of a case if it has no configuration file yet."""
+    if case.make is not None and not case.config.exists():
+        case.make()
+
+
 def experiment_folds(table: AnchorTable, world: str, config: Path, crops: Path | None = None) -> list[Case]:
     """Return a case for each experiment of a project, which it holds out.
 

@@ -12,7 +12,7 @@ from viscy_train.loading.array_source import ArraySource
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.data_module import PairDataModule
 from viscy_train.positives.rule import make_positives
-from viscy_train.study.cases import held_out_rows
+from viscy_train.study.cases import held_out_rows, make_files
 from viscy_train.study.evaluation_rows import evaluation_rows
 from viscy_train.training.data_cli import make_data, make_data_parser
 
@@ -49,8 +49,7 @@ class OpenedCase:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        if case.make is not None and not case.config.exists():
-            case.make()
+        make_files(case)
         self.parser = make_data_parser("viscy-train study", "", {})
         self.config: Namespace = self.parser.parse_args(["--config", str(case.config)])
         self._data = make_data(self.config, PairDataModule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,12 +26,15 @@ from viscy_train.training.lightning_warnings import quiet_lightning
 from viscy_train.training.refusals import check_limits, explained_refusals
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from jsonargparse import Namespace
     from numpy.typing import NDArray
     from torch import Tensor
 
     from viscy_train.loading.data_module import PairDataModule
     from viscy_train.model.encoder import Encoder
+    from viscy_train.study.cases import Case
     from viscy_train.study.opened_case import OpenedCase
 
 _CROPS_PER_BATCH = 256
@@ -67,14 +71,16 @@ def run_trial(opened: OpenedCase, arm: Arm | str, seed: int, n_steps: int, accel
     """
     composition: list[dict[str, Any]] = []
     if isinstance(arm, Arm):
-        data, config = opened.data(arm, seed)
-        composition = _examine(data, config, seed)
-        embeddings = embed(train(data, config, seed, n_steps, accelerator).encoder, opened.crops)
+        with _naming(arm, opened.case):
+            data, config = opened.data(arm, seed)
+            composition = _examine(data, config, seed)
+            encoder = train(data, config, seed, n_steps, accelerator).encoder
+        embeddings = embed(_on(encoder, accelerator), opened.crops)
     elif arm == PIXELS:
         embeddings = principal_components(opened.crops, opened.is_trained, opened.config.model.encoder.features)
     else:
         data, config = opened.data(Arm(name=UNTRAINED), seed)
-        embeddings = embed(make_module(data, config, seed).encoder, opened.crops)
+        embeddings = embed(_on(make_module(data, config, seed).encoder, accelerator), opened.crops)
     measured = measure(embeddings, opened.observations, opened.is_trained, seed)
     name, steps = (arm.name, n_steps) if isinstance(arm, Arm) else (arm, 0)
     key = {"world": opened.case.world, "fold": opened.case.fold, "seed": seed, "arm": name, "steps": steps}
@@ -147,6 +153,22 @@ def principal_components(crops: Tensor, is_trained: NDArray[np.bool_], n_feature
     pixels = crops.flatten(1).numpy()
     n_components = min(n_features, pixels.shape[1], int(is_trained.sum()))
     return PCA(n_components, svd_solver="randomized", random_state=0).fit(pixels[is_trained]).transform(pixels)
+
+
+def _on(encoder: Encoder, accelerator: str) -> Encoder:
+    """Return an encoder where it was trained; Lightning moves it to the host after training."""
+    return encoder.to("cuda" if accelerator == "gpu" else "cpu")
+
+
+@contextmanager
+def _naming(arm: Arm, case: Case) -> Generator[None]:
+    """Name the arm and the case in an error of the block."""
+    try:
+        yield
+    except UserError as error:
+        prefix = f"arm {arm.name!r}"
+        message = str(error).removeprefix(f"{prefix}: ")
+        raise UserError(f"{prefix}, {case.name}: {message}") from error
 
 
 def _examine(data: PairDataModule, config: Namespace, seed: int) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from viscy_train.console import say
 from viscy_train.errors import UserError
+from viscy_train.study.cases import make_files
 from viscy_train.wording import count
 
 if TYPE_CHECKING:
@@ -117,9 +118,11 @@ def _results(trials: Sequence[Trial], processes: int, accelerator: str) -> Gener
 def _results_of(executor: ProcessPoolExecutor, trials: Sequence[Trial], accelerator: str) -> Iterator[Result]:
     """Yield results as they finish; two processes never write the files of the same case."""
     unmade = {trial.case.config: trial.case for trial in trials if trial.case.make is not None}
-    makes: dict[Future, Case] = {executor.submit(_make, case): case for case in unmade.values()}
+    makes: dict[Future, Case] = {executor.submit(_make_in_process, case): case for case in unmade.values()}
     pending: set[Future] = set(makes)
-    pending |= {executor.submit(_run, trial, accelerator) for trial in trials if trial.case.config not in unmade}
+    pending |= {
+        executor.submit(_run_in_process, trial, accelerator) for trial in trials if trial.case.config not in unmade
+    }
     while pending:
         done, pending = wait_for(pending, return_when=FIRST_COMPLETED)
         for future in done:
@@ -127,12 +130,9 @@ def _results_of(executor: ProcessPoolExecutor, trials: Sequence[Trial], accelera
                 yield future.result()
                 continue
             future.result()
-            pending |= {executor.submit(_run, one, accelerator) for one in trials if one.case.config == case.config}
-
-
-def _make(case: Case) -> None:
-    if case.make is not None and not case.config.exists():
-        case.make()
+            pending |= {
+                executor.submit(_run_in_process, one, accelerator) for one in trials if one.case.config == case.config
+            }
 
 
 def _run(trial: Trial, accelerator: str) -> Result:
@@ -162,7 +162,8 @@ def _one_thread() -> Generator[None]:
 
 
 def _limit_threads() -> threadpool_limits:
-    import sklearn.decomposition  # noqa: F401 (loads the libraries that have threads)
+    """Limit all libraries that compute to one thread."""
+    import sklearn.decomposition  # noqa: F401 (loads libraries with threads)
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -174,7 +175,6 @@ def _start_process() -> None:
     """Prepare a process that its parent ends at Ctrl-C, and that ends if its parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _limit_threads()
 
 
 def _end_with_parent() -> None:
@@ -182,3 +182,16 @@ def _end_with_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
+
+
+def _make_in_process(case: Case) -> None:
+    """Write the files of a case, without waiting for torch."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        make_files(case)
+
+
+def _run_in_process(trial: Trial, accelerator: str) -> Result:
+    _limit_threads()
+    return _run(trial, accelerator)

@@ -52,9 +52,7 @@ class StudyFolder:
         if (path / _SETTINGS).exists():
             self._require_same(settings)
         elif path.exists() and any(entry.name != LOCK for entry in path.iterdir()):
-            raise UserError(
-                f"a study needs a new or empty directory, or one of a study, got {path}; choose another --out"
-            )
+            raise UserError(f"--out must be a new or empty directory, or that of a study, got {path}; choose another")
         self._results = {_key(result.row): result for result in self._read()}
         with atomic_write(path / _SETTINGS) as file:
             file.write_text(json.dumps({"settings": settings, "about": dict(about or {})}, indent=1) + "\n")
