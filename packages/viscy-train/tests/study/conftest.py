@@ -1,10 +1,12 @@
 """Evaluation rows of which measures are known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from viscy_train.study.results import RUN_COLUMNS
 
 N_FRAMES = 4
 
@@ -40,5 +42,21 @@ def make_embeddings() -> Callable[..., np.ndarray]:
         for feature, (column, strength) in enumerate(strengths.items()):
             noise[:, feature] += strength * pd.factorize(table[column], sort=True)[0]
         return noise.astype(np.float32)
+
+    return make
+
+
+@pytest.fixture
+def make_runs() -> Callable[..., pd.DataFrame]:
+    """Make runs of a world: for each measure, the values of each arm in each seed; other measures are 0."""
+
+    def make(world: str = "base", **values: dict[str, Sequence[float]]) -> pd.DataFrame:
+        rows: dict[tuple[str, int], dict[str, object]] = {}
+        for measure, of_arms in values.items():
+            for arm, numbers in of_arms.items():
+                for seed, number in enumerate(numbers):
+                    rows.setdefault((arm, seed), {"arm": arm, "seed": seed})[measure] = number
+        table = pd.DataFrame(list(rows.values())).assign(world=world, fold="held out", steps=100)
+        return table.reindex(columns=RUN_COLUMNS, fill_value=0.0)
 
     return make
