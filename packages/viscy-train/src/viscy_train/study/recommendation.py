@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from viscy_train.study.arms import BASELINE, REFERENCES
 from viscy_train.study.measures import MEASURES
-from viscy_train.study.results import BASELINE, REFERENCES
 from viscy_train.study.statistics import ALPHA, correct_for_arms, interval, sign_flip_p
 from viscy_train.study.summary import paired_differences
 from viscy_train.study.verdicts import Verdict, judge

@@ -17,10 +17,6 @@ from viscy_train.study.measures import MEASURES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-BASELINE = "plain"
-"""The arm that all others are compared with."""
-REFERENCES = ("pixels (PCA)", "untrained encoder")
-"""Rows of `runs.csv` that no arm trained."""
 RUN_KEYS = ["world", "fold", "seed", "arm", "steps"]
 RUN_COLUMNS = [*RUN_KEYS, *MEASURES]
 SUMMARY_COLUMNS = ["world", "arm", "measure", "n", "missing", "mean", "difference", "low", "high", "p", "p_holm"]

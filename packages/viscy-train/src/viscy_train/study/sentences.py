@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from viscy_train.study.arms import BASELINE, REFERENCES
 from viscy_train.study.measures import MEASURES
-from viscy_train.study.results import BASELINE, REFERENCES
 from viscy_train.study.statistics import fewest_units
 from viscy_train.study.verdicts import Verdict
 

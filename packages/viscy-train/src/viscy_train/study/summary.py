@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from viscy_train.study.arms import BASELINE, REFERENCES
 from viscy_train.study.measures import MEASURES
-from viscy_train.study.results import BASELINE, REFERENCES, SUMMARY_COLUMNS
+from viscy_train.study.results import SUMMARY_COLUMNS
 from viscy_train.study.statistics import correct_for_arms, describe_differences, units_needed
 from viscy_train.study.verdicts import Verdict, judge
 
