@@ -29,7 +29,7 @@ def test_arms_without_a_difference_share_a_sentence(make_runs):
     ]
 
 
-def test_what_cannot_be_told_says_how_many_seeds_could(make_runs):
+def test_what_cannot_be_decided_says_how_many_seeds_could(make_runs):
     spread = np.array([0.11, -0.05] * 4)
     (line,) = said(make_runs(condition={"plain": PLAIN, "time": PLAIN + spread}))
     assert line == ("On `base`, cannot tell for condition AUROC: `time` (+0.03, -0.04 to 0.10; needs about 73 seeds).")
@@ -39,7 +39,7 @@ def test_two_seeds_cannot_tell_and_say_why(make_runs):
     runs = make_runs(condition={"plain": [0.5, 0.6], "time": [0.6, 0.8], "all": [0.6, 0.8]})
     first = sentences(summarize(runs, SEEDS), SEEDS)[0]
     assert first == (
-        "On `base`, whether an arm helps or hurts cannot be told from 2 seeds: with 2 arms, at least 7 seeds are "
+        "On `base`, whether an arm helps or hurts cannot be decided from 2 seeds: with 2 arms, at least 7 seeds are "
         "needed for p < 0.05 after Holm."
     )
     assert not [line for line in said(runs) if "helps:" in line or "hurts:" in line]
@@ -52,7 +52,7 @@ def test_experiments_that_can_never_suffice_are_named(make_runs):
     units = Units.of_folds("experiment", 4)
     first = sentences(summarize(runs, units), units)[0]
     assert first == (
-        "On `base`, whether an arm helps or hurts cannot be told from 4 held-out experiments: with 1 arm, at least 6 "
+        "On `base`, whether an arm helps or hurts cannot be decided from 4 held-out experiments: with 1 arm, at least 6 "
         "held-out experiments are needed for p < 0.05 after Holm, and the project has 4; compare fewer arms, add "
         "experiments, or hold out positions."
     )

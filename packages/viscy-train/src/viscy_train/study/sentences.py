@@ -34,7 +34,7 @@ def sentences(summary: pd.DataFrame, units: Units) -> list[str]:
     -------
     list of str
         For each world: one on the number of units, if they cannot suffice; one for each arm that helps or hurts a
-        judged measure; one for the arms that make no difference to a measure, and one for those that cannot be told. A
+        judged measure; one for the arms that make no difference to a measure, and one for those that nothing can be said of. A
         measure that is not defined has none.
     """
     return [line for world, rows in summary.groupby("world", sort=False) for line in _of_world(str(world), rows, units)]
@@ -80,7 +80,7 @@ def _on_units(world: str, judged: pd.DataFrame, units: Units) -> list[str]:
     if n >= least:
         return []
     why = (
-        f"On `{world}`, whether an arm helps or hurts cannot be told from {units.count(n)}: with {n_arms} "
+        f"On `{world}`, whether an arm helps or hurts cannot be decided from {units.count(n)}: with {n_arms} "
         f"{'arm' if n_arms == 1 else 'arms'}, at least {units.count(least)} are needed for p < 0.05 after Holm"
     )
     if units.limit is not None and units.limit < least:

@@ -1,4 +1,4 @@
-"""Verdicts: what a paired difference shows: it helps, hurts, makes no difference, or cannot be told."""
+"""Verdicts: what a paired difference shows: it helps, hurts, makes no difference, or one cannot tell."""
 
 from __future__ import annotations
 
