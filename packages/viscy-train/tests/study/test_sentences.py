@@ -52,8 +52,8 @@ def test_experiments_that_can_never_suffice_are_named(make_runs):
     units = Units.of_folds("experiment", 4)
     first = sentences(summarize(runs, units), units)[0]
     assert first == (
-        "On `base`, whether an arm helps or hurts cannot be decided from 4 held-out experiments: with 1 arm, at least 6 "
-        "held-out experiments are needed for p < 0.05 after Holm, and the project has 4; compare fewer arms, add "
+        "On `base`, whether an arm helps or hurts cannot be decided from 4 held-out experiments: with 1 arm, at least "
+        "6 held-out experiments are needed for p < 0.05 after Holm, and the project has 4; compare fewer arms, add "
         "experiments, or hold out positions."
     )
     (line,) = said(runs, units)

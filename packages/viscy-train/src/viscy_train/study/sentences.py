@@ -34,8 +34,8 @@ def sentences(summary: pd.DataFrame, units: Units) -> list[str]:
     -------
     list of str
         For each world: one on the number of units, if they cannot suffice; one for each arm that helps or hurts a
-        judged measure; one for the arms that make no difference to a measure, and one for those that nothing can be said of. A
-        measure that is not defined has none.
+        judged measure; one for the arms that make no difference to a measure, and one for the arms of which nothing can
+        be said. A measure that is not defined has none.
     """
     return [line for world, rows in summary.groupby("world", sort=False) for line in _of_world(str(world), rows, units)]
 
