@@ -58,7 +58,7 @@ def describe_differences(differences: NDArray[np.float64], seed: int = 0) -> Dif
     differences : numpy.ndarray
         One finite difference a unit, shape (n_units,).
     seed : int
-        Seed of what is drawn: the bootstrap, and signs if there are more than 16 units.
+        Seed of the bootstrap, and of the signs if there are more than 16 units.
 
     Notes
     -----
