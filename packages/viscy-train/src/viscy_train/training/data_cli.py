@@ -8,6 +8,7 @@ classes with jsonargparse. Only the section ``trainer`` is Lightning's: its plai
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any, Union
 
 from jsonargparse import ArgumentParser, Namespace
@@ -121,9 +122,14 @@ def check_seed(config: Namespace) -> None:
 
 def make_data[D: RunData](config: Namespace, kind: type[D]) -> D:
     """Return only the data of a configuration, as an object of a class."""
+    return _instantiator(kind).instantiate(Namespace(data=config.data)).data
+
+
+@cache  # a study makes the data of hundreds of runs
+def _instantiator(kind: type[RunData]) -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, "data")
-    return parser.instantiate(Namespace(data=config.data)).data
+    return parser
 
 
 def make_loss_config(config: Namespace) -> LossConfig:
