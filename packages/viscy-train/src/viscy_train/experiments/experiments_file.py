@@ -3,7 +3,7 @@
 from argparse import ArgumentError
 from collections.abc import Callable, Collection
 from dataclasses import fields
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +116,10 @@ def _parse_experiment(path: Path, number: int, values: dict[str, Any]) -> Experi
     if "annotations" in nested:
         named = as_list(values["annotations"])
         nested["annotations"] = [_absolute(path, value) if isinstance(value, str) else value for value in named]
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Experiment, skip=set(_NESTED))
     try:
-        parsed = parser.parse_object({name: value for name, value in values.items() if name not in _NESTED} | absolute)
+        parsed = _make_parser().parse_object(
+            {name: value for name, value in values.items() if name not in _NESTED} | absolute
+        )
         return Experiment(**parsed.as_dict(), **nested)
     except (ArgumentError, UserError) as error:
         message = reword(" ".join(str(error).split()))
@@ -129,6 +129,13 @@ def _parse_experiment(path: Path, number: int, values: dict[str, Any]) -> Experi
         if "is not accepted" in message:
             message += f"; an experiment has {', '.join(field.name for field in fields(Experiment))}"
         raise UserError(with_line(path, message, within)) from error
+
+
+@cache  # a project may have hundreds of experiments
+def _make_parser() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Experiment, skip=set(_NESTED))
+    return parser
 
 
 def _absolute(path: Path, value: str) -> str:
