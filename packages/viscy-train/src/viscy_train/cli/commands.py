@@ -139,6 +139,13 @@ def pack(options: list[str], description: str) -> int:
     return 0
 
 
+def compare(options: list[str], description: str) -> int:
+    """Train with several compositions and compare what is learned."""
+    from viscy_train.cli import studies
+
+    return studies.compare(options, description)
+
+
 def fit(options: list[str], description: str) -> int:
     """Train, then write the report."""
     from viscy_train.report.html import REPORT

@@ -56,10 +56,14 @@ _FILE_COMMANDS = {
     "init": "look at plates, and write experiments.yaml and config.yaml to start from",
     "import": "write experiments.yaml and config.yaml from a collection of VisCy",
 }
+_STUDY_COMMANDS = {
+    "study": "compare compositions of the batches on made-up worlds, to see when composing pays",
+}
 _CONFIG_COMMANDS = {
     "index": "check plates and tracks, and build the anchor table from them",
     "pack": "write the crops of all observations to a store, from which `data.store` reads them fast",
     "inspect": "show the composition of the batches without training",
+    "compare": "train with several compositions of the batches, and say which of them pays",
     "fit": "train and write a report",
     "validate": "evaluate a checkpoint on the validation anchors",
     "predict": "write the embedding of every cell",
@@ -118,8 +122,12 @@ def _run(arguments: list[str]) -> int:
         return _make_project(command, options)
     if command in _FILE_COMMANDS:
         return _write_project_files(command, options)
+    if command in _STUDY_COMMANDS:
+        from viscy_train.cli.studies import run_study_command
+
+        return run_study_command(options, _sentence(_STUDY_COMMANDS[command]))
     if command not in _CONFIG_COMMANDS:
-        names = [*_PROJECT_COMMANDS, *_FILE_COMMANDS, *_CONFIG_COMMANDS]
+        names = [*_PROJECT_COMMANDS, *_FILE_COMMANDS, *_STUDY_COMMANDS, *_CONFIG_COMMANDS]
         raise UserError(f"unknown command {command!r}; choose from {', '.join(names)}")
     if not options:
         raise UserError(f"{command} needs --config FILE; `viscy-train demo` writes an example")
@@ -176,7 +184,7 @@ def _write_project_files(command: str, options: list[str]) -> int:
 
 
 def _help() -> str:
-    width = max(map(len, [*_PROJECT_COMMANDS, *_FILE_COMMANDS, *_CONFIG_COMMANDS]))
+    width = max(map(len, [*_PROJECT_COMMANDS, *_FILE_COMMANDS, *_STUDY_COMMANDS, *_CONFIG_COMMANDS]))
 
     def list_commands(descriptions: dict[str, str]) -> list[str]:
         return [f"  {name:{width}}  {description}" for name, description in descriptions.items()]
@@ -193,6 +201,10 @@ def _help() -> str:
             "                             viscy-train import COLLECTION [--out DIRECTORY]",
             "",
             *list_commands(_FILE_COMMANDS),
+            "",
+            "Find out when composing batches pays: viscy-train study [--size ci|laptop|gpu] [--out DIRECTORY]",
+            "",
+            *list_commands(_STUDY_COMMANDS),
             "",
             "Work on a project: viscy-train COMMAND --config FILE [--key value ...]",
             "",

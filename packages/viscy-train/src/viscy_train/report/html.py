@@ -37,6 +37,7 @@ def _has_title(title: str) -> Callable[[Path], bool]:
 
 REPORT = OutputKind("a report of viscy-train", _has_title("report of a run"))
 DRY_RUN = OutputKind("a page of `viscy-train inspect`", _has_title("dry run"))
+STUDY = OutputKind("a page of a study of viscy-train", _has_title("study"))
 
 
 def write_page(path: Path, text: str, kind: OutputKind) -> None:
@@ -49,7 +50,7 @@ def write_page(path: Path, text: str, kind: OutputKind) -> None:
     text : str
         The HTML, see `render`.
     kind : OutputKind
-        `REPORT` or `DRY_RUN`.
+        `REPORT`, `DRY_RUN` or `STUDY`.
 
     Raises
     ------

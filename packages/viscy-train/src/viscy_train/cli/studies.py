@@ -1,0 +1,175 @@
+"""Commands that compare compositions: `study` on made-up worlds, `compare` on a project."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser
+from jsonargparse.typing import PositiveInt
+
+from viscy_train.console import say
+from viscy_train.output import in_use
+from viscy_train.remote.path import local_path
+from viscy_train.study.sizes import SIZES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from viscy_train.loading.run_data import RunData
+    from viscy_train.study.arms import Arm
+    from viscy_train.study.cases import Case
+    from viscy_train.study.conclude import Comparison
+    from viscy_train.study.outcome import Outcome
+    from viscy_train.study.study_folder import StudyFolder
+
+_DEFAULT_SEEDS, _DEFAULT_STEPS = 3, 300
+_ARMS: dict[str, Any] = {"type": str, "default": None, "help": "YAML file with further compositions to compare"}
+_PROCESSES: dict[str, Any] = {
+    "type": PositiveInt,
+    "default": None,
+    "help": "number of processes, by default one for each processor; not used with a GPU",
+}
+_COMPARE_OPTIONS: dict[str, dict[str, Any]] = {
+    "hold-out": {
+        "type": str,
+        "default": "experiment",
+        "choices": ["experiment", "position"],
+        "help": "what encoders are not trained on, but measured on",
+    },
+    "seeds": {"type": PositiveInt, "default": _DEFAULT_SEEDS, "help": "number of runs of each composition and fold"},
+    "steps": {
+        "type": PositiveInt,
+        "default": None,
+        "help": "training steps of each run, by default trainer.max_steps or 300",
+    },
+    "arms": _ARMS,
+    "out": {"type": str, "default": None, "help": "directory to write, by default `compare` next to that of the run"},
+    "processes": _PROCESSES,
+}
+_MADE_UP = "The worlds are made up. They show what a composition can do, not what it does to your cells: run compare."
+_FEW_STEPS = "Runs are short. Differences may shrink or grow with longer training: repeat with more --steps."
+
+
+def run_study_command(options: list[str], description: str) -> int:
+    """Compare compositions on made-up worlds, and return the exit code."""
+    parser = ArgumentParser(prog="viscy-train study", exit_on_error=False, description=description)
+    sizes = "; ".join(f"{name}: {size.about}" for name, size in SIZES.items())
+    parser.add_argument("--size", choices=list(SIZES), default="laptop", help=f"how much to run; {sizes}")
+    parser.add_argument("--out", type=Path, default=Path("study"), help="directory to write, or to continue")
+    parser.add_argument("--seeds", type=PositiveInt, default=None, help="number of seeds of each world")
+    parser.add_argument("--arms", **_ARMS)
+    parser.add_argument("--processes", **_PROCESSES)
+    values = parser.parse_args(options)
+    from viscy_train.study.conclude import Comparison, data_of_config
+    from viscy_train.study.made_up import made_up_trials
+    from viscy_train.study.summary import Units
+
+    size, arms = SIZES[values.size], _arms(values.arms)
+    with in_use(values.out, "study"):
+        command = shlex.join(["viscy-train", "study", *options])
+        folder = _open(values.out, {"size": values.size, "arms": _settings_of(arms)}, command)
+        trials = made_up_trials(values.out / "worlds", size, arms, values.seeds)
+        say(f"{len(trials):,} runs: {len({trial.case.world for trial in trials})} worlds, {len(arms)} compositions")
+        _run(trials, folder, values.processes)
+        configs = {trial.case.world: trial.case.config for trial in trials}
+        data_of = {world: data_of_config(config) for world, config in configs.items()}
+        comparison = Comparison(trials=trials, units=Units.of_study())
+        title = "Does a composition pay? Made-up worlds"
+        _finish(folder, [comparison], arms, title=title, command=command, data_of=data_of, caveats=[_MADE_UP])
+    return 0
+
+
+def compare(options: list[str], description: str) -> int:
+    """Compare compositions on a project, and return the exit code."""
+    from viscy_train.cli.parsing import parse_for_data
+    from viscy_train.study.conclude import Comparison, find_pitfalls_of
+    from viscy_train.study.summary import Units
+    from viscy_train.study.trial import make_trials
+
+    cli = parse_for_data("compare", options, description, _COMPARE_OPTIONS)
+    config, data = cli.config, cli.make_data()
+    hold_out, arms = config.hold_out, _arms(config.arms)
+    n_steps = config.steps or (config.trainer.max_steps if config.trainer.max_steps > 0 else _DEFAULT_STEPS)
+    out = local_path(config.out or cli.run_directory.path.parent / "compare", "out")
+    command = shlex.join(["viscy-train", "compare", *options])
+    with in_use(out, "compare"):
+        folder, cases = _open_project(out, cli, data, arms, hold_out, n_steps, command)
+        for sentence in find_pitfalls_of(data):
+            say(f"Note: {sentence}")
+        seeds = [data.seed + number for number in range(config.seeds)]
+        trials = make_trials(cases, arms, seeds, n_steps)
+        say(
+            f"{len(trials):,} runs of {n_steps:,} steps: {len(cases)} held out in turn, {len(arms)} compositions, "
+            f"{len(seeds)} seeds"
+        )
+        _run(trials, folder, config.processes)
+        comparison = Comparison(trials=trials, units=Units.of_folds(hold_out, len(cases)))
+        title = f"Does a composition pay? {cases[0].world}"
+        data_of = {cases[0].world: data}
+        _finish(folder, [comparison], arms, title=title, command=command, data_of=data_of, caveats=[_FEW_STEPS])
+    return 0
+
+
+def _arms(path: str | None) -> Sequence[Arm]:
+    from viscy_train.study.arms import ARMS, read_arms
+
+    return ARMS if path is None else read_arms(Path(path))
+
+
+def _open(out: Path, settings: dict[str, Any], command: str) -> StudyFolder:
+    from viscy_train.run.provenance import collect_versions
+    from viscy_train.study.study_folder import StudyFolder
+
+    return StudyFolder(out, settings, {"command": command, "versions": collect_versions()})
+
+
+def _settings_of(arms: Sequence[Arm]) -> dict[str, Any]:
+    return {arm.name: arm.overrides for arm in arms}
+
+
+def _open_project(
+    out: Path, cli: Any, data: RunData, arms: Sequence[Arm], hold_out: str, n_steps: int, command: str
+) -> tuple[StudyFolder, list[Case]]:
+    """Open the folder of a comparison, and write what its runs read: the configuration and the crops."""
+    from viscy_train.anchors.staleness import check_sources
+    from viscy_train.study.arms import check_arms
+    from viscy_train.study.cases import experiment_folds, position_folds
+    from viscy_train.study.crop_cache import cache_crops
+    from viscy_train.study.plain_config import plain_config, write_plain_config
+    from viscy_train.training.data_cli import make_data_parser
+
+    check_sources(data.table)
+    make_folds = experiment_folds if hold_out == "experiment" else position_folds
+    world = cli.run_directory.path.parent.resolve().name or "project"
+    make_folds(data.table, world, out / "config.yaml")  # refuses what cannot be held out
+    plain = plain_config(cli.config)
+    settings = {"config": plain, "anchors": data.table.fingerprint, "hold_out": hold_out, "steps": n_steps}
+    folder = _open(out, settings | {"arms": _settings_of(arms)}, command)
+    write_plain_config(cli.config, out / "config.yaml")
+    parser = make_data_parser("viscy-train compare", "", {})
+    check_arms(arms, parser.parse_args(["--config", str(out / "config.yaml")]), parser)
+    crops = cache_crops(data, out / "crops.npy")
+    return folder, make_folds(data.table, world, out / "config.yaml", crops)
+
+
+def _run(trials: Sequence[Any], folder: StudyFolder, processes: int | None) -> None:
+    import torch
+
+    from viscy_train.study.schedule import count_processors, run_study
+
+    if torch.cuda.is_available():
+        run_study(trials, folder, processes=1, accelerator="gpu")
+    else:
+        run_study(trials, folder, processes=processes or count_processors())
+
+
+def _finish(folder: StudyFolder, comparisons: list[Comparison], arms: Sequence[Arm], **options: Any) -> None:
+    from viscy_train.study.conclude import PAGE, conclude, write_outcome
+    from viscy_train.study.terminal import print_outcome
+
+    outcome: Outcome = conclude(folder, comparisons, arms, **options)
+    write_outcome(folder.path, outcome)
+    print_outcome(outcome)
+    say(f"Done. Open {folder.path / PAGE}")

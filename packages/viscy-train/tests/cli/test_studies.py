@@ -1,0 +1,127 @@
+"""The commands that compare compositions. The study of the size `ci` runs once; its results must show what is known."""
+
+import csv
+import json
+
+import pandas as pd
+import pytest
+
+from viscy_train.cli.entry_point import main
+from viscy_train.study.conclude import COMPOSITION, PAGE, PICTURE, RUNS, SUMMARY
+from viscy_train.study.sizes import SIZES
+from viscy_train.study.worlds import WORLDS
+
+FILES = (RUNS, SUMMARY, COMPOSITION, PICTURE, PAGE)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "ci"
+    assert main(["study", "--size", "ci", "--out", str(out), "--processes", "2"]) == 0
+    return out
+
+
+def runs_of(study, world):
+    runs = pd.read_csv(study / RUNS)
+    return runs[runs["world"] == world].set_index(["arm", "seed"])
+
+
+def verdicts_of(study, world, arm, measure):
+    summary = pd.read_csv(study / SUMMARY, keep_default_na=False)
+    chosen = summary[(summary["world"] == world) & (summary["arm"] == arm) & (summary["measure"] == measure)]
+    return chosen["verdict"].tolist()
+
+
+@pytest.mark.slow
+def test_a_study_writes_runs_a_summary_a_picture_and_a_page(study):
+    assert all((study / name).stat().st_size > 0 for name in FILES)
+    runs = pd.read_csv(study / RUNS)
+    assert len(runs) == len(WORLDS) * SIZES["ci"].n_seeds * 9
+    assert runs["steps"].isin([0, SIZES["ci"].n_steps]).all()
+    page = (study / PAGE).read_text(encoding="utf-8")
+    assert "Does a composition pay?" in page
+    assert "viscy-train study --size ci" in page
+    assert all(world in page for world in WORLDS)
+
+
+@pytest.mark.slow
+def test_before_training_the_base_world_is_neither_saturated_nor_hopeless(study):
+    base = runs_of(study, "base")
+    assert base.loc["untrained encoder", "condition"].max() <= 0.85
+    assert 0.5 <= base.loc["plain", "condition"].mean() <= 0.8
+    assert (base.loc["plain", "mixing"] < 0.3).all()
+
+
+@pytest.mark.slow
+def test_batches_of_one_experiment_mix_the_experiments_in_every_seed(study):
+    base = runs_of(study, "base")
+    assert ((base.loc["experiment", "mixing"] - base.loc["plain", "mixing"]) >= 0.4).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["condition", "experiment + condition"])
+def test_balancing_conditions_never_helps_where_none_is_rare(study, arm):
+    if arm == "condition":
+        assert verdicts_of(study, "balanced", arm, "condition") != ["helps"]
+    assert verdicts_of(study, "one condition each", arm, "condition") != ["helps"]
+
+
+@pytest.mark.slow
+def test_experiments_of_one_condition_are_a_warning(study):
+    page = (study / PAGE).read_text(encoding="utf-8")
+    assert "have one condition only" in page.split("one condition each</h2>")[1]
+
+
+@pytest.mark.slow
+def test_batches_around_an_hour_encode_less_of_the_hours(study):
+    aging = runs_of(study, "strong aging")
+    assert aging.loc["time", "hours_r2"].mean() < aging.loc["plain", "hours_r2"].mean()
+
+
+@pytest.mark.slow
+def test_two_seeds_cannot_decide(study):
+    summary = pd.read_csv(study / SUMMARY, keep_default_na=False)
+    assert set(summary["verdict"]) <= {"", "cannot tell", "no difference"}
+    assert "at least 8 seeds are needed" in (study / PAGE).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_study_that_ended_early_is_continued_with_the_same_results(study, capsys):
+    before = {name: (study / name).read_bytes() for name in (RUNS, SUMMARY, COMPOSITION, PICTURE)}
+    finished = study / "finished.jsonl"
+    lines = finished.read_text().splitlines(keepends=True)
+    # Two results less, and a third of which the writing was cut off.
+    finished.write_text("".join(lines[:-3]) + lines[-3][:100])
+    assert main(["study", "--size", "ci", "--out", str(study), "--processes", "1"]) == 0
+    assert "3 are missing" in capsys.readouterr().out
+    assert {name: (study / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.slow
+def test_a_study_of_another_size_needs_another_directory(study, error_line):
+    assert main(["study", "--size", "laptop", "--out", str(study)]) == 2
+    assert 'size was "ci", is now "laptop"' in error_line()
+
+
+@pytest.mark.slow
+def test_two_seeds_of_a_small_project_cannot_tell_and_say_why(project, tmp_path, capsys):
+    out = tmp_path / "compare"
+    options = ["--seeds", "2", "--steps", "3", "--out", str(out), "--processes", "1"]
+    assert main(["compare", "--config", str(project), *options]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"Done. Open {out / PAGE}" in text
+    with (out / SUMMARY).open() as file:
+        verdicts = {row["verdict"] for row in csv.DictReader(file)}
+    assert verdicts <= {"", "cannot tell", "no difference"}
+    assert "are needed for p" in (out / PAGE).read_text(encoding="utf-8")
+    settings = json.loads((out / "settings.json").read_text())
+    assert settings["about"]["command"].startswith("viscy-train compare --config")
+
+
+@pytest.mark.slow
+def test_further_arms_come_from_a_file(project, tmp_path, error_line):
+    arms = tmp_path / "arms.yaml"
+    arms.write_text("leaky: {data: {sampler: {leeky: 0.1}}}\n")
+    options = ["--arms", str(arms), "--out", str(tmp_path / "compare")]
+    assert main(["compare", "--config", str(project), *options]) == 2
+    assert "did you mean data.sampler.leaky?" in error_line()
