@@ -20,6 +20,10 @@ from viscy_train.loading.augmentation import Augment
 from viscy_train.loading.crop_batch import CropBatch, with_torch_type
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.metrics_csv import LOSS, read_log
+from viscy_train.study.arms import Arm
+from viscy_train.study.cases import Case
+from viscy_train.study.opened_case import OpenedCase
+from viscy_train.study.run_trial import run_trial
 
 pytestmark = [
     pytest.mark.slow,
@@ -195,3 +199,11 @@ def test_losses_are_the_same_from_a_store_and_with_threads(make, tmp_path):
         fit(config, "--output", str(tmp_path / name / "run"), *options)
     for name in ("threads", "store"):
         pd.testing.assert_series_equal(losses_of(tmp_path / name), losses_of(tmp_path / "plates"), rtol=1e-4)
+
+
+def test_a_trial_of_a_study_repeats_bit_for_bit(project, device):
+    accelerator = "gpu" if device == "cuda" else "cpu"
+    case = Case(world="project", fold="monday", config=project, held_out=(("monday", None),))
+    arm = Arm(name="small", overrides={"data.sampler.batch_size": 8})
+    results = [run_trial(OpenedCase(case), arm, 0, 6, accelerator) for _ in range(2)]
+    assert repr(results[0]) == repr(results[1])
