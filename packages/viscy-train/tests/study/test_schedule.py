@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from viscy_train.study.trial import make_trials
 from viscy_train.study.world_project import write_world
 from viscy_train.study.worlds import WORLDS
 
-WORLD = WORLDS["base"]
+WORLD = replace(WORLDS["base"], n_tracks=30, rare_share=0.3)
 
 
 def make_and_kill_once(folder: Path, seed: int) -> None:

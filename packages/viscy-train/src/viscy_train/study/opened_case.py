@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_train.loading.array_source import ArraySource
+from viscy_train.loading.array_source import ArraySource, shape_of_crops
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.data_module import PairDataModule
 from viscy_train.positives.rule import make_positives
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # Probes and neighbors take about as long as the training of a small encoder.
 _MAX_ROWS = 4000
+# Their crops stay in the memory of each process, in float32.
+_MIN_ROWS, _MAX_BYTES = 500, 2**29
 
 
 class OpenedCase:
@@ -69,7 +72,9 @@ class OpenedCase:
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """Rows of the table that are measured, ascending."""
-        return evaluation_rows(self.table, self.is_held_out, _MAX_ROWS)
+        bytes_per_row = 4 * prod(shape_of_crops(self.table)[1:])
+        n_rows = min(_MAX_ROWS, max(_MIN_ROWS, _MAX_BYTES // bytes_per_row))
+        return evaluation_rows(self.table, self.is_held_out, n_rows)
 
     @property
     def is_trained(self) -> NDArray[np.bool_]:
