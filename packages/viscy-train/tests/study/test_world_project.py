@@ -9,8 +9,9 @@ from viscy_train.loading.array_source import ArraySource
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.run_data import RunData
 from viscy_train.study.world_cells import features_of, make_cells
+from viscy_train.study.world_images import SIDE
 from viscy_train.study.world_project import CROPS, write_world
-from viscy_train.study.worlds import WORLDS
+from viscy_train.study.worlds import WORLDS, World
 
 
 def read(config):
@@ -46,6 +47,19 @@ def test_a_feature_is_a_channel_of_equal_pixels(tmp_path):
     crops = CropReader(table, source=ArraySource(table, tmp_path / CROPS)).read(rows)
     features = features_of(world, make_cells(world, 1), 1)[rows]
     assert np.array_equal(crops, np.broadcast_to(features[..., None, None, None], crops.shape))
+
+
+def test_crops_are_normalized_by_their_experiment(tmp_path):
+    world = World(n_tracks=40, n_held_out_tracks=40, rare_share=0.5)
+    data = read(write_world(world, 1, tmp_path, as_crops=True))
+    assert data.channels == ["Phase3D", "Virus"]
+    experiment = data.table.observations["experiment"].cat.codes.to_numpy()
+    crops = CropReader(data.table, source=ArraySource(data.table, tmp_path / CROPS)).read(np.arange(len(experiment)))
+    assert crops.shape == (len(experiment), 2, 1, SIDE, SIDE)
+    for number in range(6):
+        own = crops[experiment == number].astype(np.float64)
+        np.testing.assert_allclose(own.mean(axis=(0, 2, 3, 4)), 0, atol=1e-3)
+        np.testing.assert_allclose(own.std(axis=(0, 2, 3, 4)), 1, atol=1e-3)
 
 
 def test_the_same_world_and_seed_give_the_same_bytes(tmp_path):

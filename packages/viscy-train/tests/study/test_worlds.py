@@ -25,7 +25,8 @@ def test_a_world_names_the_experiments_to_train_on_first():
     ("options", "message"),
     [
         ({"n_experiments": 1}, "n_experiments of a world must be an integer of at least 2, got 1"),
-        ({"n_tracks": 10.0}, "n_tracks of a world must be an integer of at least 8, got 10.0"),
+        ({"n_held_out_tracks": 3}, "n_held_out_tracks of a world must be an integer of at least 4, got 3"),
+        ({"n_tracks": 10.0}, "n_tracks of a world must be an integer of at least 4, got 10.0"),
         ({"n_positions": 1}, "n_positions of a world must be an integer of at least 2, got 1"),
         ({"track_frames": 13}, "track_frames of a world must be at most n_frames, got 13"),
         ({"hours": 0}, "hours of a world must be above 0, got 0"),

@@ -24,7 +24,7 @@ _CYCLE_HOURS = 20.0
 _ONSET_SPREAD = 2.0
 _GROWTH_HOURS = 1.5
 _N_HIDDEN = 32
-_SHIFT, _MIXING = 0.75, 0.3
+_SHIFT, _MIXING = 0.75, 0.15
 _SIDE = 512.0
 # What random numbers are for: cells of each experiment, its look and noise, and what is common to all experiments.
 _CELLS, _LOOK, _LOADINGS = 0, 1, 2
@@ -87,7 +87,7 @@ def make_cells(world: World, seed: int) -> Cells:
     Returns
     -------
     Cells
-        n_tracks * track_frames rows of each experiment, the experiments to train on first.
+        track_frames rows of each track, the experiments to train on first.
     """
     parts = [_cells_of_experiment(world, number, _rng(seed, _CELLS, number)) for number in range(len(world.names))]
     names = Cells.__dataclass_fields__
@@ -99,10 +99,11 @@ def _rng(seed: int, *purpose: int) -> np.random.Generator:
 
 
 def _cells_of_experiment(world: World, number: int, rng: np.random.Generator) -> Cells:
-    n, n_infected = world.n_tracks, world.n_infected(number)
+    n_of_condition = world.n_cells(number)
+    n = sum(n_of_condition)
     # Tracks are numbered by condition, then by position, as rows are sorted.
-    is_infected = np.arange(n) >= n - n_infected
-    position = np.concatenate([_spread(n - n_infected, world.n_positions), _spread(n_infected, world.n_positions)])
+    is_infected = np.arange(n) >= n_of_condition[0]
+    position = np.concatenate([_spread(n_cells, world.n_positions) for n_cells in n_of_condition])
     first = rng.integers(world.n_frames - world.track_frames + 1, size=n)
     frame = first[:, None] + np.arange(world.track_frames)
     hours = frame * (world.minutes_per_frame / 60)
@@ -160,7 +161,7 @@ def features_of(world: World, cells: Cells, seed: int) -> NDArray[np.float32]:
     Features f of a cell whose truth is t, in an experiment with look l, where V has orthogonal rows of length 1, tanh
     makes the features saturate as real ones do, and d, M and e are standard normal:
 
-        f = g + l * (0.75 d + 0.3 M g) + noise * e,    g = standardized(tanh(t V + c) W).
+        f = g + l * (0.75 d + 0.15 M g) + noise * e,    g = standardized(tanh(t V + c) W).
     """
     own = _common_features(_truth(world, cells), _rng(seed, _LOADINGS))
     seen = np.empty_like(own)
@@ -188,7 +189,8 @@ def _common_features(truth: NDArray[np.float64], rng: np.random.Generator) -> ND
     """Return features that are equal in all experiments, with mean 0 and standard deviation 1, shape (n, 16)."""
     directions, _ = np.linalg.qr(rng.standard_normal((_N_HIDDEN, truth.shape[1])))
     hidden = np.tanh(truth @ directions.T + 0.5 * rng.standard_normal(_N_HIDDEN))
-    features = hidden @ rng.standard_normal((_N_HIDDEN, N_FEATURES))
+    weights, _ = np.linalg.qr(rng.standard_normal((_N_HIDDEN, N_FEATURES)))
+    features = hidden @ weights
     # Nothing varies if all amplitudes are 0.
     return (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-9)
 
@@ -208,7 +210,7 @@ def observations_of(world: World, cells: Cells, seed: int) -> pd.DataFrame:
             "position": pd.Categorical(position),
             "track_id": cells.track + 1,
             "parent_track_id": np.full(len(cells), -1),
-            "lineage_id": cells.experiment * world.n_tracks + cells.track,
+            "lineage_id": np.cumsum(np.diff(cells.track, prepend=-1) != 0) - 1,
             "t": cells.frame,
             "hours_post_infection": cells.hours,
             "y": y,

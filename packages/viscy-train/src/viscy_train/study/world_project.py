@@ -12,6 +12,7 @@ from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.experiments.experiments_file import load_experiments
 from viscy_train.positives.rule import make_positives
 from viscy_train.study.world_cells import N_FEATURES, WELLS, features_of, make_cells, observations_of
+from viscy_train.study.world_images import CHANNELS, draw_crops
 from viscy_train.study.worlds import CONDITIONS
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 CROPS, CONFIG = "crops.npy", "config.yaml"
 _EXPERIMENTS, _ANCHORS = "experiments.yaml", "anchors.parquet"
 _POSITIVE = PositiveConfig(min_frames=1, max_frames=4)
+# Equal pixels need no transforms of images; gain, offset and noise stay as they are by default.
+_SAME_PIXELS = {"rotation": 0.0, "flip": False, "scale": 0.0, "translation": 0.0, "blur": 0.0}
 # Pixels of a table are equal: three convolutions of stride 2 see a row of features in the smallest crop.
 _SIDE_OF_TABLE = 8
 
@@ -57,8 +60,13 @@ def write_world(world: World, seed: int, folder: Path, *, as_crops: bool = False
     """
     folder.mkdir(parents=True, exist_ok=True)
     cells = make_cells(world, seed)
-    pixels = _table_pixels(features_of(world, cells, seed))
-    channels = [f"feature{number}" for number in range(1, N_FEATURES + 1)]
+    if as_crops:
+        pixels, channels = draw_crops(world, cells, seed)[:, :, None], list(CHANNELS)
+        intensity = {name: _intensity(pixels[cells.experiment == number]) for number, name in enumerate(world.names)}
+    else:
+        pixels = _table_pixels(features_of(world, cells, seed))
+        channels = [f"feature{number}" for number in range(1, N_FEATURES + 1)]
+        intensity = {name: [[0.0, 1.0]] * len(channels) for name in world.names}
     (folder / _EXPERIMENTS).write_text(yaml.safe_dump({"experiments": _experiments(world, channels)}, sort_keys=False))
     experiments = load_experiments(folder / _EXPERIMENTS)
     observations = observations_of(world, cells, seed)
@@ -68,11 +76,11 @@ def write_world(world: World, seed: int, folder: Path, *, as_crops: bool = False
         experiments=experiments,
         positive=_POSITIVE,
         crops=CropSettings(crop=pixels.shape[-1]),
-        intensity={name: [[0.0, 1.0]] * len(channels) for name in world.names},
+        intensity=intensity,
         excluded=[],
     ).write(folder / _ANCHORS)
     np.save(folder / CROPS, pixels)
-    (folder / CONFIG).write_text(yaml.safe_dump(_config(world, pixels), sort_keys=False))
+    (folder / CONFIG).write_text(yaml.safe_dump(_config(world, pixels.shape[-1], as_crops), sort_keys=False))
     return folder / CONFIG
 
 
@@ -96,7 +104,13 @@ def _experiments(world: World, channels: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _config(world: World, pixels: NDArray[np.float32]) -> dict[str, Any]:
+def _intensity(pixels: NDArray[np.float32]) -> list[list[float]]:
+    """Return the mean and the standard deviation of each channel of some crops."""
+    channels = pixels.swapaxes(0, 1).reshape(pixels.shape[1], -1).astype(np.float64)
+    return [[float(values.mean()), float(values.std())] for values in channels]
+
+
+def _config(world: World, side: int, as_crops: bool) -> dict[str, Any]:
     return {
         "seed_everything": 0,
         "output": "run",
@@ -109,11 +123,11 @@ def _config(world: World, pixels: NDArray[np.float32]) -> dict[str, Any]:
         "data": {
             "experiments": _EXPERIMENTS,
             "anchors": _ANCHORS,
-            "crop": pixels.shape[-1],
+            "crop": side,
             "positive": {"min_frames": _POSITIVE.min_frames, "max_frames": _POSITIVE.max_frames},
             "sampler": {"batch_size": 64, "experiment_aware": False, "condition_balanced": False},
             "split": {"by": "experiment", "experiments": world.held_out},
-            "augmentation": {"rotation": 0.0, "flip": False, "scale": 0.0, "translation": 0.0, "blur": 0.0},
+            "augmentation": {} if as_crops else _SAME_PIXELS,
             "num_workers": 0,
         },
     }

@@ -8,7 +8,15 @@ from viscy_train.config.checks import require, require_above_0, require_at_least
 
 CONDITIONS = ("uninfected", "infected")
 """The conditions, of which the second is the rare one."""
-_SIZES = {"n_experiments": 2, "n_held_out": 1, "n_tracks": 8, "n_frames": 3, "track_frames": 2, "n_positions": 2}
+_LEAST = {
+    "n_experiments": 2,
+    "n_held_out": 1,
+    "n_tracks": 4,
+    "n_held_out_tracks": 4,
+    "n_frames": 3,
+    "track_frames": 2,
+    "n_positions": 2,
+}
 _AMPLITUDES = ("look", "effect", "aging", "identity", "cycle", "focus", "noise")
 
 
@@ -20,8 +28,8 @@ class World:
     ----------
     n_experiments, n_held_out : int
         Number of experiments to train on, and of those that are held out.
-    n_tracks : int
-        Number of cells of an experiment, each a track.
+    n_tracks, n_held_out_tracks : int
+        Number of cells of an experiment to train on, and of one that is held out, each a track.
     n_frames, track_frames : int
         Number of frames of an experiment, and of each track, which begins at a random one.
     n_positions : int
@@ -57,14 +65,15 @@ class World:
     n_experiments: int = 4
     n_held_out: int = 2
     n_tracks: int = 125
+    n_held_out_tracks: int = 250
     n_frames: int = 12
-    track_frames: int = 4
+    track_frames: int = 3
     n_positions: int = 3
     hours: float = 24.0
     rare_share: float = 0.08
     one_condition_per_experiment: bool = False
     look: float = 1.0
-    effect: float = 1.5
+    effect: float = 1.4
     onset: float = 6.0
     aging: float = 1.0
     identity: float = 2.0
@@ -73,7 +82,7 @@ class World:
     noise: float = 0.3
 
     def __post_init__(self) -> None:
-        for name, least in _SIZES.items():
+        for name, least in _LEAST.items():
             require_integer(f"{name} of a world", getattr(self, name), least)
         rule = "track_frames of a world must be at most n_frames"
         require(self.track_frames <= self.n_frames, rule, self.track_frames)
@@ -81,9 +90,10 @@ class World:
         require_at_least("onset of a world", self.onset, 0)
         for name in _AMPLITUDES:
             require_at_least(f"{name} of a world", getattr(self, name), 0)
-        n_rare = round(self.rare_share * self.n_tracks)
         rule = f"rare_share of a world must leave {self.n_positions} cells or more of each condition"
-        require(self.n_positions <= n_rare <= self.n_tracks - self.n_positions, rule, self.rare_share)
+        for n in (self.n_tracks, self.n_held_out_tracks):
+            n_rare = round(self.rare_share * n)
+            require(self.n_positions <= n_rare <= n - self.n_positions, rule, self.rare_share)
 
     @property
     def minutes_per_frame(self) -> float:
@@ -105,11 +115,13 @@ class World:
         """Names of the experiments that are held out."""
         return self.names[self.n_experiments :]
 
-    def n_infected(self, number: int) -> int:
-        """Return the number of infected cells of an experiment, which is given by its number, from 0."""
-        if self.one_condition_per_experiment and number < self.n_experiments:
-            return self.n_tracks * (number % 2)
-        return round(self.rare_share * self.n_tracks)
+    def n_cells(self, number: int) -> tuple[int, int]:
+        """Return the number of uninfected and of infected cells of an experiment, given by its number, from 0."""
+        is_trained = number < self.n_experiments
+        n = self.n_tracks if is_trained else self.n_held_out_tracks
+        is_mixed = not (self.one_condition_per_experiment and is_trained)
+        n_infected = round(self.rare_share * n) if is_mixed else n * (number % 2)
+        return n - n_infected, n_infected
 
 
 WORLDS = {
