@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # The largest values that are drawn. A nucleus is about 28 pixels wide, and its brightness is about 1.
-_GAMMA, _BLUR, _GRADIENT, _NOISE = 1.8, 1.5, 0.3, 0.08
+_GAMMA, _BLUR, _GRADIENT, _NOISE = 2.5, 2.5, 1.0, 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ class Look:
     def draw(cls, rng: np.random.Generator) -> Look:
         """Draw a look.
 
-        Gamma is between 1 / 1.8 and 1.8, uniform in its logarithm. Blur is uniform up to 1.5 pixels, noise up to 0.08,
-        and the gradient up to 0.3, in any direction.
+        Gamma is between 1 / 2.5 and 2.5, uniform in its logarithm. Blur is uniform up to 2.5 pixels, noise up to 0.25,
+        and the gradient up to 1, in any direction.
         """
         gamma = _GAMMA ** rng.uniform(-1, 1)
         angle, length = rng.uniform(0, 2 * np.pi), rng.uniform(0, _GRADIENT)
