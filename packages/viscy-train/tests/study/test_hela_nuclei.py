@@ -27,7 +27,7 @@ def labels():
 
 
 def refuse():
-    raise AssertionError("found again")
+    raise AssertionError("nuclei are found twice")
 
 
 def test_nuclei_are_found_and_linked_once(tmp_path):
