@@ -1,11 +1,15 @@
 """Batch plots with many names, of which the rarest are gray."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection, PolyCollection
+from PIL import Image
 
 from viscy_train.report.batch_plots import plot_batches
-from viscy_train.report.style import MAX_COLORS
+from viscy_train.report.style import MAX_COLORS, new_figure, png_of
 
 N_BATCHES = 40
 
@@ -31,20 +35,37 @@ def plot(n_names, targets=None, *, name="condition {:04d}"):
     return figure.axes[1]
 
 
+def bars_of(axes):
+    """Return the outlines of the bars of a panel."""
+    return [bar for bars in axes.collections if isinstance(bars, PolyCollection) for bar in bars.get_paths()]
+
+
+def targets_of(axes):
+    """Return the heights at which targets are drawn in a panel, ascending."""
+    lines = [lines for lines in axes.collections if isinstance(lines, LineCollection)]
+    return sorted({round(segment[0][1], 9) for one in lines for segment in one.get_segments()})
+
+
 @pytest.mark.parametrize("n_names", [3, 40, 1000])
 def test_targets_that_are_met_are_where_the_colors_change(n_names):
     axes = plot(n_names)
-    tops = sorted({round(bar.get_y() + bar.get_height(), 9) for bar in axes.patches} - {1.0})
-    edges = sorted({round(segment[0][1], 9) for lines in axes.collections for segment in lines.get_segments()})
-    assert edges == tops
+    tops = sorted({round(bar.vertices[:, 1].max(), 9) for bar in bars_of(axes)} - {1.0})
+    assert targets_of(axes) == tops
 
 
 def test_a_thousand_conditions_have_a_bar_for_each_color():
-    assert len(plot(1000).patches) == MAX_COLORS * N_BATCHES
+    assert len(bars_of(plot(1000))) == MAX_COLORS * N_BATCHES
 
 
 def test_targets_that_are_not_known_are_not_drawn():
-    assert not plot(40, targets=lambda conditions: conditions.iloc[:, :0]).collections
+    assert targets_of(plot(40)) != []
+    assert targets_of(plot(40, targets=lambda conditions: conditions.iloc[:, :0])) == []
+
+
+def test_figures_of_a_page_are_opaque_and_of_the_given_resolution():
+    figure = new_figure(2.0, 1.5)
+    with Image.open(io.BytesIO(png_of(figure, 40))) as image:
+        assert (image.mode, image.size) == ("RGB", (80, 60))
 
 
 @pytest.mark.parametrize("name", ["c{}", "condition {:04d}", "{:04d}, a name that is longer than others"])

@@ -6,10 +6,12 @@ import logging
 import re
 import sys
 from argparse import ArgumentError
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from viscy_train.cli.collection import rare_collections
 from viscy_train.cli.failures import explain_failure, quiet_threads
 from viscy_train.config.parser_messages import reword
 from viscy_train.errors import UserError, require_regular_file
@@ -72,6 +74,9 @@ _CONFIG_COMMANDS = {
     "report": "write the report of a run again",
 }
 
+# The others hold tensors, whose memory is not free before cycles with them are found.
+_WITHOUT_MODEL = ("index", "pack", "inspect")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -131,6 +136,11 @@ def _run(arguments: list[str]) -> int:
         raise UserError(f"unknown command {command!r}; choose from {', '.join(names)}")
     if not options:
         raise UserError(f"{command} needs --config FILE; `viscy-train demo` writes an example")
+    with rare_collections() if command in _WITHOUT_MODEL else nullcontext():
+        return _run_with_config(command, options)
+
+
+def _run_with_config(command: str, options: list[str]) -> int:
     for path in _config_files(options):
         _check_config_file(path)
     for path in _named_files(options):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
@@ -213,7 +214,7 @@ def _plot_stack(axes: Axes, shares: pd.DataFrame, colors: dict[str, str], target
     for color, height in _heights(shares, colors).items():
         top = bottom + height.to_numpy()
         if shows_targets:
-            axes.bar(x, height, 0.92, bottom=bottom, color=color)
+            axes.add_collection(_bars(x, bottom, top, color), autolim=False)
         else:
             # One shape instead of hundreds of bars, which would be slow and whose gaps would flicker.
             ends = np.append(x - 0.5, x[-1] + 0.5)
@@ -228,6 +229,13 @@ def _plot_stack(axes: Axes, shares: pd.DataFrame, colors: dict[str, str], target
     axes.set_title(title)
     axes.yaxis.set_major_formatter(percent)
     legend_of_patches(axes, {name: colors[name] for name in shares.columns}, with_target=shows_targets)
+
+
+def _bars(x: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64], color: str) -> PolyCollection:
+    """Return bars around x as one object, which is drawn several times faster than one for each bar."""
+    left, right = x - 0.46, x + 0.46
+    corners = [[left, low], [right, low], [right, high], [left, high]]
+    return PolyCollection(np.array(corners).transpose(2, 0, 1), facecolors=color, linewidths=0)
 
 
 def _heights(shares: pd.DataFrame, colors: dict[str, str]) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 import pandas as pd
 
@@ -14,6 +13,8 @@ from viscy_train.tracks.formats.track_file import TrackFile
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import h5py
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 # How objects were filtered before tracking, such as `area>100`.
@@ -39,6 +40,8 @@ def read_btrack_hdf5(path: Path) -> TrackFile:
     UserError
         If the file is damaged, or has no tracks.
     """
+    import h5py
+
     try:
         with h5py.File(path, "r") as file:
             parts = _parts(file, path)

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import tifffile
 import zarr
-from PIL import Image, ImageSequence
 
 from viscy_train.errors import UserError, one_line
 from viscy_train.plates.access import zarr_store
@@ -69,6 +67,8 @@ def cells_in_files(paths: Sequence[Path]) -> tuple[pd.DataFrame, tuple[int, int,
 
 def cells_in_stack(path: Path) -> tuple[pd.DataFrame, tuple[int, int, int]]:
     """Return the cells in a TIFF file of all frames, as `cells_in_files` does."""
+    import tifffile
+
     with _reported(path), _quiet("tifffile"):
         try:
             # Frame by frame, if they are stored as they are.
@@ -205,6 +205,8 @@ def _as_integers(image: NDArray, where: str) -> NDArray:
 
 
 def _read_tiff(path: Path) -> NDArray:
+    import tifffile
+
     with _reported(path), _quiet("tifffile"):
         try:
             return tifffile.imread(path)
@@ -215,6 +217,8 @@ def _read_tiff(path: Path) -> NDArray:
 
 
 def _read_with_pillow(path: Path) -> NDArray:
+    from PIL import Image, ImageSequence
+
     with Image.open(path) as image:
         frames = np.stack([np.asarray(frame) for frame in ImageSequence.Iterator(image)])
     return frames[0] if len(frames) == 1 else frames
