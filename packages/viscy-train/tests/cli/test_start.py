@@ -1,6 +1,5 @@
 """Commands without a model start without torch and Lightning, and read the same configuration as those with one."""
 
-import gc
 import inspect
 import json
 import sys
@@ -39,16 +38,6 @@ def test_help_index_inspect_and_mistakes_import_neither_torch_nor_lightning(run_
     assert codes == [0] * len(valid) + [EXIT_USER_ERROR] * len(mistakes)
     assert imported == []
     assert (project.parent / "inspect.html").is_file()
-
-
-def test_a_command_without_a_model_collects_garbage_rarely_and_restores_the_threshold(project, monkeypatch):
-    before, during = gc.get_threshold(), []
-    monkeypatch.setattr("viscy_train.cli.commands.index", lambda *_: during.append(gc.get_threshold()[0]) or 0)
-    assert main(["index", "--config", str(project)]) == 0
-    monkeypatch.setattr("viscy_train.cli.commands.fit", lambda *_: during.append(gc.get_threshold()[0]) or 0)
-    assert main(["fit", "--config", str(project)]) == 0
-    assert during[0] > 100 * during[1]
-    assert gc.get_threshold() == before
 
 
 def test_the_plain_options_of_the_trainer_are_those_of_lightning():
