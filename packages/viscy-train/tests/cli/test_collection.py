@@ -7,13 +7,13 @@ from viscy_train.cli.collection import rare_collections
 from viscy_train.cli.entry_point import main
 
 EXIT = """
+{before}
 class Told:
     def __del__(self):
         print("collected")
 told = Told()
 told.itself = told
 del told
-{before}
 """
 RARE = """
 from viscy_train.cli.collection import rare_collections

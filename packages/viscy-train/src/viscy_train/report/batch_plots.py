@@ -214,7 +214,7 @@ def _plot_stack(axes: Axes, shares: pd.DataFrame, colors: dict[str, str], target
     for color, height in _heights(shares, colors).items():
         top = bottom + height.to_numpy()
         if shows_targets:
-            axes.add_collection(_bars(x, bottom, top, color), autolim=False)
+            axes.add_collection(_bars(x, bottom, top, str(color)), autolim=False)
         else:
             # One shape instead of hundreds of bars, which would be slow and whose gaps would flicker.
             ends = np.append(x - 0.5, x[-1] + 0.5)
@@ -234,8 +234,8 @@ def _plot_stack(axes: Axes, shares: pd.DataFrame, colors: dict[str, str], target
 def _bars(x: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64], color: str) -> PolyCollection:
     """Return bars around x as one object, which is drawn several times faster than one for each bar."""
     left, right = x - 0.46, x + 0.46
-    corners = [[left, low], [right, low], [right, high], [left, high]]
-    return PolyCollection(np.array(corners).transpose(2, 0, 1), facecolors=color, linewidths=0)
+    corners: Any = [[left, low], [right, low], [right, high], [left, high]]
+    return PolyCollection([*np.array(corners).transpose(2, 0, 1)], facecolors=color, linewidths=0)
 
 
 def _heights(shares: pd.DataFrame, colors: dict[str, str]) -> pd.DataFrame:
