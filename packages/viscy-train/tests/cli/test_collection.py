@@ -8,12 +8,12 @@ from viscy_train.cli.entry_point import main
 
 EXIT = """
 {before}
-class Told:
+class Kept:
     def __del__(self):
         print("collected")
-told = Told()
-told.itself = told
-del told
+kept = Kept()
+kept.itself = kept
+del kept
 """
 RARE = """
 from viscy_train.cli.collection import rare_collections
