@@ -8,9 +8,10 @@ from viscy_train.config.schema import AugmentationConfig, PositiveConfig, Sample
 from viscy_train.loading.array_source import ArraySource
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.run_data import RunData
+from viscy_train.study.study_project import CROPS
 from viscy_train.study.world_cells import features_of, make_cells
 from viscy_train.study.world_images import SIDE
-from viscy_train.study.world_project import CROPS, write_world
+from viscy_train.study.world_project import write_world
 from viscy_train.study.worlds import WORLDS, World
 
 

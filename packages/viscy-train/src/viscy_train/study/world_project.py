@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
-from viscy_train.anchors.table import AnchorTable
-from viscy_train.config.schema import CropSettings, PositiveConfig
-from viscy_train.experiments.experiments_file import load_experiments
-from viscy_train.positives.rule import make_positives
+from viscy_train.study.study_project import intensity_of, write_project
 from viscy_train.study.world_cells import N_FEATURES, WELLS, features_of, make_cells, observations_of
 from viscy_train.study.world_images import CHANNELS, draw_crops
 from viscy_train.study.worlds import CONDITIONS
@@ -22,9 +18,6 @@ if TYPE_CHECKING:
 
     from viscy_train.study.worlds import World
 
-CROPS, CONFIG = "crops.npy", "config.yaml"
-_EXPERIMENTS, _ANCHORS = "experiments.yaml", "anchors.parquet"
-_POSITIVE = PositiveConfig(min_frames=1, max_frames=4)
 # Equal pixels need no transforms of images; gain, offset and noise stay as they are by default.
 _SAME_PIXELS = {"rotation": 0.0, "flip": False, "scale": 0.0, "translation": 0.0, "blur": 0.0}
 # Pixels of a table are equal: three convolutions of stride 2 see a row of features in the smallest crop.
@@ -58,30 +51,23 @@ def write_world(world: World, seed: int, folder: Path, *, as_crops: bool = False
     ``crops.npy`` has the pixels of each observation before normalization, float32, shape (n_observations, n_channels,
     1, side, side).
     """
-    folder.mkdir(parents=True, exist_ok=True)
     cells = make_cells(world, seed)
     if as_crops:
         pixels, channels = draw_crops(world, cells, seed)[:, :, None], list(CHANNELS)
-        intensity = {name: _intensity(pixels[cells.experiment == number]) for number, name in enumerate(world.names)}
+        intensity = {name: intensity_of(pixels[cells.experiment == number]) for number, name in enumerate(world.names)}
     else:
         pixels = _table_pixels(features_of(world, cells, seed))
         channels = [f"feature{number}" for number in range(1, N_FEATURES + 1)]
         intensity = {name: [[0.0, 1.0]] * len(channels) for name in world.names}
-    (folder / _EXPERIMENTS).write_text(yaml.safe_dump({"experiments": _experiments(world, channels)}, sort_keys=False))
-    experiments = load_experiments(folder / _EXPERIMENTS)
-    observations = observations_of(world, cells, seed)
-    observations["has_positive"] = make_positives(observations, experiments, _POSITIVE).has_positive()
-    AnchorTable(
-        observations=observations,
-        experiments=experiments,
-        positive=_POSITIVE,
-        crops=CropSettings(crop=pixels.shape[-1]),
+    return write_project(
+        folder,
+        experiments=_experiments(world, channels),
+        observations=observations_of(world, cells, seed),
+        pixels=pixels,
         intensity=intensity,
-        excluded=[],
-    ).write(folder / _ANCHORS)
-    np.save(folder / CROPS, pixels)
-    (folder / CONFIG).write_text(yaml.safe_dump(_config(world, pixels.shape[-1], as_crops), sort_keys=False))
-    return folder / CONFIG
+        held_out=world.held_out,
+        augmentation=None if as_crops else _SAME_PIXELS,
+    )
 
 
 def _table_pixels(features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -93,8 +79,6 @@ def _experiments(world: World, channels: list[str]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "plate": f"plates/{name}.zarr",
-            "tracks": f"tracks/{name}",
             "channels": channels,
             "conditions": dict(zip(WELLS, CONDITIONS, strict=True)),
             "minutes_per_frame": world.minutes_per_frame,
@@ -102,32 +86,3 @@ def _experiments(world: World, channels: list[str]) -> list[dict[str, Any]]:
         }
         for name in world.names
     ]
-
-
-def _intensity(pixels: NDArray[np.float32]) -> list[list[float]]:
-    """Return the mean and the standard deviation of each channel of some crops."""
-    channels = pixels.swapaxes(0, 1).reshape(pixels.shape[1], -1).astype(np.float64)
-    return [[float(values.mean()), float(values.std())] for values in channels]
-
-
-def _config(world: World, side: int, as_crops: bool) -> dict[str, Any]:
-    return {
-        "seed_everything": 0,
-        "output": "run",
-        "trainer": {"max_steps": 100, "accelerator": "cpu", "devices": 1},
-        "model": {
-            "encoder": {"name": "tiny", "width": 16, "features": 32, "projection": 16},
-            "loss": {"name": "supcon", "temperature": 0.2, "positives": "lineage"},
-            "optimizer": {"learning_rate": 0.002, "schedule": "constant"},
-        },
-        "data": {
-            "experiments": _EXPERIMENTS,
-            "anchors": _ANCHORS,
-            "crop": side,
-            "positive": {"min_frames": _POSITIVE.min_frames, "max_frames": _POSITIVE.max_frames},
-            "sampler": {"batch_size": 64, "experiment_aware": False, "condition_balanced": False},
-            "split": {"by": "experiment", "experiments": world.held_out},
-            "augmentation": {} if as_crops else _SAME_PIXELS,
-            "num_workers": 0,
-        },
-    }
