@@ -142,6 +142,19 @@ def in_use(directory: Path, command: str) -> Generator[None]:
 
 
 @contextmanager
+def one_at_a_time(path: Path) -> Generator[None]:
+    """Keep a file or directory of a cache for this process, after waiting for another process that keeps it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        What the block writes, if it does not exist yet. The lock is next to it.
+    """
+    with _locked(path.parent, f".{path.name.lstrip('.')}{LOCK}", path, "start", lambda _: None):
+        yield
+
+
+@contextmanager
 def _locked(
     directory: Path, name: str, output: Path, command: str, on_wait: Callable[[str], None] | None = None
 ) -> Generator[None]:

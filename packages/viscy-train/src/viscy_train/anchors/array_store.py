@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, BinaryIO
+from uuid import uuid4
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -63,25 +64,56 @@ class ArrayStore:
         if (mapped := _mapped_as(array)) is not None:
             return mapped
         name = self.put(array)
-        stored = None if name is None else self._map(name)
+        stored = None if name is None else self.map(name)
         return array if stored is None else stored
 
     def put(self, array: NDArray[Any]) -> str | None:
         """Store an array, and return the checksum by which it is opened, or None if it cannot be stored."""
         array = np.ascontiguousarray(array)
         name = checksum(array)
-        stored = self._map(name)
+        stored = self.map(name)
         if stored is not None and checksum(stored) == name:
             return name
         write = partial(np.save, arr=array, allow_pickle=False)
         return name if self.write_file(self._path(name).name, write) else None
 
+    def put_parts(self, parts: Iterable[NDArray[Any]], dtype: np.dtype, n: int) -> str | None:
+        """Store an array as `put` does, but never have more than a part of it in memory.
+
+        Parameters
+        ----------
+        parts : iterable of numpy.ndarray
+            The parts, of the given type, with `n` elements in all.
+        dtype : numpy.dtype
+            Type of the array.
+        n : int
+            Its length.
+
+        Returns
+        -------
+        str, optional
+            The checksum by which the array is opened, or None if it cannot be stored.
+        """
+        digest = _start_checksum(dtype, (n,))
+
+        def write(file: BinaryIO) -> str:
+            header = {"descr": dtype.str, "fortran_order": False, "shape": (n,)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for part in parts:
+                content = memoryview(np.ascontiguousarray(part, dtype=dtype)).cast("B")
+                file.write(content)
+                digest.update(content)
+            return self._path(digest.hexdigest()[:_DIGITS]).name
+
+        return digest.hexdigest()[:_DIGITS] if self._write_unfinished(write) else None
+
     def open(self, name: str) -> NDArray[Any] | None:
         """Map a stored array, given its checksum; None if it does not exist or is damaged."""
-        stored = self._map(name)
+        stored = self.map(name)
         return None if stored is None or checksum(stored) != name else stored
 
-    def _map(self, name: str) -> NDArray[Any] | None:
+    def map(self, name: str) -> NDArray[Any] | None:
+        """Map an array that this process has just stored, as `open` does, without reading it."""
         try:
             return np.load(self._path(name), mmap_mode="r")
         except (OSError, ValueError, EOFError):  # missing or truncated
@@ -92,17 +124,27 @@ class ArrayStore:
 
         Several processes may write the same file at the same time.
         """
-        unfinished = self.directory / f".{name}.{os.getpid()}.unfinished"
+
+        def write_named(file: BinaryIO) -> str:
+            write(file)
+            return name
+
+        return self._write_unfinished(write_named)
+
+    def _write_unfinished(self, write: Callable[[BinaryIO], str]) -> bool:
+        """Write a file, given a function of the open file that returns its name; return whether it was possible."""
+        unfinished = self.directory / f".{uuid4().hex}.unfinished"
         try:
             self.directory.mkdir(exist_ok=True)
             with unfinished.open("wb") as file:
-                write(file)
+                name = write(file)
             os.replace(unfinished, self.directory / name)
         except OSError as error:  # for example a full disk, or a directory that is read-only
             _logger.info("cannot share arrays in %s: %s", self.directory, error.strerror)
+            return False
+        finally:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
-            return False
         return True
 
     def _path(self, name: str) -> Path:
@@ -122,9 +164,13 @@ def _mapped_as(array: NDArray[Any]) -> np.memmap | None:
 
 def checksum(array: NDArray[Any]) -> str:
     """Return a checksum of the type, the shape and the content of an array, as text."""
-    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode(), usedforsecurity=False)
+    digest = _start_checksum(array.dtype, array.shape)
     digest.update(memoryview(np.ascontiguousarray(array)).cast("B"))
     return digest.hexdigest()[:_DIGITS]
+
+
+def _start_checksum(dtype: np.dtype, shape: tuple[int, ...]) -> hashlib._Hash:
+    return hashlib.sha256(f"{dtype.str} {shape}".encode(), usedforsecurity=False)
 
 
 def share_arrays(owner: Any, store: ArrayStore) -> None:

@@ -34,6 +34,7 @@ def check_observations(
     positive: PositiveConfig,
     *,
     channels_mode: ChannelsMode = "all",
+    with_metadata: bool = True,
 ) -> None:
     """Check that the observations are some that ``viscy-train index`` can have written. No pixels are read.
 
@@ -47,6 +48,8 @@ def check_observations(
         Which frames may be positives.
     channels_mode : {"all", "one"}, default "all"
         Whether rows are of all channels, or of one.
+    with_metadata : bool, default True
+        Whether to check the metadata of positions, too.
 
     Raises
     ------
@@ -57,12 +60,13 @@ def check_observations(
     _check_types(observations, [*NAMES, *(CHANNEL_COLUMNS if is_one else [])])
     _check_extra_columns(observations)
     _check_values(observations)
-    codes = _check_experiments(observations, experiments)
-    _check_order(observations, codes, row_order(channels_mode))
+    codes = check_experiments(observations, experiments)
+    check_order(observations, codes, row_order(channels_mode))
     if is_one:
         _check_channels(observations, experiments, codes)
     _check_wells(observations, experiments, codes)
-    check_metadata(observations, experiments)
+    if with_metadata:
+        check_metadata(observations, experiments)
     _check_hours(observations, experiments, codes)
     _check_lineages(observations)
     _check_has_positive(observations, experiments, positive)
@@ -133,7 +137,7 @@ def _codes(column: Any, names: list[str]) -> NDArray[np.int64]:
     return pd.Index(names).get_indexer(column.cat.categories).astype(np.int64)[column.cat.codes.to_numpy()]
 
 
-def _check_experiments(observations: pd.DataFrame, experiments: list[Experiment]) -> NDArray[np.int64]:
+def check_experiments(observations: pd.DataFrame, experiments: list[Experiment]) -> NDArray[np.int64]:
     """Return the index of each observation's experiment."""
     names = [experiment.name for experiment in experiments]
     codes = _codes(observations["experiment"], names)
@@ -141,7 +145,7 @@ def _check_experiments(observations: pd.DataFrame, experiments: list[Experiment]
     return codes
 
 
-def _check_order(observations: pd.DataFrame, experiment: NDArray[np.int64], order: list[str]) -> None:
+def check_order(observations: pd.DataFrame, experiment: NDArray[np.int64], order: list[str]) -> None:
     """Check that rows ascend by some columns, which implies that no track has two rows in a frame."""
     keys = []
     for column in order:

@@ -1,7 +1,7 @@
 """Shared table: the columns of a large anchor table in files that all processes of a machine map into memory.
 
 The columns are those of one Parquet file, which is recognized by a checksum. A process that finds them does not decode
-and check the Parquet file again.
+and check the Parquet file again. Of processes that do not find them, one decodes them, and the others wait for it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from viscy_train.anchors.array_store import ArrayStore
+from viscy_train.anchors.column_decoder import count_rows, decode_columns
+from viscy_train.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 LEAST_ROWS = 2**17
 """The columns of smaller tables are not shared."""
@@ -33,6 +38,11 @@ def store_of(path: Path) -> ArrayStore:
     """
     local = Path(os.fspath(path))
     return ArrayStore(local.with_name(f".{local.name}.arrays"))
+
+
+def is_shared(path: Path) -> bool:
+    """Return whether an anchor table has so many rows that its columns are shared."""
+    return count_rows(path) >= LEAST_ROWS
 
 
 def forget_columns(path: Path) -> None:
@@ -91,15 +101,55 @@ def share_columns(path: Path, observations: pd.DataFrame) -> pd.DataFrame:
         if array is None:
             return observations
         columns[name] = {"array": array, "categories": categories}
-    contents = {"version": _VERSION, "source": _checksum_of_file(path), "columns": columns}
-    is_written = store.write_file(_CONTENTS, lambda file: file.write(json.dumps(contents).encode()))
-    opened = open_columns(path) if is_written else None
+    opened = open_columns(path) if _publish(path, _checksum_of_file(path), columns) else None
     return observations if opened is None else opened
 
 
-def _open_column(store: ArrayStore, array: str, categories: list[str] | None) -> Any:
+def decode_and_share(path: Path, names: Sequence[str], check: Callable[[pd.DataFrame], None]) -> pd.DataFrame | None:
+    """Decode the columns of a large anchor table into shared memory, some rows at a time.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The Parquet file of the table.
+    names : sequence of str
+        Columns of the table.
+    check : callable
+        Raises an error if the observations that it is given are invalid. They are then not shared.
+
+    Returns
+    -------
+    pandas.DataFrame, optional
+        The observations; None if they are few, a column is unusual, or they cannot be stored.
+    """
+    if not is_shared(path):
+        return None
+    source, store = _checksum_of_file(path), store_of(path)
+    columns = decode_columns(path, names, store)
+    if columns is None:
+        return None
+    opened = {name: _open_column(store, **column, is_checked=False) for name, column in columns.items()}
+    if any(column is None for column in opened.values()):
+        return None
+    observations = pd.DataFrame(opened, copy=False)
+    try:
+        check(observations)
+    except UserError:
+        forget_columns(path)
+        raise
+    _publish(path, source, columns)
+    return observations
+
+
+def _publish(path: Path, source: str, columns: dict[str, dict[str, Any]]) -> bool:
+    """Write which files the columns of a Parquet file of some checksum are in; return whether it was possible."""
+    contents = json.dumps({"version": _VERSION, "source": source, "columns": columns}).encode()
+    return store_of(path).write_file(_CONTENTS, lambda file: file.write(contents))
+
+
+def _open_column(store: ArrayStore, array: str, categories: list[str] | None, *, is_checked: bool = True) -> Any:
     """Return a column of a frame, or None if its file is missing or damaged."""
-    stored = store.open(array)
+    stored = store.open(array) if is_checked else store.map(array)
     if stored is None:
         return None
     values = stored.view(np.ndarray)  # the same memory, without the type of its origin

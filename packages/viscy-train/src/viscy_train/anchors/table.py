@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,15 @@ from numpy.typing import NDArray
 
 from viscy_train.anchors.fingerprint import fingerprint_of
 from viscy_train.anchors.header import Exclusion, format_header, parse_header
-from viscy_train.anchors.observations import check_observations
-from viscy_train.anchors.shared_table import forget_columns, open_columns, share_columns
+from viscy_train.anchors.observation_parts import check_in_parts
+from viscy_train.anchors.shared_table import (
+    decode_and_share,
+    forget_columns,
+    is_shared,
+    open_columns,
+    share_columns,
+    store_of,
+)
 from viscy_train.atomic import atomic_write
 from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.crops.focus import check_focus
@@ -24,7 +32,10 @@ from viscy_train.crops.image_intensity import LocalIntensity
 from viscy_train.errors import UserError
 from viscy_train.experiments.columns import COLUMNS
 from viscy_train.experiments.experiments_file import Experiment
-from viscy_train.output import OutputKind, require_replaceable
+from viscy_train.output import OutputKind, one_at_a_time, require_replaceable
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 __all__ = ["ANCHOR_TABLE", "COLUMNS", "AnchorTable", "Exclusion"]
 
@@ -152,6 +163,7 @@ class AnchorTable:
         """Read a table written by `write`.
 
         The columns of a large table are shared by all processes of a machine, see `viscy_train.anchors.shared_table`.
+        One of them decodes and checks the table, and the others wait for it.
 
         Parameters
         ----------
@@ -170,20 +182,17 @@ class AnchorTable:
         """
         if not path.is_file():
             raise UserError(f"anchor table not found: {path}; {_BUILD}")
-        try:
-            observations = open_columns(path)
-            table = pq.read_table(path, page_checksum_verification=True) if observations is None else None
-            header = (pq.read_schema(path).metadata or {})[_METADATA_KEY]
-        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-            raise UserError(f"{path} is not an anchor table, or is damaged; {_BUILD}") from error
-        try:
-            settings = parse_header(header)
-            extra_columns = settings.pop("extra_columns")
+        observations = open_columns(path)
+        if observations is not None:
+            return cls(observations=observations, **_settings_of(path)[0])
+        with _reading(path):
+            is_large = is_shared(path)
+        with one_at_a_time(store_of(path).directory) if is_large else nullcontext():
+            observations = open_columns(path)  # another process may have just shared them
+            settings, extra_columns = _settings_of(path)
             if observations is None:
-                observations = share_columns(path, _checked_observations(table, extra_columns, settings))
-        except UserError as error:
-            raise UserError(f"{path} is not as `viscy-train index` writes it: {error}; re{_BUILD}") from error
-        return cls(observations=observations, **settings)
+                observations = _decoded(path, extra_columns, settings)
+            return cls(observations=observations, **settings)
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:
@@ -201,12 +210,40 @@ class AnchorTable:
         )
 
 
-def _checked_observations(table: pa.Table, extra_columns: list[str], settings: dict[str, Any]) -> pd.DataFrame:
-    observations = _observations_of(table, extra_columns)
-    check_observations(
-        observations, settings["experiments"], settings["positive"], channels_mode=settings["channels_mode"]
-    )
-    check_focus(observations, settings["crops"])
+@contextmanager
+def _reading(path: Path) -> Generator[None]:
+    """Say that a file cannot be read, or what it contains that ``viscy-train index`` does not write."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path} is not as `viscy-train index` writes it: {error}; re{_BUILD}") from error
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"{path} is not an anchor table, or is damaged; {_BUILD}") from error
+
+
+def _settings_of(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings and statistics of a table, and its further columns."""
+    with _reading(path):
+        settings = parse_header((pq.read_schema(path).metadata or {})[_METADATA_KEY])
+        return settings, settings.pop("extra_columns")
+
+
+def _decoded(path: Path, extra_columns: list[str], settings: dict[str, Any]) -> pd.DataFrame:
+    """Return the observations of a table, checked, and shared if they are many."""
+
+    def check(observations: pd.DataFrame) -> None:
+        experiments, positive, mode = (settings[name] for name in ("experiments", "positive", "channels_mode"))
+        check_in_parts(observations, experiments, positive, channels_mode=mode)
+        check_focus(observations, settings["crops"])
+
+    with _reading(path):
+        observations = decode_and_share(path, [*COLUMNS, *extra_columns], check)
+    if observations is None:
+        with _reading(path):
+            table = pq.read_table(path, page_checksum_verification=True)
+            observations = _observations_of(table, extra_columns)
+            check(observations)
+            observations = share_columns(path, observations)
     return observations
 
 

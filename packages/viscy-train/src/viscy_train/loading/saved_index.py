@@ -15,6 +15,7 @@ import pandas as pd
 
 from viscy_data import AnchorIndex
 from viscy_train.anchors.array_store import checksum
+from viscy_train.output import one_at_a_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,11 +51,17 @@ def saved_index(directory: Path, anchors: pd.DataFrame, arguments: Mapping[str, 
     folder = directory / f"index-{_key(anchors, axes)}"
     if (index := _open(folder)) is not None:
         return index
+    with one_at_a_time(folder):
+        # Another process may have just saved it.
+        return _open(folder) or _build(folder, anchors, axes)
+
+
+def _build(folder: Path, anchors: pd.DataFrame, axes: dict[str, Any]) -> AnchorIndex:
     built = AnchorIndex.build(anchors, **axes)
     try:
-        directory.mkdir(exist_ok=True)
+        folder.parent.mkdir(exist_ok=True)
         built.save(folder)
-    except FileExistsError:  # another process was faster
+    except FileExistsError:  # on a file system without locks, another process was faster
         pass
     except (OSError, TypeError):  # a full disk, a directory that is read-only, or labels that cannot be saved
         return built

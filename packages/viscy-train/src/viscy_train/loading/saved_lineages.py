@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from viscy_train.output import one_at_a_time
 from viscy_train.positives.frame_range import frame_ranges
 from viscy_train.positives.lineage_parts import arrays_in_parts, lineages_of
 from viscy_train.positives.lineages import Lineages
@@ -67,8 +68,11 @@ def saved_lineages(directory: Path, table: AnchorTable, positive: PositiveConfig
     folder = directory / f"lineages-{hashlib.sha256(content.encode(), usedforsecurity=False).hexdigest()[:32]}"
     arrays = _open(folder)
     if arrays is None:
-        _save(folder, arrays_in_parts(observations, positive, ranges))
-        arrays = _open(folder)
+        with one_at_a_time(folder):
+            arrays = _open(folder)  # another process may have just saved them
+            if arrays is None:
+                _save(folder, arrays_in_parts(observations, positive, ranges))
+                arrays = _open(folder)
     if arrays is None:
         return Lineages.of(observations, positive, ranges)
     return lineages_of(arrays, observations, positive)

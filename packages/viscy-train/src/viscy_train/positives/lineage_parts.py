@@ -42,7 +42,7 @@ def arrays_in_parts(
     """
     last_frame = int(observations["t"].max())
     shifts = dict.fromkeys((*_TRACKS, *_CELLS, "first", "channel_first"), 0)
-    for rows in _whole_positions(observations):
+    for rows in whole_positions(observations):
         part = Lineages.of(observations.iloc[rows], positive, ranges)
         arrays = _arrays_of(part)
         for name, shift in shifts.items():
@@ -113,8 +113,8 @@ def _with_end(first: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np
     return np.append(first, len(values))
 
 
-def _whole_positions(observations: pd.DataFrame) -> Iterator[slice]:
-    """Yield ranges of rows that contain whole positions."""
+def whole_positions(observations: pd.DataFrame) -> Iterator[slice]:
+    """Yield ranges of rows that contain whole positions, given observations as for `Lineages.of`."""
     starts = np.zeros(len(observations), dtype=bool)
     for name in ("experiment", "position"):
         values = observations[name].astype("category")  # no copy if it is one
