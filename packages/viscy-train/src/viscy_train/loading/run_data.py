@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -44,6 +45,7 @@ from viscy_train.loading.split import (
     split_warnings,
 )
 from viscy_train.model.encoder_input import ONE_CHANNEL, EncoderInput
+from viscy_train.output import one_at_a_time
 from viscy_train.positives.description import describe_positives, warn_of_labels, warn_of_positives
 from viscy_train.positives.rule import Positives, check_labels, make_positives
 from viscy_train.remote.path import as_path
@@ -278,7 +280,10 @@ class RunData:
 
     @cached_property
     def _parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return self._share(anchors_of_parts(self.table, self.is_kept))
+        # One process at a time, because the rows of a large table take memory until they are shared.
+        turn = one_at_a_time(store_of(self.path).directory / "rows") if self._is_large else nullcontext()
+        with turn:
+            return self._share(anchors_of_parts(self.table, self.is_kept))
 
     def describe_positives(self, loss: LossConfig | None = None) -> list[str]:
         """Return what a positive is, and notes, a sentence for each; with a loss, also on what it makes of them.

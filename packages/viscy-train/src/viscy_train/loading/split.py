@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from viscy_train.errors import UserError
+from viscy_train.positives.lineages import starts_run
 from viscy_train.wording import are, count
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def anchors_of_parts(table: AnchorTable, is_kept: NDArray[np.bool_]) -> tuple[ND
     UserError
         If no anchors are left for training.
     """
-    anchors = table.anchors
-    train, validation = anchors[~is_kept[anchors]], anchors[is_kept[anchors]]
+    is_anchor = table.observations["has_positive"].to_numpy()
+    train, validation = np.flatnonzero(is_anchor & ~is_kept), np.flatnonzero(is_anchor & is_kept)
     if not len(train):
         raise UserError("data.split must leave anchors for training, but keeps all of them for validation")
     return train, validation
@@ -199,10 +200,12 @@ def _in_chosen_positions(
 
     Experiments may have the same fields of view of a plate in other channels; all of them keep such a field, or none.
     """
-    anchors = table.observations.iloc[table.anchors]
+    labels = table.observations[["experiment", "condition", "position"]]
     if condition is not None:
-        anchors = anchors.assign(condition=condition.iloc[table.anchors])
-    positions = _conditions_of_positions(anchors[["experiment", "condition", "position"]].drop_duplicates())
+        labels = labels.assign(condition=condition)
+    anchors = labels[table.observations["has_positive"].to_numpy()]
+    # Only rows that differ from the one before, because duplicates are found with much memory.
+    positions = _conditions_of_positions(anchors.iloc[_run_starts(anchors)].drop_duplicates())
     plates = {experiment.name: experiment.plate.resolve() for experiment in table.experiments}
     of_strata: Any = positions.groupby(["experiment", "condition"], observed=True, sort=False)
     strata = [
@@ -210,10 +213,19 @@ def _in_chosen_positions(
         for (name, _), stratum in of_strata
     ]
     chosen = _choose_fields(strata, split.fraction, seed)
-    of_row = table.observations.groupby(["experiment", "position"], observed=True, sort=False).ngroup().to_numpy()
-    first = np.unique(of_row, return_index=True)[1]
+    first = _run_starts(table.observations[["experiment", "position"]])
     names = table.observations[["experiment", "position"]].iloc[first].astype(str).itertuples(index=False)
-    return np.array([(plates[name], position) in chosen for name, position in names], dtype=bool)[of_row]
+    is_chosen = np.array([(plates[name], position) in chosen for name, position in names], dtype=bool)
+    return np.repeat(is_chosen, np.diff(first, append=len(table.observations)))
+
+
+def _run_starts(columns: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the rows in which a column differs from the row before, and the first."""
+    starts = np.zeros(len(columns), dtype=bool)
+    for name in columns:
+        values: Any = columns[name].astype("category")  # no copy if it is one
+        starts |= starts_run(values.cat.codes.to_numpy())
+    return np.flatnonzero(starts)
 
 
 def _choose_fields(strata: list[list[tuple[Path, str]]], fraction: float, seed: int) -> set[tuple[Path, str]]:
