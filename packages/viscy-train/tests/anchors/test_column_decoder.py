@@ -22,20 +22,20 @@ from viscy_train.anchors.table import AnchorTable
 from viscy_train.errors import UserError
 from viscy_train.positives import lineage_parts
 
-# Says that it has begun to decode, and goes on when it is told to.
+# Says that it has begun to decode, and continues when a line arrives.
 HOLDER = """
 import sys
 from pathlib import Path
 from viscy_train.anchors import shared_table
 from viscy_train.anchors.table import AnchorTable
 
-def decode_when_told(*arguments, decode=shared_table.decode_columns):
+def decode_on_request(*arguments, decode=shared_table.decode_columns):
     print("decoding", flush=True)
     sys.stdin.readline()
     return decode(*arguments)
 
 shared_table.LEAST_ROWS = 1
-shared_table.decode_columns = decode_when_told
+shared_table.decode_columns = decode_on_request
 print(AnchorTable.read(Path(sys.argv[1])).fingerprint)
 """
 
