@@ -77,7 +77,7 @@ def test_processes_that_start_at_once_decode_once(table, path, holder, monkeypat
     refuse_to_decode(monkeypatch)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(AnchorTable.read, path)
-        said = holder.communicate("go on\n", timeout=120)[0]
+        said = holder.communicate("continue\n", timeout=120)[0]
         read = waiting.result(timeout=120)
     assert said.strip() == str(table.fingerprint) == str(read.fingerprint)
     pd.testing.assert_frame_equal(read.observations, table.observations)
