@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,9 +88,11 @@ def delete_cut_shards(path: Path, plan: PackingPlan) -> None:
     for array in plan.header.arrays:
         for name in map(array.shard_name, range(array.n_shards)):
             file = path / array.name / name
-            if file.is_file() and not is_whole_shard(array, file):
-                file.unlink(missing_ok=True)
-                say(f"{file} is not complete, and is packed again")
+            # Another process may delete it at the same time.
+            with suppress(FileNotFoundError):
+                if not is_whole_shard(array, file):
+                    file.unlink()
+                    say(f"{file} is not complete, and is packed again")
 
 
 def delete_leftovers(path: Path, plan: PackingPlan) -> None:

@@ -46,6 +46,14 @@ SIZES = {
         n_steps=100,
         with_hela=True,
     ),
-    "gpu": Size(about="a GPU", n_seeds=12, tables=(), images=_ALL, n_seeds_of_images=12, n_steps=300, with_hela=True),
+    "gpu": Size(
+        about="45 minutes on a GPU",
+        n_seeds=12,
+        tables=(),
+        images=_ALL,
+        n_seeds_of_images=12,
+        n_steps=300,
+        with_hela=True,
+    ),
 }
 """The sizes by name."""
