@@ -110,6 +110,14 @@ def changed(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+@pytest.fixture(autouse=True)
+def sigterm_as_before() -> Generator[None]:
+    """Restore the handler of SIGTERM, which Lightning keeps after an error, and which forked processes inherit."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with two experiments, which tests must not change."""
