@@ -30,7 +30,12 @@ def name_of_writer() -> str:
 
 @contextmanager
 def process_pool(
-    processes: int, command: str, *, start: Callable[..., object], arguments: tuple[Any, ...] = (), again: str = ""
+    processes: int,
+    command: str,
+    *,
+    start: Callable[..., object] | None = None,
+    arguments: tuple[Any, ...] = (),
+    again: str = "",
 ) -> Generator[ProcessPoolExecutor]:
     """Start processes that end with the block, or if this process is killed.
 
@@ -40,7 +45,7 @@ def process_pool(
         Number of processes.
     command : str
         Name of the command, for an error message.
-    start : callable
+    start : callable, optional
         Function that each process calls first.
     arguments : tuple
         Its arguments.
@@ -77,11 +82,12 @@ def process_pool(
         ends.close()
 
 
-def _start_process(ends: Connection, start: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+def _start_process(ends: Connection, start: Callable[..., object] | None, arguments: tuple[Any, ...]) -> None:
     # At Ctrl-C, a terminal sends the signal to all processes, and the parent ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(ends,), daemon=True).start()
-    start(*arguments)
+    if start is not None:
+        start(*arguments)
 
 
 def _end_with_parent(ends: Connection) -> None:

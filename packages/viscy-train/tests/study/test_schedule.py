@@ -125,7 +125,9 @@ def test_a_duration_is_in_words(seconds, text):
 @pytest.mark.slow
 def test_a_killed_process_is_an_error_in_one_line_and_a_rerun_gives_the_same_runs(tmp_path, makers, finished):
     trials = trials_in(tmp_path, makers.make_and_kill_once)
-    with pytest.raises(UserError, match=r"a process of the study ended unexpectedly, .* fewer --processes") as error:
+    with pytest.raises(
+        UserError, match=r"a process of `viscy-train study` ended unexpectedly, .* fewer --processes"
+    ) as error:
         run_study(trials, StudyFolder(tmp_path / "out", {}), processes=2)
     assert "\n" not in str(error.value)
     folder = StudyFolder(tmp_path / "out", {})

@@ -72,7 +72,7 @@ def run_study_command(options: list[str], description: str) -> int:
         folder = _open(values.out, {"size": values.size, "arms": _settings_of(arms)}, command)
         trials = made_up_trials(values.out / "worlds", size, arms, values.seeds)
         say(f"{len(trials):,} runs: {len({trial.case.world for trial in trials})} worlds, {len(arms)} compositions")
-        _run(trials, folder, values.processes)
+        _run(trials, folder, values.processes, "study")
         configs = {trial.case.world: trial.case.config for trial in trials}
         data_of = {world: data_of_config(config) for world, config in configs.items()}
         comparison = Comparison(trials=trials, units=Units.of_study())
@@ -104,7 +104,7 @@ def compare(options: list[str], description: str) -> int:
             f"{len(trials):,} runs of {n_steps:,} steps: {len(cases)} held out in turn, {len(arms)} compositions, "
             f"{len(seeds)} seeds"
         )
-        _run(trials, folder, config.processes)
+        _run(trials, folder, config.processes, "compare")
         comparison = Comparison(trials=trials, units=Units.of_folds(hold_out, len(cases)))
         title = f"Does a composition pay? {cases[0].world}"
         data_of = {cases[0].world: data}
@@ -154,7 +154,7 @@ def _open_project(
     return folder, make_folds(data.table, world, out / "config.yaml", crops)
 
 
-def _run(trials: Sequence[Any], folder: StudyFolder, processes: int | None) -> None:
+def _run(trials: Sequence[Any], folder: StudyFolder, processes: int | None, command: str) -> None:
     import torch
 
     from viscy_train.study.schedule import count_processors, run_study
@@ -162,7 +162,7 @@ def _run(trials: Sequence[Any], folder: StudyFolder, processes: int | None) -> N
     if torch.cuda.is_available():
         run_study(trials, folder, processes=1, accelerator="gpu")
     else:
-        run_study(trials, folder, processes=processes or count_processors())
+        run_study(trials, folder, processes=processes or count_processors(), command=command)
 
 
 def _finish(folder: StudyFolder, comparisons: list[Comparison], arms: Sequence[Arm], **options: Any) -> None:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
-from multiprocessing.connection import wait
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from viscy_train.console import say
-from viscy_train.errors import UserError
+from viscy_train.process_pool import process_pool
 from viscy_train.study.cases import make_files
 from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
+    from concurrent.futures import Executor
 
     from threadpoolctl import threadpool_limits
 
@@ -33,7 +29,14 @@ if TYPE_CHECKING:
 _LOG_INTERVAL = 10
 
 
-def run_study(trials: Sequence[Trial], folder: StudyFolder, *, processes: int = 1, accelerator: str = "cpu") -> None:
+def run_study(
+    trials: Sequence[Trial],
+    folder: StudyFolder,
+    *,
+    processes: int = 1,
+    accelerator: str = "cpu",
+    command: str = "study",
+) -> None:
     """Run those trials of a study that are not finished, and say how many are.
 
     Parameters
@@ -46,6 +49,8 @@ def run_study(trials: Sequence[Trial], folder: StudyFolder, *, processes: int = 
         Number of processes, each with one thread. With 1, trials run in this process one after the other.
     accelerator : str, default "cpu"
         Where to train, as Lightning names it.
+    command : str, default "study"
+        Name of the command, for an error message.
 
     Raises
     ------
@@ -54,7 +59,7 @@ def run_study(trials: Sequence[Trial], folder: StudyFolder, *, processes: int = 
     """
     missing = [trial for trial in trials if trial not in folder]
     progress = _Progress(len(trials), len(missing))
-    with _results(missing, min(processes, len(missing)), accelerator) as results:
+    with _results(missing, min(processes, len(missing)), accelerator, command) as results:
         for result in results:
             folder.add(result)
             progress.add()
@@ -90,32 +95,19 @@ def _duration(seconds: float) -> str:
 
 
 @contextmanager
-def _results(trials: Sequence[Trial], processes: int, accelerator: str) -> Generator[Iterator[Result]]:
+def _results(trials: Sequence[Trial], processes: int, accelerator: str, command: str) -> Generator[Iterator[Result]]:
     """Yield the results of trials, as they finish."""
     if processes <= 1:
         with _one_thread():
             yield (_run(trial, accelerator) for trial in trials)
         _opened.cache_clear()
         return
-    others = set(multiprocessing.active_children())
-    # A process that is forked cannot use what its parent's threads hold.
-    executor = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_start_process)
-    try:
-        yield _results_of(executor, trials, accelerator)
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a process of the study ended unexpectedly, maybe for lack of memory; run the command again with fewer "
-            "--processes, which runs what is missing"
-        ) from error
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
-    finally:
-        executor.shutdown(cancel_futures=True)
+    again = ", which runs what is missing"
+    with process_pool(processes, command, again=again) as pool:
+        yield _results_of(pool, trials, accelerator)
 
 
-def _results_of(executor: ProcessPoolExecutor, trials: Sequence[Trial], accelerator: str) -> Iterator[Result]:
+def _results_of(executor: Executor, trials: Sequence[Trial], accelerator: str) -> Iterator[Result]:
     """Yield results as they finish; two processes never write the files of the same case."""
     unmade = {trial.case.config: trial.case for trial in trials if trial.case.make is not None}
     makes: dict[Future, Case] = {executor.submit(_make_in_process, case): case for case in unmade.values()}
@@ -169,19 +161,6 @@ def _limit_threads() -> threadpool_limits:
 
     torch.set_num_threads(1)
     return threadpool_limits(1)
-
-
-def _start_process() -> None:
-    """Prepare a process that its parent ends at Ctrl-C, and that ends if its parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
 
 
 def _make_in_process(case: Case) -> None:
