@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_FORMAT, _VERSION = "viscy-train encoder", "1"
+_FORMAT, _VERSION = "viscy-train encoder", "2"
+_CHECKSUM = "sha256"
+# The checksum of this version is one of the weights only.
+_FIRST_VERSION = "1"
 # Earlier versions know no others.
 _FIRST_INPUTS = ("channels", "z_slices", "crop")
 
@@ -90,8 +93,8 @@ def write_encoder(path: Path, encoder: Encoder, config: EncoderConfig, takes: En
         "encoder": json.dumps(asdict(config)),
         "input": json.dumps(first_inputs),
         "crops": json.dumps(inputs),
-        "sha256": _checksum(weights),
     }
+    metadata[_CHECKSUM] = _checksum(weights, metadata)
     with atomic_write(path) as unfinished:
         save_file(weights, unfinished, metadata)
 
@@ -112,14 +115,17 @@ def read_encoder(path: Path) -> ExportedEncoder | None:
     Raises
     ------
     UserError
-        If the file is missing, damaged, or of a newer version.
+        If the file is missing, damaged (in any byte), or of a newer version.
     """
     metadata, weights = read_safetensors(path)
     if metadata.get("format") != _FORMAT:
+        if "viscy_train" in metadata or _FORMAT in metadata.values():
+            raise UserError(f"{path} is damaged: it does not name its format; export the encoder again")
         return None
-    if metadata.get("version") != _VERSION:
+    version = metadata.get("version")
+    if version not in (_FIRST_VERSION, _VERSION):
         raise UserError(
-            f"{path} must have version {_VERSION} of the format of encoders, got {metadata.get('version')}; update "
+            f"{path} must have version {_FIRST_VERSION} or {_VERSION} of the format of encoders, got {version}; update "
             "viscy-train"
         )
     try:
@@ -127,8 +133,9 @@ def read_encoder(path: Path) -> ExportedEncoder | None:
         takes = EncoderInput(**json.loads(metadata["input"]), **json.loads(metadata.get("crops", "{}")))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged: its metadata are malformed; export the encoder again") from error
-    if metadata.get("sha256") != _checksum(weights):
-        raise UserError(f"{path} is damaged: its weights differ from their checksum; export the encoder again")
+    checked = {} if version == _FIRST_VERSION else {key: metadata[key] for key in metadata if key != _CHECKSUM}
+    if metadata.get(_CHECKSUM) != _checksum(weights, checked):
+        raise UserError(f"{path} is damaged: its content differs from its checksum; export the encoder again")
     return ExportedEncoder(weights=weights, config=config, takes=takes)
 
 
@@ -182,9 +189,11 @@ def load_encoder(path: Path | str) -> Encoder:
     return encoder.eval()
 
 
-def _checksum(weights: Mapping[str, Tensor]) -> str:
-    """Return a hash of names, types, shapes and values."""
+def _checksum(weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Return a hash of the metadata and of names, types, shapes and values of the weights."""
     digest = sha256()
+    if metadata:
+        digest.update(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(weights):
         value = weights[name].contiguous()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
