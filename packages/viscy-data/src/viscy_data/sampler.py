@@ -44,7 +44,8 @@ class FlexibleBatchSampler(ComposedBatches, Sampler[list[int]]):
         the key ``"..."`` stands for all conditions not named. The share of a condition that a group lacks goes to the
         conditions it has, in proportion.
     temporal_enrichment : bool, default False
-        Whether primary slots are concentrated around a *focal time*, one of the distinct times of the group.
+        Whether primary slots are concentrated around a *focal time*, one of the distinct times of the group. What is
+        learned from such batches may say less of the time.
     temporal_window_hours : float, default 2.0
         Half-width of the temporal window in hours. A time exactly this far from the focal time is inside the window.
     temporal_global_fraction : float, default 0.3
@@ -224,8 +225,8 @@ class FlexibleBatchSampler(ComposedBatches, Sampler[list[int]]):
     ...     assert rows["experiment"].nunique() == 1
     ...     assert (rows["condition"] == "infected").sum() == 16
 
-    A leak of one eighth; of the other slots, three quarters within two hours of a focal time; experiments equally
-    often:
+    With options that are off by default: a leak of one eighth; of the other slots, three quarters within two hours of a
+    focal time; experiments equally often:
 
     >>> sampler = FlexibleBatchSampler(
     ...     anchors, batch_size=32, leaky=0.125, experiment_weights="uniform",

@@ -55,18 +55,18 @@ class PlannedComposition:
     ...     "experiment": ["monday"] * 60 + ["tuesday"] * 20,
     ...     "condition": ["mock"] * 50 + ["infected"] * 10 + ["mock"] * 20,
     ... })
-    >>> planned = FlexibleBatchSampler(anchors, batch_size=8, leaky=0.25).planned()
+    >>> planned = FlexibleBatchSampler(anchors, batch_size=8).planned()
     >>> planned.strata  # doctest: +NORMALIZE_WHITESPACE
                        anchors  table_share  epoch_share
     group   condition
-    monday  infected        10        0.125       0.3125
-            mock            50        0.625       0.3125
-    tuesday mock            20        0.250       0.3750
+    monday  infected        10        0.125       0.375
+            mock            50        0.625       0.375
+    tuesday mock            20        0.250       0.250
     >>> planned.batch_shares("monday")
     group    condition
-    monday   infected     0.375
-             mock         0.375
-    tuesday  mock         0.250
+    monday   infected     0.5
+             mock         0.5
+    tuesday  mock         0.0
     Name: batch_share, dtype: float64
     >>> planned.n_batches, planned.options["experiment_weights"]
     (10, {'monday': 0.75, 'tuesday': 0.25})

@@ -208,9 +208,11 @@ class SamplerConfig:
     batch_size : int
         Number of anchors in a batch. Each process trains on a batch of its own, unless `split_batches`.
     experiment_aware : bool
-        Whether each batch has an experiment of its own, which fills all slots except the leaked ones.
+        Whether each batch has an experiment of its own, which fills all slots except the leaked ones. Not for
+        experiments of one condition each, where it may hurt.
     leaky : float
-        Fraction of a batch that comes from the other experiments, in [0, 1).
+        Fraction of a batch that comes from the other experiments, in [0, 1). In a study it undid part of the mixing
+        that `experiment_aware` brings.
     experiment_weights : str or dict of str to float, optional
         How often each experiment is chosen: ``proportional`` to its number of anchors, ``sqrt`` (proportional to the
         square root), ``uniform``, or a weight for each experiment. The key ``"..."`` stands for all that are not named.
@@ -219,7 +221,7 @@ class SamplerConfig:
     condition_ratio : dict of str to float, optional
         Relative share of each condition. The key ``"..."`` stands for all that are not named.
     temporal_enrichment : bool
-        Whether the slots that are not leaked concentrate around a focal time.
+        Whether the slots that are not leaked concentrate around a focal time. Embeddings may then say less of the time.
     temporal_window_hours : float
         Half-width of the temporal window around the focal time, in hours.
     temporal_global_fraction : float

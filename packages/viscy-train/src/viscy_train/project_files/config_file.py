@@ -166,14 +166,19 @@ data:
   # max_hours, the range is in hours; without tracks over time, use {{min_frames: 0, max_frames: 0}}.
   positive: {positive}
 
-  # The composition of the batches. These are the parameters of viscy_data.FlexibleBatchSampler.
+  # The composition of the batches. These are the parameters of viscy_data.FlexibleBatchSampler. To find out whether it
+  # pays on your cells: viscy-train compare --config THIS_FILE
   sampler:
 {batch_size}
-    # Each batch comes from one experiment, except for the fraction `leaky` from the others.
+    # Each batch comes from one experiment. Set this to false where each experiment has only one condition: there it hurt.
     experiment_aware: true
-    leaky: 0.0
-    # Each condition makes up an equal part of each batch.
+    # Each condition makes up an equal part of each batch, which helps to find a rare one.
     condition_balanced: true
+    # Off, because neither gained anything where it was measured. A leak takes a part of each batch, such as 0.125, from
+    # other experiments, and undid part of their mixing. Temporal enrichment takes most of each batch from within
+    # temporal_window_hours of one time, and the embeddings said less of the hours: turn it on only if time is a nuisance.
+    leaky: 0.0
+    temporal_enrichment: false
 
   # What to keep for validation: by position, by experiment, or none.
   split: {split}

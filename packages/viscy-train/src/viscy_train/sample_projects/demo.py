@@ -183,20 +183,21 @@ data:
   # The positive of an anchor belongs to the same lineage, this many frames earlier or later.
   positive: {{min_frames: 1, max_frames: 4}}
 
-  # The composition of the batches. These are the parameters of viscy_data.FlexibleBatchSampler.
+  # The composition of the batches. These are the parameters of viscy_data.FlexibleBatchSampler. To find out whether it
+  # pays on your cells: viscy-train compare --config THIS_FILE
   sampler:
     batch_size: 64
-    # Each batch comes from one experiment, except for one eighth that leaks in from the others.
+    # Each batch comes from one experiment. Set this to false where each experiment has only one condition: there it hurt.
     experiment_aware: true
-    leaky: 0.125
     # How often each experiment is chosen: proportional (to its number of anchors), sqrt, uniform, or a weight for each.
     experiment_weights: uniform
     # Each condition makes up half of each batch, however rare it is.
     condition_balanced: true
-    # 70 % of the slots of the batch's own experiment are within 2 hours of a focal time. The others are from any time.
-    temporal_enrichment: true
-    temporal_window_hours: 2.0
-    temporal_global_fraction: 0.3
+    # Off, because neither gained anything where it was measured. A leak takes a part of each batch, such as 0.125, from
+    # other experiments, and undid part of their mixing. Temporal enrichment takes most of each batch from within
+    # temporal_window_hours of one time, and the embeddings said less of the hours: turn it on only if time is a nuisance.
+    leaky: 0.0
+    temporal_enrichment: false
 
   # Use {{by: position}} to keep some positions for validation. The demo has too few positions for that.
   split: {{by: none}}

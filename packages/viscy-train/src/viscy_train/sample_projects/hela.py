@@ -312,7 +312,7 @@ data:
     batch_size: 64
     # Each half of the field of view makes up half of each batch.
     condition_balanced: true
-    # If true, most anchors of a batch are within 2 hours of a focal time.
+    # If true, most anchors of a batch are within 2 hours of a focal time, and the embeddings say less of the time.
     temporal_enrichment: false
 
   # Keep one of the three positions of each half for validation. No pixel of it is trained on.
