@@ -40,7 +40,7 @@ def test_the_defaults_are_by_experiment_and_condition_only():
 def test_a_configuration_says_when_to_turn_the_other_options_on(demo, source):
     text = demo if source == "demo" else config_text(ConfigDraft())
     comments = " ".join(line.strip(" #") for line in text.splitlines() if line.strip().startswith("#"))
-    for words in ("one condition: there it hurt", "only if time is a nuisance", "viscy-train compare"):
+    for words in ("one condition each: there it hurt", "only if time is a nuisance", "viscy-train compare"):
         assert words in comments
 
 

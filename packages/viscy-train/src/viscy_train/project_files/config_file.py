@@ -170,13 +170,13 @@ data:
   # pays on your cells: viscy-train compare --config THIS_FILE
   sampler:
 {batch_size}
-    # Each batch comes from one experiment. Set this to false where each experiment has only one condition: there it hurt.
+    # Each batch comes from one experiment. Set this to false where experiments have one condition each: there it hurt.
     experiment_aware: true
     # Each condition makes up an equal part of each batch, which helps to find a rare one.
     condition_balanced: true
     # Off, because neither gained anything where it was measured. A leak takes a part of each batch, such as 0.125, from
     # other experiments, and undid part of their mixing. Temporal enrichment takes most of each batch from within
-    # temporal_window_hours of one time, and the embeddings said less of the hours: turn it on only if time is a nuisance.
+    # temporal_window_hours of one time, and embeddings said less of the hours: turn it on only if time is a nuisance.
     leaky: 0.0
     temporal_enrichment: false
 

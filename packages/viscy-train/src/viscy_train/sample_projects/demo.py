@@ -187,7 +187,7 @@ data:
   # pays on your cells: viscy-train compare --config THIS_FILE
   sampler:
     batch_size: 64
-    # Each batch comes from one experiment. Set this to false where each experiment has only one condition: there it hurt.
+    # Each batch comes from one experiment. Set this to false where experiments have one condition each: there it hurt.
     experiment_aware: true
     # How often each experiment is chosen: proportional (to its number of anchors), sqrt, uniform, or a weight for each.
     experiment_weights: uniform
@@ -195,7 +195,7 @@ data:
     condition_balanced: true
     # Off, because neither gained anything where it was measured. A leak takes a part of each batch, such as 0.125, from
     # other experiments, and undid part of their mixing. Temporal enrichment takes most of each batch from within
-    # temporal_window_hours of one time, and the embeddings said less of the hours: turn it on only if time is a nuisance.
+    # temporal_window_hours of one time, and embeddings said less of the hours: turn it on only if time is a nuisance.
     leaky: 0.0
     temporal_enrichment: false
 
