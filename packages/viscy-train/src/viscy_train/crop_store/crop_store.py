@@ -184,7 +184,11 @@ class _TensorStoreCrops:
         self._array = tensorstore.open(spec, read=True, open=True, context=context).result()
 
     def __getitem__(self, indices: NDArray[np.int64]) -> NDArray[Any]:
-        return self._array.oindex[indices].read().result()
+        # NumPy takes large arrays from the system in large pages; in an array that tensorstore makes, each small page
+        # costs a fault, a fifth of the time of crops of many slices.
+        crops = np.empty((len(indices), *self._array.shape[1:]), dtype=self._array.dtype.numpy_dtype)
+        tensorstore.array(crops).write(self._array.oindex[indices]).result()
+        return crops
 
 
 class _ZarrCrops:
