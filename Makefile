@@ -11,6 +11,7 @@ SHELL := /bin/bash
 ARGS ?=
 OUT ?=
 DIST ?= dist
+VERSION ?=
 
 # Many tests start processes that import torch and Lightning; with compiled bytecode, that takes a third of the time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -24,6 +25,7 @@ EXPORT := uv export --quiet --upgrade --all-packages --all-groups --no-emit-work
 	--format requirements-txt
 LOWEST := .venvs/lowest
 ANNDATA := .venvs/anndata
+INSTALLED := .venvs/installed
 # Installed outside the workspace, whose constraints on versions do not hold for them, but with its date.
 EXCLUDE_NEWER := $(shell sed -n 's/^exclude-newer = "\(.*\)"/\1/p' pyproject.toml)
 # The first still reads its files with NumPy 1 and pandas 2; the last is whatever is newest.
@@ -31,7 +33,7 @@ ANNDATA_VERSIONS := anndata==0.10.9,numpy==1.26.4,pandas==2.2.3,zarr==2.18.3,num
 BENCH := .venvs/bench
 BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 
-.PHONY: help setup wheels lint format types test test-fast test-weekly test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-store bench-start bench-overhead bench-gpu bench-env faults profile lock lock-check plan-check check clean
+.PHONY: help setup wheels dist test-dist lint format types test test-fast test-weekly test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-store bench-start bench-overhead bench-gpu bench-env faults profile lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +42,21 @@ setup: ## install all packages and tools into .venv
 	uv sync
 
 wheels: ## build the wheels of all packages into dist
+	rm -f $(DIST)/viscy_*
 	uv build --quiet --all-packages --wheel --out-dir $(DIST)
+
+dist: ## build source distributions into dist, and from them the wheels; with VERSION=0.2.0, of this version
+	rm -f $(DIST)/viscy_*
+	$(if $(VERSION),UV_DYNAMIC_VERSIONING_BYPASS=$(VERSION)) uv build --quiet --all-packages --out-dir $(DIST)
+
+test-dist: dist ## install the wheels into an empty environment, check them and run the demo there
+	uv tool run --quiet --exclude-newer $(EXCLUDE_NEWER) twine check --strict $(DIST)/viscy_*
+	uv tool run --quiet --exclude-newer $(EXCLUDE_NEWER) check-wheel-contents $(DIST)/*.whl
+	uv venv --quiet --clear --python 3.12 $(INSTALLED)
+	version=$$(echo $(DIST)/viscy_train-*.whl | sed 's/.*viscy_train-\(.*\)-py3-none-any.whl/\1/'); \
+		uv pip install --quiet --directory / --exclude-newer $(EXCLUDE_NEWER) --find-links $(abspath $(DIST)) \
+			--python $(CURDIR)/$(INSTALLED) "viscy-train==$$version" "viscy-sampling-testkit==$$version"
+	$(INSTALLED)/bin/python -P tools/dist_check.py $(DIST)
 
 lint: plan-check ## run ruff and check formatting and plans
 	uv run ruff check
@@ -146,7 +162,7 @@ lock-check: ## fail if requirements.txt differs from what the dependencies resol
 plan-check: ## fail if a plan or requirement names something that does not exist
 	uv run python tools/plan_check.py
 
-check: lint lock-check types coverage test-lowest test-anndata demo ## run everything that must pass
+check: lint lock-check types coverage test-lowest test-anndata demo test-dist ## run everything that must pass
 
 clean: ## remove environments, caches and the output of runs
 	rm -rf .venv .venvs faults dist .coverage .coverage.* htmlcov .pytest_cache .ruff_cache .hypothesis viscy-demo lightning_logs

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from viscy_data.index import AnchorIndex
     from viscy_data.sampler import FlexibleBatchSampler
 
+    __version__: str
+
 __all__ = [
     "AnchorIndex",
     "ComposedBatches",
@@ -36,7 +38,11 @@ _PUBLIC_MODULES = ("composed_batches", "distributed", "index", "sampler")
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its module, or a public module."""
+    """Import a public name from its module, or a public module, or look up the version."""
+    if name == "__version__":
+        from importlib.metadata import version  # loaded only here, because it takes as long as the rest
+
+        return version("viscy-data")
     if name in _PUBLIC_MODULES:
         return import_module(f"{__name__}.{name}")
     if name not in _MODULES:

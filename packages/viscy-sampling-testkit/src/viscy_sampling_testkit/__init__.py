@@ -1,5 +1,8 @@
 """Tests for batch samplers: synthetic tables, simulated ranks, assertions, and one call that runs all of them."""
 
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
 from viscy_sampling_testkit.assertions.beyond import assert_fresh_padding, assert_replays_beyond, assert_replays_epochs
 from viscy_sampling_testkit.assertions.choice import (
     ChoiceTargets,
@@ -130,6 +133,9 @@ from viscy_sampling_testkit.tables.times import (
     make_irregular_times,
 )
 
+if TYPE_CHECKING:
+    __version__: str
+
 # Former names, kept so that existing imports work.
 Life = Attempt
 assert_dealt_evenly = assert_drawn_evenly
@@ -257,3 +263,10 @@ __all__ = [
     "spawn_ranks",
     "spawn_training",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """Look up the version."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return version("viscy-sampling-testkit")

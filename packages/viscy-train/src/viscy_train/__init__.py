@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from viscy_train.model.exported import load_encoder
     from viscy_train.model.module import ContrastiveModule
 
+    __version__: str
+
 __all__ = ["AnchorTable", "ContrastiveModule", "PairDataModule", "UserError", "build_anchor_table", "load_encoder"]
 
 _MODULES = {
@@ -28,7 +30,11 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its module."""
+    """Import a public name from its module, or look up the version."""
+    if name == "__version__":
+        from importlib.metadata import version  # loaded only here, because it takes as long as the rest
+
+        return version("viscy-train")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
