@@ -1,6 +1,7 @@
-"""Dist check: reports what is wrong with built distributions, and uses them in the environment that they are installed in.
+"""Dist check: reports what is wrong with built distributions, and uses those that are installed.
 
-`make test-dist` runs it with the Python of an environment that holds the wheels and their dependencies and nothing else.
+`make test-dist` runs it with the Python of an environment that holds the wheels and their dependencies and nothing
+else.
 """
 
 import argparse
@@ -89,13 +90,10 @@ def check_installed(folder: Path) -> list[str]:
         if not Path(str(module.__file__)).is_relative_to(sys.prefix):
             problems.append(f"{package} must be imported from {sys.prefix}, got {module.__file__}")
         if module.__version__ != installed.version:
-            problems.append(
-                f"{package}: __version__ is {module.__version__}, the installed version {installed.version}"
-            )
+            problems.append(f"{package}: __version__ must be {installed.version}, got {module.__version__}")
         wheel = folder / f"{package.replace('-', '_')}-{installed.version}-py3-none-any.whl"
-        if not wheel.exists() or _record(zipfile.ZipFile(wheel)) - set(
-            (installed.read_text("RECORD") or "").splitlines()
-        ):
+        record = set((installed.read_text("RECORD") or "").splitlines())
+        if not wheel.exists() or not _record(wheel) <= record:
             problems.append(f"{package} {installed.version} must be installed from {folder}")
     return problems
 
@@ -140,10 +138,11 @@ def _check_names(names: set[str], source: Path) -> list[str]:
     return problems
 
 
-def _record(wheel: zipfile.ZipFile) -> set[str]:
-    """Return the lines of a wheel's record that have a hash; these are also in the record of the installed package."""
-    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/RECORD"))
-    return {line for line in wheel.read(name).decode().splitlines() if "sha256=" in line}
+def _record(path: Path) -> set[str]:
+    """Return the lines of a wheel's record that have a hash; the installed package has them, too."""
+    with zipfile.ZipFile(path) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/RECORD"))
+        return {line for line in wheel.read(name).decode().splitlines() if "sha256=" in line}
 
 
 def _last_example(page: Path) -> str:

@@ -140,9 +140,8 @@ def test_all_packages_have_one_version_that_always_ends_in_the_commit():
 
 def test_no_version_on_a_public_index_is_that_of_a_sibling():
     """A version without a commit does not match one with a commit, whoever uploads it."""
-    dependencies = read_project("viscy-train")["tool"]["hatch"]["metadata"]["hooks"]["uv-dynamic-versioning"][
-        "dependencies"
-    ]
+    hooks = read_project("viscy-train")["tool"]["hatch"]["metadata"]["hooks"]
+    dependencies = hooks["uv-dynamic-versioning"]["dependencies"]
     (sibling,) = (text for text in dependencies if text.startswith("viscy-"))
     requirement = Requirement(sibling.replace("{{ version }}", VERSION))
     assert not requirement.specifier.contains("0.2.0")

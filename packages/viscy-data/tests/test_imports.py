@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -85,3 +86,7 @@ def test_a_name_that_the_package_lacks_is_an_ordinary_error():
         _ = viscy_data.BatchSampler
     with pytest.raises(ImportError, match="cannot import name 'BatchSampler' from 'viscy_data'"):
         exec("from viscy_data import BatchSampler")
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert viscy_data.__version__ == version("viscy-data")

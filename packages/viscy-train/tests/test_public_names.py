@@ -1,9 +1,11 @@
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
 import viscy_train
+from viscy_train.run.provenance import collect_versions
 
 
 def run_python(*arguments):
@@ -45,3 +47,7 @@ def test_the_command_line_can_be_imported_and_run_as_a_module():
 
     assert main is entry_point.main
     assert "viscy-train COMMAND" in run_python("-m", "viscy_train", "--help")
+
+
+def test_the_version_is_that_of_the_installed_package_and_of_provenance():
+    assert viscy_train.__version__ == version("viscy-train") == collect_versions()["viscy-train"]
