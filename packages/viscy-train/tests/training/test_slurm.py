@@ -31,7 +31,7 @@ CHANGES = {"trainer.max_epochs": 2, "data.sampler.batch_size": 8, "checkpoint.ev
 SRUN = """\
 #!{python}
 import os, signal, sys, time
-assert sys.argv[1:4] == ["--kill-on-bad-exit=0", "--wait=60", "viscy-train"], sys.argv
+assert sys.argv[1:5] == ["--cpus-per-task=2", "--kill-on-bad-exit=0", "--wait=60", "viscy-train"], sys.argv
 import viscy_train.cli.commands, viscy_train.training.fit, viscy_train.report.write
 from viscy_train.cli import main
 n_tasks, per_node = int(os.environ["SLURM_NTASKS"]), int(os.environ["SLURM_NTASKS_PER_NODE"])
@@ -41,7 +41,7 @@ for task in range(n_tasks):
     if not pid:
         own = {{"SLURM_PROCID": task, "SLURM_LOCALID": task % per_node, "SLURM_NODEID": task // per_node}}
         os.environ.update({{name: str(number) for name, number in own.items()}})
-        sys.exit(main(sys.argv[4:]))
+        sys.exit(main(sys.argv[5:]))
     tasks[pid] = None
 with open("tasks.new", "w") as file:
     file.write(" ".join(map(str, tasks)))
@@ -77,10 +77,14 @@ class Job:
             (programs / name).write_text(text)
             (programs / name).chmod(0o755)
         # The tasks meet at a store of this process, on a port that nothing else can take.
+        activate = directory / ".venv" / "bin" / "activate"
+        activate.parent.mkdir(parents=True, exist_ok=True)
+        activate.touch()
         self._store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         environment = {
             "SLURM_JOB_ID": JOB,
             "SLURM_JOB_NAME": "viscy-train",
+            "SLURM_CPUS_PER_TASK": "2",
             "SLURM_NNODES": str(nodes),
             "SLURM_NODELIST": "127.0.0.1",
             "SLURM_NTASKS": str(nodes * tasks_per_node),
