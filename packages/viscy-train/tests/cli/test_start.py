@@ -21,6 +21,8 @@ from viscy_train.training.lightning_cli import TrainingCLI
 SLOW = ["torch", "lightning", "timm", "kornia", "sklearn", "anndata", "iohub", "dask"]
 # Only some formats of tracks need these.
 SLOW += ["h5py", "tifffile"]
+# Only unusual plates, and those at URLs, need these.
+SLOW += ["zarr", "numcodecs"]
 RUN = f"""
 import json, sys
 from viscy_train.cli.entry_point import main

@@ -16,6 +16,7 @@ from viscy_train.errors import ProjectError
 from viscy_train.plates import pixels as pixels_module
 from viscy_train.plates.image_array import ImageArray
 from viscy_train.plates.pixels import PixelReader
+from viscy_train.plates.stored_array import StoredArray
 from viscy_train.plates.stored_chunks import StoredChunks
 
 from ..plates.odd_plates import CHANNELS, POSITIONS, WELLS, OddPlate, experiment_of, noise  # noqa: TID252
@@ -218,7 +219,7 @@ def screen(path, shape=(6, 1, 1, 512, 512), **options):
     image = np.random.default_rng(0).normal(1000, 30, shape).astype(np.uint16)
     image[4] = 0
     options = {"chunks": (1, 1, 1, 128, 128)} | WRITE_ALL | options
-    array = ImageArray(OddPlate(path).write_image("A/1/0", image, **options))
+    array = ImageArray(StoredArray.of(OddPlate(path).write_image("A/1/0", image, **options)))
     requests = []
 
     class Counted:

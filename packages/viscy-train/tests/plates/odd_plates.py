@@ -12,7 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 from viscy_train.experiments.experiments_file import Experiment
-from viscy_train.plates.pixels import zarr_codecs
+from viscy_train.plates.zarr_codecs import zarr_codecs
 
 CHANNELS = ["Phase3D", "Virus"]
 SHAPE = (3, 2, 1, 40, 48)

@@ -8,6 +8,7 @@ import pytest
 from viscy_train.plates import pixels as pixels_module
 from viscy_train.plates.image_array import AXES, ImageArray
 from viscy_train.plates.pixels import PixelReader, read_with_zarr
+from viscy_train.plates.stored_array import StoredArray
 from viscy_train.plates.stored_chunks import StoredChunks
 
 from .odd_plates import OddPlate, noise
@@ -21,7 +22,7 @@ def write(path, axes, **options):
     """Write an image with some axes; return it as an array, and its pixels with all axes."""
     image = noise(1, shape=tuple(LENGTHS[axis] for axis in axes))
     options = {"chunks": tuple(CHUNK[axis] for axis in axes)} | options
-    stored = OddPlate(path / "plate.zarr").write_image("A/1/0", image, axes=axes.lower(), **options)
+    stored = StoredArray.of(OddPlate(path / "plate.zarr").write_image("A/1/0", image, axes=axes.lower(), **options))
     return ImageArray(stored, axes), image.reshape([LENGTHS[axis] if axis in axes else 1 for axis in AXES])
 
 
@@ -59,7 +60,7 @@ def test_a_missing_chunk_is_noticed_whatever_axes_there_are(tmp_path, axes, opti
     array, _ = write(tmp_path, axes, **shards)
     last = array.of_stored((2, 1, 1, 2, 1))
     assert (2, 1, 1, 2, 1) in StoredChunks(array)
-    array.stored[tuple(slice(i * n, (i + 1) * n) for i, n in zip(last, array.stored.chunks, strict=True))] = 0
+    array.stored.opened[tuple(slice(i * n, (i + 1) * n) for i, n in zip(last, array.stored.chunks, strict=True))] = 0
     stored = StoredChunks(array)
     assert (2, 1, 1, 2, 1) not in stored
     assert (2, 1, 1, 1, 1) in stored

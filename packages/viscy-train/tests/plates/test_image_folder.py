@@ -117,7 +117,7 @@ def test_an_image_that_no_condition_names_does_not_matter(tmp_path, other):
     OTHERS[other](folder / "other.zarr")
     for name, image in images.items():
         (found,) = open_images(folder, name)
-        np.testing.assert_array_equal(found.array.stored[...], image)
+        np.testing.assert_array_equal(found.array.stored.opened[...], image)
 
 
 # For each: how to change a folder of images, the key of `conditions`, and what the message says.

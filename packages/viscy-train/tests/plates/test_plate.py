@@ -26,7 +26,7 @@ def test_a_plate_read_from_disk_equals_the_one_written(path, image):
     assert [plate.list_positions(well) for well in ("A/1", "B/2")] == [["A/1/0", "A/1/1"], ["B/2/0"]]
     read = plate.image("A/1/1")
     assert read.channels == CHANNELS
-    np.testing.assert_array_equal(read.array.stored[:], image + 1)
+    np.testing.assert_array_equal(read.array.stored.opened[:], image + 1)
 
 
 def test_an_unknown_well_is_refused(path):

@@ -8,6 +8,7 @@ from zarr.codecs import BytesCodec, TransposeCodec, ZstdCodec
 
 from viscy_train.plates.image_array import AXES, ImageArray
 from viscy_train.plates.row_pixels import open_rows
+from viscy_train.plates.stored_array import StoredArray
 
 from .odd_plates import OddPlate, noise
 
@@ -21,7 +22,9 @@ def write(path, *, zarr_format=3, axes=AXES, dtype=np.uint16, seed=0, **options)
     stored = OddPlate(path / "plate.zarr", zarr_format=zarr_format).write_image(
         "A/1/0", image, axes=axes.lower(), **({"compressors": None} | options)
     )
-    return ImageArray(stored, axes), image.reshape([LENGTHS[AXES.index(axis)] if axis in axes else 1 for axis in AXES])
+    return ImageArray(StoredArray.of(stored), axes), image.reshape(
+        [LENGTHS[AXES.index(axis)] if axis in axes else 1 for axis in AXES]
+    )
 
 
 def rows_of(array):

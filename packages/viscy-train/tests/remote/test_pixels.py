@@ -11,11 +11,12 @@ import zarr
 from viscy_train.crops.checksums import pixel_checksums
 from viscy_train.errors import UserError
 from viscy_train.loading.crops import CropReader
-from viscy_train.plates.access import RemoteStore, is_local, kvstore_of, zarr_store
+from viscy_train.plates.access import kvstore_at, zarr_store
 from viscy_train.plates.pixels import PixelReader, read_with_zarr
 from viscy_train.plates.plate import open_plate
+from viscy_train.plates.remote_store import RemoteStore
 from viscy_train.plates.stored_chunks import StoredChunks
-from viscy_train.remote.path import as_path
+from viscy_train.remote.path import as_path, is_remote
 
 from .servers import KEYS, Faults, proxy, upload, web_server
 
@@ -67,7 +68,7 @@ def test_pixels_at_a_url_are_those_on_disk(root, plates, faults, name, fault):
     faults.of = lambda path, n_before: fault if n_before == 0 else None
     image = open_plate(as_path(f"{root}/{name}.zarr")).image("A/1/0")
     assert (image.shape, image.channels, image.array.chunks) == (local.shape, local.channels, local.array.chunks)
-    assert not is_local(image.array.stored)
+    assert is_remote(image.array.stored.root)
     expected = np.asarray(read_with_zarr(local.array, EVERYTHING))
     fast = PixelReader(8).open(image.array, fill_missing=True)
     np.testing.assert_array_equal(np.asarray(fast.request(EVERYTHING).result()), expected)
@@ -111,7 +112,7 @@ def test_stored_chunks_at_a_url_are_those_on_disk(root, plates, name):
 
 def test_tensorstore_reads_from_where_it_can_be_given_the_address(root):
     stored = open_plate(as_path(root) / "three.zarr").image("A/1/0").array.stored
-    kvstore = kvstore_of(stored)
+    kvstore = kvstore_at(stored.directory)
     if root.startswith("gs"):
         assert kvstore is None  # the credentials and the address are those of obstore
     else:

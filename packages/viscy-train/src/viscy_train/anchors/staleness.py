@@ -122,7 +122,7 @@ def check_sources(table: AnchorTable) -> None:
         with problems.collected(f"experiment {experiment.name!r}"):
             _check_tracks(table, experiment)
             _check_annotations(table, experiment)
-    _collect_plate_problems(table, problems)
+    _collect_plate_problems(table, problems, forks_later=False)
     problems.raise_any()
 
 
@@ -144,7 +144,7 @@ def check_plates(table: AnchorTable) -> None:
     problems.raise_any()
 
 
-def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
+def _collect_plate_problems(table: AnchorTable, problems: Problems, *, forks_later: bool = True) -> None:
     largest = table.observations.groupby(["experiment", "position"], observed=True, sort=False)[["t", "y", "x"]].max()
     for experiment in table.experiments:
         subject = f"experiment {experiment.name!r}"
@@ -165,14 +165,19 @@ def _collect_plate_problems(table: AnchorTable, problems: Problems) -> None:
                             f"{width} pixels, but the anchor table has observations outside; {_REBUILD}"
                         )
             if not problems:
-                _check_pixels(table, experiment, plate, images)
+                _check_pixels(table, experiment, plate, images, forks_later=forks_later)
 
 
 def _check_pixels(
-    table: AnchorTable, experiment: Experiment, plate: Plate, images: Mapping[str, PositionImage]
+    table: AnchorTable,
+    experiment: Experiment,
+    plate: Plate,
+    images: Mapping[str, PositionImage],
+    *,
+    forks_later: bool,
 ) -> None:
     samples = table.pixels.get(experiment.name, [])  # an earlier version has none
-    options: Any = {"channels_mode": table.channels_mode, "images": images}
+    options: Any = {"channels_mode": table.channels_mode, "images": images, "forks_later": forks_later}
     if pixels_changed(plate, experiment, samples, table.crops, **options):
         raise UserError(
             f"plate {experiment.plate} has other pixels than when the anchor table was built; restore it, or build the "

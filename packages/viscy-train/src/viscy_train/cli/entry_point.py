@@ -149,9 +149,11 @@ def _run_with_config(command: str, options: list[str]) -> int:
     _check_that_viscy_data_is_ours()
     from viscy_train.cli import commands, zarr_thread
 
-    zarr_thread.end_at_exit()
     run: Callable[[list[str], str], int] = getattr(commands, command)
-    return run(options, _sentence(_CONFIG_COMMANDS[command]))
+    try:
+        return run(options, _sentence(_CONFIG_COMMANDS[command]))
+    finally:
+        zarr_thread.end_at_exit()
 
 
 def _check_that_viscy_data_is_ours() -> None:
@@ -188,9 +190,11 @@ def _make_project(command: str, options: list[str]) -> int:
 def _write_project_files(command: str, options: list[str]) -> int:
     from viscy_train.cli import project_files, zarr_thread
 
-    zarr_thread.end_at_exit()
     run = {"init": project_files.run_init, "import": project_files.run_import}[command]
-    return run(options, _sentence(_FILE_COMMANDS[command]))
+    try:
+        return run(options, _sentence(_FILE_COMMANDS[command]))
+    finally:
+        zarr_thread.end_at_exit()
 
 
 def _help() -> str:

@@ -10,11 +10,10 @@ _PATIENCE = 10.0
 
 
 def end_at_exit() -> None:
-    """End the thread when the process exits, before zarr-python does. Another call has no effect."""
-    import zarr.core.sync  # noqa: F401 (functions that are registered last are called first)
-
+    """End the thread of zarr-python, if it was imported, when the process exits; another call has no effect."""
     atexit.unregister(_end)
-    atexit.register(_end)
+    if "zarr.core.sync" in sys.modules:  # functions that are registered last are called first
+        atexit.register(_end)
 
 
 def _end() -> None:

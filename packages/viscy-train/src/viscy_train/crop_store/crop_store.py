@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorstore
-import zarr
 
 from viscy_train.crop_store.address import address_of, difference
 from viscy_train.crop_store.crop_array import METADATA, metadata_of
@@ -19,7 +18,7 @@ from viscy_train.crop_store.header import REPACK, SLOTS, CropArray, StoreHeader
 from viscy_train.errors import UserError, one_line
 from viscy_train.plates.access import kvstore_at, zarr_store
 from viscy_train.plates.fork import may_use_tensorstore
-from viscy_train.plates.pixels import zarr_codecs
+from viscy_train.plates.zarr_codecs import zarr_codecs
 from viscy_train.remote.path import can_list, is_remote
 from viscy_train.wording import are, count
 
@@ -195,6 +194,8 @@ class _ZarrCrops:
     """An array of crops that zarr-python reads."""
 
     def __init__(self, directory: Path) -> None:
+        import zarr
+
         with zarr_codecs():
             self._array = zarr.open_array(zarr_store(directory), mode="r").with_config({"read_missing_chunks": False})
 

@@ -13,16 +13,17 @@ import numpy as np
 from viscy_train.crops.window import crop_window
 from viscy_train.errors import UserError, one_line
 from viscy_train.experiments.columns import Z_FOCUS
-from viscy_train.plates.pixels import read_with_zarr
+from viscy_train.plates.pixels import PixelReader, read_with_zarr
 from viscy_train.plates.plate import open_plate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
 
     from viscy_train.config.schema import CropSettings
     from viscy_train.experiments.experiments_file import Experiment
+    from viscy_train.plates.image_array import ImageArray, Region
     from viscy_train.plates.plate import Plate
     from viscy_train.plates.position_image import PositionImage
 
@@ -55,7 +56,7 @@ def pixel_checksums(experiment: Experiment, observations: pd.DataFrame, crops: C
     """
     n = len(observations)
     rows = np.unique(((np.arange(_N_CROPS) + 0.5) * n / _N_CROPS).astype(np.int64)) if n else []
-    plate = open_plate(experiment.plate)
+    plate, read = open_plate(experiment.plate), _read_with_tensorstore
     samples: list[list[str | int]] = []
     for _, observation in observations.iloc[rows].iterrows():
         position, frame = str(observation["position"]), int(observation["t"])
@@ -67,7 +68,7 @@ def pixel_checksums(experiment: Experiment, observations: pd.DataFrame, crops: C
         first = [] if focus is None else [window.slices(window.first_slice(focus=focus)).start]
         channel = [experiment.channel_names.index(observation["channel"])] if "channel" in observations else []
         corner = [frame, top, left, *first]
-        checksum = _checksum(image, _names_of(experiment, channel), experiment, corner, crops)
+        checksum = _checksum(image, _names_of(experiment, channel), experiment, corner, crops, read)
         samples.append([position, frame, top, left, checksum, *channel, *first])
     return samples
 
@@ -80,12 +81,14 @@ def pixels_changed(
     *,
     channels_mode: str = "all",
     images: Mapping[str, PositionImage] | None = None,
+    forks_later: bool = True,
 ) -> bool:
     """Return whether a crop has another checksum than the one that `pixel_checksums` returned.
 
-    Images by position that are open already are not opened again.
+    Images by position that are open already are not opened again. zarr-python reads if this process may fork later.
     """
     images = images or {}
+    read = read_with_zarr if forks_later else _read_with_tensorstore
     n_channels = 0 if channels_mode == "all" else 1
     return any(
         _checksum(
@@ -94,10 +97,15 @@ def pixels_changed(
             experiment,
             [frame, top, left, *others[n_channels:]],
             crops,
+            read,
         )
         != checksum
         for position, frame, top, left, checksum, *others in samples
     )
+
+
+def _read_with_tensorstore(array: ImageArray, region: Region) -> Any:
+    return PixelReader(cache_mb=0).open(array, fill_missing=True).request(region).result()
 
 
 def _names_of(experiment: Experiment, channel: list[int]) -> list[str]:
@@ -106,7 +114,12 @@ def _names_of(experiment: Experiment, channel: list[int]) -> list[str]:
 
 
 def _checksum(
-    image: PositionImage, channels: list[str], experiment: Experiment, corner: list[int], crops: CropSettings
+    image: PositionImage,
+    channels: list[str],
+    experiment: Experiment,
+    corner: list[int],
+    crops: CropSettings,
+    read: Callable[[ImageArray, Region], Any],
 ) -> int:
     """Return the checksum of a crop, given its frame, first row and first column, and first slice if that varies."""
     frame, top, left, *first = corner
@@ -120,7 +133,7 @@ def _checksum(
         slice(left, left + width),
     )
     try:
-        pixels = np.asarray(read_with_zarr(image.array, region))
+        pixels = np.asarray(read(image.array, region))
     except Exception as error:  # many types: those of zarr and of each codec
         reason = one_line(error)
         raise UserError(f"cannot use pixels of {image.where}, frame {frame}: {reason}") from error

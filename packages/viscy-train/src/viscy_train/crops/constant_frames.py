@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_train.plates.stored_chunks import chunk_bytes, constant_chunk_size
+from viscy_train.plates.stored_chunks import constant_chunk_size
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -88,7 +88,7 @@ def screened_array(array: ImageArray, pixels: Pixels, stored: StoredChunks, *, t
         The array. The sizes of chunks are only used if each contains a single frame and channel, and is not larger
         than the image.
     """
-    n_bytes = chunk_bytes(array.stored)
+    n_bytes = array.stored.chunk_bytes
     frames, channels, slices, *_ = array.chunks
     one_plane = frames == channels == 1 and (slices == 1 or (n_bytes > _MAX_BYTES and not thorough))
     inside = all(n <= total for n, total in zip(array.chunks, array.shape, strict=True))

@@ -2,135 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
-from typing import TYPE_CHECKING, Any, Protocol, override
-
-from zarr.storage import LocalStore, ObjectStore
+from typing import TYPE_CHECKING, Any, Protocol
 
 from viscy_train.errors import require_regular_file
-from viscy_train.remote.failures import AccessDeniedError
 from viscy_train.remote.object_store import (
     N_RETRIES,
-    client,
     endpoint,
     facts,
     is_anonymous,
     list_below,
-    list_directory,
     read,
-    repeat_async,
     seconds,
 )
 from viscy_train.remote.path import RemotePath
-from viscy_train.remote.url import Url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    import zarr
-    from zarr.abc.store import ByteRequest, Store
-    from zarr.core.buffer import Buffer, BufferPrototype
+    from zarr.abc.store import Store
 
-METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-"""Names of the files with the metadata of zarr 2 and 3."""
+    from viscy_train.remote.url import Url
+
 # Limits of tensorstore's transfers, which it reads from the environment when it first connects.
 _SLOWEST = "TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES"
 _PATIENCE = "TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS"
 _RETRIES = {"max_retries": N_RETRIES, "initial_delay": "200ms", "max_delay": "2s"}
 
 
-class RemoteStore(ObjectStore[Any]):
-    """A store of zarr at a URL, for reading.
-
-    Parameters
-    ----------
-    root : RemotePath
-        The directory.
-    """
-
-    def __init__(self, root: RemotePath) -> None:
-        super().__init__(client(root.url), read_only=True)
-        self.root = root
-
-    @override
-    def with_read_only(self, read_only: bool = False) -> RemoteStore:
-        return self
-
-    @override
-    def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root}
-
-    @override
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        RemoteStore.__init__(self, state["root"])
-
-    @override
-    def __eq__(self, value: object) -> bool:
-        return isinstance(value, RemoteStore) and self.root == value.root
-
-    __hash__ = None
-
-    @override
-    def __str__(self) -> str:
-        return str(self.root)
-
-    @override
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        read_once = super().get
-        try:
-            return await repeat_async(lambda: read_once(self._key(key), prototype, byte_range), self._url(key))
-        except AccessDeniedError:
-            # Those of the other version of zarr do not exist, which a web server may not say.
-            if self.root.url.can_list or not key.endswith((*METADATA_FILES, ".zmetadata")):
-                raise
-            return None
-
-    @override
-    async def exists(self, key: str) -> bool:
-        exists_once = super().exists
-        return await repeat_async(lambda: exists_once(self._key(key)), self._url(key))
-
-    @override
-    async def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
-        listing = await asyncio.to_thread(list_directory, self._url(prefix))
-        for name in (*listing.directories, *listing.objects):
-            yield name
-
-    def _key(self, key: str) -> str:
-        return self._url(key).key
-
-    def _url(self, key: str) -> Url:
-        url = self.root.url
-        return url._replace(key=f"{url.key}/{key}".strip("/"), is_marked=False)
-
-
 def zarr_store(path: Path) -> Store:
     """Return a directory as a store of zarr, for reading."""
+    # zarr-python takes a fifth of a second to import, which most commands save.
+    from zarr.storage import LocalStore
+
+    from viscy_train.plates.remote_store import RemoteStore
+
     return RemoteStore(path) if isinstance(path, RemotePath) else LocalStore(path, read_only=True)
-
-
-def root_of(array: zarr.Array) -> Path:
-    """Return the directory of the store of an array."""
-    store: Any = array.store
-    return store.root
-
-
-def directory_of(array: zarr.Array) -> Path:
-    """Return the directory of an array."""
-    return root_of(array) / array.path
-
-
-def is_local(array: zarr.Array) -> bool:
-    """Return whether the files of an array are on a local file system."""
-    return not isinstance(array.store, RemoteStore)
-
-
-def kvstore_of(array: zarr.Array) -> dict[str, Any] | None:
-    """Return how tensorstore reaches the files of an array, as `kvstore_at` does."""
-    return kvstore_at(directory_of(array))
 
 
 def kvstore_at(directory: Path) -> dict[str, Any] | None:
@@ -238,7 +146,6 @@ class RemoteFiles:
         return self._url._replace(key=f"{self._url.key}/{name}".strip("/"), is_marked=False)
 
 
-def files_of(array: zarr.Array) -> Files:
-    """Return the files of an array."""
-    directory = directory_of(array)
+def files_of(directory: Path) -> Files:
+    """Return the files below a directory."""
     return RemoteFiles(directory) if isinstance(directory, RemotePath) else LocalFiles(directory)

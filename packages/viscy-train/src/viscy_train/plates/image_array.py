@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    import zarr
     from numpy.typing import NDArray
+
+    from viscy_train.plates.stored_array import StoredArray
 
 AXES = "TCZYX"
 
@@ -26,13 +27,13 @@ class ImageArray:
 
     Parameters
     ----------
-    stored : zarr.Array
-        Array on a local file system, which returns the fill value for missing chunks.
+    stored : StoredArray
+        The array as it is stored.
     axes : str
         Axes of the stored array, those of `AXES` in this order, without some of them.
     """
 
-    stored: zarr.Array
+    stored: StoredArray
     axes: str = AXES
 
     @property

@@ -11,31 +11,26 @@ import functools
 import logging
 import multiprocessing
 import threading
-import warnings
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import tensorstore
-import zarr
-import zarr.errors
 
-from viscy_train.plates.access import is_local, kvstore_of, root_of
+from viscy_train.plates.access import kvstore_at
 from viscy_train.plates.fork import may_use_tensorstore
 from viscy_train.plates.image_array import AXES
+from viscy_train.plates.zarr_codecs import zarr_codecs
 from viscy_train.remote.failures import reason
+from viscy_train.remote.path import is_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
+    import zarr
     from numpy.typing import NDArray
 
     from viscy_train.plates.image_array import ImageArray, Region
 
 _logger = logging.getLogger(__name__)
 
-_ZARR_CODECS = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 _DECODING_THREADS = 4
 
 
@@ -155,11 +150,11 @@ def _open_with_tensorstore(
 ) -> tensorstore.TensorStore | None:
     """Return an open array, or None if tensorstore does not support it."""
     stored = array.stored
-    kvstore = kvstore_of(stored)
+    kvstore = kvstore_at(stored.directory)
     if kvstore is None:
         return None
     spec = {
-        "driver": "zarr3" if stored.metadata.zarr_format == 3 else "zarr",
+        "driver": "zarr3" if stored.version == 3 else "zarr",
         "kvstore": kvstore,
         "fill_missing_data_reads": fill_missing,
         "recheck_cached_data": "open",
@@ -169,8 +164,8 @@ def _open_with_tensorstore(
     except Exception as error:  # many types, depending on what it does not support
         if multiprocessing.parent_process() is None:
             _warn_once(
-                str(root_of(stored)),
-                "does not support its codecs" if is_local(stored) else f"cannot open it: {reason(error)}",
+                str(stored.root),
+                f"cannot open it: {reason(error)}" if is_remote(stored.root) else "does not support its codecs",
             )
         return None
     axes = tuple(tensorstore.newaxis if index in array.missing else slice(None) for index in range(len(AXES)))
@@ -180,17 +175,6 @@ def _open_with_tensorstore(
 @functools.cache
 def _warn_once(plate: str, why: str) -> None:
     _logger.warning("plate %s is read with zarr-python, which is slower, because tensorstore %s", plate, why)
-
-
-@contextmanager
-def zarr_codecs() -> Generator[None]:
-    """Open arrays with all codecs of zarr-python, without its advice on codecs that are not in the specification.
-
-    iohub makes another codec pipeline the default of its process, which does not have all codecs.
-    """
-    with warnings.catch_warnings(), zarr.config.set({"codec_pipeline.path": _ZARR_CODECS}):
-        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
-        yield
 
 
 class _TensorStorePixels:
@@ -215,21 +199,24 @@ class _ZarrPixels:
     shares_chunks = False
 
     def __init__(self, array: ImageArray, fill_missing: bool) -> None:
+        self._image = array
         with zarr_codecs():
-            self._array = replace(array, stored=array.stored.with_config({"read_missing_chunks": fill_missing}))
+            self._array = array.stored.opened.with_config({"read_missing_chunks": fill_missing})
 
     def request(self, region: Region, batch: tensorstore.Batch | None = None) -> Pending:
-        return _ZarrRead(self._array, region)
+        return _ZarrRead(self._image, self._array, region)
 
     def request_into(self, target: NDArray[Any], region: Region, batch: tensorstore.Batch | None = None) -> Pending:
-        return _ZarrRead(self._array, region, target)
+        return _ZarrRead(self._image, self._array, region, target)
 
 
 class _ZarrRead:
     """A read that takes place when its result is first requested, by one thread."""
 
-    def __init__(self, array: ImageArray, region: Region, target: NDArray[Any] | None = None) -> None:
-        self._array, self._region, self._target = array, region, target
+    def __init__(
+        self, image: ImageArray, array: zarr.Array, region: Region, target: NDArray[Any] | None = None
+    ) -> None:
+        self._image, self._array, self._region, self._target = image, array, region, target
         self._lock, self._pixels = threading.Lock(), None
 
     def result(self) -> Any:
@@ -239,8 +226,8 @@ class _ZarrRead:
         return self._pixels
 
     def _read(self) -> Any:
-        pixels = np.asarray(self._array.stored.oindex[self._array.of_stored(self._region)])
-        pixels = self._array.with_all_axes(pixels, self._region)
+        pixels = np.asarray(self._array.oindex[self._image.of_stored(self._region)])
+        pixels = self._image.with_all_axes(pixels, self._region)
         if self._target is not None:
             self._target[...] = pixels
         return pixels

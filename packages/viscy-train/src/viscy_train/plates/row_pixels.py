@@ -13,17 +13,16 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from zarr.storage import LocalStore
 
-from viscy_train.plates.access import directory_of
+from viscy_train.remote.path import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import zarr
     from numpy.typing import NDArray
 
     from viscy_train.plates.image_array import ImageArray
+    from viscy_train.plates.stored_array import StoredArray
 
 # A named pipe in place of a chunk would block, and is refused by its size instead.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -45,8 +44,8 @@ class RowPixels:
     """
 
     def __init__(self, image: ImageArray, stored_type: np.dtype[Any]) -> None:
-        self._directory = str(directory_of(image.stored))
-        self._key = image.stored.metadata.encode_chunk_key
+        self._directory = str(image.stored.directory)
+        self._key = image.stored.chunk_key
         self._of_stored = image.of_stored
         self._chunks, self._type = image.chunks, stored_type
         self._chunk_bytes = int(np.prod(image.chunks)) * stored_type.itemsize
@@ -134,22 +133,17 @@ class RowPixels:
 def open_rows(image: ImageArray) -> RowPixels | None:
     """Return the pixels of an array if its chunks are stored as they lie in memory, else None."""
     stored = image.stored
-    if not isinstance(stored.store, LocalStore) or stored.dtype.kind not in "buif":
+    if is_remote(stored.root) or stored.dtype.kind not in "buif":
         return None
     stored_type = _uncompressed_type(stored)
     return None if stored_type is None else RowPixels(image, stored_type)
 
 
-def _uncompressed_type(array: zarr.Array) -> np.dtype[Any] | None:
+def _uncompressed_type(array: StoredArray) -> np.dtype[Any] | None:
     """Return the type of the pixels in the chunks of an array, or None if a codec changes them."""
-    metadata: dict[str, Any] = dict(array.metadata.to_dict())
-    if array.metadata.zarr_format == 2:
-        is_plain = not metadata.get("compressor") and not metadata.get("filters") and metadata["order"] == "C"
-        return array.dtype if is_plain else None
-    codecs = list(metadata["codecs"])
-    if [codec["name"] for codec in codecs] != ["bytes"] or metadata.get("storage_transformers"):
-        return None
-    endian = (codecs[0].get("configuration") or {}).get("endian", "little")
+    if array.is_encoded or array.version == 2:
+        return None if array.is_encoded else array.dtype
+    endian = (array.codecs[0].get("configuration") or {}).get("endian", "little")
     return array.dtype.newbyteorder(">" if endian == "big" else "<")
 
 

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from viscy_train.plates.access import files_of
-from viscy_train.plates.pixels import zarr_codecs
+from viscy_train.plates.zarr_codecs import zarr_codecs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from viscy_train.plates.image_array import ImageArray
+    from viscy_train.plates.stored_array import StoredArray
 
 # What the index of a shard gives for a chunk it lacks.
 _NO_CHUNK = np.iinfo(np.uint64).max
@@ -34,12 +36,12 @@ class StoredChunks:
     def __init__(self, image: ImageArray) -> None:
         array = image.stored
         self._of_stored = image.of_stored
-        self._files = files_of(array)
-        self._key = array.metadata.encode_chunk_key
+        self._files = files_of(array.directory)
+        self._key = array.chunk_key
         self._index = _ShardIndex.of(array)
         self._sizes: dict[tuple[int, ...], int] = {}
         self._shards: dict[tuple[int, ...], NDArray[np.uint64]] = {}
-        codecs = _codecs(array)
+        codecs = array.codecs
         # Whether `size` knows about every chunk. If a shard contains shards, or its pixels are transposed, or its
         # index is encoded in another way than all known writers do, a chunk missing from it is not noticed.
         self.are_known = not _count_shardings(codecs) or (self._index is not None and _count_shardings(codecs) == 1)
@@ -98,11 +100,11 @@ class _ShardIndex:
     has_checksum: bool
 
     @classmethod
-    def of(cls, array: zarr.Array) -> _ShardIndex | None:
+    def of(cls, array: StoredArray) -> _ShardIndex | None:
         """Return the index of an array whose outermost codec is sharding, or None for other arrays."""
         if array.shards is None:
             return None
-        sharding = _codecs(array)[0]["configuration"]
+        sharding = array.codecs[0]["configuration"]
         names = [codec["name"] for codec in sharding["index_codecs"]]
         if names not in (["bytes"], ["bytes", "crc32c"]):
             return None
@@ -132,12 +134,12 @@ class _ShardIndex:
         return np.where(offset == _NO_CHUNK, 0, np.maximum(size, 1)).astype(np.uint64).reshape(self.shape)
 
 
-def constant_chunk_size(array: zarr.Array) -> int:
+def constant_chunk_size(array: StoredArray) -> int:
     """Return how many bytes a chunk takes that has the same value in all pixels.
 
     Parameters
     ----------
-    array : zarr.Array
+    array : StoredArray
         Gives the shape, data type and codecs of the chunk. A chunk in a shard is encoded as one without shards.
 
     Returns
@@ -146,9 +148,13 @@ def constant_chunk_size(array: zarr.Array) -> int:
         Number of bytes after encoding, for one of many possible values. It is that of all pixels for arrays that are
         not compressed, and for those whose codecs cannot encode.
     """
+    if not array.is_encoded:
+        return array.chunk_bytes
+    import zarr
+
     store: dict[str, Any] = {}
-    version = array.metadata.zarr_format
-    codecs: dict[str, Any] = {"serializer": array.serializer} if version == 3 else {"order": array.order}
+    opened = array.opened
+    codecs: dict[str, Any] = {"serializer": opened.serializer} if array.version == 3 else {"order": opened.order}
     with zarr_codecs(), zarr.config.set({"array.write_empty_chunks": True}):
         try:
             chunk = zarr.create_array(
@@ -156,29 +162,18 @@ def constant_chunk_size(array: zarr.Array) -> int:
                 shape=array.chunks,
                 chunks=array.chunks,
                 dtype=array.dtype,
-                filters=array.filters or None,
-                compressors=array.compressors or None,
-                zarr_format=version,
+                filters=opened.filters or None,
+                compressors=opened.compressors or None,
+                zarr_format=array.version,
                 **codecs,
             )
             metadata = set(store)
             chunk[...] = 1
         except Exception:  # many types, depending on the codec
-            return chunk_bytes(array)
+            return array.chunk_bytes
     return sum(len(content) for key, content in store.items() if key not in metadata)
 
 
-def chunk_bytes(array: zarr.Array) -> int:
-    """Return how many bytes the pixels of a chunk take in memory."""
-    return int(np.prod(array.chunks)) * array.dtype.itemsize
-
-
-def _codecs(array: zarr.Array) -> list[dict[str, Any]]:
-    """Return the codecs of an array of zarr 3 as in its metadata; none for zarr 2, which has no shards."""
-    metadata: dict[str, Any] = dict(array.metadata.to_dict())
-    return list(metadata["codecs"]) if array.metadata.zarr_format == 3 else []
-
-
-def _count_shardings(codecs: list[dict[str, Any]]) -> int:
-    shardings = [codec["configuration"] for codec in codecs if codec["name"] == _SHARDING]
+def _count_shardings(codecs: Sequence[dict[str, Any]]) -> int:
+    shardings = [codec["configuration"] for codec in codecs if codec.get("name") == _SHARDING]
     return len(shardings) + sum(_count_shardings(list(sharding["codecs"])) for sharding in shardings)

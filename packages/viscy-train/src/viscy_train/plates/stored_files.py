@@ -6,7 +6,6 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from viscy_train.plates.access import directory_of
 from viscy_train.remote.object_store import list_below
 from viscy_train.remote.path import RemotePath
 
@@ -14,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import zarr
+    from viscy_train.plates.stored_array import StoredArray
 
 
-def checksum_of_files(array: zarr.Array) -> str | None:
+def checksum_of_files(array: StoredArray) -> str | None:
     """Return a checksum of the names, sizes and times of all files of an array, metadata and chunks.
 
     Parameters
     ----------
-    array : zarr.Array
+    array : StoredArray
         The array, on a local file system or at a URL.
 
     Returns
@@ -30,7 +29,7 @@ def checksum_of_files(array: zarr.Array) -> str | None:
     str, optional
         Another one if a file was written, added or deleted; None if the files cannot be listed, as on a web server.
     """
-    directory = directory_of(array)
+    directory = array.directory
     if isinstance(directory, RemotePath):
         if not directory.url.can_list:
             return None

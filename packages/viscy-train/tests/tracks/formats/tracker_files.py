@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import tifffile
 
-from viscy_train.plates.pixels import zarr_codecs
+from viscy_train.plates.zarr_codecs import zarr_codecs
 
 SHAPE = (4, 1, 1, 48, 64)
 """Shape of the image."""

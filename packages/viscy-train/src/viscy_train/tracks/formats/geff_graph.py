@@ -10,7 +10,7 @@ import numpy as np
 
 from viscy_train.errors import UserError, one_line
 from viscy_train.experiments.track_options import POSITION_COLUMNS
-from viscy_train.plates.pixels import zarr_codecs
+from viscy_train.plates.zarr_codecs import zarr_codecs
 from viscy_train.tracks.formats.lineage import tracks_of_links
 from viscy_train.tracks.formats.track_file import ReadOptions, TrackFile
 from viscy_train.tracks.formats.units import interval_of_times, micrometers_in, minutes_in

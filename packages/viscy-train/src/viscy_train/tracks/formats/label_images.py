@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import zarr
 
 from viscy_train.errors import UserError, one_line
 from viscy_train.plates.access import zarr_store
@@ -111,6 +110,8 @@ def label_array(path: Path) -> tuple[Any, int]:
             found = ", ".join(inner.name for inner in inside) or "none"
             raise UserError(f"an image must have one label image, {path} has {found}; remove the others")
         path = inside[0]
+    import zarr
+
     node: Any = zarr.open(zarr_store(path), mode="r")
     if isinstance(node, zarr.Array):
         return node, 0
