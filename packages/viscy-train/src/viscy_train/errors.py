@@ -52,6 +52,10 @@ class UserError(ValueError):
         super().__init__(message)
 
 
+class NoTracksError(UserError):
+    """A position has no tracks: no file, or one without rows."""
+
+
 class ProjectError(UserError):
     """All the problems that were found in a project.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from viscy_train.errors import UserError
+from viscy_train.errors import NoTracksError, UserError
 from viscy_train.sample_projects import simulation
 from viscy_train.tracks.tracks import COLUMNS, Tracks, write_tracks
 
@@ -136,7 +136,6 @@ def test_gaps_and_divisions_into_three_are_accepted(tmp_path):
             make_csv("1,-1,0,5,5", "2,1,1,5,5", "2,3,2,5,5"),
             r"one mother, track 2 of .* has \[1, 3\]; write the mother, or -1 .* in each row",
         ),
-        (make_csv("1,-1,0,5,5", "2,9,1,5,5"), "track 2 of .* has the unknown mother 9 .*; use -1"),
         (make_csv("1,-1,3,5,5", "2,1,2,5,5"), "track 2 of .* begins in frame 2, its mother 1 ends in frame 3"),
         (make_csv("1,-1,0,5,5", "1,-1,4,5,5", "2,1,3,5,5"), "begins in frame 3, its mother 1 ends in frame 4"),
         (make_csv("1,-1,2,5,5", "2,1,2,5,5"), "begins in frame 2, its mother 1 ends in frame 2"),
@@ -153,6 +152,24 @@ def test_invalid_tracks_are_refused(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as error:
         Tracks(tmp_path).of("0")
     assert "\n" not in str(error.value)
+
+
+def test_a_mother_that_was_filtered_out_is_a_doubt(tmp_path):
+    for name, rows in {"0": ("1,-1,0,5,5", "2,9,1,5,5", "3,9,1,7,7"), "1": ("1,-1,0,5,5",)}.items():
+        (tmp_path / f"{name}.csv").write_text(make_csv(*rows))
+    tracks = Tracks(tmp_path)
+    assert tracks.of("0")["parent_track_id"].tolist() == [-1, 9, 9]
+    tracks.of("1")
+    (doubt,) = tracks.doubts()
+    assert doubt.startswith("the mother of 2 tracks is not in the tracks (0), first mother 9 of track 2 of 0; ")
+
+
+@pytest.mark.parametrize("content", ["", "track_id,parent_track_id,t,y,x\n", None])
+def test_a_position_without_tracks_differs_from_one_whose_tracks_are_damaged(tmp_path, content):
+    if content is not None:
+        (tmp_path / "0.csv").write_text(content)
+    with pytest.raises(NoTracksError):
+        Tracks(tmp_path).of("0")
 
 
 def test_errors_give_the_row_number_in_the_parquet_file(tmp_path):

@@ -16,7 +16,7 @@ from viscy_train.crops.channel_groups import ChannelGroups, ChannelsMode, row_or
 from viscy_train.crops.checksums import pixel_checksums
 from viscy_train.crops.scale import count_scales, describe_odd
 from viscy_train.crops.unreadable import READABLE, REASONS
-from viscy_train.errors import Problems
+from viscy_train.errors import Problems, UserError
 from viscy_train.experiments.annotations import add_annotations, annotation_checksums
 from viscy_train.experiments.columns import CHANNEL_COLUMNS, COLUMNS, Z_FOCUS
 from viscy_train.experiments.interval import IMAGES, contrary_intervals
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from viscy_train.experiments.experiments_file import Experiment
 
 _STRATUM = ["experiment", "condition"]
+_MAX_NAMES = 8
 
 
 def build_anchor_table(
@@ -158,11 +159,14 @@ def _observations_by_position(
     parts: list[pd.DataFrame] = []
     odd: dict[str, list[str]] = {}
     intervals: dict[str, float] = {}
+    without_tracks: list[str] = []
     with problems.collected(subject):
         examined = examiner.examine(check_positions(opened, settings))
         for checked, examination in track(examined, experiment.name, total=len(opened.wells)):
             for error in checked.errors:
                 problems.add_error(subject, error, checked.name)
+            if checked.lacks_tracks:
+                without_tracks.append(checked.name)
             if checked.scale is not None:
                 scales.append(checked.scale)
             for sentence in checked.odd:
@@ -176,6 +180,7 @@ def _observations_by_position(
                 continue
             parts += _merge(checked, examination, intensity)
         _say_notes(opened, odd, intervals)
+        _say_without_tracks(opened, without_tracks)
     return parts
 
 
@@ -205,6 +210,17 @@ def _say_notes(opened: OpenExperiment, odd: dict[str, list[str]], intervals: dic
     of_images = describe_odd(dict([contrary])) if contrary else []
     for doubt in [*of_images, *(() if tracks is None else tracks.doubts())]:
         say(f"Warning: {name}: {doubt}")
+
+
+def _say_without_tracks(opened: OpenExperiment, positions: list[str]) -> None:
+    """Say which positions are left out because they have no tracks; refuse an experiment in which all are."""
+    if not positions:
+        return
+    if len(positions) == len(opened.wells):
+        raise UserError(f"tracks must have a position of the experiment, got none in {opened.experiment.tracks}")
+    n = len(positions)
+    names = ", ".join(positions[:_MAX_NAMES]) + f" and {n - _MAX_NAMES} more" * (n > _MAX_NAMES)
+    say(f"Warning: {opened.experiment.name}: left out {count(n, 'position')} without tracks: {names}")
 
 
 def _sort(observations: pd.DataFrame, experiments: list[Experiment], mode: ChannelsMode) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from viscy_train.crops.channel_groups import ChannelGroups, ChannelsMode
 from viscy_train.crops.geometry import coordinate_bounds
 from viscy_train.crops.scale import odd_scale, scale_of
 from viscy_train.crops.window import crop_window
-from viscy_train.errors import Problems, UserError
+from viscy_train.errors import NoTracksError, Problems, UserError
 from viscy_train.experiments.annotation_files import require_annotations
 from viscy_train.experiments.position_metadata import used_positions
 from viscy_train.plates.plate import open_plate
@@ -96,6 +96,8 @@ class CheckedPosition:
         Name of the position.
     errors : list of UserError
         What is wrong with it.
+    lacks_tracks : bool
+        Whether it is left out because it has no tracks.
     scale : tuple of float, optional
         Micrometers per pixel and per slice, as `viscy_train.crops.scale.scale_of`; None if the image cannot be used.
     odd : list of str
@@ -110,6 +112,7 @@ class CheckedPosition:
 
     name: str
     errors: list[UserError] = field(default_factory=list)
+    lacks_tracks: bool = False
     scale: tuple[float | None, float | None] | None = None
     odd: list[str] = field(default_factory=list)
     minutes_per_frame: float | None = None
@@ -202,7 +205,13 @@ def _check(
         channels = image.channel_indices(experiment.channel_names)
     if opened.tracks is None:
         return
-    observations = _observations_at(opened.tracks, well, name, experiment, image, is_only=n_positions == 1)
+    try:
+        observations = _observations_at(opened.tracks, well, name, experiment, image, is_only=n_positions == 1)
+    except NoTracksError as error:
+        if experiment.missing_tracks == "skip":
+            checked.lacks_tracks = True
+            return
+        raise UserError(f"{error}; `exclude: [{name}]` or `missing_tracks: skip` leaves it out") from error
     _check_inside(observations, image.shape, name, experiment)
     checked.observations = observations
     if channels:

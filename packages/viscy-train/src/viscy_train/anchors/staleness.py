@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _COMPARED = (
     "channels",
     "conditions",
+    "exclude",
+    "missing_tracks",
     "minutes_per_frame",
     "hour_of_infection",
     "tracks_unit",

@@ -49,6 +49,10 @@ class Experiment:
     wells : dict of str to dict of str to value
         The same for wells and for fields of view, which override their well, as wells override `metadata`. The key
         ``condition`` is moved to `conditions`.
+    exclude : list of str
+        Wells and fields of view that are not used although `conditions` names their well.
+    missing_tracks : {"error", "skip"}, default "error"
+        Whether a position without tracks (no file, or one without rows) is an error, or left out with a warning.
     annotations : path or list of path
         Tables with more columns of observations, tracks or positions, see `viscy_train.experiments.annotations`.
     """
@@ -68,6 +72,8 @@ class Experiment:
     metadata: dict[str, Value] = field(default_factory=dict)
     wells: dict[str, dict[str, Value]] = field(default_factory=dict)
     annotations: Sequence[FilePath] = ()
+    exclude: Sequence[str] = ()
+    missing_tracks: str = "error"
 
     def __post_init__(self) -> None:
         require_name("name of an experiment", self.name)
@@ -84,6 +90,9 @@ class Experiment:
         object.__setattr__(self, "conditions", _with_conditions_of_wells(self.conditions, self.wells, where))
         object.__setattr__(self, "wells", {well: without_condition(values) for well, values in self.wells.items()})
         self._check_conditions(where)
+        self._check_exclude(where)
+        rule = f"missing_tracks {where} must be error or skip"
+        require(self.missing_tracks in ("error", "skip"), rule, self.missing_tracks)
         require_above_0(f"minutes_per_frame {where}", self.minutes_per_frame)
         require_number(f"hour_of_infection {where}", self.hour_of_infection)
         for name, values in (("format", [AUTO, *FORMATS]), ("unit", UNITS), ("first_frame", FIRST_FRAMES)):
@@ -126,6 +135,16 @@ class Experiment:
                 rule = f"well {well!r} {where} must have a condition to be used; give it one, or remove it from `wells`"
                 require(well in used or well_of(well) in self.conditions, rule, values)
 
+    def _check_exclude(self, where: str) -> None:
+        with at_key("exclude"):
+            is_list = isinstance(self.exclude, (list, tuple))
+            require(is_list, f"exclude {where} must be a list of wells and fields of view", self.exclude)
+            for name in self.exclude:
+                require_name(f"a name in exclude {where}", name)
+                rule = f"a name in exclude {where} must not be a key of `conditions`; remove it from one of them"
+                require(name not in self.conditions, rule, name)
+        object.__setattr__(self, "exclude", list(self.exclude))
+
     @property
     def channel_names(self) -> list[str]:
         """Names of the channels, in order."""
@@ -138,6 +157,8 @@ class Experiment:
 
     def condition_of(self, position: str, well: str) -> str | None:
         """Return the condition of a position in a well; None if the position is not used."""
+        if position in self.exclude or (well in self.exclude and position not in self.conditions):
+            return None
         return self.conditions.get(position, self.conditions.get(well))
 
     def metadata_of(self, position: str, well: str) -> dict[str, Value]:

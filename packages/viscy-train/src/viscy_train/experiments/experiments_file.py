@@ -26,7 +26,7 @@ from viscy_train.remote.url import is_url
 __all__ = ["Experiment", "load_experiments"]
 
 # Keys whose values the user names freely, so that jsonargparse must not interpret them.
-_NESTED = ("channels", "conditions", "metadata", "wells", "annotations")
+_NESTED = ("channels", "conditions", "metadata", "wells", "annotations", "exclude")
 
 
 def load_experiments(path: Path, channels_mode: str = "all") -> list[Experiment]:
@@ -99,7 +99,7 @@ def _values_of_well(node: Any) -> Any:
 
 _READ: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("name", "plate", "tracks"), _name),
-    **dict.fromkeys(("channels", "conditions", "annotations"), partial(_read_each, _name)),
+    **dict.fromkeys(("channels", "conditions", "annotations", "exclude"), partial(_read_each, _name)),
     "metadata": partial(_read_each, _metadata_value),
     "wells": partial(_read_each, _values_of_well),
 }

@@ -31,7 +31,7 @@ def used_positions(plate: Plate, experiment: Experiment, problems: Problems) -> 
     experiment : Experiment
         The experiment.
     problems : Problems
-        Receives wells and fields of view that the plate does not have.
+        Receives wells and fields of view that the plate does not have, also those that are excluded.
 
     Returns
     -------
@@ -43,6 +43,9 @@ def used_positions(plate: Plate, experiment: Experiment, problems: Problems) -> 
         with problems.collected(f"experiment {experiment.name!r}"):
             found = {position: well_of(position) for position in plate.list_positions(name)}
             positions |= {one: well for one, well in found.items() if experiment.condition_of(one, well) is not None}
+    for name in experiment.exclude:
+        with problems.collected(f"experiment {experiment.name!r}"):
+            plate.list_positions(name)
     return positions
 
 

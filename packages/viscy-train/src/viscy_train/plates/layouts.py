@@ -5,6 +5,7 @@ A layout opens what a key names, and nothing else, so all other wells and images
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, override
 
@@ -78,7 +79,11 @@ class WellLayout(Layout):
             return self._positions_in(key)
         well, _, image = key.rpartition("/")
         if well not in wells:
-            raise UserError(f"plate {self._store.path} has no well {key!r}; it has {enumerate_names(wells)}")
+            meant = similar_name(key if key.count("/") < 2 else well, wells)
+            raise UserError(
+                f"plate {self._store.path} has no well {key!r}; it has {enumerate_names(wells)}"
+                + (f"; did you mean {meant}?" if meant else "")
+            )
         positions = self._positions_in(well)
         if key not in positions:
             names = enumerate_names([position.removeprefix(f"{well}/") for position in positions])
@@ -127,6 +132,19 @@ class ImageLayout(Layout):
     def locate(self, position: str) -> ImageLocation:
         self.list_positions(position)
         return self._locations[position]
+
+
+def similar_name(name: str, wells: list[str]) -> str | None:
+    """Return the well that is meant by a name such as ``A1``, ``a/1`` or ``A/01``, or None."""
+    spelled = {_plain(well): well for well in wells}
+    return spelled.get(_plain(name))
+
+
+def _plain(name: str) -> tuple[str, ...]:
+    """Return the letters and numbers of a name, without case and leading zeros."""
+    return tuple(
+        part.lstrip("0") or "0" if part.isdecimal() else part for part in re.findall(r"[a-z]+|\d+", name.lower())
+    )
 
 
 def stem(path: Path) -> str:

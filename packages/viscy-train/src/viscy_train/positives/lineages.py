@@ -297,6 +297,8 @@ def number_tracks(observations: pd.DataFrame) -> tuple[NDArray[np.int64], NDArra
 def lineage_ids(observations: pd.DataFrame) -> NDArray[np.int64]:
     """Return the lineage of each observation: the number of its track's first ancestor.
 
+    Daughters of a mother who is not in the table are of one lineage, that of the first of them.
+
     Parameters
     ----------
     observations : pandas.DataFrame
@@ -311,10 +313,23 @@ def lineage_ids(observations: pd.DataFrame) -> NDArray[np.int64]:
     if CHANNEL in observations:
         return _lineages_of_channels(observations)
     track, parent = number_tracks(observations)
-    root = np.where(parent < 0, np.arange(len(parent)), parent)
+    root = np.where(parent < 0, _first_sisters(observations, track), parent)
     while not np.array_equal(root, next_root := root[root]):
         root = next_root
     return root[track]
+
+
+def _first_sisters(observations: pd.DataFrame, track: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first track of the same position with the same mother, for each track; itself without a mother."""
+    tracks = observations[[*_POSITION, "parent_track_id"]].iloc[np.flatnonzero(np.diff(track, prepend=-1))]
+    number = np.arange(len(tracks))
+    with_mother = (tracks["parent_track_id"] >= 0).to_numpy()
+    sisters = (
+        tracks[with_mother].groupby([*_POSITION, "parent_track_id"], observed=True, sort=False).ngroup().to_numpy()
+    )
+    _, first = np.unique(sisters, return_index=True)
+    number[with_mother] = number[with_mother][first[sisters]]
+    return number
 
 
 def _lineages_of_channels(observations: pd.DataFrame) -> NDArray[np.int64]:

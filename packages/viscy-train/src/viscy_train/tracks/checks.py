@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from viscy_train.errors import UserError
+from viscy_train.errors import NoTracksError, UserError
 from viscy_train.tracks.formats.track_file import count_rows
 from viscy_train.wording import count
 
@@ -39,17 +39,31 @@ def check_tracks(where: str, tracks: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If there are no rows, values are missing or not numbers, a track has two rows in a frame, or a mother is not in
-        the tracks, does not end before her daughter begins, or descends from herself.
+        If values are missing or not numbers, a track has two rows in a frame, or a mother does not end before her
+        daughter begins, or descends from herself.
+    NoTracksError
+        If there are no rows.
+
+    Notes
+    -----
+    A mother may be missing, because a filter has removed her; see `orphans`.
     """
     if tracks.empty:
-        raise UserError(f"tracks need at least one row, {where} has none; track the position, or leave its well out")
+        raise NoTracksError(
+            f"tracks need at least one row, {where} has none; track the position, or leave its well out"
+        )
     if "parent_track_id" not in tracks:
         tracks = tracks.assign(parent_track_id=-1)
     checked = _checked_values(where, tracks[READ]).sort_values(["track_id", "t"], ignore_index=True)
     checked["parent_track_id"] = _without_roots(checked)
     _check_mothers(where, checked)
     return checked
+
+
+def orphans(tracks: pd.DataFrame) -> Any:
+    """Return the mother of each track whose mother is not among the tracks, a series by track, shape (n_orphans,)."""
+    mothers: Any = tracks.groupby("track_id")["parent_track_id"].first()
+    return mothers[(mothers >= 0) & ~mothers.isin(mothers.index)]
 
 
 def _checked_values(where: str, tracks: pd.DataFrame) -> pd.DataFrame:
@@ -143,13 +157,7 @@ def _check_mothers(where: str, tracks: pd.DataFrame) -> None:
             f"a track must have one mother, track {several.index[0]} of {where} has {list(several.iloc[0])}; write the "
             "mother, or -1 if there is none, in each row of the track"
         )
-    mothers = mothers["min"][mothers["min"] >= 0]
-    unknown = mothers[~mothers.isin(spans.index)]
-    if len(unknown):
-        raise UserError(
-            f"a mother must be a track of the position, track {unknown.index[0]} of {where} has the unknown mother "
-            f"{unknown.iloc[0]} ({_tracks(len(unknown))}); use -1 for a track without a mother"
-        )
+    mothers = mothers["min"][mothers["min"].isin(spans.index)]
     _check_no_cycle(where, mothers)
     begins, ends = spans["min"].loc[mothers.index], spans["max"].loc[mothers.to_numpy()].set_axis(mothers.index)
     early = mothers[begins <= ends]

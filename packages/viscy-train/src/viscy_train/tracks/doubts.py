@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from viscy_train.experiments.interval import contrary_intervals
 from viscy_train.tracks.formats import count_swaps, suspicious
-from viscy_train.wording import plural
+from viscy_train.wording import count, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +53,8 @@ class Doubts:
         For each position in which a label has parts that are far apart, which one.
     lengths : dict of str to tuple of int
         Number of label images, and of frames of the image, for each position in which they differ.
+    orphans : dict of str to pandas.Series
+        The mother of each track whose mother is not in the tracks, for each position with such tracks.
     """
 
     n_begin_in_1: dict[str, int] = field(default_factory=dict)
@@ -62,6 +64,7 @@ class Doubts:
     swaps: dict[str, str] = field(default_factory=dict)
     scattered: dict[str, str] = field(default_factory=dict)
     lengths: dict[str, tuple[int, int]] = field(default_factory=dict)
+    orphans: dict[str, pd.Series] = field(default_factory=dict)
 
     def add_frames(self, position: str, tracks: pd.DataFrame) -> None:
         """Note in which frames the tracks of a position begin."""
@@ -102,6 +105,11 @@ class Doubts:
         where = f"label {label} in frame {frame} of {position}"
         self.scattered[position] = f"{where} has {n_parts} parts that are far apart"
 
+    def add_orphans(self, position: str, orphans: pd.Series) -> None:
+        """Note the tracks whose mother is not in the tracks of a position."""
+        if len(orphans):
+            self.orphans[position] = orphans
+
     def add_length(self, position: str, n_labels: int, n_frames: int) -> None:
         """Note the number of label images and of frames, if they differ."""
         if n_labels != n_frames:
@@ -111,7 +119,7 @@ class Doubts:
         """Return a sentence for each doubt, given the minutes per frame of the experiment."""
         interval = self._interval(minutes_per_frame) if minutes_per_frame else None
         found = (self._frames(), self._unit(), self._size(), interval)
-        more = (self._swaps(), self._scattered(), self._length())
+        more = (self._swaps(), self._scattered(), self._length(), self._orphans())
         return [one for one in (*found, *more) if one]
 
     def _interval(self, minutes_per_frame: float) -> str | None:
@@ -136,6 +144,17 @@ class Doubts:
         return (
             f"the label images of {_names(list(self.lengths))} are of {n_labels} frames, the images have {n_frames}; "
             "correct the tracks if they are those of another image, or lack frames"
+        )
+
+    def _orphans(self) -> str | None:
+        if not self.orphans:
+            return None
+        n = sum(map(len, self.orphans.values()))
+        position, first = next(iter(self.orphans.items()))
+        return (
+            f"the mother of {count(n, 'track')} is not in the tracks ({_names(list(self.orphans))}), first mother "
+            f"{first.iloc[0]} of track {first.index[0]} of {position}; the daughters of such a mother begin a lineage: "
+            "keep mothers when you filter tracks, or write -1 if there is none"
         )
 
     def _frames(self) -> str | None:

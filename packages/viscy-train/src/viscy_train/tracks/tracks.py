@@ -5,9 +5,9 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Literal
 
-from viscy_train.errors import UserError, kind_of_file, require_regular_file
+from viscy_train.errors import NoTracksError, UserError, kind_of_file, require_regular_file
 from viscy_train.experiments.track_options import AUTO
-from viscy_train.tracks.checks import check_tracks
+from viscy_train.tracks.checks import check_tracks, orphans
 from viscy_train.tracks.doubts import Doubts
 from viscy_train.tracks.formats import (
     PositionFiles,
@@ -153,9 +153,11 @@ class Tracks:
         Raises
         ------
         UserError
-            If the position has no tracks, a file is damaged, a column is missing, values are missing or not numbers, a
-            track has two rows in a frame, or a mother is not in the tracks, does not end before her daughter begins, or
-            descends from herself; also if the unit or the number of the first frame seems to be wrong.
+            If a file is damaged, a column is missing, values are missing or not numbers, a track has two rows in a
+            frame, or a mother does not end before her daughter begins, or descends from herself; also if the unit or
+            the number of the first frame seems to be wrong.
+        NoTracksError
+            If the position has no tracks.
         """
         file = self._read(position, is_only)
         tracks = check_tracks(file.where, file.tracks)
@@ -206,6 +208,7 @@ class Tracks:
             self._doubts.add_frames(position, tracks)
         if self._options.format == AUTO and file.format != "detections":
             self._doubts.add_swaps(position, file.format, tracks)
+        self._doubts.add_orphans(position, orphans(tracks))
         if file.scattered:
             self._doubts.add_scattered(position, *file.scattered)
         if file.minutes_per_frame:
@@ -239,7 +242,7 @@ class Tracks:
             )
         files = _files_of(self._source, position, self._options.format, is_only)
         if files is None:
-            raise UserError(_not_found(self._source, position))
+            raise _not_found(self._source, position)
         file = read_track_file(files.path, files.format, self._options, files.companion)
         return with_lineage(file.only(position), files.companion)
 
@@ -298,19 +301,21 @@ def _name_of_part(parts: dict[str, TrackFile], position: str, source: Path) -> s
     if found:
         raise UserError(f"a position must have one name, {source} has {names} for {position}; write it in one way")
     more = ", ..." if len(parts) > _MAX_POSITIONS_SHOWN else ""
-    raise UserError(
+    raise NoTracksError(
         f"no tracks for position {position} in {source}, which has positions {names}{more}; {_REMEDY}, named as in "
         "the plate"
     )
 
 
-def _not_found(source: Path, position: str) -> str:
+def _not_found(source: Path, position: str) -> UserError:
     names = [path.name for path in list_directory(source)]
     more = ", ..." if len(names) > _MAX_POSITIONS_SHOWN else ""
     if whole := find_file_of_all(source):
-        return f"`tracks` must be the file if one has the tracks of all positions; set it to {whole}, not its directory"
+        return UserError(
+            f"`tracks` must be the file if one has the tracks of all positions; set it to {whole}, not its directory"
+        )
     found = f" ({source.name} has {', '.join(names[:_MAX_POSITIONS_SHOWN])}{more})" if names else ""
-    return f"tracks file not found: {source / f'{position}.csv'}; {_REMEDY}{found}"
+    return NoTracksError(f"tracks file not found: {source / f'{position}.csv'}; {_REMEDY}{found}")
 
 
 def _check_size(file: TrackFile, shape: tuple[int, ...] | None) -> None:

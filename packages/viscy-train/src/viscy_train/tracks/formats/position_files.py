@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from viscy_train.errors import UserError
+from viscy_train.errors import NoTracksError, UserError
 from viscy_train.experiments.track_options import AUTO, FORMATS, POSITION_COLUMNS
 from viscy_train.tracks.formats.ctc import track_table
 from viscy_train.tracks.formats.dialects import COMPANIONS, MAIN_TABLES, dialect_of
@@ -163,7 +163,8 @@ def choose_files(candidates: list[Path], directory: Path, stated: str = AUTO) ->
     if tables := [path for path in files if path.suffix.lower() in TABLE_SUFFIXES]:
         return PositionFiles(path=tables[0], format="table")  # reading it says what it lacks
     if files:
-        raise UserError(_not_recognized(files, directory))
+        is_empty = all(path.stat().st_size == 0 for path in files)
+        raise (NoTracksError if is_empty else UserError)(_not_recognized(files, directory))
     return None
 
 

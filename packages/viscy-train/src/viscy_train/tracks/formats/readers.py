@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from viscy_train.errors import UserError
+from viscy_train.errors import NoTracksError, UserError
 from viscy_train.tracks.formats.btrack_hdf5 import HDF5, read_btrack_hdf5
 from viscy_train.tracks.formats.ctc import read_ctc
 from viscy_train.tracks.formats.dialects import (
@@ -61,7 +61,7 @@ def read_track_file(path: Path, format: str, options: ReadOptions, companion: Pa
     """
     head = b"" if path.is_dir() else read_head(path)
     if not path.is_dir() and not head:
-        raise UserError(f"{path} is not {what_it_should_be(path)} of tracks: No columns to parse, it is empty")
+        raise NoTracksError(f"{path} is not {what_it_should_be(path)} of tracks: No columns to parse, it is empty")
     if format == "trackastra":
         return _read_trackastra(path, head, companion)
     if format == "biotracks":
