@@ -114,6 +114,10 @@ def test_two_seeds_of_a_small_project_cannot_tell_and_say_why(project, tmp_path,
         verdicts = {row["verdict"] for row in csv.DictReader(file)}
     assert verdicts <= {"", "cannot tell", "no difference"}
     assert "are needed for p" in (out / PAGE).read_text(encoding="utf-8")
+    # The reason, the number of experiments and the mixing in pixels are on the terminal, too.
+    assert "cannot be decided from 2 held-out experiments" in text
+    assert "Before any training, the experiments mix at" in text.split(" runs: ")[0]
+    assert "2 experiments held out in turn, 2 seeds, 7 compositions with 3 steps each" in text
     settings = json.loads((out / "settings.json").read_text())
     assert settings["about"]["command"].startswith("viscy-train compare --config")
 
@@ -125,3 +129,24 @@ def test_further_arms_come_from_a_file(project, tmp_path, error_line):
     options = ["--arms", str(arms), "--out", str(tmp_path / "compare")]
     assert main(["compare", "--config", str(project), *options]) == 2
     assert "did you mean data.sampler.leaky?" in error_line()
+    arms.write_text("leaky: {data: {sampler: {leaky: 1.5}}}\n")
+    assert main(["compare", "--config", str(project), *options]) == 2
+    assert "arm 'leaky': data.sampler: leaky must be in [0, 1), got 1.5" in error_line()
+    # Nothing was trained, and the file can be corrected.
+    assert not (tmp_path / "compare" / "settings.json").exists()
+
+
+def test_inspect_reads_crops_only_if_it_is_asked_to(project, tmp_path, capsys):
+    options = ["inspect", "--config", str(project), "--page", str(tmp_path / "inspect.html")]
+    assert main(options) == 0
+    assert "--crops 600 reads so many crops" in " ".join(capsys.readouterr().out.split())
+    assert main([*options, "--crops", "40"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "in the pixels of 40 crops" in text
+    assert "in the pixels of 40 crops" in (tmp_path / "inspect.html").read_text(encoding="utf-8")
+
+
+def test_inspect_says_nothing_of_pixels_where_batches_mix_experiments(project, tmp_path, capsys):
+    options = ["--page", str(tmp_path / "inspect.html"), "--data.sampler.experiment_aware", "false"]
+    assert main(["inspect", "--config", str(project), *options]) == 0
+    assert "--crops" not in capsys.readouterr().out

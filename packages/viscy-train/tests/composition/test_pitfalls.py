@@ -47,7 +47,7 @@ def test_a_table_of_one_condition_is_not_a_pitfall():
 @pytest.mark.parametrize(("mixing", "is_reported"), [(None, False), (0.3, False), (0.9, True)])
 def test_experiments_that_mix_already_have_little_to_gain(mixing, is_reported):
     sentences = find_pitfalls(anchors_with(RARE), EXPERIMENT, mixing)
-    assert any("mix before any training" in sentence for sentence in sentences) == is_reported
+    assert any("already mix in their pixels" in sentence for sentence in sentences) == is_reported
     assert find_pitfalls(anchors_with(RARE), CONDITION, mixing) == []
 
 

@@ -37,6 +37,23 @@ def test_an_arm_that_is_clearly_ahead_is_recommended(make_runs):
     assert "no simpler arm is within one standard error" in found.sentences[0]
 
 
+def test_an_arm_that_is_not_shown_to_help_is_the_one_to_try_first(make_runs):
+    found = recommended(make_runs(condition={"plain": [0.5] * 3, "all": [0.7, 0.71, 0.72]}))
+    assert found.sentences[0] == (
+        "On `base`, `all` is the one to try first: no simpler arm is within one standard error of it. It is not shown "
+        "to be better than `plain`."
+    )
+
+
+def test_an_arm_that_helps_another_judged_measure_is_recommended(make_runs):
+    """The condition improves by more than a standard error, but by too little to matter; mixing improves by 0.3."""
+    runs = make_runs(
+        condition={"plain": PLAIN, "all": PLAIN + 0.01},
+        mixing={"plain": PLAIN, "all": PLAIN + 0.3},
+    )
+    assert recommended(runs).sentences[0].startswith("On `base`, `all` is recommended: ")
+
+
 def test_an_arm_that_hurts_another_judged_measure_is_left_out(make_runs):
     runs = make_runs(
         condition={"plain": PLAIN, "condition": PLAIN + 0.05, "all": PLAIN + 0.1},
@@ -106,7 +123,7 @@ def test_if_no_arm_beats_the_references_the_first_sentence_says_so(make_runs):
     assert found.beats_references == ()
     assert found.sentences[0] == (
         "On `base`, no arm is shown to predict the condition better than pixels (PCA) (0.70) and untrained encoder "
-        "(0.50): training gains nothing here."
+        "(0.50): nothing shows that training gains anything here."
     )
     better = recommended(make_runs(condition={**references, "plain": PLAIN, "all": PLAIN + 0.2 + NOISE}))
     assert better.beats_references == ("all",)

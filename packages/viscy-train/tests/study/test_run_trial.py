@@ -14,7 +14,8 @@ from viscy_train.study.cases import Case
 from viscy_train.study.crop_cache import cache_crops
 from viscy_train.study.measures import MEASURES
 from viscy_train.study.opened_case import OpenedCase
-from viscy_train.study.run_trial import embed, make_module, principal_components, run_trial, train
+from viscy_train.study.pixels import principal_components
+from viscy_train.study.run_trial import embed, make_module, run_trial, train
 from viscy_train.training.data_cli import DataCLI
 
 CROSS_WELL = Arm(
@@ -143,7 +144,7 @@ def test_pixels_are_reduced_to_the_components_of_what_is_trained_on():
     generator = torch.Generator().manual_seed(0)
     pixels[:, 0, 0, 0, 0] = torch.randn(40, generator=generator)
     pixels[20:, 0, 0, 7, 7] = 100 * torch.randn(20, generator=generator)
-    embeddings = principal_components(pixels, np.arange(40) < 20, 2)
+    embeddings = principal_components(pixels.flatten(1).numpy(), np.arange(40) < 20, 2)
     assert embeddings.shape == (40, 2)
     # The brighter corner varies in what is held out only.
     correlation = np.corrcoef(embeddings[:, 0], pixels[:, 0, 0, 0, 0].numpy())[0, 1]

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from viscy_train.study.sentences import number, sentences
+from viscy_train.study.sentences import number, on_units, sentences, signed
 from viscy_train.study.summary import Units, summarize
 
 SEEDS = Units.of_study()
@@ -32,7 +32,10 @@ def test_arms_without_a_difference_share_a_sentence(make_runs):
 def test_what_cannot_be_decided_says_how_many_seeds_could(make_runs):
     spread = np.array([0.11, -0.05] * 4)
     (line,) = said(make_runs(condition={"plain": PLAIN, "time": PLAIN + spread}))
-    assert line == ("On `base`, cannot tell for condition AUROC: `time` (+0.03, -0.04 to 0.10; needs about 73 seeds).")
+    assert line == (
+        "On `base`, cannot tell for condition AUROC (difference, 95 % interval, about how many seeds it takes): `time` "
+        "+0.03, -0.04 to 0.10, 73."
+    )
 
 
 def test_two_seeds_cannot_tell_and_say_why(make_runs):
@@ -40,7 +43,7 @@ def test_two_seeds_cannot_tell_and_say_why(make_runs):
     first = sentences(summarize(runs, SEEDS), SEEDS)[0]
     assert first == (
         "On `base`, whether an arm helps or hurts cannot be decided from 2 seeds: with 2 arms, at least 7 seeds are "
-        "needed for p < 0.05 after Holm."
+        "needed for p < 0.05 after Holm; add seeds."
     )
     assert not [line for line in said(runs) if "helps:" in line or "hurts:" in line]
 
@@ -53,16 +56,19 @@ def test_experiments_that_can_never_suffice_are_named(make_runs):
     first = sentences(summarize(runs, units), units)[0]
     assert first == (
         "On `base`, whether an arm helps or hurts cannot be decided from 4 held-out experiments: with 1 arm, at least "
-        "6 held-out experiments are needed for p < 0.05 after Holm, and the project has 4; compare fewer arms, add "
-        "experiments, or hold out positions."
+        "6 held-out experiments are needed for p < 0.05 after Holm, and the project has 4; add experiments, or "
+        "hold out positions."
     )
     (line,) = said(runs, units)
-    assert "held-out experiments, and there are 4)" in line
+    assert "about how many held-out experiments it takes; the project has 4)" in line
 
 
 def test_one_seed_has_no_interval(make_runs):
     (line,) = said(make_runs(condition={"plain": [0.5], "time": [0.7]}))
-    assert line == "On `base`, cannot tell for condition AUROC: `time` (+0.20; needs about 6 seeds)."
+    assert line == (
+        "On `base`, cannot tell for condition AUROC (difference, 95 % interval, about how many seeds it takes): `time` "
+        "+0.20, no interval, 6."
+    )
 
 
 def test_a_measure_that_is_not_defined_is_not_mentioned(make_runs):
@@ -78,3 +84,11 @@ def test_a_small_p_is_a_bound_and_a_number_that_rounds_to_0_has_no_sign(make_run
     (line,) = said(make_runs(condition={"plain": plain, "time": plain + 0.1}))
     assert "p < 0.001 after Holm, 16 seeds" in line
     assert [number(value) for value in (-0.001, -0.01, 0.123)] == ["0.00", "-0.01", "0.12"]
+    assert [signed(value) for value in (-0.001, 0.001, -0.01, 0.123)] == ["0.00", "0.00", "-0.01", "+0.12"]
+
+
+def test_that_there_are_too_few_units_can_be_said_first(make_runs):
+    few = summarize(make_runs(condition={"plain": [0.5, 0.6], "time": [0.6, 0.8]}), SEEDS)
+    assert on_units(few, SEEDS) == sentences(few, SEEDS)[:1]
+    enough = summarize(make_runs(condition={"plain": PLAIN, "time": PLAIN + 0.1}), SEEDS)
+    assert on_units(enough, SEEDS) == []

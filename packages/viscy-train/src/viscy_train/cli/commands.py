@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
     from pandas import Categorical
 
+    from viscy_train.composition.pixel_mixing import PixelMixing
     from viscy_train.loading.data_module import PairDataModule
+    from viscy_train.loading.run_data import RunData
     from viscy_train.run.checkpoint import Checkpoint
+    from viscy_train.training.data_cli import DataCLI
+    from viscy_train.training.lightning_cli import TrainingCLI
 
 _CHECKPOINT = {
     "type": str,
@@ -45,6 +49,12 @@ _ONNX = {"action": "store_true", "help": "also write encoder.onnx, checked again
 _PROCESSES = {"type": PositiveInt, "default": 1, "help": "number of training processes, for the number of steps"}
 _EPOCHS = {"type": PositiveInt, "default": 1, "help": "number of epochs to draw"}
 _PAGE = {"type": str, "default": None, "help": "page to write, by default inspect.html next to the run's directory"}
+_CROPS = {
+    "type": PositiveInt,
+    "default": None,
+    "help": "also read so many crops, of each experiment as many, and say how much the experiments mix in their pixels "
+    "before any training, such as 600; by default, no pixels are looked at for this",
+}
 _STEP = {"type": int, "required": True, "help": "training step, as in the log"}
 _RANK = {"type": int, "default": 0, "help": "rank of the process whose batch to plot"}
 _STORE = {
@@ -188,7 +198,8 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.report.dry_run_summary import print_dry_run
     from viscy_train.report.html import DRY_RUN
 
-    cli = parse_for_data("inspect", options, description, {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE})
+    own = {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE, "crops": _CROPS}
+    cli = parse_for_data("inspect", options, description, own)
     data, page = cli.make_data(), local_path(cli.config.page or cli.run_directory.path.parent / "inspect.html", "page")
     with claimed(page, DRY_RUN, "inspect"):
         check_sources(data.table)
@@ -213,12 +224,21 @@ def inspect(options: list[str], description: str) -> int:
                 batches.assign(row=train_rows[batches["row"]]), table.observations, choice
             ),
         )
-        print_dry_run(result)
+        pixels = _mixing_of_pixels(cli, data)
+        print_dry_run(result, pixels=pixels)
         for sentence in (reading := describe_reading_of(data)):
             say(sentence)
-        write_dry_run_page(page, result, reading)
+        write_dry_run_page(page, result, reading, pixels)
     say(f"Done. Open {page}")
     return 0
+
+
+def _mixing_of_pixels(cli: DataCLI | TrainingCLI, data: RunData) -> PixelMixing | None:
+    if cli.config.crops is None:
+        return None
+    from viscy_train.study.pixels import mixing_of_pixels  # imports torch
+
+    return mixing_of_pixels(data, cli.config.crops, cli.config.model.encoder.features)
 
 
 def validate(options: list[str], description: str) -> int:

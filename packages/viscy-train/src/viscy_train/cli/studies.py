@@ -10,9 +10,11 @@ from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 
 from viscy_train.console import say
+from viscy_train.errors import UserError
 from viscy_train.output import in_use
 from viscy_train.remote.path import local_path
 from viscy_train.study.sizes import SIZES
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +86,10 @@ def run_study_command(options: list[str], description: str) -> int:
 def compare(options: list[str], description: str) -> int:
     """Compare compositions on a project, and return the exit code."""
     from viscy_train.cli.parsing import parse_for_data
+    from viscy_train.composition.pixel_mixing import SUGGESTED_CROPS, describe_pixels
+    from viscy_train.study.arms import REFERENCES
     from viscy_train.study.conclude import Comparison, find_pitfalls_of
+    from viscy_train.study.pixels import mixing_of_pixels
     from viscy_train.study.summary import Units
     from viscy_train.study.trial import make_trials
 
@@ -96,13 +101,19 @@ def compare(options: list[str], description: str) -> int:
     command = shlex.join(["viscy-train", "compare", *options])
     with in_use(out, "compare"):
         folder, cases = _open_project(out, cli, data, arms, hold_out, n_steps, command)
-        for sentence in find_pitfalls_of(data):
-            say(f"Note: {sentence}")
+        pixels = mixing_of_pixels(data, SUGGESTED_CROPS, config.model.encoder.features, cases[0].crops)
+        if pixels is not None:
+            say(describe_pixels(pixels, len(data.experiments)))
+        for sentence in find_pitfalls_of(data, None if pixels is None else pixels.value):
+            say(f"  - {sentence}")
+        if len(data.experiments) == 1:
+            say("  - there is one experiment: arms by experiment compose batches as those without")
         seeds = [data.seed + number for number in range(config.seeds)]
         trials = make_trials(cases, arms, seeds, n_steps)
+        folds = count(len(cases), "experiment") if hold_out == "experiment" else f"{len(cases)} groups of positions"
         say(
-            f"{len(trials):,} runs of {n_steps:,} steps: {len(cases)} held out in turn, {len(arms)} compositions, "
-            f"{len(seeds)} seeds"
+            f"{len(trials):,} runs: {folds} held out in turn, {count(len(seeds), 'seed')}, {len(arms)} compositions "
+            f"with {count(n_steps, 'step')} each, {len(REFERENCES)} references without training"
         )
         _run(trials, folder, config.processes, "compare")
         comparison = Comparison(trials=trials, units=Units.of_folds(hold_out, len(cases)))
@@ -146,12 +157,30 @@ def _open_project(
     make_folds(data.table, world, out / "config.yaml")  # refuses what cannot be held out
     plain = plain_config(cli.config)
     settings = {"config": plain, "anchors": data.table.fingerprint, "hold_out": hold_out, "steps": n_steps}
+    parser = make_data_parser("viscy-train compare", "", {})
+    # Before anything is written, so that the command can be repeated with other arms.
+    check_arms(arms, parser.parse_object(plain), parser)
+    _check_samplers(arms, parser.parse_object(plain), parser, data)
     folder = _open(out, settings | {"arms": _settings_of(arms)}, command)
     write_plain_config(cli.config, out / "config.yaml")
-    parser = make_data_parser("viscy-train compare", "", {})
-    check_arms(arms, parser.parse_args(["--config", str(out / "config.yaml")]), parser)
     crops = cache_crops(data, out / "crops.npy")
     return folder, make_folds(data.table, world, out / "config.yaml", crops)
+
+
+def _check_samplers(arms: Sequence[Arm], config: Any, parser: Any, data: RunData) -> None:
+    """Refuse arms whose batches cannot be composed, before any of them trains."""
+    from viscy_train.loading.run_data import RunData
+    from viscy_train.loading.sampler import collect_sampler_warnings
+    from viscy_train.training.data_cli import make_data
+
+    for arm in arms:
+        of_arm = make_data(arm.apply(config, parser), RunData)
+        of_arm.table = data.table
+        try:
+            with collect_sampler_warnings():
+                of_arm.make_sampler()
+        except UserError as error:
+            raise UserError(f"arm {arm.name!r}: {error}") from error
 
 
 def _run(trials: Sequence[Any], folder: StudyFolder, processes: int | None, command: str) -> None:

@@ -82,8 +82,8 @@ def _already_mixed(options: Mapping[str, Any], mixing: float | None) -> list[str
     if mixing is None or mixing < ALREADY_MIXED or not options["experiment_aware"]:
         return []
     return [
-        f"the experiments mix before any training (mixing {mixing:.2f}, 1 is chance): experiment_aware has little to "
-        "gain"
+        f"the experiments already mix in their pixels (mixing {mixing:.2f}, 1 is chance): experiment_aware can add "
+        "little to that, but may keep training from separating them"
     ]
 
 

@@ -8,14 +8,13 @@ import numpy as np
 
 from viscy_train.composition.check import shorten_checks
 from viscy_train.composition.diagnostics import diagnose
-from viscy_train.composition.pitfalls import find_pitfalls
 from viscy_train.composition.step import describe_step
 from viscy_train.composition.targets import encode, group_word
 from viscy_train.console import on_each_of
 from viscy_train.loading.axes import axis_names
 from viscy_train.report.batch_plots import plot_composition, plot_draws
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
-from viscy_train.report.dry_run_summary import EXPECTED, measurements
+from viscy_train.report.dry_run_summary import EXPECTED, describe_pixels_of, measurements, pitfalls_of
 from viscy_train.report.html import DRY_RUN, data_uri, render, write_page
 from viscy_train.report.step_section import coverage_rows, step_rows
 from viscy_train.report.style import experiment_colors
@@ -26,13 +25,16 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from viscy_train.composition.pixel_mixing import PixelMixing
     from viscy_train.composition.result import DryRun
 
 # Anchors drawn more often are counted as drawn this often.
 _MAX_DRAWS_SHOWN = 10_000
 
 
-def write_dry_run_page(path: Path, dry_run: DryRun, reading: Sequence[str] = ()) -> None:
+def write_dry_run_page(
+    path: Path, dry_run: DryRun, reading: Sequence[str] = (), pixels: PixelMixing | None = None
+) -> None:
     """Write the page of a dry run.
 
     Parameters
@@ -43,6 +45,8 @@ def write_dry_run_page(path: Path, dry_run: DryRun, reading: Sequence[str] = ())
         The batches of an epoch.
     reading : sequence of str, optional
         Sentences on what a batch reads.
+    pixels : PixelMixing, optional
+        How much the experiments mix in their pixels, if crops have been looked at.
     """
     anchors, strata, draws = dry_run.anchors, dry_run.strata, dry_run.draws
     page = render(
@@ -55,7 +59,8 @@ def write_dry_run_page(path: Path, dry_run: DryRun, reading: Sequence[str] = ())
         checks=shorten_checks(dry_run.checks),
         on_each_process=on_each_of(dry_run.world_size),
         diagnostics=diagnose(dry_run),
-        pitfalls=find_pitfalls(anchors, dry_run.planned.options),
+        pitfalls=pitfalls_of(dry_run, pixels),
+        pixels=describe_pixels_of(dry_run, pixels),
         expected=EXPECTED,
         batches=make_batches_figure(dry_run.batches, anchors, dry_run.planned),
         measurements=measurements(dry_run),

@@ -9,7 +9,9 @@ import numpy as np
 from viscy_train.composition.check import shorten_checks
 from viscy_train.composition.diagnostics import diagnose
 from viscy_train.composition.pitfalls import find_pitfalls
+from viscy_train.composition.pixel_mixing import describe_pixels
 from viscy_train.composition.step import describe_step
+from viscy_train.composition.targets import group_shares, group_word
 from viscy_train.console import MAX_ROWS, get_console, make_table, on_each_of
 from viscy_train.loading.axes import axis_names
 from viscy_train.report.formatting import duration, percent, thousands
@@ -20,13 +22,14 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from viscy_train.composition.pixel_mixing import PixelMixing
     from viscy_train.composition.result import DryRun
 
 EXPECTED = "What this composition may do to the embeddings"
 """Heading of the pitfalls of a composition."""
 
 
-def print_dry_run(dry_run: DryRun, console: Console | None = None) -> None:
+def print_dry_run(dry_run: DryRun, console: Console | None = None, pixels: PixelMixing | None = None) -> None:
     """Print the result of a dry run.
 
     Parameters
@@ -35,6 +38,8 @@ def print_dry_run(dry_run: DryRun, console: Console | None = None) -> None:
         The batches of an epoch.
     console : rich.console.Console, optional
         The console of this process by default.
+    pixels : PixelMixing, optional
+        How much the experiments mix in their pixels, if crops have been looked at.
     """
     console = console or get_console()
     console.print(
@@ -55,8 +60,10 @@ def print_dry_run(dry_run: DryRun, console: Console | None = None) -> None:
         console.print(sentence)
     diagnostics = diagnose(dry_run)
     _print_list(console, "Diagnostics:" if diagnostics else "No problems found.", diagnostics)
-    if pitfalls := find_pitfalls(dry_run.anchors, dry_run.planned.options):
+    if pitfalls := pitfalls_of(dry_run, pixels):
         _print_list(console, f"{EXPECTED}:", pitfalls)
+    for sentence in describe_pixels_of(dry_run, pixels):
+        console.print(sentence)
 
 
 def _print_list(console: Console, heading: str, sentences: list[str]) -> None:
@@ -75,6 +82,20 @@ def measurements(dry_run: DryRun) -> list[str]:
         f"{duration(dry_run.seconds_of_slowest_batch)} (many are composed at a time); the sampler starts in "
         f"{duration(dry_run.seconds_to_start)}.",
     ]
+
+
+def pitfalls_of(dry_run: DryRun, pixels: PixelMixing | None) -> list[str]:
+    """Return what the composition may do to the embeddings."""
+    mixing = None if pixels is None else pixels.value
+    return find_pitfalls(dry_run.anchors, dry_run.planned.options, mixing)
+
+
+def describe_pixels_of(dry_run: DryRun, pixels: PixelMixing | None) -> list[str]:
+    """Return a sentence on the mixing of experiments in their pixels, if batches are composed by experiments."""
+    if not dry_run.planned.options["experiment_aware"]:
+        return []
+    n_groups = int((group_shares(dry_run.planned) > 0).sum())
+    return [one for one in [describe_pixels(pixels, n_groups, group_word(dry_run.planned))] if one]
 
 
 def _check_table(dry_run: DryRun) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from viscy_train.atomic import atomic_write
@@ -18,7 +19,7 @@ from viscy_train.study.page import write_study_page
 from viscy_train.study.picture import plot_differences
 from viscy_train.study.recommendation import recommend
 from viscy_train.study.results import write_runs, write_summary
-from viscy_train.study.sentences import sentences
+from viscy_train.study.sentences import on_units, sentences
 from viscy_train.study.summary import summarize
 from viscy_train.training.data_cli import make_data, make_data_parser
 
@@ -99,13 +100,17 @@ def conclude(
     runs, summaries = folder.runs(trials), []
     recommendations: dict[str, list[str]] = {}
     verdicts: dict[str, list[str]] = {}
+    units: dict[str, str] = {}
     for one in comparisons:
         of_these = folder.runs(one.trials)
         summaries.append(summarize(of_these, one.units))
         for world, found in recommend(of_these, one.units, simplest_first).items():
             recommendations[world] = found.sentences
         for world, rows in summaries[-1].groupby("world", sort=False):
-            verdicts[str(world)] = sentences(rows, one.units)
+            undecided = on_units(rows, one.units)
+            units[str(world)] = one.units.count(int(rows["n"].max()))
+            recommendations[str(world)] = [*undecided, *recommendations[str(world)]]
+            verdicts[str(world)] = [line for line in sentences(rows, one.units) if line not in undecided]
     mixing = runs[runs["arm"] == PIXELS].groupby("world")["mixing"].mean()
     return Outcome(
         title=title,
@@ -114,7 +119,8 @@ def conclude(
         summary=pd.concat(summaries, ignore_index=True),
         recommendations=recommendations,
         verdicts=verdicts,
-        pitfalls={world: find_pitfalls_of(data, float(mixing[world])) for world, data in data_of.items()},
+        units=units,
+        pitfalls={world: find_pitfalls_of(data, _known(mixing[world])) for world, data in data_of.items()},
         composition=_mean_composition(folder.composition(trials)),
         about={arm.name: arm.about for arm in arms},
         caveats=[*CAVEATS, *caveats],
@@ -145,6 +151,10 @@ def data_of_config(config: Path) -> RunData:
     from viscy_train.loading.run_data import RunData
 
     return make_data(make_data_parser("viscy-train study", "", {}).parse_args(["--config", str(config)]), RunData)
+
+
+def _known(mixing: float) -> float | None:
+    return None if np.isnan(mixing) else float(mixing)
 
 
 def _mean_composition(composition: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from viscy_train.study.measures import MEASURES
+from viscy_train.study.sentences import signed
 from viscy_train.study.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Outcome:
         A row for each world, arm and measure, see `viscy_train.study.summary`.
     recommendations, verdicts : dict of str to list of str
         Sentences for each world: which arm to use, and what each arm does.
+    units : dict of str to str
+        What each world was compared on, such as ``8 seeds``.
     pitfalls : dict of str to list of str
         What could be said of each world before any training.
     composition : pandas.DataFrame
@@ -57,6 +60,7 @@ class Outcome:
     summary: pd.DataFrame
     recommendations: Mapping[str, Sequence[str]]
     verdicts: Mapping[str, Sequence[str]]
+    units: Mapping[str, str]
     pitfalls: Mapping[str, Sequence[str]]
     composition: pd.DataFrame
     about: Mapping[str, str]
@@ -126,10 +130,10 @@ def _judged_cells(row: Mapping[str, Any]) -> list[str]:
     mean = number(row["mean"])
     if not row["verdict"]:
         return [mean, "", ""]
-    interval = "" if np.isnan(row["low"]) else f" ({row['low']:+.2f} to {row['high']:+.2f})"
-    return [mean, f"{row['difference']:+.2f}{interval}", row["verdict"]]
+    interval = "" if np.isnan(row["low"]) else f" ({signed(row['low'])} to {signed(row['high'])})"
+    return [mean, f"{signed(row['difference'])}{interval}", row["verdict"]]
 
 
 def _short_cell(row: Mapping[str, Any]) -> str:
     mean = number(row["mean"])
-    return f"{mean} {row['difference']:+.2f} {SHORT[row['verdict']]:5}" if row["verdict"] else f"{mean} {'':11}"
+    return f"{mean} {signed(row['difference']):>5} {SHORT[row['verdict']]:5}" if row["verdict"] else f"{mean} {'':11}"

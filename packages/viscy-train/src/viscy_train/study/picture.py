@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from viscy_train.report.style import OTHERS_GRAY, WIDTH, WORLD_COLORS, label_of, new_figure, style
 from viscy_train.study.arms import BASELINE, REFERENCES
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Of the space between two arms, the part that their points take.
 _SPREAD = 0.7
+_MAX_TICKS = 4
+_DARK = "#52606D"
 _INCHES_PER_ARM, _INCHES_AROUND = 0.62, 1.5
 
 
@@ -46,11 +49,14 @@ def plot_differences(summary: pd.DataFrame) -> Figure:
         panels = np.atleast_1d(figure.subplots(1, len(JUDGED), sharey=True))
         for axes, name in zip(panels, JUDGED, strict=True):
             _plot_measure(axes, compared[compared["measure"] == name], arms, colors)
-            axes.set(title=MEASURES[name].label, xlabel="difference to plain")
+            axes.set(title=MEASURES[name].label, xlabel="difference to plain (right: better)")
+            axes.xaxis.set_major_locator(MaxNLocator(_MAX_TICKS, min_n_ticks=3))
             _mark_threshold(axes, MEASURES[name].threshold or 0.0)
         panels[0].set_yticks(range(len(arms)), [label_of(arm) for arm in arms])
         panels[0].set_ylim(len(arms) - 0.5, -0.5)
-        handles = [_dot(color, label=label_of(world)) for world, color in colors.items()]
+        n = compared.groupby("world", sort=False)["n"].max()
+        handles = [_line(color, label=f"{label_of(world)} (n = {n[world]})") for world, color in colors.items()]
+        handles += [_dot("interval excludes 0", filled=True), _dot("interval includes 0", filled=False)]
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
 
@@ -71,8 +77,13 @@ def _plot_measure(axes: Axes, rows: pd.DataFrame, arms: list[str], colors: dict[
 
 def _mark_threshold(axes: Axes, threshold: float) -> None:
     axes.axvspan(-threshold, threshold, color=OTHERS_GRAY, alpha=0.45, linewidth=0, zorder=0)
-    axes.axvline(0, color="#52606D", linewidth=0.8, zorder=1)
+    axes.axvline(0, color=_DARK, linewidth=0.8, zorder=1)
 
 
-def _dot(color: str, label: str) -> Any:
-    return Line2D([], [], color=color, marker="o", linewidth=1.6, markersize=5, label=label)
+def _line(color: str, label: str) -> Any:
+    return Line2D([], [], color=color, linewidth=3, label=label)
+
+
+def _dot(label: str, *, filled: bool) -> Any:
+    face = _DARK if filled else "white"
+    return Line2D([], [], color=_DARK, marker="o", markerfacecolor=face, linewidth=0, markersize=5, label=label)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from viscy_train.study.arms import BASELINE, REFERENCES
 from viscy_train.study.measures import MEASURES
+from viscy_train.study.sentences import signed
 from viscy_train.study.statistics import ALPHA, correct_for_arms, interval, sign_flip_p
 from viscy_train.study.summary import paired_differences
 from viscy_train.study.verdicts import Verdict, judge
@@ -94,7 +95,8 @@ def _recommend(runs: pd.DataFrame, units: Units, arms: Sequence[str]) -> Recomme
             "least."
         )
     else:
-        lines += _on_arm(world, units, arm, best, gain, hurting)
+        is_shown = arm == BASELINE or _does(Verdict.HELPS, arm, gains)
+        lines += _on_arm(world, units, arm, best, gain, hurting, is_shown=is_shown)
     if not math.isnan(nested):
         lines += _on_nested(units, nested, picks)
     return Recommendation(
@@ -110,9 +112,7 @@ def _gains(runs: pd.DataFrame, units: Units, arms: Sequence[str], measure: str) 
 def _pick(gains: dict[str, pd.DataFrame]) -> tuple[str | None, str | None, list[str]]:
     """Return the recommended arm, the best one, and the arms that hurt a judged measure."""
     of_arms = gains[_MEASURE].loc[:, gains[_MEASURE].count() > 1]
-    hurting = [
-        arm for arm in gains[_MEASURE] if any(_hurts(of_measure, arm, name) for name, of_measure in gains.items())
-    ]
+    hurting = [arm for arm in gains[_MEASURE] if _does(Verdict.HURTS, arm, gains)]
     harmless = [arm for arm in of_arms if arm not in hurting]
     if not harmless:
         return None, None, hurting
@@ -125,16 +125,22 @@ def _pick(gains: dict[str, pd.DataFrame]) -> tuple[str | None, str | None, list[
     return best, best, hurting
 
 
-def _hurts(gains: pd.DataFrame, arm: str, measure: str) -> bool:
+def _does(verdict: Verdict, arm: str, gains: dict[str, pd.DataFrame]) -> bool:
+    """Return whether an arm helps, or hurts, any judged measure."""
+    return any(_is_judged(verdict, arm, of_measure, name) for name, of_measure in gains.items())
+
+
+def _is_judged(verdict: Verdict, arm: str, gains: pd.DataFrame, measure: str) -> bool:
     threshold, mean = MEASURES[measure].threshold, gains[arm].mean()
-    if threshold is None or not mean <= -threshold:
+    better = mean if verdict is Verdict.HELPS else -mean
+    if threshold is None or not better >= threshold:
         return False
     compared = [name for name in gains if name != BASELINE and gains[name].notna().any()]
     ps = correct_for_arms([sign_flip_p(gains[name].dropna().to_numpy()) for name in compared])
     p = ps[compared.index(arm)]
     if p >= ALPHA:  # spares the interval
         return False
-    return judge(mean, *interval(gains[arm].dropna().to_numpy()), p, threshold) is Verdict.HURTS
+    return judge(mean, *interval(gains[arm].dropna().to_numpy()), p, threshold) is verdict
 
 
 def _nest(gains: dict[str, pd.DataFrame]) -> tuple[float, list[str]]:
@@ -167,20 +173,30 @@ def _on_references(world: str, runs: pd.DataFrame, beats: list[str] | None) -> l
         return []
     means = runs.groupby("arm")[_MEASURE].mean()
     names = " and ".join(f"{name} ({means[name]:.2f})" for name in REFERENCES if name in means.index)
-    return [f"On `{world}`, no arm is shown to predict the condition better than {names}: training gains nothing here."]
+    return [
+        f"On `{world}`, no arm is shown to predict the condition better than {names}: nothing shows that training "
+        "gains anything here."
+    ]
 
 
-def _on_arm(world: str, units: Units, arm: str, best: str, gain: float, hurting: list[str]) -> list[str]:
+def _on_arm(
+    world: str, units: Units, arm: str, best: str, gain: float, hurting: list[str], *, is_shown: bool
+) -> list[str]:
     label = MEASURES[_MEASURE].label
-    lines = [f"On `{world}`, `{arm}` is recommended: the simplest arm within one standard error of the best, `{best}`."]
-    if arm == best:
-        lines = [f"On `{world}`, `{arm}` is recommended: no simpler arm is within one standard error of it."]
+    why = "no simpler arm is within one standard error of it"
+    if arm != best:
+        why = f"the simplest arm within one standard error of the best, `{best}`"
+    lines = [f"On `{world}`, `{arm}` is recommended: {why}."]
+    if not is_shown:
+        lines = [
+            f"On `{world}`, `{arm}` is the one to try first: {why}. It is not shown to be better than `{BASELINE}`."
+        ]
     if arm == BASELINE:
         lines = [f"On `{world}`, `{arm}` is recommended: no arm predicts the condition better by a standard error."]
     else:
         lines.append(
-            f"Its {label} is {gain:+.2f} from `{BASELINE}`; picking the best arm by the same {units.many} makes this "
-            "number optimistic."
+            f"Its {label} is {signed(gain)} from `{BASELINE}`; picking the best arm by the same {units.many} makes "
+            "this number optimistic."
         )
     if hurting:
         names = ", ".join(f"`{name}`" for name in hurting)
@@ -193,5 +209,5 @@ def _on_nested(units: Units, nested: float, picks: list[str]) -> list[str]:
     chosen = ", ".join(f"`{arm}` {count} times" if count > 1 else f"`{arm}` once" for arm, count in names.items())
     return [
         f"If the arm is picked without the {units.one} on which it is measured, {MEASURES[_MEASURE].label} is "
-        f"{nested:+.2f} from `{BASELINE}` (picked: {chosen})."
+        f"{signed(nested)} from `{BASELINE}` (picked: {chosen})."
     ]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
-from sklearn.decomposition import PCA
 
 from viscy_train.composition.dry_run import dry_run
 from viscy_train.config.schema import EncoderConfig, OptimizerConfig
@@ -20,6 +19,7 @@ from viscy_train.model.module import ContrastiveModule
 from viscy_train.positives.rule import check_labels
 from viscy_train.study.arms import PIXELS, UNTRAINED, Arm
 from viscy_train.study.measures import measure
+from viscy_train.study.pixels import principal_components
 from viscy_train.study.trial import Result
 from viscy_train.training.data_cli import make_loss_config
 from viscy_train.training.initial_weights import load_initial_weights
@@ -78,7 +78,8 @@ def run_trial(opened: OpenedCase, arm: Arm | str, seed: int, n_steps: int, accel
             encoder = train(data, config, seed, n_steps, accelerator).encoder
         embeddings = embed(_on(encoder, accelerator), opened.crops)
     elif arm == PIXELS:
-        embeddings = principal_components(opened.crops, opened.is_trained, opened.config.model.encoder.features)
+        pixels, n_features = opened.crops.flatten(1).numpy(), opened.config.model.encoder.features
+        embeddings = principal_components(pixels, opened.is_trained, n_features)
     else:
         data, config = opened.data(Arm(name=UNTRAINED), seed)
         embeddings = embed(_on(make_module(data, config, seed).encoder, accelerator), opened.crops)
@@ -150,13 +151,6 @@ def embed(encoder: Encoder, crops: Tensor) -> NDArray[np.float32]:
     encoder.eval()
     parts = [encoder(part.to(device)).float().cpu().numpy() for part in crops.split(_CROPS_PER_BATCH)]
     return np.concatenate(parts)
-
-
-def principal_components(crops: Tensor, is_trained: NDArray[np.bool_], n_features: int) -> NDArray[np.float32]:
-    """Return the principal components of pixels, of the crops that are trained on, as embeddings of all crops."""
-    pixels = crops.flatten(1).numpy()
-    n_components = min(n_features, pixels.shape[1], int(is_trained.sum()))
-    return PCA(n_components, svd_solver="randomized", random_state=0).fit(pixels[is_trained]).transform(pixels)
 
 
 def _on(encoder: Encoder, accelerator: str) -> Encoder:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from viscy_train.study.trial import Result, Trial
 
 _LOG_INTERVAL = 10
+# Of a long study, a line each tenth of the time so far.
+_LOG_SHARE = 0.1
 
 
 def run_study(
@@ -82,7 +84,7 @@ class _Progress:
     def add(self) -> None:
         self._n_run += 1
         now, left = monotonic(), self._n_missing - self._n_run
-        if now - self._last < _LOG_INTERVAL and left:
+        if left and now - self._last < max(_LOG_INTERVAL, (now - self._start) * _LOG_SHARE):
             return
         self._last = now
         seconds = (now - self._start) / self._n_run * left

@@ -43,7 +43,7 @@ def sentences(summary: pd.DataFrame, units: Units) -> list[str]:
 def describe_difference(row: Any, units: Units) -> str:
     """Return a row of a summary as text: ``condition AUROC +0.14 (0.11 to 0.17), p = 0.02 after Holm, 10 seeds``."""
     label, interval = MEASURES[row.measure].label, f"({number(row.low)} to {number(row.high)})"
-    return f"{label} {row.difference:+.2f} {interval}, {_p(row.p_holm)} after Holm, {units.count(row.n)}"
+    return f"{label} {signed(row.difference)} {interval}, {_p(row.p_holm)} after Holm, {units.count(row.n)}"
 
 
 def number(value: float) -> str:
@@ -52,12 +52,28 @@ def number(value: float) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
+def signed(value: float) -> str:
+    """Return a difference with two decimals and its sign, without a sign if it rounds to 0."""
+    text = number(value)
+    return text if text.startswith("-") or float(text) == 0 else f"+{text}"
+
+
+def on_units(summary: pd.DataFrame, units: Units) -> list[str]:
+    """Return, for each world with too few units for any verdict, the sentence of `sentences` that says so."""
+    by_world = summary.groupby("world", sort=False)
+    return [line for world, rows in by_world for line in _on_units(str(world), _judged(rows), units)]
+
+
 def _p(p: float) -> str:
     return f"p < {_SMALLEST_P}" if p < _SMALLEST_P else f"p = {p:.2g}"
 
 
+def _judged(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[(rows["verdict"] != "") & ~rows["arm"].isin([BASELINE, *REFERENCES])]
+
+
 def _of_world(world: str, rows: pd.DataFrame, units: Units) -> list[str]:
-    judged = rows[(rows["verdict"] != "") & ~rows["arm"].isin([BASELINE, *REFERENCES])]
+    judged = _judged(rows)
     lines = [*_on_units(world, judged, units)]
     for verdict, verb in ((Verdict.HELPS, "helps"), (Verdict.HURTS, "hurts")):
         lines += [
@@ -84,7 +100,9 @@ def _on_units(world: str, judged: pd.DataFrame, units: Units) -> list[str]:
         f"{'arm' if n_arms == 1 else 'arms'}, at least {units.count(least)} are needed for p < 0.05 after Holm"
     )
     if units.limit is not None and units.limit < least:
-        why += f", and the project has {units.limit}; compare fewer arms, add experiments, or hold out positions"
+        why += f", and the project has {units.limit}; add experiments, or hold out positions"
+    else:
+        why += "; add seeds"
     return [f"{why}."]
 
 
@@ -99,19 +117,14 @@ def _no_difference(world: str, measure: str, rows: pd.DataFrame) -> list[str]:
 def _cannot_tell(world: str, measure: str, rows: pd.DataFrame, units: Units) -> list[str]:
     if rows.empty:
         return []
-    arms = [f"`{row.arm}` ({row.difference:+.2f}{_within(row)}; {_needs(row, units)})" for row in _rows(rows)]
-    return [f"On `{world}`, cannot tell for {MEASURES[measure].label}: {', '.join(arms)}."]
+    arms = [f"`{row.arm}` {signed(row.difference)}, {_within(row)}, {int(row.units_needed)}" for row in _rows(rows)]
+    there = "" if units.limit is None else f"; the project has {units.limit}"
+    what = f"difference, 95 % interval, about how many {units.many} it takes{there}"
+    return [f"On `{world}`, cannot tell for {MEASURES[measure].label} ({what}): {'; '.join(arms)}."]
 
 
 def _within(row: Any) -> str:
-    return "" if math.isnan(row.low) else f", {number(row.low)} to {number(row.high)}"
-
-
-def _needs(row: Any, units: Units) -> str:
-    needed = int(row.units_needed)
-    if units.limit is not None and needed > units.limit:
-        return f"needs about {units.count(needed)}, and there are {units.limit}"
-    return f"needs about {units.count(needed)}"
+    return "no interval" if math.isnan(row.low) else f"{number(row.low)} to {number(row.high)}"
 
 
 def _names(rows: pd.DataFrame) -> str:

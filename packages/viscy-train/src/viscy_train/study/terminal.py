@@ -29,11 +29,13 @@ def print_outcome(outcome: Outcome, console: Console | None = None) -> None:
     console = console or get_console()
     for world in outcome.worlds:
         console.print()
-        console.print(f"{world}:", markup=False)
+        console.print(f"{world}, {outcome.units[world]}:", markup=False)
         for sentence in outcome.recommendations[world]:
             console.print(sentence, markup=False)
-        for sentence in outcome.pitfalls.get(world, ()):
-            console.print(f"Warning: {sentence}", markup=False)
+        if pitfalls := outcome.pitfalls.get(world):
+            console.print("Known before any training:")
+            for sentence in pitfalls:
+                console.print(f"  - {sentence}", markup=False)
         table = make_table(["arm"], [MEASURES[name].label for name in JUDGED])
         for row in outcome.short_rows(world):
             table.add_row(*row)
