@@ -33,7 +33,7 @@ ANNDATA_VERSIONS := anndata==0.10.9,numpy==1.26.4,pandas==2.2.3,zarr==2.18.3,num
 BENCH := .venvs/bench
 BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 
-.PHONY: help setup wheels dist test-dist lint format types test test-fast test-weekly test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-store bench-start bench-overhead bench-gpu bench-env faults profile lock lock-check plan-check check clean
+.PHONY: help setup wheels dist test-dist lint format types test test-fast test-weekly test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-ranks bench-store bench-start bench-overhead bench-gpu bench-env faults profile lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -132,6 +132,9 @@ bench-start: ## measure how long commands take to start and write its part of pa
 
 bench-scale: ## measure time and memory of projects of up to 1e7 observations; write that part of the same page
 	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.scale --output packages/viscy-train/BENCHMARKS.md $(ARGS)
+
+bench-ranks: ## measure the memory of four processes on a table of 1e7 rows or of ARGS="--rows N"; write that part of the same page
+	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.ranks --output packages/viscy-train/BENCHMARKS.md $(ARGS)
 
 bench-overhead: ## measure what fit adds to a step of a bare training loop and write its part of the same page
 	PYTHONPATH=packages/viscy-train uv run python -m benchmarks.overhead --output packages/viscy-train/BENCHMARKS.md $(ARGS)

@@ -36,7 +36,7 @@ LEVELS = {
         ["mutants", "pytest_class"],
     ],
     "viscy_train": [
-        ["errors", "wording"],
+        ["errors", "row_slices", "wording"],
         ["output", "remote"],
         ["atomic", "console", "exit_codes"],
         ["config"],

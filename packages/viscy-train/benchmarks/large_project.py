@@ -88,7 +88,7 @@ def _write_plates(folder: Path, wells: list[str], n_experiments: int) -> None:
 def _write_experiment(folder: Path, number: int, wells: list[str], *, pooled: bool) -> dict[str, Any]:
     rng = np.random.default_rng(number)
     n_tracks = ROWS_PER_POSITION // 17  # a tenth divides, so a track has 17 frames on average
-    tracks = pd.concat([_make_tracks(rng, f"{well}/0", n_tracks) for well in wells], ignore_index=True)
+    tracks = pd.concat([make_tracks(rng, f"{well}/0", n_tracks) for well in wells], ignore_index=True)
     (folder / "tracks").mkdir(exist_ok=True)
     tracks.to_parquet(folder / "tracks" / f"{number}.parquet")
     experiment: dict[str, Any] = {
@@ -113,7 +113,7 @@ def _write_experiment(folder: Path, number: int, wells: list[str], *, pooled: bo
     }
 
 
-def _make_tracks(rng: np.random.Generator, position: str, n_tracks: int) -> pd.DataFrame:
+def make_tracks(rng: np.random.Generator, position: str, n_tracks: int) -> pd.DataFrame:
     """Return tracks of all frames; the last ones are the daughters of the first ones."""
     n_mothers = n_tracks // 10
     track = np.arange(n_tracks)

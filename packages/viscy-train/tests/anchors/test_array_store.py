@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from viscy_train.anchors.array_store import ArrayStore, share_arrays
+from viscy_train.anchors.array_store import ArrayStore, checksum, name_of, share_arrays
 from viscy_train.config.schema import PositiveConfig
 from viscy_train.positives.lineages import Lineages
 
@@ -163,3 +163,46 @@ def large_table():
     track, frame = (values.ravel() for values in np.mgrid[: 2**15, :8])
     table = pd.DataFrame({"experiment": "monday", "position": "A/1/0", "track_id": track, "t": frame})
     return table.assign(parent_track_id=-1)
+
+
+def test_what_follows_from_other_arrays_is_computed_once(store: ArrayStore):
+    computed = []
+
+    def make_parts():
+        computed.append(True)
+        return (LARGE[start : start + 1000] for start in range(0, len(LARGE), 1000))
+
+    for _ in range(2):
+        derived = store.derive("all numbers", np.int32, len(LARGE), make_parts)
+        assert isinstance(derived, np.memmap)
+        assert derived.dtype == np.int32
+        np.testing.assert_array_equal(derived, LARGE)
+    assert len(computed) == 1
+    store.derive("the same numbers", np.int32, len(LARGE), make_parts)
+    assert len(computed) == 2
+    assert len([*store.directory.glob("*.npy")]) == 1
+
+
+@pytest.mark.parametrize("damaged", ["*.npy", "derived-*.json"])
+def test_a_damaged_array_is_derived_again(store: ArrayStore, damaged: str):
+    store.derive("all numbers", np.int64, len(LARGE), lambda: [LARGE])
+    for file in store.directory.glob(damaged):
+        content = bytearray(file.read_bytes())
+        content[-2] ^= 255
+        file.write_bytes(content)
+    np.testing.assert_array_equal(store.derive("all numbers", np.int64, len(LARGE), lambda: [LARGE]), LARGE)
+
+
+@pytest.mark.parametrize("n", [0, 5, len(LARGE)])
+def test_arrays_that_are_small_or_cannot_be_stored_are_derived_in_memory(tmp_path: Path, n: int):
+    (tmp_path / "file").touch()
+    derived = ArrayStore(tmp_path / "file").derive("numbers", np.int64, n, lambda: [LARGE[:n]] if n else [])
+    assert not isinstance(derived, np.memmap)
+    assert derived.dtype == np.int64
+    np.testing.assert_array_equal(derived, LARGE[:n])
+
+
+def test_the_name_of_a_mapped_array_is_that_of_its_content(store: ArrayStore):
+    shared = store.share(LARGE)
+    for array in (LARGE, shared, shared.view(np.ndarray), shared[:-1], np.asarray(shared[1:])):
+        assert name_of(array) == checksum(array)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -11,13 +13,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from viscy_train import row_slices
 from viscy_train.anchors.array_store import ArrayStore, share_arrays
+from viscy_train.anchors.shared_table import share_columns, store_of
 from viscy_train.anchors.table import AnchorTable
+from viscy_train.composition.targets import count_strata
 from viscy_train.config.schema import PositiveConfig
+from viscy_train.evaluation.representation import rows_to_watch
 from viscy_train.loading.batches import Batch
 from viscy_train.loading.crop_source import READS
 from viscy_train.loading.datasets import CropDataset, PairDataset, finish_batch
+from viscy_train.loading.shared_rows import take_rows
+from viscy_train.loading.split import anchors_of_parts
 from viscy_train.positives.rule import make_positives
+from viscy_train.training.callbacks import CompositionLogger
 
 N_TRACKS = 2**13
 
@@ -26,11 +35,16 @@ N_TRACKS = 2**13
 def large(noise) -> AnchorTable:
     """A table of the plates of noise with many tracks of four frames in each position."""
     table, _ = noise
+    return with_tracks(table, N_TRACKS)
+
+
+def with_tracks(table: AnchorTable, n_tracks: int) -> AnchorTable:
+    """Return a table with other tracks, of four frames each, in the positions of another one."""
     cells = table.observations[["experiment", "condition", "well", "position"]].drop_duplicates(ignore_index=True)
-    position, track, frame = (values.ravel() for values in np.mgrid[: len(cells), :N_TRACKS, :4])
+    position, track, frame = (values.ravel() for values in np.mgrid[: len(cells), :n_tracks, :4])
     observations = cells.iloc[position].reset_index(drop=True)
     observations = observations.assign(track_id=track, t=frame, parent_track_id=-1, has_positive=True)
-    observations["lineage_id"] = position * N_TRACKS + track
+    observations["lineage_id"] = position * n_tracks + track
     observations["hours_post_infection"] = 0.5 * frame
     observations["y"], observations["x"] = track % 40 * 1.0, track % 48 * 1.0
     return replace(table, observations=observations)
@@ -81,3 +95,47 @@ def frames_within(value: object):
             yield attribute
         elif type(attribute).__module__.startswith("viscy_train"):
             yield from frames_within(attribute)
+
+
+def test_what_follows_from_a_shared_table_takes_few_bytes_a_row(large: AnchorTable, tmp_path: Path, monkeypatch):
+    """Once a process of the machine has computed it; the parts are small, so that only what grows with rows counts."""
+    monkeypatch.setattr(row_slices, "ROWS_PER_SLICE", 2**13)
+    large = with_tracks(large, 2**16)
+    path = tmp_path / "anchors.parquet"
+    path.touch()
+    store, observations = store_of(path), share_columns(path, large.observations)
+    shared, is_kept = replace(large, observations=observations), store.share(large.observations["t"].to_numpy() > 2)
+    needed = ["experiment", "condition", "hours_post_infection"]
+
+    def start() -> tuple[object, ...]:
+        rows = anchors_of_parts(shared, is_kept, store)[0]
+        taken, counts = take_rows(observations[needed], rows, store), count_strata(observations)
+        return fingerprint_of(shared), rows, taken, counts, CompositionLogger(observations)
+
+    fingerprint, rows, taken, counts, _ = start()
+    assert fingerprint == fingerprint_of(large)
+    assert np.array_equal(rows, anchors_of_parts(large, is_kept)[0])
+    pd.testing.assert_frame_equal(taken, large.observations[needed].iloc[rows].reset_index(drop=True))
+    assert counts.sum() == len(observations) > 1e6
+    peak, left = memory_of(start)
+    assert peak < 1.0 * len(observations), f"{peak / len(observations):.2f} bytes a row"
+    assert left < 0.2 * len(observations), f"{left / len(observations):.2f} bytes a row"
+    # Of each track, here a fourth of the rows, the first row is found, and how many of its rows are validated.
+    peak, left = memory_of(lambda: rows_to_watch(observations, rows, 100, seed=0))
+    assert peak < 12 * len(observations), f"{peak / len(observations):.2f} bytes a row"
+    assert left < 0.1 * len(observations), f"{left / len(observations):.2f} bytes a row"
+
+
+def memory_of(function: Callable[[], object]) -> tuple[int, int]:
+    """Return the largest memory of NumPy and Python while a function runs, and what its result takes, in bytes."""
+    tracemalloc.start()
+    try:
+        kept = function()
+        left, peak = tracemalloc.get_traced_memory()
+        return peak, left if kept is not None else 0
+    finally:
+        tracemalloc.stop()
+
+
+def fingerprint_of(table: AnchorTable) -> dict[str, str]:
+    return replace(table).fingerprint

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import mmap
 import os
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
 
 import numpy as np
 
+from viscy_train.output import one_at_a_time
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 _logger = logging.getLogger(__name__)
 
@@ -107,6 +111,53 @@ class ArrayStore:
 
         return digest.hexdigest()[:_DIGITS] if self._write_unfinished(write) else None
 
+    def derive(
+        self, origin: str, dtype: DTypeLike, n: int, make_parts: Callable[[], Iterable[NDArray[Any]]]
+    ) -> NDArray[Any]:
+        """Return an array that follows from others, which one process of the machine computes and all of them map.
+
+        Parameters
+        ----------
+        origin : str
+            What the array follows from, in full: two arrays with equal origins are equal.
+        dtype : numpy.dtype
+            Type of the array.
+        n : int
+            Its length.
+        make_parts : callable
+            Returns the parts of the array, as for `put_parts`.
+
+        Returns
+        -------
+        numpy.ndarray
+            As `share` returns it. Processes that ask for it while another one computes it wait.
+        """
+        dtype = np.dtype(dtype)
+        if n * dtype.itemsize < _LEAST_BYTES:
+            return _joined(make_parts(), dtype)
+        name = f"derived-{hashlib.sha256(origin.encode(), usedforsecurity=False).hexdigest()[:_DIGITS]}.json"
+        derived = self._open_derived(name)
+        if derived is None:
+            with one_at_a_time(self.directory / name):
+                derived = self._open_derived(name)  # another process may have just stored it
+                if derived is None:
+                    derived = self._store_derived(name, dtype, n, make_parts)
+        return _joined(make_parts(), dtype) if derived is None else derived
+
+    def _open_derived(self, name: str) -> NDArray[Any] | None:
+        try:
+            return self.open(json.loads((self.directory / name).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # missing or damaged
+            return None
+
+    def _store_derived(
+        self, name: str, dtype: np.dtype, n: int, make_parts: Callable[[], Iterable[NDArray[Any]]]
+    ) -> NDArray[Any] | None:
+        array = self.put_parts(make_parts(), dtype, n)
+        if array is None or not self.write_file(name, lambda file: file.write(json.dumps(array).encode())):
+            return None
+        return self.map(array)
+
     def open(self, name: str) -> NDArray[Any] | None:
         """Map a stored array, given its checksum; None if it does not exist or is damaged."""
         stored = self.map(name)
@@ -160,6 +211,19 @@ def _mapped_as(array: NDArray[Any]) -> np.memmap | None:
         return None
     same = (base.ctypes.data, base.dtype, base.strides) == (array.ctypes.data, array.dtype, array.strides)
     return base if same and base.shape == array.shape else None
+
+
+def name_of(array: NDArray[Any]) -> str:
+    """Return the checksum of an array, which is not computed if the array is mapped from a file of a store."""
+    mapped = _mapped_as(array)
+    path = None if mapped is None or mapped.filename is None else PurePath(mapped.filename)
+    if path is not None and path.suffix == ".npy" and len(path.stem) == _DIGITS:
+        return path.stem
+    return checksum(array)
+
+
+def _joined(parts: Iterable[NDArray[Any]], dtype: np.dtype) -> NDArray[Any]:
+    return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype, copy=False)
 
 
 def checksum(array: NDArray[Any]) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,11 @@ from viscy_train.crops.image_intensity import encode
 from viscy_train.errors import UserError
 from viscy_train.experiments.columns import COLUMNS
 from viscy_train.positives.description import setting_text
+from viscy_train.row_slices import as_category, row_slices
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import NDArray
 
     from viscy_train.config.schema import CropSettings, PositiveConfig
@@ -168,18 +172,24 @@ def _hash_column(values: Any) -> str:
     """Return a checksum of the values of a column, independent of the codes of a categorical column."""
     if values.dtype.kind in "iufb":
         kind = {"i": "<i8", "u": "<u8", "f": "<f8", "b": "?"}[values.dtype.kind]
-        return _hash([np.ascontiguousarray(values.to_numpy(), dtype=kind)])
-    values = values.astype("category")
-    codes, names = values.cat.codes.to_numpy(), [str(name) for name in values.cat.categories]
-    used = np.bincount(codes[codes >= 0], minlength=len(names)) > 0
-    ordered = sorted(name for name, is_used in zip(names, used, strict=True) if is_used)
+        return _hash(np.ascontiguousarray(part, dtype=kind) for part in _parts_of(values.to_numpy()))
+    values = as_category(values)
+    codes, names = values.array.codes, [str(name) for name in values.cat.categories]
+    used = np.zeros(len(names) + 1, dtype=bool)
+    for part in _parts_of(codes):
+        used[part] = True
+    ordered = sorted(name for name, is_used in zip(names, used[:-1], strict=True) if is_used)
     rank = {name: number for number, name in enumerate(ordered)}
     # A missing value has the code -1, and so the last entry.
     table = np.array([*(rank.get(name, -1) for name in names), -1], dtype="<i4")
-    return _hash([json.dumps(ordered).encode(), table[codes]])
+    return _hash(chain([json.dumps(ordered).encode()], (table[part] for part in _parts_of(codes))))
 
 
-def _hash(parts: list[bytes | NDArray]) -> str:
+def _parts_of(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    return (values[part] for part in row_slices(len(values)))
+
+
+def _hash(parts: Iterable[bytes | NDArray]) -> str:
     digest = hashlib.sha256(usedforsecurity=False)
     for part in parts:
         digest.update(part if isinstance(part, bytes) else memoryview(part).cast("B"))

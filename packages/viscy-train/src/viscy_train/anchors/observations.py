@@ -90,7 +90,7 @@ def _check_types(observations: pd.DataFrame, names: list[str]) -> None:
         if not isinstance(values.dtype, pd.CategoricalDtype):
             raise UserError(f"column {column!r} must be a dictionary of text, got {values.dtype}")
         _check_categories(values, column)
-        _refuse(f"column {column!r} must have no missing values", values, values.cat.codes.to_numpy() < 0)
+        _refuse(f"column {column!r} must have no missing values", values, values.array.codes < 0)
     for column, dtype in expected.items():
         if observations[column].dtype != dtype:
             raise UserError(
@@ -134,7 +134,7 @@ def _check_values(observations: pd.DataFrame) -> None:
 
 def _codes(column: Any, names: list[str]) -> NDArray[np.int64]:
     """Return the index of each value of a categorical column in a list of names, -1 for other values."""
-    return pd.Index(names).get_indexer(column.cat.categories).astype(np.int64)[column.cat.codes.to_numpy()]
+    return pd.Index(names).get_indexer(column.cat.categories).astype(np.int64)[column.array.codes]
 
 
 def check_experiments(observations: pd.DataFrame, experiments: list[Experiment]) -> NDArray[np.int64]:
@@ -185,7 +185,7 @@ def _check_wells(observations: pd.DataFrame, experiments: list[Experiment], code
     starts = starts_run(codes)
     for column in ("condition", "well", "position"):
         values: Any = observations[column]
-        starts |= starts_run(values.cat.codes.to_numpy())
+        starts |= starts_run(values.array.codes)
     rows = np.flatnonzero(starts)
     parts = observations[["condition", "well", "position"]].iloc[rows].astype(str).assign(code=codes[rows], row=rows)
     for condition, well, position, code, row in parts.drop_duplicates(list(parts.columns[:4])).itertuples(index=False):
@@ -218,12 +218,12 @@ def _check_lineages(observations: pd.DataFrame) -> None:
     """Check that a track has one mother and one lineage, that a lineage has one root, and that mothers come first."""
     position: Any = observations["position"]
     experiment: Any = observations["experiment"]
-    starts = starts_run(experiment.cat.codes.to_numpy()) | starts_run(position.cat.codes.to_numpy())
+    starts = starts_run(experiment.array.codes) | starts_run(position.array.codes)
     position_of_row = np.cumsum(starts)
     starts |= starts_run(observations["track_id"].to_numpy())
     channel: Any = observations.get(CHANNEL)
     if channel is not None:
-        starts |= starts_run(channel.cat.codes.to_numpy())
+        starts |= starts_run(channel.array.codes)
     for column in ("parent_track_id", "lineage_id"):
         values = observations[column].to_numpy()
         _refuse(f"column {column!r} must be the same in all rows of a track", values, starts_run(values) & ~starts)

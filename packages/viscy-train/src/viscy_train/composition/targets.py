@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from viscy_train.row_slices import row_slices
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -45,12 +47,20 @@ def group_word(planned: PlannedComposition) -> str:
 
 def count_strata(anchors: pd.DataFrame) -> pd.Series:
     """Count the anchors of each (experiment, condition), in order of first appearance."""
-    experiment, experiments = encode(anchors["experiment"])
-    condition, conditions = encode(anchors["condition"])
-    stratum = experiment * len(conditions) + condition
-    present = pd.unique(stratum)
-    names = [(experiments[code // len(conditions)], conditions[code % len(conditions)]) for code in present]
-    return pd.Series(np.bincount(stratum)[present], index=pd.MultiIndex.from_tuples(names, names=STRATUM))
+    counts: dict[tuple[Any, Any], int] = {}
+    for rows in row_slices(len(anchors)):
+        for name, n in _count_strata(anchors["experiment"].iloc[rows], anchors["condition"].iloc[rows]):
+            counts[name] = counts.get(name, 0) + n
+    return pd.Series(list(counts.values()), index=pd.MultiIndex.from_tuples(list(counts), names=STRATUM))
+
+
+def _count_strata(experiment: Any, condition: Any) -> list[tuple[tuple[Any, Any], int]]:
+    """Return the strata of some rows, in order of first appearance, with the number of rows of each."""
+    experiment_code, experiments = encode(experiment)
+    condition_code, conditions = encode(condition)
+    stratum = experiment_code * len(conditions) + condition_code
+    present, counts = pd.unique(stratum), np.bincount(stratum).tolist()
+    return [((experiments[one // len(conditions)], conditions[one % len(conditions)]), counts[one]) for one in present]
 
 
 def group_shares(planned: PlannedComposition) -> pd.Series:

@@ -85,7 +85,7 @@ def _numbers(values: pd.Series) -> np.ndarray | None:
 def _texts(values: pd.Series) -> pd.Categorical:
     """Return a column as a categorical of Python strings, with the order of categories that it has, if any."""
     categories: Any = values if isinstance(values.dtype, pd.CategoricalDtype) else _as_categories(values)
-    codes = categories.cat.codes.to_numpy()
+    codes = categories.array.codes
     names = pd.Series([_text(name) for name in categories.cat.categories], dtype=object)
     merged, unique = pd.factorize(names)  # different values may have the same text
     codes = np.where(codes < 0, -1, merged[codes] if len(merged) else -1)

@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from viscy_train.positives.relatives import expand_ranges
+from viscy_train.row_slices import row_slices, run_starts
+
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
@@ -166,13 +169,13 @@ def warn_of_collapse(found: Representation) -> str | None:
     )
 
 
-def rows_to_watch(observations: pd.DataFrame, rows: NDArray[np.int64], max_rows: int, seed: int) -> NDArray[np.bool_]:
+def rows_to_watch(observations: pd.DataFrame, rows: NDArray[np.int64], max_rows: int, seed: int) -> NDArray[np.int64]:
     """Choose complete tracks of which the representation is watched.
 
     Parameters
     ----------
     observations : pandas.DataFrame
-        The anchor table.
+        The anchor table, sorted as it is, so that the rows of a track are consecutive.
     rows : numpy.ndarray
         Rows that are kept for validation.
     max_rows : int
@@ -183,16 +186,16 @@ def rows_to_watch(observations: pd.DataFrame, rows: NDArray[np.int64], max_rows:
     Returns
     -------
     numpy.ndarray
-        Which observations belong to the tracks, shape (n_observations,); the same in every process.
+        Rows of the tracks, ascending; the same in every process.
     """
-    columns = _with_channel(observations, _TRACK)
-    track = observations.groupby(columns, observed=True, sort=False).ngroup().to_numpy()
-    sizes = np.bincount(track[rows], minlength=track.max(initial=-1) + 1)
+    first = run_starts(observations[_with_channel(observations, _TRACK)])
+    sizes = np.zeros(len(first), dtype=np.int64)
+    for part in row_slices(len(rows)):
+        sizes += np.bincount(np.searchsorted(first, rows[part], side="right") - 1, minlength=len(first))
     order = np.random.default_rng([seed, len(sizes)]).permutation(np.flatnonzero(sizes))
     chosen = order[np.cumsum(sizes[order]) <= max_rows]
-    is_chosen = np.zeros(len(sizes), dtype=bool)
-    is_chosen[chosen if len(chosen) else order[:1]] = True
-    return is_chosen[track]
+    chosen = np.sort(chosen if len(chosen) else order[:1])
+    return expand_ranges(first[chosen], np.append(first[1:], len(observations))[chosen])[1]
 
 
 def directions(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:

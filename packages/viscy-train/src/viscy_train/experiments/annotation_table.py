@@ -272,7 +272,7 @@ def _keys_of(content: pd.DataFrame, path: Path, *, by_channel: bool) -> dict[str
 def _find(column: Any, values: Any) -> NDArray[np.int64]:
     """Return the index of each value of a column among some values, -1 for others."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return pd.Index(values).get_indexer(column.cat.categories)[column.cat.codes.to_numpy()]
+        return pd.Index(values).get_indexer(column.cat.categories)[column.array.codes]
     return pd.Index(values).get_indexer(column)
 
 
@@ -295,7 +295,7 @@ def _stripped(names: Any) -> pd.Series:
     # A missing name has the code -1, and so the last entry.
     stripped = [*names.cat.categories.astype("str").str.strip("/ "), ""]
     codes, categories = pd.factorize(np.array(stripped, dtype=object))
-    return pd.Series(pd.Categorical.from_codes(codes[names.cat.codes.to_numpy()], categories), index=names.index)
+    return pd.Series(pd.Categorical.from_codes(codes[names.array.codes], categories), index=names.index)
 
 
 def _integers(values: pd.Series, path: Path) -> NDArray[np.int64]:

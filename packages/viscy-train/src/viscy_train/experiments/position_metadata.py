@@ -148,7 +148,7 @@ def _differ(found: Any, wanted: Any) -> NDArray[np.bool_]:
         code = np.append(wanted.cat.categories.get_indexer(found.cat.categories), -1)
         # Another text has the code -2: it is not a missing value.
         code[:-1] = np.where(code[:-1] < 0, -2, code[:-1])
-        return code[found.cat.codes.to_numpy()] != wanted.cat.codes.to_numpy()
+        return code[found.array.codes] != wanted.array.codes
     if any(are_text):
         return np.ones(len(found), dtype=bool)
     return ((found != wanted) & ~(found.isna() & wanted.isna())).to_numpy()

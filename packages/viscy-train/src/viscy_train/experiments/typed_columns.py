@@ -63,7 +63,7 @@ def text_column(values: pd.Series) -> pd.Series:
     names = sorted(set(texts))
     rank = {name: number for number, name in enumerate(names)}
     code_of = np.array([*(rank[text] for text in texts), -1])
-    codes = code_of[categories.cat.codes.to_numpy()]
+    codes = code_of[categories.array.codes]
     return pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(names, dtype="str")), index=values.index)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from viscy_data import PlannedComposition
 from viscy_train.errors import UserError
 from viscy_train.positives.column_codes import with_qualifiers
+from viscy_train.row_slices import has_missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,8 +95,8 @@ def check_axes(anchors: pd.DataFrame, options: SamplerConfig, *, positives: str 
                 )
             if option == "time_by" and anchors[name].dtype.kind not in "iuf":
                 raise UserError(f"data.sampler.time_by must name a column of numbers, got {name!r}")
-            if is_used and (is_missing := anchors[name].isna().to_numpy()).any():
-                raise UserError(_describe_missing(anchors, is_missing, option, name))
+            if is_used and has_missing(anchors[name]):
+                raise UserError(_describe_missing(anchors, anchors[name].isna().to_numpy(), option, name))
 
 
 def columns_of_axes(options: SamplerConfig, anchors: pd.DataFrame) -> list[str]:

@@ -20,6 +20,7 @@ from viscy_train.loading.crop_source import READS
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.positive_choice import PositiveChoice
 from viscy_train.loading.rng import Purpose, random_uniform
+from viscy_train.row_slices import as_category
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,9 +74,8 @@ class PairDataset(Dataset):
         self._choice, self._seed = choice or PositiveChoice(positives, seed), seed
         labeled = table.observations if labeled is None else labeled
         self._lineage = labeled["lineage_id"].to_numpy(np.int64)
-        condition: Any = labeled["condition"]
         # As codes are stored, so that it needs no copy.
-        self._condition = condition.astype("category").cat.codes.to_numpy()
+        self._condition = as_category(labeled["condition"]).array.codes
         self._has_random_slices = table.crops.z == "random"
 
     def in_the_middle(self) -> PairDataset:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from viscy_train.positives.lineages import starts_run
+from viscy_train.row_slices import as_category
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,7 @@ class PositionOfRows:
     def __init__(self, experiment: Any, name: Any, experiments: list[str]) -> None:
         self.n_names = len(name.cat.categories)
         self._code_of_experiment = pd.Index(experiments).get_indexer(experiment.cat.categories).astype(np.int64)
-        self._experiment, self._name = experiment.cat.codes.to_numpy(), name.cat.codes.to_numpy()
+        self._experiment, self._name = experiment.array.codes, name.array.codes
         # The codes are found in the first row of each run of equal pairs, of which a table has few.
         runs = [pair[starts_run(pair)] for pair in self._chunks()]
         self.codes = np.unique(np.concatenate(runs)) if runs else np.empty(0, np.int64)
@@ -69,12 +70,12 @@ class ChannelOfRows:
     """The index of the channel of each row among those of its experiment, by indexing with rows."""
 
     def __init__(self, table: AnchorTable) -> None:
-        channel, experiment = (table.observations[name].astype("category") for name in ("channel", "experiment"))
+        channel, experiment = (as_category(table.observations[name]) for name in ("channel", "experiment"))
         self._index = np.full((len(experiment.cat.categories), len(channel.cat.categories)), -1)
         for one in table.experiments:
             row = experiment.cat.categories.get_indexer([one.name])
             self._index[row, channel.cat.categories.get_indexer(one.channel_names)] = np.arange(len(one.channels))
-        self._experiment, self._channel = experiment.cat.codes.to_numpy(), channel.cat.codes.to_numpy()
+        self._experiment, self._channel = experiment.array.codes, channel.array.codes
 
     def __getitem__(self, rows: Any) -> NDArray[np.int64]:
         return self._index[self._experiment[rows], self._channel[rows]]
@@ -117,7 +118,7 @@ class ObservedPositions:
         observations = table.observations
         self.experiments = table.experiments
         names = [experiment.name for experiment in table.experiments]
-        experiment, name = (observations[column].astype("category") for column in ("experiment", "position"))
+        experiment, name = (as_category(observations[column]) for column in ("experiment", "position"))
         self.position = PositionOfRows(experiment, name, names)
         codes, n_names = self.position.codes, self.position.n_names
         self.experiment_of_position = codes // n_names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -36,6 +35,7 @@ from viscy_train.loading.sampler import (
     validation_options,
 )
 from viscy_train.loading.saved_lineages import saved_lineages
+from viscy_train.loading.shared_rows import take_rows
 from viscy_train.loading.split import (
     anchors_of_parts,
     count_unpaired,
@@ -45,13 +45,15 @@ from viscy_train.loading.split import (
     split_warnings,
 )
 from viscy_train.model.encoder_input import ONE_CHANNEL, EncoderInput
-from viscy_train.output import one_at_a_time
 from viscy_train.positives.description import describe_positives, warn_of_labels, warn_of_positives
 from viscy_train.positives.rule import Positives, check_labels, make_positives
 from viscy_train.remote.path import as_path
+from viscy_train.row_slices import distinct_values
 from viscy_train.wording import count
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -229,7 +231,8 @@ class RunData:
         By default what ``data.split`` says. A program that compares runs assigns parts of its own, before it asks for
         anything else.
         """
-        return kept_for_validation(self.table, self._split, self.seed, self.labeled[CONDITION])
+        is_kept = kept_for_validation(self.table, self._split, self.seed, self.labeled[CONDITION])
+        return store_of(self.path).share(is_kept) if self._is_large else is_kept
 
     def split_warnings(self, world_size: int) -> list[str]:
         """Return warnings about the split on some processes, a sentence for each."""
@@ -268,8 +271,8 @@ class RunData:
 
     def _name_untrained(self) -> list[str]:
         # Experiments that are kept for validation are not expected in training.
-        expected = self._parts[0] if self._split.by == "experiment" else self.table.anchors
-        expected = drop_excluded(self._options, self.labeled, expected)
+        parts = self._parts[:1] if self._split.by == "experiment" else self._parts
+        expected = [drop_excluded(self._options, self.labeled, rows) for rows in parts]
         return name_untrained(self.labeled[[GROUP, CONDITION]], axis_names(self._options), expected, self.train_rows)
 
     @cached_property
@@ -280,10 +283,7 @@ class RunData:
 
     @cached_property
     def _parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        # One process at a time, because the rows of a large table take memory until they are shared.
-        turn = one_at_a_time(store_of(self.path).directory / "rows") if self._is_large else nullcontext()
-        with turn:
-            return self._share(anchors_of_parts(self.table, self.is_kept))
+        return anchors_of_parts(self.table, self.is_kept, store_of(self.path) if self._is_large else None)
 
     def describe_positives(self, loss: LossConfig | None = None) -> list[str]:
         """Return what a positive is, and notes, a sentence for each; with a loss, also on what it makes of them.
@@ -325,8 +325,8 @@ class RunData:
     def options(self) -> SamplerConfig:
         """Composition of the training batches."""
         columns = self.labeled[[GROUP, CONDITION]]
-        trained = columns.iloc[self.train_rows]
-        labels, table_labels = ({name: set(part[name].unique()) for name in part} for part in (trained, columns))
+        table_labels = {name: set(distinct_values(columns[name])) for name in columns}
+        labels = {name: set(distinct_values(columns[name], self.train_rows)) for name in columns}
         return training_options(self._options, table_labels, labels)
 
     @cached_property
@@ -348,10 +348,16 @@ class RunData:
 
     def axes_of_train_anchors(self) -> pd.DataFrame:
         """Return those columns of the anchors used for training that the sampler reads, or all if one is missing."""
+        return self._axes_of(self.train_rows)
+
+    def _axes_of(self, rows: NDArray[np.int64]) -> pd.DataFrame:
         observations = self.table.observations
         names = dict.fromkeys((GROUP, *columns_of_axes(self._options, observations)))
-        used = observations[list(names)] if set(names) <= set(observations) else observations
-        return used.iloc[self.train_rows].reset_index(drop=True)
+        return self._take(observations[list(names)] if set(names) <= set(observations) else observations, rows)
+
+    def labels_of_train_anchors(self) -> pd.DataFrame:
+        """Return the labels of the anchors used for training, see `viscy_train.loading.axes.add_labels`."""
+        return self._take(self.labeled[[GROUP, CONDITION]], self.train_rows)
 
     def make_sampler(self, rank: int = 0, world_size: int = 1) -> ComposedBatches:
         """Make the sampler of the training batches of a process; that of a large table maps its sorted anchors.
@@ -361,14 +367,24 @@ class RunData:
         UserError
             If the options are invalid or do not match the anchors.
         """
-        directory = store_of(self.path).directory if self._is_large else None
         anchors = self.axes_of_train_anchors()
-        return make_sampler(anchors, self.options, self.seed, rank, world_size, saved_in=directory)
+        return make_sampler(anchors, self.options, self.seed, rank, world_size, saved_in=self._saved_in)
+
+    @property
+    def _saved_in(self) -> Path | None:
+        """Where the sorted anchors of a large table are saved."""
+        return store_of(self.path).directory if self._is_large else None
 
     @property
     def _is_large(self) -> bool:
         """Whether what follows from the table is shared by all processes of the machine."""
         return len(self.table.observations) >= LEAST_ROWS
+
+    def _take(self, columns: pd.DataFrame, rows: NDArray[np.int64]) -> pd.DataFrame:
+        """Return some rows of columns, with a RangeIndex; those of a large table are mapped by all processes."""
+        if not self._is_large:
+            return columns.iloc[rows].reset_index(drop=True)
+        return take_rows(columns, rows, store_of(self.path))
 
     def _share(self, parts: tuple[NDArray[np.int64], NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return rows of the table in memory that all processes of the machine share."""
@@ -387,10 +403,9 @@ class RunData:
 
     def _validation_batches(self, rank: int, world_size: int) -> RepeatedBatches | None:
         rows = self._validated_rows
-        anchors = self.table.observations.iloc[rows].reset_index(drop=True)
-        options = validation_options(self._options, self.labeled.iloc[rows], world_size)
+        options = validation_options(self._options, self._take(self.labeled[[GROUP, CONDITION]], rows), world_size)
         if not options.batch_size:
             return None
         with collect_sampler_warnings():
-            sampler = make_sampler(anchors, options, self.seed, rank, world_size)
+            sampler = make_sampler(self._axes_of(rows), options, self.seed, rank, world_size, saved_in=self._saved_in)
         return RepeatedBatches(sampler, rows, rank, world_size)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from viscy_data import AnchorIndex
-from viscy_train.anchors.array_store import checksum
+from viscy_train.anchors.array_store import name_of
 from viscy_train.output import one_at_a_time
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ def _key(anchors: pd.DataFrame, axes: dict[str, Any]) -> str:
     for by in axes.values():
         for name in [by] if isinstance(by, str) else by or ():
             column: Any = anchors[name]
-            if isinstance(column.dtype, pd.CategoricalDtype):
+            is_categorical = isinstance(column.dtype, pd.CategoricalDtype)
+            if is_categorical:
                 digest.update(repr(list(column.cat.categories)).encode())
-                column = column.cat.codes
-            digest.update(checksum(column.to_numpy()).encode())
+            digest.update(name_of(column.array.codes if is_categorical else column.to_numpy()).encode())
     return digest.hexdigest()[:32]
 
 

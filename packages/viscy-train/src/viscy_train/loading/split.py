@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
+from viscy_train.anchors.array_store import name_of
 from viscy_train.errors import UserError
-from viscy_train.positives.lineages import starts_run
+from viscy_train.row_slices import as_category, distinct_values, row_slices, run_starts
 from viscy_train.wording import are, count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    import pandas as pd
     from numpy.typing import NDArray
 
+    from viscy_train.anchors.array_store import ArrayStore
     from viscy_train.anchors.table import AnchorTable
     from viscy_train.config.schema import SplitConfig
 
@@ -52,8 +54,19 @@ def split_anchors(
     return anchors_of_parts(table, kept_for_validation(table, split, seed, condition))
 
 
-def anchors_of_parts(table: AnchorTable, is_kept: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def anchors_of_parts(
+    table: AnchorTable, is_kept: NDArray[np.bool_], store: ArrayStore | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows of the anchors for training and for validation, given which observations are kept for it.
+
+    Parameters
+    ----------
+    table : AnchorTable
+        The anchor table.
+    is_kept : numpy.ndarray
+        Which observations are kept, shape (n_observations,).
+    store : ArrayStore, optional
+        Where to share the rows with the other processes of the machine.
 
     Raises
     ------
@@ -61,10 +74,25 @@ def anchors_of_parts(table: AnchorTable, is_kept: NDArray[np.bool_]) -> tuple[ND
         If no anchors are left for training.
     """
     is_anchor = table.observations["has_positive"].to_numpy()
-    train, validation = np.flatnonzero(is_anchor & ~is_kept), np.flatnonzero(is_anchor & is_kept)
+    train, validation = (_rows_of_part(is_anchor, is_kept, part, store) for part in (False, True))
     if not len(train):
         raise UserError("data.split must leave anchors for training, but keeps all of them for validation")
     return train, validation
+
+
+def _rows_of_part(
+    is_anchor: NDArray[np.bool_], is_kept: NDArray[np.bool_], part: bool, store: ArrayStore | None
+) -> NDArray[np.int64]:
+    """Return the anchors that are kept or not, some rows at a time."""
+
+    def find() -> Iterator[NDArray[np.int64]]:
+        for rows in row_slices(len(is_anchor)):
+            yield rows.start + np.flatnonzero(is_anchor[rows] & (is_kept[rows] == part))
+
+    if store is None:
+        return np.concatenate([np.empty(0, np.int64), *find()])
+    origin = f"anchors {name_of(is_anchor)} of which {name_of(is_kept)} is {part}"
+    return store.derive(origin, np.int64, sum(map(len, find())), find)
 
 
 def kept_for_validation(
@@ -128,7 +156,7 @@ def count_unpaired(
 
 
 def name_untrained(
-    labels: pd.DataFrame, names: Sequence[str], expected: NDArray[np.int64], trained: NDArray[np.int64]
+    labels: pd.DataFrame, names: Sequence[str], expected: Sequence[NDArray[np.int64]], trained: NDArray[np.int64]
 ) -> list[str]:
     """Return a sentence for each axis with labels that anchors have, but those for training have not.
 
@@ -138,8 +166,10 @@ def name_untrained(
         The label of each observation on each axis.
     names : sequence of str
         A name for each axis.
-    expected, trained : numpy.ndarray
-        Rows of the anchors whose labels are expected in training, and of those for training.
+    expected : sequence of numpy.ndarray
+        Rows of the anchors whose labels are expected in training.
+    trained : numpy.ndarray
+        Rows of those for training.
 
     Returns
     -------
@@ -148,9 +178,10 @@ def name_untrained(
     """
     sentences = []
     for name, axis in zip(names, labels, strict=True):
-        column = labels[axis]
-        kept = set(column.iloc[trained].unique())
-        lost = [str(label) for label in column.iloc[expected].unique() if label not in kept]
+        column: Any = labels[axis]
+        kept = set(distinct_values(column, trained))
+        wanted = dict.fromkeys(label for rows in expected for label in distinct_values(column, rows))
+        lost = [str(label) for label in wanted if label not in kept]
         if lost:
             more = f" and {len(lost) - _MAX_LABELS} more" if len(lost) > _MAX_LABELS else ""
             sentences.append(
@@ -190,7 +221,9 @@ def _in_experiments(table: AnchorTable, split: SplitConfig) -> NDArray[np.bool_]
             raise UserError(
                 f"data.split.experiments must name experiments of the project ({', '.join(names)}), got {name!r}"
             )
-    return table.observations["experiment"].isin(split.experiments).to_numpy()
+    experiment: Any = as_category(table.observations["experiment"])
+    is_named, codes = experiment.cat.categories.isin(split.experiments), experiment.array.codes
+    return np.concatenate([np.empty(0, bool), *(is_named[codes[part]] for part in row_slices(len(codes)))])
 
 
 def _in_chosen_positions(
@@ -203,9 +236,8 @@ def _in_chosen_positions(
     labels = table.observations[["experiment", "condition", "position"]]
     if condition is not None:
         labels = labels.assign(condition=condition)
-    anchors = labels[table.observations["has_positive"].to_numpy()]
-    # Only rows that differ from the one before, because duplicates are found with much memory.
-    positions = _conditions_of_positions(anchors.iloc[_run_starts(anchors)].drop_duplicates())
+    anchors = _distinct_rows(labels, table.observations["has_positive"].to_numpy())
+    positions = _conditions_of_positions(anchors)
     plates = {experiment.name: experiment.plate.resolve() for experiment in table.experiments}
     of_strata: Any = positions.groupby(["experiment", "condition"], observed=True, sort=False)
     strata = [
@@ -213,19 +245,20 @@ def _in_chosen_positions(
         for (name, _), stratum in of_strata
     ]
     chosen = _choose_fields(strata, split.fraction, seed)
-    first = _run_starts(table.observations[["experiment", "position"]])
+    first = run_starts(table.observations[["experiment", "position"]])
     names = table.observations[["experiment", "position"]].iloc[first].astype(str).itertuples(index=False)
     is_chosen = np.array([(plates[name], position) in chosen for name, position in names], dtype=bool)
     return np.repeat(is_chosen, np.diff(first, append=len(table.observations)))
 
 
-def _run_starts(columns: pd.DataFrame) -> NDArray[np.int64]:
-    """Return the rows in which a column differs from the row before, and the first."""
-    starts = np.zeros(len(columns), dtype=bool)
-    for name in columns:
-        values: Any = columns[name].astype("category")  # no copy if it is one
-        starts |= starts_run(values.cat.codes.to_numpy())
-    return np.flatnonzero(starts)
+def _distinct_rows(columns: pd.DataFrame, is_used: NDArray[np.bool_]) -> pd.DataFrame:
+    """Return the distinct ones of some rows, in the order in which they first appear."""
+    parts = []
+    for rows in row_slices(len(columns)):
+        part = columns.iloc[rows][is_used[rows]]
+        # Only rows that differ from the one before, because duplicates are found with much memory.
+        parts.append(part.iloc[run_starts(part)].drop_duplicates())
+    return pd.concat(parts).drop_duplicates()
 
 
 def _choose_fields(strata: list[list[tuple[Path, str]]], fraction: float, seed: int) -> set[tuple[Path, str]]:

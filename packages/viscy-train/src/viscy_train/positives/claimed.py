@@ -69,7 +69,7 @@ def _have_positive_in_track(
         return np.zeros(len(frame), dtype=bool)
     smallest, largest = _ranges(observations, experiments, positive)
     found = smallest == 0
-    channel = observations[CHANNEL].cat.codes.to_numpy() if CHANNEL in observations else np.zeros(len(frame))
+    channel = observations[CHANNEL].array.codes if CHANNEL in observations else np.zeros(len(frame))
     for shift in range(1, min(_MAX_SHIFT, int(largest.max(initial=0)), len(frame) - 1) + 1):
         gap = frame[shift:] - frame[:-shift]
         is_pair = (gap >= smallest[shift:]) & (gap <= largest[shift:]) & (channel[shift:] == channel[:-shift])

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_train.positives.lineages import Lineages, sort_key, starts_run
+from viscy_train.positives.lineages import Lineages, sort_key
 from viscy_train.positives.relatives import ChannelTracks, Relatives
+from viscy_train.row_slices import run_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -115,12 +116,8 @@ def _with_end(first: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np
 
 def whole_positions(observations: pd.DataFrame) -> Iterator[slice]:
     """Yield ranges of rows that contain whole positions, given observations as for `Lineages.of`."""
-    starts = np.zeros(len(observations), dtype=bool)
-    for name in ("experiment", "position"):
-        values = observations[name].astype("category")  # no copy if it is one
-        starts |= starts_run(values.cat.codes.to_numpy())
-    begin = 0
-    for end in np.append(np.flatnonzero(starts)[1:], len(starts)).tolist():
-        if end - begin >= LEAST_ROWS_PER_PART or end == len(starts):
+    begin, n = 0, len(observations)
+    for end in np.append(run_starts(observations[["experiment", "position"]])[1:], n).tolist():
+        if end - begin >= LEAST_ROWS_PER_PART or end == n:
             yield slice(begin, end)
             begin = end

@@ -337,7 +337,7 @@ def _lineages_of_channels(observations: pd.DataFrame) -> NDArray[np.int64]:
     # Within a position, observations of the first channel come first, and those of the others follow in equal order.
     starts = np.flatnonzero(starts_run(position))
     channel: Any = observations[CHANNEL]
-    code = channel.cat.codes.to_numpy()
+    code = channel.array.codes
     is_first = code == np.repeat(code[starts], np.diff(starts, append=len(code)))
     of_first = lineage_ids(observations[is_first].drop(columns=CHANNEL))
     n_rows = np.bincount(position[is_first])

@@ -10,9 +10,9 @@ import torch
 from lightning.pytorch import Callback
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from viscy_train.composition.targets import encode
 from viscy_train.console import on_each_of
 from viscy_train.loading.progress import step_is_complete
+from viscy_train.row_slices import as_category, distinct_values
 from viscy_train.run.metrics_csv import EFFECTIVE_RANK, LEARNING_RATE, LOSS, TEMPERATURE, is_logged, share_names
 from viscy_train.training.data_wait import data_wait_of
 from viscy_train.training.read_volume import read_volume_of
@@ -37,19 +37,31 @@ class _Shares(NamedTuple):
     """The labels of an axis, and the names of their shares; without names if they are too many to log each."""
 
     axis: str
-    codes: NDArray[np.int64]
+    codes: NDArray[np.signedinteger]
+    """The code of each row, as the column has it, so that it needs no copy."""
+    numbers: NDArray[np.int64]
+    """For each code, which label it is, in the order in which labels first appear."""
     names: list[str]
 
     @classmethod
     def of(cls, observations: pd.DataFrame, axis: str) -> _Shares:
-        codes, labels = encode(observations[axis])
-        return cls(axis, codes, share_names(f"batch/{axis}/", labels) if len(labels) <= _MAX_LABELS else [])
+        column: Any = as_category(observations[axis])
+        labels, categories = distinct_values(column), column.cat.categories
+        numbers = np.full(len(categories), -1)
+        numbers[categories.get_indexer(labels)] = np.arange(len(labels))
+        names = share_names(f"batch/{axis}/", labels) if len(labels) <= _MAX_LABELS else []
+        return cls(axis, column.array.codes, numbers, names)
+
+    def of_each(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many rows have each label."""
+        return np.bincount(self.numbers[self.codes[rows]], minlength=len(self.names))
 
     def metrics(self, rows: NDArray[np.int64]) -> dict[str, float]:
         """Return the metrics of a batch."""
+        counts = self.of_each(rows)
         if not self.names:
-            return {f"batch/distinct_{self.axis}s": float(len(np.unique(self.codes[rows])))}
-        shares = np.bincount(self.codes[rows], minlength=len(self.names)) / len(rows)
+            return {f"batch/distinct_{self.axis}s": float(np.count_nonzero(counts))}
+        shares = counts / len(rows)
         return dict(zip(self.names, shares.tolist(), strict=True))
 
 
@@ -108,7 +120,7 @@ class CompositionLogger(Callback):
         hours = self._hours[rows]
         return {
             **{name: value for shares in self._shares for name, value in shares.metrics(rows).items()},
-            "batch/own_experiment": float(np.bincount(self._shares[0].codes[rows]).max() / len(rows)),
+            "batch/own_experiment": float(self._shares[0].of_each(rows).max() / len(rows)),
             "batch/hours_mean": float(hours.mean()),
             "batch/hours_std": float(hours.std()),
             "batch/distinct_lineages": float(len(np.unique(self._lineage[rows]))),

@@ -236,7 +236,7 @@ def show_targets(
     notes : list of str
         Warnings of the sampler.
     """
-    anchors, planned = data.train_anchors(labeled=True), label_plan(planned)
+    anchors, planned = data.labels_of_train_anchors(), label_plan(planned)
     processes = f" on {world_size} processes" if world_size > 1 else ""
     say(
         f"{count(len(anchors), 'anchor')} for training, {len(data.validation_rows):,} for validation; "

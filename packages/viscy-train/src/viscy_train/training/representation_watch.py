@@ -46,7 +46,7 @@ class RepresentationWatch(Callback):
 
     def __init__(self, data: PairDataModule) -> None:
         self._data = data
-        self._is_watched: NDArray[np.bool_] | None = None
+        self._watched: NDArray[np.int64] | None = None
         self._n_batches = 0
         self._group: Any = None
         self._hook: Any = None
@@ -59,10 +59,10 @@ class RepresentationWatch(Callback):
         self._remove_hook()
         self._parts, self._embeddings = [], None
         self._hook = cast("Any", pl_module).encoder.register_forward_hook(self._observe)
-        if self._is_watched is None:
+        if self._watched is None:
             data = self._data
             observations, rows = data.table.observations, data.validation_rows
-            self._is_watched = rows_to_watch(observations, rows, MAX_ANCHORS, data.seed)
+            self._watched = rows_to_watch(observations, rows, MAX_ANCHORS, data.seed)
             self._n_batches = data.count_validation_batches(1)
         if trainer.world_size > 1 and self._group is None:
             self._group = dist.new_group(backend="gloo")  # does not wait for the device
@@ -78,10 +78,10 @@ class RepresentationWatch(Callback):
     ) -> None:
         """Keep the embeddings of a batch."""
         embeddings, self._embeddings = self._embeddings, None
-        if embeddings is None or self._is_watched is None or int(batch["batch"]) >= self._n_batches:
+        if embeddings is None or self._watched is None or int(batch["batch"]) >= self._n_batches:
             return
         rows = np.concatenate([np.asarray(batch["row"]), np.asarray(batch["positive_row"])])
-        places = np.flatnonzero(self._is_watched[rows])
+        places = np.flatnonzero(np.isin(rows, self._watched))
         if len(places):
             self._parts.append((rows[places], embeddings[places].float().cpu().numpy()))
 
