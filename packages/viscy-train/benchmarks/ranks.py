@@ -24,6 +24,7 @@ from .large_table import write_large_table
 from .page import format_table, write_part
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
@@ -134,7 +135,7 @@ def measure(config: Path, options: argparse.Namespace) -> Start:
             rank.join()
 
 
-def _watch(ranks: list[BaseProcess], receiver: Connection, spare_gb: float) -> Start:
+def _watch(ranks: Sequence[BaseProcess], receiver: Connection, spare_gb: float) -> Start:
     """Sample the memory of processes until all of them are in the last step."""
     start, peak, training, n_ready = time.perf_counter(), Memory(), Memory(), 0
     while n_ready < len(ranks):
@@ -171,7 +172,7 @@ def _train(rank: int, config: Path, n_ranks: int, n_readers: int, port: int, sen
             sender.send(rank)
             time.sleep(_DEADLINE)  # until the parent has read the numbers and kills this process
 
-    fit.check_sources = lambda _: None
+    fit.check_sources = lambda _: None  # ty: ignore[invalid-assignment]
     PairDataModule.source = NoiseSource()
     ContrastiveModule.on_train_batch_start = hold  # ty: ignore[invalid-assignment]
     options = {

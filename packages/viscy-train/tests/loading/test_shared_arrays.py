@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,7 +108,7 @@ def test_what_follows_from_a_shared_table_takes_few_bytes_a_row(large: AnchorTab
     shared, is_kept = replace(large, observations=observations), store.share(large.observations["t"].to_numpy() > 2)
     needed = ["experiment", "condition", "hours_post_infection"]
 
-    def start() -> tuple[object, ...]:
+    def start() -> tuple[Any, ...]:
         rows = anchors_of_parts(shared, is_kept, store)[0]
         taken, counts = take_rows(observations[needed], rows, store), count_strata(observations)
         return fingerprint_of(shared), rows, taken, counts, CompositionLogger(observations)
