@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from viscy_data import AnchorIndex, FlexibleBatchSampler
+from viscy_data import AnchorIndex, ComposedBatches, FlexibleBatchSampler
 from viscy_sampling_testkit import make_anchors
 
 TABLE = make_anchors(400, seed=1)
@@ -112,3 +112,41 @@ def test_a_copy_has_the_same_attributes(make_copy):
 def test_a_sampler_of_an_index_has_the_same_attributes():
     index = AnchorIndex.build(TABLE, time_by=None)
     assert read(FlexibleBatchSampler(index, 24)) == read(FlexibleBatchSampler(TABLE, 24))
+
+
+@pytest.mark.parametrize(
+    ("options", "described"),
+    [
+        ({}, "50 anchors, 6 batches per epoch, batch_size=8"),
+        ({"num_replicas": 1, "rank": 0}, "50 anchors, 6 batches per epoch, batch_size=8"),
+        (
+            {"drop_last": False, "leaky": 0.25, "experiment_weights": "sqrt", "seed": 9},
+            "50 anchors, 7 batches per epoch, batch_size=8, leaky=0.25, experiment_weights='sqrt', seed=9, "
+            "drop_last=False",
+        ),
+        ({"experiment_weights": "proportional"}, "50 anchors, 6 batches per epoch, batch_size=8"),
+        (
+            {"num_replicas": 2, "rank": 0, "split_batches": True},
+            "50 anchors, 6 batches per epoch, batch_size=8, num_replicas=2, rank=0, split_batches=True",
+        ),
+    ],
+)
+def test_the_representation_shows_the_options_that_differ_from_their_defaults(options, described):
+    table = TABLE.iloc[:50]
+    assert repr(FlexibleBatchSampler(table, 8, **options)) == f"FlexibleBatchSampler({described})"
+    assert repr(ComposedBatches(table, 8, **options)) == f"ComposedBatches({described})"
+
+
+def test_the_representation_shows_some_weights_of_many():
+    table = TABLE.assign(condition=[f"drug {number}" for number in range(400)])
+    ratio = dict.fromkeys(table["condition"], 1.0)
+    described = repr(FlexibleBatchSampler(table, 8, condition_ratio=ratio))
+    assert "condition_ratio={'drug 0': 1.0, 'drug 1': 1.0, " in described
+    assert described.endswith("...})")
+    assert len(described) < 250
+
+
+def test_the_representation_of_looked_up_ranks_is_that_of_now(monkeypatch):
+    sampler = FlexibleBatchSampler(TABLE, 8)
+    monkeypatch.setattr("viscy_data._sharding.rank_and_world_size", lambda: (5, 8))
+    assert repr(sampler).endswith("batch_size=8, num_replicas=8, rank=5)")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import signature
 from operator import attrgetter
+from reprlib import Repr
 from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
 
 from viscy_data._sharding import ShardedBy
+
+# A table may have a thousand labels with weights.
+_SHORT = Repr(maxdict=4, maxstring=60, maxother=60)
 
 
 class Attribute[T](property):
@@ -76,3 +81,16 @@ class SamplerAttributes:
     locality = Attribute[int]("_options.locality")
     place_by = Attribute[str | tuple[str, ...] | None]("_options.place_by")
     sharded_by = Attribute[ShardedBy | None]("_sharding.sharded_by")
+
+
+def describe_options(sampler: SamplerAttributes, constructor: Callable[..., Any]) -> str:
+    """Return the batch size, and the other options that differ from their defaults, as arguments of a constructor.
+
+    The ranks are those of now, left out if there is one. Of long mappings, some keys are shown.
+    """
+    defaults = {name: one.default for name, one in signature(constructor).parameters.items()}
+    if sampler.num_replicas == 1:
+        defaults |= {"num_replicas": 1, "rank": 0}
+    values = {name: getattr(sampler, name) for name in defaults if hasattr(sampler, name)}
+    changed = {name: value for name, value in values.items() if name == "batch_size" or value != defaults[name]}
+    return ", ".join(f"{name}={_SHORT.repr(value)}" for name, value in changed.items())

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from viscy_data import _checks, _state
-from viscy_data._attributes import SamplerAttributes
+from viscy_data._attributes import SamplerAttributes, describe_options
 from viscy_data._compose.block import BlockComposer
 from viscy_data._compose.epoch import Epoch
 from viscy_data._compose.planned import PlannedComposition
@@ -146,6 +146,11 @@ class ComposedBatches(SamplerAttributes):
     def __len__(self) -> int:
         """Return the number of batches this rank yields in a full epoch; raise as ``iter()`` does."""
         return len(self._own_batches(0, self._sharding.rank_stride(self._batch_sizes)))
+
+    def __repr__(self) -> str:
+        """Return the numbers of anchors and batches, and the options that differ from their defaults."""
+        sizes = f"{len(self._index)} anchors, {self._total} batches per epoch"
+        return f"{type(self).__name__}({sizes}, {describe_options(self, ComposedBatches)})"
 
     def batch(self, k: int, epoch: int | None = None) -> list[int]:
         """Return batch `k` of the global sequence of an epoch, without composing the batches before it.
