@@ -47,7 +47,7 @@ LEVELS = {
         ["crop_store"],
         ["loading", "project_files", "sample_projects"],
         ["composition", "evaluation", "packing"],
-        ["report", "training"],
+        ["report", "training", "viewer"],
         ["study"],
         ["cli"],
     ],

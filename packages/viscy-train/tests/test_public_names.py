@@ -1,11 +1,16 @@
+import ast
+import inspect
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 import viscy_train
 from viscy_train.run.provenance import collect_versions
+
+README = Path(__file__).parents[1] / "README.md"
 
 
 def run_python(*arguments):
@@ -16,8 +21,30 @@ def run_python(*arguments):
 
 
 def test_the_public_names_are_those_of_the_readme():
-    names = ["AnchorTable", "ContrastiveModule", "PairDataModule", "UserError", "build_anchor_table", "load_encoder"]
-    assert viscy_train.__all__ == dir(viscy_train) == names
+    section = README.read_text(encoding="utf-8").partition("## As a library")[2].partition("\n## ")[0]
+    assert viscy_train.__all__ == dir(viscy_train)
+    assert [name for name in viscy_train.__all__ if f"`{name}`" not in section] == []
+
+
+@pytest.mark.parametrize("name", viscy_train.__all__)
+def test_a_public_name_is_documented_with_its_parameters(name):
+    documented = inspect.getdoc(getattr(viscy_train, name))
+    assert documented
+    assert name == "UserError" or "Parameters\n" in documented or "Notes\n" in documented
+
+
+def test_type_checkers_see_the_names_that_are_imported_on_first_use():
+    tree = ast.parse(Path(viscy_train.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imported = {alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert sorted(imported | {"UserError"}) == viscy_train.__all__
+
+
+def test_names_without_a_model_load_neither_torch_nor_lightning():
+    names = "AnchorTable, LossConfig, SamplerConfig, UserError"
+    heavy = "[name for name in ('torch', 'lightning') if name in sys.modules]"
+    loaded = run_python("-c", f"import sys; from viscy_train import {names}; print({heavy})")
+    assert loaded.strip() == "[]"
 
 
 @pytest.mark.parametrize("name", viscy_train.__all__)

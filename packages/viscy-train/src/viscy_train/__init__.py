@@ -12,20 +12,72 @@ from viscy_train.errors import UserError
 if TYPE_CHECKING:
     from viscy_train.anchors.build import build_anchor_table
     from viscy_train.anchors.table import AnchorTable
+    from viscy_train.config.schema import (
+        AugmentationConfig,
+        CropSettings,
+        EncoderConfig,
+        LossConfig,
+        OptimizerConfig,
+        PositiveConfig,
+        SamplerConfig,
+        SplitConfig,
+    )
     from viscy_train.loading.data_module import PairDataModule
+    from viscy_train.loading.datasets import CropDataset, PairDataset
+    from viscy_train.loading.pair_loader import PairLoader
+    from viscy_train.model.contrastive_loss import contrastive_loss
+    from viscy_train.model.encoder import Encoder
     from viscy_train.model.exported import load_encoder
+    from viscy_train.model.losses import ContrastiveLoss, make_labels
     from viscy_train.model.module import ContrastiveModule
 
     __version__: str
 
-__all__ = ["AnchorTable", "ContrastiveModule", "PairDataModule", "UserError", "build_anchor_table", "load_encoder"]
+__all__ = [
+    "AnchorTable",
+    "AugmentationConfig",
+    "ContrastiveLoss",
+    "ContrastiveModule",
+    "CropDataset",
+    "CropSettings",
+    "Encoder",
+    "EncoderConfig",
+    "LossConfig",
+    "OptimizerConfig",
+    "PairDataModule",
+    "PairDataset",
+    "PairLoader",
+    "PositiveConfig",
+    "SamplerConfig",
+    "SplitConfig",
+    "UserError",
+    "build_anchor_table",
+    "contrastive_loss",
+    "load_encoder",
+    "make_labels",
+]
 
 _MODULES = {
     "AnchorTable": "anchors.table",
+    "AugmentationConfig": "config.schema",
+    "ContrastiveLoss": "model.losses",
     "ContrastiveModule": "model.module",
+    "CropDataset": "loading.datasets",
+    "CropSettings": "config.schema",
+    "Encoder": "model.encoder",
+    "EncoderConfig": "config.schema",
+    "LossConfig": "config.schema",
+    "OptimizerConfig": "config.schema",
     "PairDataModule": "loading.data_module",
+    "PairDataset": "loading.datasets",
+    "PairLoader": "loading.pair_loader",
+    "PositiveConfig": "config.schema",
+    "SamplerConfig": "config.schema",
+    "SplitConfig": "config.schema",
     "build_anchor_table": "anchors.build",
+    "contrastive_loss": "model.contrastive_loss",
     "load_encoder": "model.exported",
+    "make_labels": "model.losses",
 }
 
 

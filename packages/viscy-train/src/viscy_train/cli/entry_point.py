@@ -61,6 +61,9 @@ _FILE_COMMANDS = {
 _STUDY_COMMANDS = {
     "study": "compare compositions of the batches on made-up worlds, to see when composing pays",
 }
+_VIEW_COMMANDS = {
+    "view": "open napari with a position of a run: the plate, its tracks, and a batch",
+}
 _CONFIG_COMMANDS = {
     "index": "check plates and tracks, and build the anchor table from them",
     "pack": "write the crops of all observations to a store, from which `data.store` reads them fast",
@@ -131,8 +134,12 @@ def _run(arguments: list[str]) -> int:
         from viscy_train.cli.studies import run_study_command
 
         return run_study_command(options, _sentence(_STUDY_COMMANDS[command]))
+    if command in _VIEW_COMMANDS:
+        from viscy_train.cli.view import run_view
+
+        return run_view(options, _sentence(_VIEW_COMMANDS[command]))
     if command not in _CONFIG_COMMANDS:
-        names = [*_PROJECT_COMMANDS, *_FILE_COMMANDS, *_STUDY_COMMANDS, *_CONFIG_COMMANDS]
+        names = [*_PROJECT_COMMANDS, *_FILE_COMMANDS, *_STUDY_COMMANDS, *_VIEW_COMMANDS, *_CONFIG_COMMANDS]
         raise UserError(f"unknown command {command!r}; choose from {', '.join(names)}")
     if not options:
         raise UserError(f"{command} needs --config FILE; `viscy-train demo` writes an example")
@@ -198,7 +205,8 @@ def _write_project_files(command: str, options: list[str]) -> int:
 
 
 def _help() -> str:
-    width = max(map(len, [*_PROJECT_COMMANDS, *_FILE_COMMANDS, *_STUDY_COMMANDS, *_CONFIG_COMMANDS]))
+    commands = [*_PROJECT_COMMANDS, *_FILE_COMMANDS, *_STUDY_COMMANDS, *_VIEW_COMMANDS, *_CONFIG_COMMANDS]
+    width = max(map(len, commands))
 
     def list_commands(descriptions: dict[str, str]) -> list[str]:
         return [f"  {name:{width}}  {description}" for name, description in descriptions.items()]
@@ -219,6 +227,10 @@ def _help() -> str:
             "Find out when composing batches pays: viscy-train study [--size ci|laptop|gpu] [--out DIRECTORY]",
             "",
             *list_commands(_STUDY_COMMANDS),
+            "",
+            "Look at a run: viscy-train view RUN [--step K] [--position POSITION] [--color COLUMN]",
+            "",
+            *list_commands(_VIEW_COMMANDS),
             "",
             "Work on a project: viscy-train COMMAND --config FILE [--key value ...]",
             "",

@@ -109,7 +109,16 @@ class PairDataModule(RunData, LightningDataModule):
             raise UserError(
                 "Trainer needs use_distributed_sampler=False, because the sampler distributes batches over ranks itself"
             )
-        self._pairs = PairDataset(
+        self._pairs = self.make_pairs()
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        with collect_sampler_warnings():  # already shown before the run
+            self._sampler = self.make_sampler(rank, world_size)
+        if trainer is not None and stage == "fit":
+            self._keep_progress(trainer)
+
+    def make_pairs(self) -> PairDataset:
+        """Return the dataset of pairs, which is indexed by `viscy_train.loading.batches.Batch`."""
+        pairs = PairDataset(
             self.table,
             self.positives,
             self.seed,
@@ -119,12 +128,12 @@ class PairDataModule(RunData, LightningDataModule):
             source=self.source,
             choice=self.positive_choice,
         )
-        self._share_arrays(self._pairs)
-        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        with collect_sampler_warnings():  # already shown before the run
-            self._sampler = self.make_sampler(rank, world_size)
-        if trainer is not None and stage == "fit":
-            self._keep_progress(trainer)
+        self._share_arrays(pairs)
+        return pairs
+
+    def make_pair_loader(self, batches: Any) -> DeferredLoader:
+        """Return a loader of pairs, read ahead as ``data.num_workers`` says, given a sampler of batches."""
+        return self._make_loader(self.make_pairs(), batches)
 
     def _share_arrays(self, dataset: PairDataset | CropDataset) -> None:
         """Let all processes of this machine share the arrays of a large dataset."""

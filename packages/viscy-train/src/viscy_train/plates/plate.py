@@ -159,6 +159,19 @@ class Plate:
             )
         return PositionImage(array=array, channels=channels, where=where, scale=scale)
 
+    def resolutions(self, position: str) -> list[ImageArray]:
+        """Return the arrays of the image of a position, from the full resolution to the lowest.
+
+        Errors are those of `image`.
+        """
+        image = self.image(position)
+        with report_damage(self.path, f"position {position}"):
+            location = self._layout.locate(position)
+            datasets = location.store.ome(location.path)["multiscales"][0]["datasets"]
+            names = [str(dataset["path"]).strip("/") for dataset in datasets[1:]]
+            lower = [ImageArray(location.store.array(location.below(name)), image.array.axes) for name in names]
+        return [image.array, *lower]
+
 
 def open_plate(path: Path) -> Plate:
     """Open a plate for reading.
