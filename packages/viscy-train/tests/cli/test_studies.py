@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from viscy_train.cli.entry_point import main
+from viscy_train.study import schedule
 from viscy_train.study.conclude import COMPOSITION, PAGE, PICTURE, RUNS, SUMMARY
 from viscy_train.study.sizes import SIZES
 from viscy_train.study.worlds import WORLDS
@@ -134,6 +135,16 @@ def test_further_arms_come_from_a_file(project, tmp_path, error_line):
     assert "arm 'leaky': data.sampler: leaky must be in [0, 1), got 1.5" in error_line()
     # Nothing was trained, and the file can be corrected.
     assert not (tmp_path / "compare" / "settings.json").exists()
+
+
+def test_an_interrupted_comparison_says_how_to_continue(project, tmp_path, capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(schedule, "run_study", interrupt)
+    options = ["--seeds", "1", "--steps", "1", "--out", str(tmp_path / "compare")]
+    assert main(["compare", "--config", str(project), *options]) == 130
+    assert "0 of 18 runs finished and kept; repeat the command to continue" in capsys.readouterr().out
 
 
 def test_inspect_reads_crops_only_if_it_is_asked_to(project, tmp_path, capsys):

@@ -112,7 +112,7 @@ def test_one_unit_recommends_nothing(make_runs):
     found = recommended(make_runs(condition={"plain": [0.5], "all": [0.7]}))
     assert found.arm is None
     assert found.sentences == [
-        "On `base`, no arm is recommended: condition AUROC must be measured in two seeds at least."
+        "On `base`, no arm is recommended: condition AUROC must be measured in two seeds at least, got 1."
     ]
 
 

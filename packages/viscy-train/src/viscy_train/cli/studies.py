@@ -108,6 +108,8 @@ def compare(options: list[str], description: str) -> int:
             say(f"  - {sentence}")
         if len(data.experiments) == 1:
             say("  - there is one experiment: arms by experiment compose batches as those without")
+        if data.train_anchors(labeled=True)["condition"].nunique() == 1:
+            say("  - there is one condition: arms by condition compose batches as those without, and none is predicted")
         seeds = [data.seed + number for number in range(config.seeds)]
         trials = make_trials(cases, arms, seeds, n_steps)
         folds = count(len(cases), "experiment") if hold_out == "experiment" else f"{len(cases)} groups of positions"
@@ -188,10 +190,15 @@ def _run(trials: Sequence[Any], folder: StudyFolder, processes: int | None, comm
 
     from viscy_train.study.schedule import count_processors, run_study
 
-    if torch.cuda.is_available():
-        run_study(trials, folder, processes=1, accelerator="gpu")
-    else:
-        run_study(trials, folder, processes=processes or count_processors(), command=command)
+    try:
+        if torch.cuda.is_available():
+            run_study(trials, folder, processes=1, accelerator="gpu")
+        else:
+            run_study(trials, folder, processes=processes or count_processors(), command=command)
+    except KeyboardInterrupt:
+        n = sum(trial in folder for trial in trials)
+        say(f"{n:,} of {count(len(trials), 'run')} finished and kept; repeat the command to continue")
+        raise
 
 
 def _finish(folder: StudyFolder, comparisons: list[Comparison], arms: Sequence[Arm], **options: Any) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from viscy_train.study.measures import MEASURES
+from viscy_train.study.sentences import number as without_sign_of_0
 from viscy_train.study.sentences import signed
 from viscy_train.study.verdicts import Verdict
 
@@ -123,7 +124,9 @@ def judged_headings() -> list[str]:
 
 def number(value: float) -> str:
     """Return a measure as text."""
-    return "" if np.isnan(value) else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    if np.isnan(value):
+        return ""
+    return f"{value:.1f}" if abs(value) >= 10 else without_sign_of_0(value)
 
 
 def _judged_cells(row: Mapping[str, Any]) -> list[str]:

@@ -71,6 +71,8 @@ def _plot_measure(axes: Axes, rows: pd.DataFrame, arms: list[str], colors: dict[
             axes.plot([row["low"], row["high"]], [height, height], color=color, linewidth=1.6, solid_capstyle="butt")
         face = color if excludes_0 else "white"
         axes.plot(row["difference"], height, "o", color=color, markerfacecolor=face, markersize=5)
+    if rows.empty:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=_DARK)
     for edge in range(1, len(arms)):
         axes.axhline(edge - 0.5, color=OTHERS_GRAY, linewidth=0.6)
 

@@ -90,9 +90,10 @@ def _recommend(runs: pd.DataFrame, units: Units, arms: Sequence[str]) -> Recomme
     nested, picks = _nest(gains)
     lines = _on_references(world, runs, beats)
     if arm is None or best is None:
+        n = int(gains[_MEASURE].count().max()) if present else 0
         lines.append(
             f"On `{world}`, no arm is recommended: {MEASURES[_MEASURE].label} must be measured in two {units.many} at "
-            "least."
+            f"least, got {n}."
         )
     else:
         is_shown = arm == BASELINE or _does(Verdict.HELPS, arm, gains)

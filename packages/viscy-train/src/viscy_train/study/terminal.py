@@ -40,4 +40,8 @@ def print_outcome(outcome: Outcome, console: Console | None = None) -> None:
         for row in outcome.short_rows(world):
             table.add_row(*row)
         console.print(table)
+    judged = tuple(f"{MEASURES[name].label}: " for name in JUDGED)
+    for reason in outcome.reasons:
+        if reason.startswith(judged):
+            console.print(f"Not measured everywhere: {reason}", markup=False)
     console.print(_LEGEND)
