@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+from time import monotonic, sleep
 
 import pandas as pd
 import pytest
@@ -86,6 +89,7 @@ def test_two_seeds_cannot_decide(study):
     assert "at least 8 seeds are needed" in (study / PAGE).read_text(encoding="utf-8")
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_a_study_that_ended_early_is_continued_with_the_same_results(study, capsys):
     before = {name: (study / name).read_bytes() for name in (RUNS, SUMMARY, COMPOSITION, PICTURE)}
@@ -121,6 +125,26 @@ def test_two_seeds_of_a_small_project_cannot_tell_and_say_why(project, tmp_path,
     assert "2 experiments held out in turn, 2 seeds, 7 compositions with 3 steps each" in text
     settings = json.loads((out / "settings.json").read_text())
     assert settings["about"]["command"].startswith("viscy-train compare --config")
+
+
+@pytest.mark.weekly
+@pytest.mark.slow
+def test_a_study_that_is_killed_and_started_again_has_the_same_files_bit_for_bit(study, tmp_path):
+    """In a directory of its own, and with one process in place of two."""
+    out = tmp_path / "ci"
+    options = ["study", "--size", "ci", "--out", str(out)]
+    process = subprocess.Popen([sys.executable, "-m", "viscy_train", *options, "--processes", "1"])
+    finished, deadline = out / "finished.jsonl", monotonic() + 300
+    while not (finished.exists() and finished.read_bytes().count(b"\n") >= 5):
+        assert process.poll() is None
+        assert monotonic() < deadline
+        sleep(0.2)
+    process.kill()
+    process.wait()
+    assert not (out / SUMMARY).exists()
+    assert main([*options, "--processes", "1"]) == 0
+    for name in (RUNS, SUMMARY, COMPOSITION, PICTURE):
+        assert (out / name).read_bytes() == (study / name).read_bytes()
 
 
 @pytest.mark.slow

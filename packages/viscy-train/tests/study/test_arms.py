@@ -1,15 +1,11 @@
 """Arms are changes of a configuration that differ from each other, and mistakes in them are errors of one line."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
 from viscy_train.errors import UserError
-from viscy_train.study.arms import ARMS, BASELINE, REFERENCES, Arm, check_arms, read_arms
+from viscy_train.study.arms import ARMS, BASELINE, REFERENCES, SHIPPED, Arm, check_arms, read_arms
 from viscy_train.training.data_cli import make_data_parser
-
-EXAMPLE = Path(__file__).parents[2] / "examples" / "arms.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +66,13 @@ def test_arms_of_a_file_follow_those_of_every_study(tmp_path, config, parser):
     check_arms(arms, config, parser)
 
 
-def test_the_example_is_valid(config, parser):
-    check_arms(read_arms(EXAMPLE), config, parser)
+def test_the_arms_that_come_with_the_package_are_valid_and_differ(config, parser):
+    arms = read_arms(SHIPPED)
+    check_arms(arms, config, parser)
+    further = {arm.name: arm.n_processes for arm in arms[len(ARMS) :]}
+    one = dict.fromkeys(("P x K", "distinct lineages", "cross-well positives"), 1)
+    assert further == one | {"rank negatives": 4, "step negatives": 4}
+    assert all(arm.about for arm in arms)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,7 @@ def test_an_invalid_file_is_an_error_in_one_line(tmp_path, content, message):
         ({"model.loss.positives": "well"}, "model.loss.positives must be lineage, pair or condition, got well"),
         ({"model.loss.temperature": None}, "model.loss.temperature must not be null"),
         ({"trainer.accumulate_grad_batches": 0}, "trainer.accumulate_grad_batches must be an integer of at least 1"),
+        ({"trainer.devices": "auto"}, "trainer.devices must be an integer of at least 1, got 'auto'"),
         (ARMS[1].overrides, "arms must differ, but 'one' is the same as 'experiment'; remove one of them"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from viscy_train.errors import UserError
+from viscy_train.loading.batches import Batch
 from viscy_train.loading.data_module import PairDataModule
 from viscy_train.study.arms import ARMS, PIXELS, REFERENCES, UNTRAINED, Arm
 from viscy_train.study.cases import Case
@@ -97,6 +98,62 @@ def test_an_arm_trains_for_the_same_number_of_steps_whatever_it_accumulates(open
         assert len(steps) == 5
 
 
+def as_processes(negatives, n=2, size=4):
+    """Return an arm of some processes, with batches of one experiment each."""
+    overrides = {"data.sampler.batch_size": size, "trainer.devices": n, "model.loss.negatives": negatives}
+    return Arm(name=f"{negatives} negatives", overrides=overrides | {"data.sampler.experiment_aware": True})
+
+
+@pytest.mark.parametrize(("negatives", "n_parts"), [("batch", 1), ("step", 2)])
+def test_a_step_has_the_batches_of_all_processes_in_their_order(opened, monkeypatch, negatives, n_parts):
+    """Two processes take turns in the sequence; compared within the step, their batches are one."""
+    seen, steps = [], []
+    augment, step = PairDataModule.augment, torch.optim.AdamW.step
+    monkeypatch.setattr(PairDataModule, "augment", lambda self, batch: (seen.append(batch), augment(self, batch))[1])
+    monkeypatch.setattr(
+        torch.optim.AdamW, "step", lambda self, closure: (step(self, closure), steps.append(len(seen)))[0]
+    )
+    data, config = opened().data(as_processes(negatives), 0)
+    sampler = data.make_sampler()
+    n_steps = len(sampler) // 2 + 1  # into the second epoch
+    train(data, config, 0, n_steps)
+    assert steps == [2 // n_parts * (number + 1) for number in range(n_steps)]
+    expected = [data.train_rows[sampler.batch(index, 0)] for index in range(len(sampler) // 2 * 2)]
+    expected += [data.train_rows[sampler.batch(index, 1)] for index in range(2)]
+    assert np.concatenate([batch["row"] for batch in seen]).tolist() == np.concatenate(expected).tolist()
+    assert {len(batch["row"]) for batch in seen} == {4 * n_parts}
+
+
+@pytest.mark.parametrize("negatives", ["batch", "step"])
+def test_the_gradient_of_a_step_is_that_of_its_processes(opened, monkeypatch, negatives):
+    """From its definition: the mean over batches of the loss within each, or the loss of all anchors of the step."""
+    found = []
+    monkeypatch.setattr(
+        torch.optim.AdamW,
+        "step",
+        lambda self, closure: (closure(), found.extend(p.grad.clone() for p in self.param_groups[0]["params"]))[0],
+    )
+    monkeypatch.setattr(PairDataModule, "augment", lambda self, batch: batch)
+    data, config = opened().data(as_processes(negatives), 0)
+    train(data, config, 0, 1)
+    module, parts = make_module(data, config, 0), [data.train_rows[data.sampler.batch(index, 0)] for index in (0, 1)]
+    batches = [Batch(rows, 0, index) for index, rows in enumerate(parts)]
+    if negatives == "step":
+        batches = [Batch(np.concatenate(parts), 0, 1)]
+    losses = []
+    for batch in map(data.load_pairs, batches):
+        projections = module.encoder.project(module.encoder(torch.cat([batch["anchor"], batch["positive"]])))
+        losses.append(module.loss(projections, torch.as_tensor(batch["lineage"]).repeat(2)))
+    torch.stack(losses).mean().backward()
+    for own, expected in zip(found, module.parameters(), strict=True):
+        torch.testing.assert_close(own, expected.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_of_more_processes_than_batches_is_refused(opened):
+    with pytest.raises(UserError, match=r"trainer.devices must be at most \d+, the batches of an epoch, got 1000"):
+        run_trial(opened(), as_processes("step", n=1000), 0, 4)
+
+
 def test_positives_by_metadata_get_a_table_whose_anchors_have_them(opened):
     case = opened()
     data, _ = case.data(CROSS_WELL, 0)
@@ -110,8 +167,6 @@ def test_positives_by_metadata_get_a_table_whose_anchors_have_them(opened):
 
 
 def _batch(rows):
-    from viscy_train.loading.batches import Batch
-
     return Batch(rows, 0, 0)
 
 

@@ -74,6 +74,14 @@ def test_a_track_keeps_its_identity_condition_and_position(name):
     assert (values == values[:, :1]).all()
 
 
+def test_each_condition_of_an_experiment_is_in_two_wells_with_positions_of_their_own():
+    cells, _ = make(BASE)
+    table = observations_of(BASE, cells, 0)
+    wells = table.groupby(["experiment", "condition"], observed=True)["well"].unique()
+    assert [sorted(names) for names in wells] == [["B/1", "B/2"], ["A/1", "A/2"]] * len(BASE.names)
+    assert (table["position"].astype(str).str.rpartition("/")[0] == table["well"].astype(str)).all()
+
+
 @pytest.mark.parametrize("share", [0.08, 0.3, 0.5])
 def test_the_rare_share_of_the_cells_of_each_experiment_is_infected(share):
     world = World(rare_share=share)

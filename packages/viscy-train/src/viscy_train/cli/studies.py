@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from viscy_train.study.study_folder import StudyFolder
 
 _DEFAULT_SEEDS, _DEFAULT_STEPS = 3, 300
-_ARMS: dict[str, Any] = {"type": str, "default": None, "help": "YAML file with further compositions to compare"}
+_FURTHER = "further"
+_ARMS: dict[str, Any] = {
+    "type": str,
+    "default": None,
+    "help": f"YAML file with further compositions to compare, or `{_FURTHER}` for those that come with the package",
+}
 _PROCESSES: dict[str, Any] = {
     "type": PositiveInt,
     "default": None,
@@ -51,6 +56,14 @@ _COMPARE_OPTIONS: dict[str, dict[str, Any]] = {
     "processes": _PROCESSES,
 }
 _MADE_UP = "The worlds are made up. They show what a composition can do, not what it does to your cells: run compare."
+_SAME_NUCLEI = (
+    "All seeds of HeLa have the same nuclei: a seed draws their looks, what is held out, the initial weights and the "
+    "batches. Its intervals do not say what other nuclei would show, and are too narrow for that."
+)
+_ONE_PROCESS = (
+    "Arms of several processes were trained on one, which adds up their gradients, or has their batches in one if all "
+    "are compared; up to rounding, that is the same."
+)
 _FEW_STEPS = "Runs are short. Differences may shrink or grow with longer training: repeat with more --steps."
 
 
@@ -65,21 +78,25 @@ def run_study_command(options: list[str], description: str) -> int:
     parser.add_argument("--processes", **_PROCESSES)
     values = parser.parse_args(options)
     from viscy_train.study.conclude import Comparison, data_of_config
-    from viscy_train.study.made_up import made_up_trials
+    from viscy_train.study.made_up import HELA, made_up_trials
     from viscy_train.study.summary import Units
 
-    size, arms = SIZES[values.size], _arms(values.arms)
+    size, of_all = SIZES[values.size], _arms(values.arms)
+    further = _arms(_FURTHER)[len(of_all) :] if values.arms is None and size.with_further_arms else []
+    arms = [*of_all, *further]
     with in_use(values.out, "study"):
         command = shlex.join(["viscy-train", "study", *options])
         folder = _open(values.out, {"size": values.size, "arms": _settings_of(arms)}, command)
-        trials = made_up_trials(values.out / "worlds", size, arms, values.seeds)
-        say(f"{len(trials):,} runs: {len({trial.case.world for trial in trials})} worlds, {len(arms)} compositions")
+        trials = made_up_trials(values.out / "worlds", size, of_all, values.seeds, further)
+        worlds = list(dict.fromkeys(trial.case.world for trial in trials))
+        say(f"{len(trials):,} runs: {len(worlds)} worlds, {len(arms)} compositions")
         _run(trials, folder, values.processes, "study")
         configs = {trial.case.world: trial.case.config for trial in trials}
         data_of = {world: data_of_config(config) for world, config in configs.items()}
         comparison = Comparison(trials=trials, units=Units.of_study())
         title = "Does a composition pay? Made-up worlds"
-        _finish(folder, [comparison], arms, title=title, command=command, data_of=data_of, caveats=[_MADE_UP])
+        caveats = [_MADE_UP, *([_SAME_NUCLEI] if HELA in worlds else []), *_on_processes(arms)]
+        _finish(folder, [comparison], arms, title=title, command=command, data_of=data_of, caveats=caveats)
     return 0
 
 
@@ -120,15 +137,19 @@ def compare(options: list[str], description: str) -> int:
         _run(trials, folder, config.processes, "compare")
         comparison = Comparison(trials=trials, units=Units.of_folds(hold_out, len(cases)))
         title = f"Does a composition pay? {cases[0].world}"
-        data_of = {cases[0].world: data}
-        _finish(folder, [comparison], arms, title=title, command=command, data_of=data_of, caveats=[_FEW_STEPS])
+        data_of, caveats = {cases[0].world: data}, [_FEW_STEPS, *_on_processes(arms)]
+        _finish(folder, [comparison], arms, title=title, command=command, data_of=data_of, caveats=caveats)
     return 0
 
 
 def _arms(path: str | None) -> Sequence[Arm]:
-    from viscy_train.study.arms import ARMS, read_arms
+    from viscy_train.study.arms import ARMS, SHIPPED, read_arms
 
-    return ARMS if path is None else read_arms(Path(path))
+    return ARMS if path is None else read_arms(SHIPPED if path == _FURTHER else Path(path))
+
+
+def _on_processes(arms: Sequence[Arm]) -> list[str]:
+    return [_ONE_PROCESS] if any(arm.n_processes > 1 for arm in arms) else []
 
 
 def _open(out: Path, settings: dict[str, Any], command: str) -> StudyFolder:

@@ -147,8 +147,12 @@ class PairDataModule(RunData, LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Return the loader of the training pairs."""
+        return self._make_loader(self._pairs, self.training_batches())
+
+    def training_batches(self) -> TrainingBatches:
+        """Return the batches of this process, from the next one to train on; exists after `setup`."""
         trainer: Any = self.trainer
-        batches = TrainingBatches(
+        return TrainingBatches(
             self.sampler,
             self.train_rows,
             trainer.global_rank,
@@ -156,7 +160,6 @@ class PairDataModule(RunData, LightningDataModule):
             self.progress.first_batch,
             is_repeated=trainer.overfit_batches > 0,
         )
-        return self._make_loader(self._pairs, batches)
 
     def val_dataloader(self) -> DataLoader | list:
         """Return the loader of the validation pairs, the same batches in every epoch; an empty list without pairs."""

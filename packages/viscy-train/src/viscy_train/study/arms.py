@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from argparse import ArgumentError
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viscy_train.config.checks import require, require_integer, require_name
@@ -16,14 +17,16 @@ from viscy_train.training.data_cli import refuse_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from jsonargparse import ArgumentParser, Namespace
 
 _POSITIVE = "data.positive."
-_ACCUMULATE = "trainer.accumulate_grad_batches"
+_ACCUMULATE, _DEVICES = "trainer.accumulate_grad_batches", "trainer.devices"
 _SECTIONS: dict[str, Any] = {"data.sampler": SamplerConfig, "data.positive": PositiveConfig, "model.loss": LossConfig}
-_KEYS = [f"{section}.{one.name}" for section, kind in _SECTIONS.items() for one in fields(kind)] + [_ACCUMULATE]
+_KEYS = [f"{section}.{one.name}" for section, kind in _SECTIONS.items() for one in fields(kind)] + [
+    _ACCUMULATE,
+    _DEVICES,
+]
 _LEAK = 0.2
 # Options that would have no effect on a plain shuffle.
 _PLAIN: dict[str, Any] = {
@@ -47,7 +50,8 @@ class Arm:
         Name in tables and pictures.
     overrides : dict of str to object
         Options of a configuration that differ, by name with dots, such as ``data.sampler.leaky``: any of
-        ``data.sampler``, ``data.positive`` and ``model.loss``, and ``trainer.accumulate_grad_batches``. Positives are
+        ``data.sampler``, ``data.positive`` and ``model.loss``, ``trainer.accumulate_grad_batches``, and
+        ``trainer.devices``: as so many processes train that have a batch each, though one does it here. Positives are
         one rule: if there is any option of ``data.positive``, the others have their defaults.
     about : str
         What batches have, in a few words.
@@ -62,6 +66,11 @@ class Arm:
         """Number of options that differ from a plain shuffle: the fewer, the simpler is the arm."""
         plain = {f"data.sampler.{name}": value for name, value in _PLAIN.items()}
         return sum(name not in plain or plain[name] != value for name, value in self.overrides.items())
+
+    @property
+    def n_processes(self) -> int:
+        """Number of processes whose batches a step has."""
+        return self.overrides.get(_DEVICES, 1)
 
     def apply(self, config: Namespace, parser: ArgumentParser) -> Namespace:
         """Return a configuration with the options of this arm.
@@ -125,6 +134,8 @@ BASELINE = ARMS[0].name
 PIXELS, UNTRAINED = "pixels (PCA)", "untrained encoder"
 REFERENCES = (PIXELS, UNTRAINED)
 """What arms are compared with beside the baseline: embeddings without any training."""
+SHIPPED = Path(__file__).with_name("arms.yaml")
+"""File of the further arms that come with the package, for `read_arms`."""
 
 
 def read_arms(path: Path) -> tuple[Arm, ...]:
@@ -134,7 +145,8 @@ def read_arms(path: Path) -> tuple[Arm, ...]:
     ----------
     path : pathlib.Path
         YAML file: a mapping of names of arms to what differs from the configuration, in the sections ``data.sampler``,
-        ``data.positive`` and ``model.loss``, and ``trainer.accumulate_grad_batches``; and ``about``, a few words.
+        ``data.positive`` and ``model.loss``, ``trainer.accumulate_grad_batches`` and ``trainer.devices``; and
+        ``about``, a few words.
 
     Returns
     -------
@@ -175,11 +187,12 @@ def check_arms(arms: Sequence[Arm], config: Namespace, parser: ArgumentParser) -
     for arm in arms:
         changed = arm.apply(config, parser)
         # Options of an axis that is off have no effect.
-        key = repr({name: changed[name] for name in [*_SECTIONS, _ACCUMULATE]})
+        key = repr([arm.n_processes, *(changed[name] for name in [*_SECTIONS, _ACCUMULATE])])
         if key in seen:
             raise UserError(f"arms must differ, but {arm.name!r} is the same as {seen[key]!r}; remove one of them")
         seen[key] = arm.name
-        require_integer(f"arm {arm.name!r}: {_ACCUMULATE}", changed[_ACCUMULATE], 1)
+        for name, value in ((_ACCUMULATE, changed[_ACCUMULATE]), (_DEVICES, arm.n_processes)):
+            require_integer(f"arm {arm.name!r}: {name}", value, 1)
 
 
 def _flat(path: Path, name: str, options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -194,7 +207,8 @@ def _flat(path: Path, name: str, options: Mapping[str, Any], prefix: str = "") -
             near = difflib.get_close_matches(full, _KEYS, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UserError(
-                f"{path}: arm {name!r} must have options of {', '.join(_SECTIONS)} or {_ACCUMULATE}, got {full}{hint}"
+                f"{path}: arm {name!r} must have options of {', '.join(_SECTIONS)}, {_ACCUMULATE} or {_DEVICES}, got "
+                f"{full}{hint}"
             )
 
 

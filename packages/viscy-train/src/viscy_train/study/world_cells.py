@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 N_FEATURES = 16
 """Number of features of a cell in a world as a table."""
-WELLS = ("A/1", "B/1")
-"""The wells of the conditions."""
+WELLS = (("A/1", "A/2"), ("B/1", "B/2"))
+"""The wells of each condition, which share its positions."""
 _N_IDENTITY = 6
 _CYCLE_HOURS = 20.0
 _ONSET_SPREAD = 2.0
@@ -138,6 +138,11 @@ def _spread(n: int, n_positions: int) -> NDArray[np.int64]:
     return np.arange(n) * n_positions // max(n, 1)
 
 
+def _spread_over_wells(world: World, position: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of the well within its condition; each well has consecutive positions."""
+    return position * len(WELLS[0]) // world.n_positions
+
+
 def features_of(world: World, cells: Cells, seed: int) -> NDArray[np.float32]:
     """Return the features of cells, as they are after normalization.
 
@@ -199,7 +204,7 @@ def observations_of(world: World, cells: Cells, seed: int) -> pd.DataFrame:
     """Return cells as the observations of an anchor table, but for the column `has_positive`."""
     rng = _rng(seed, _CELLS, len(world.names))
     condition = np.asarray(CONDITIONS)[cells.is_infected.astype(int)]
-    well = np.asarray(WELLS)[cells.is_infected.astype(int)]
+    well = np.asarray(WELLS)[cells.is_infected.astype(int), _spread_over_wells(world, cells.position)]
     position = np.char.add(np.char.add(well, "/"), cells.position.astype(str))
     y, x = _SIDE * rng.random((2, len(cells)))
     return pd.DataFrame(

@@ -80,7 +80,7 @@ def _experiments(world: World, channels: list[str]) -> list[dict[str, Any]]:
         {
             "name": name,
             "channels": channels,
-            "conditions": dict(zip(WELLS, CONDITIONS, strict=True)),
+            "conditions": {well: name for name, wells in zip(CONDITIONS, WELLS, strict=True) for well in wells},
             "minutes_per_frame": world.minutes_per_frame,
             "hour_of_infection": 0.0,
         }
