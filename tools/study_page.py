@@ -1,6 +1,7 @@
 """Study page: writes the tables of `docs/which-composition.md` from a finished study, so that they cannot drift apart.
 
-Usage: python tools/study_page.py STUDY, where STUDY is what ``viscy-train study --size laptop --out STUDY`` has written.
+Usage: python tools/study_page.py STUDY, with what ``viscy-train study --size laptop --out STUDY`` has written.
+
 The picture and the judged rows of the summary are copied next to the page, and what is between its two markers is
 replaced. A test compares the page with the copy.
 """
