@@ -54,3 +54,28 @@ def test_the_gallery_is_all_cells_but_only_those_chosen_are_queried(anchors, emb
 def test_recall_is_not_measured_on_a_single_timepoint(anchors, random_embeddings, embeddings_by_label):
     once = anchors[anchors["t"] == 0].reset_index(drop=True)
     assert recall_at_1(random_embeddings(once), embeddings_by_label(once["track_id"]), once) == []
+
+
+def test_recall_has_an_interval_over_positions(anchors, random_embeddings, embeddings_by_label):
+    (one, _) = recall_at_1(random_embeddings(anchors), embeddings_by_label(anchors["track_id"]), anchors)
+    assert (one.n_queries, one.unit, one.n_units, one.is_lower) == (280, "position", 12, False)
+    assert one.trained_interval == (1.0, 1.0)
+    low, high = one.untrained_interval
+    assert low < one.untrained < high < 0.2
+    worse, _ = recall_at_1(embeddings_by_label(anchors["track_id"]), random_embeddings(anchors), anchors)
+    assert worse.is_lower
+
+
+def test_an_interval_over_few_positions_is_one_over_lineages(anchors, random_embeddings):
+    few = anchors[anchors["position"].eq("A/1/0") | anchors["position"].eq("B/1/0")].reset_index(drop=True)
+    few = few[few["experiment"] == "monday"].reset_index(drop=True)
+    (one, _) = recall_at_1(random_embeddings(few), random_embeddings(few), few)
+    assert (one.unit, one.n_units) == ("lineage", few["lineage_id"].nunique())
+
+
+def test_recognizing_the_position_only_is_chance_within_the_position(anchors, embeddings_by_label):
+    """Each position of an experiment has 3 or 4 tracks; the first of them is the nearest to all."""
+    number = anchors.groupby(["experiment", "position"]).ngroup()
+    (one, _) = recall_at_1(embeddings_by_label(number), embeddings_by_label(number), anchors)
+    assert one.chance == pytest.approx(1 / 20)
+    assert one.chance_in_position == pytest.approx(one.trained) == pytest.approx(12 / 40)

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from viscy_train.console import track
-from viscy_train.evaluation.probes import Accuracy, ColumnProbe, measure_accuracy, probe_columns
+from viscy_train.evaluation.probes import Accuracy, ColumnProbe, measure_accuracies, probe_columns
 from viscy_train.evaluation.retrieval import Recall, recall_at_1
 from viscy_train.loading.crops import CropReader
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from viscy_train.anchors.table import AnchorTable
+    from viscy_train.evaluation.chance import Chance
     from viscy_train.model.encoder import Encoder
 
 _CROPS_PER_BATCH = 256
@@ -44,6 +45,10 @@ class Probe:
         Balanced accuracy of a random guess.
     untrained, trained : Accuracy
         Balanced accuracy before and after training. The error is that of a bootstrap over the units.
+    n_anchors : int
+        Number of anchors.
+    permuted : Chance, optional
+        Balanced accuracy after training if conditions are permuted among the units.
     """
 
     from_hours: float
@@ -54,6 +59,8 @@ class Probe:
     chance: float
     untrained: Accuracy
     trained: Accuracy
+    n_anchors: int = 0
+    permuted: Chance | None = None
 
     @property
     def is_conclusive(self) -> bool:
@@ -227,9 +234,8 @@ def probe_conditions(
         if not n_fewest:
             continue
         names, labels = np.unique(condition, return_inverse=True)
-        before, after = (
-            measure_accuracy(embeddings[in_range], labels, groups, held_out, seed)
-            for embeddings in (untrained, trained)
+        before, after, permuted = measure_accuracies(
+            untrained[in_range], trained[in_range], labels, anchors[in_range], held_out, seed
         )
         probes.append(
             Probe(
@@ -241,6 +247,8 @@ def probe_conditions(
                 chance=1 / len(names),
                 untrained=before,
                 trained=after,
+                n_anchors=len(labels),
+                permuted=permuted,
             )
         )
     return probes

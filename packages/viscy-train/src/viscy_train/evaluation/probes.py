@@ -8,13 +8,16 @@ embeddings contain the values of the column only together with the appearance of
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from viscy_train.errors import UserError
+from viscy_train.evaluation.chance import Chance, measure_chance
+from viscy_train.evaluation.discriminant import classify, whiten
+from viscy_train.evaluation.interval import interval_of_t
 from viscy_train.positives.column_codes import encode_column, with_qualifiers
 
 if TYPE_CHECKING:
@@ -33,13 +36,20 @@ _CONDITION = "condition"
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """A balanced accuracy and its standard error."""
+    """A balanced accuracy, its standard error, and the number of units that it was estimated from."""
 
     mean: float
     error: float
+    n_units: int = field(default=2, compare=False)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval: Student's t of one unit less, cut at 0 and 1."""
+        return interval_of_t(self.mean, self.error, self.n_units)
 
     def __str__(self) -> str:
-        return f"{self.mean:.0%} ± {self.error:.0%}"
+        low, high = self.interval
+        return f"{self.mean:.0%} ({low:.0%} to {high:.0%})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +72,10 @@ class ColumnProbe:
         Balanced accuracy before and after training. The error is that of a bootstrap over positions or lineages. With
         experiments held out, the accuracy is the mean over them, and the error is that of this mean, or that of the
         bootstrap if it is larger: of two or three experiments, the former is too uncertain.
+    n_anchors : int
+        Number of anchors.
+    permuted : Chance, optional
+        Balanced accuracy after training if the values are permuted among positions or lineages.
     """
 
     column: str
@@ -71,14 +85,17 @@ class ColumnProbe:
     chance: float
     untrained: Accuracy
     trained: Accuracy
+    n_anchors: int = 0
+    permuted: Chance | None = None
 
 
 class _Units(NamedTuple):
-    """Which unit is held out, that of each anchor, and the unit of each anchor that the bootstrap draws."""
+    """Which unit is held out, that of each anchor, the unit that the bootstrap draws, and what that is part of."""
 
     held_out: str
     groups: NDArray[np.int64]
     resampled: NDArray[np.int64]
+    strata: NDArray[np.int64]
 
 
 def columns_to_probe(observations: pd.DataFrame, extra: Sequence[str], chosen: Sequence[str] | str | None) -> list[str]:
@@ -152,25 +169,45 @@ def probe_columns(
     ]
 
 
-def measure_accuracy(
-    embeddings: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.int64], held_out: str, seed: int
-) -> Accuracy:
+def measure_accuracies(
+    untrained: NDArray[np.float32],
+    trained: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    anchors: pd.DataFrame,
+    held_out: str,
+    seed: int,
+) -> tuple[Accuracy, Accuracy, Chance | None]:
     """Return the balanced accuracy of a linear classifier in units that it was not fitted to.
 
     Parameters
     ----------
-    embeddings : numpy.ndarray
-        Shape (n_anchors, features).
+    untrained, trained : numpy.ndarray
+        Embeddings before and after training, shape (n_anchors, features).
     labels : numpy.ndarray
-        What is predicted, numbers from 0, shape (n_anchors,).
-    groups : numpy.ndarray
-        The unit of each anchor, shape (n_anchors,). Each label must occur in two units at least.
+        What is predicted, numbers from 0, shape (n_anchors,). Each must occur in two units at least.
+    anchors : pandas.DataFrame
+        The anchor of each embedding.
     held_out : str
-        What the units are: ``position`` or ``lineage``.
+        What the units are: ``position``, ``lineage`` or ``experiment``.
     seed : int
-        Seed of the cross-validation and of the bootstrap over the units.
+        Seed of the cross-validation, of the bootstrap over the units and of the permutations.
+
+    Returns
+    -------
+    untrained, trained : Accuracy
+        The accuracies.
+    permuted : Chance or None
+        The accuracy after training if labels are permuted.
     """
-    return _measure(embeddings, labels, _Units(held_out=held_out, groups=groups, resampled=groups), seed)
+    resampled = "position" if held_out == "experiment" else held_out
+    strata = "experiment" if resampled == "position" else "position"
+    units = _Units(held_out, *(_groups(anchors, unit) for unit in (held_out, resampled, strata)))
+    before, after = whiten(untrained), whiten(trained)
+    accuracies = [_measure(whitened, labels, units, seed) for whitened in (before, after)]
+    chance = measure_chance(
+        lambda permuted: _score(after, permuted, units, seed), labels, units.resampled, units.strata, seed
+    )
+    return accuracies[0], accuracies[1], chance
 
 
 def fit_linear_probe(
@@ -238,17 +275,19 @@ def _probe(
         labels, of_rows = np.unique(values[rows].astype(str), return_inverse=True)
         if len(labels) < 2:
             continue
-        resampled = groups if held_out != "experiment" else _groups(anchors, "position")
-        split = _Units(held_out=held_out, groups=groups[rows], resampled=resampled[rows])
-        accuracies = [_measure(embeddings[rows], of_rows, split, seed) for embeddings in (untrained, trained)]
+        before, after, permuted = measure_accuracies(
+            untrained[rows], trained[rows], of_rows, anchors.iloc[rows], held_out, seed
+        )
         return ColumnProbe(
             column=name,
             n_values=len(labels),
             held_out=held_out,
             n_units=len(np.unique(groups[rows])),
             chance=1 / len(labels),
-            untrained=accuracies[0],
-            trained=accuracies[1],
+            untrained=before,
+            trained=after,
+            n_anchors=len(rows),
+            permuted=permuted,
         )
     return None
 
@@ -294,17 +333,36 @@ def _usable_rows(values: NDArray[np.object_], groups: NDArray[np.int64], seed: i
     return rows
 
 
-def _measure(embeddings: NDArray[np.float32], labels: NDArray[np.int64], units: _Units, seed: int) -> Accuracy:
+def _measure(whitened: NDArray[np.float64], labels: NDArray[np.int64], units: _Units, seed: int) -> Accuracy:
     """Return the balanced accuracy in units that the classifier was not fitted to."""
+    hits = _hits(whitened, labels, units, seed)
+    error = _bootstrap_error(_count_hits(hits, labels, units.resampled), seed)
+    n_units, mean = len(np.unique(units.groups)), _mean(hits, labels, units)
+    if units.held_out != "experiment":
+        return Accuracy(mean=mean, error=error, n_units=n_units)
+    each = _balanced(*_count_hits(hits, labels, units.groups))
+    return Accuracy(mean=mean, error=max(error, float(each.std(ddof=1) / np.sqrt(n_units))), n_units=n_units)
+
+
+def _score(whitened: NDArray[np.float64], labels: NDArray[np.int64], units: _Units, seed: int) -> float:
+    return _mean(_hits(whitened, labels, units, seed), labels, units)
+
+
+def _hits(
+    whitened: NDArray[np.float64], labels: NDArray[np.int64], units: _Units, seed: int
+) -> NDArray[np.bool_]:
+    """Return which anchors are predicted rightly by a classifier that was not fitted to their unit."""
     hits = np.empty(len(labels), dtype=bool)
     for fitted, tested in _splits(labels, units, seed):
-        hits[tested] = _predict(embeddings[fitted], labels[fitted], embeddings[tested]) == labels[tested]
-    error = _bootstrap_error(_count_hits(hits, labels, units.resampled), seed)
+        hits[tested] = classify(whitened, labels, fitted, tested) == labels[tested]
+    return hits
+
+
+def _mean(hits: NDArray[np.bool_], labels: NDArray[np.int64], units: _Units) -> float:
+    """Return the balanced accuracy, with experiments held out the mean over them."""
     of_units = _count_hits(hits, labels, units.groups)
-    if units.held_out != "experiment":
-        return Accuracy(mean=float(_balanced(*of_units.sum(axis=1, keepdims=True))[0]), error=error)
-    each = _balanced(*of_units)
-    return Accuracy(mean=float(each.mean()), error=max(error, float(each.std(ddof=1) / np.sqrt(len(each)))))
+    pooled = of_units if units.held_out == "experiment" else of_units.sum(axis=1, keepdims=True)
+    return float(_balanced(*pooled).mean())
 
 
 def _count_hits(hits: NDArray[np.bool_], labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -316,18 +374,21 @@ def _count_hits(hits: NDArray[np.bool_], labels: NDArray[np.int64], groups: NDAr
     return np.stack([count.reshape(n_units, n_labels).astype(float) for count in counts])
 
 
-def _splits(labels: NDArray[np.int64], units: _Units, seed: int) -> Any:
-    from sklearn.model_selection import LeaveOneGroupOut
-
+def _splits(labels: NDArray[np.int64], units: _Units, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the fitted and the tested rows of each fold: units of each label are spread evenly over the folds."""
+    _, first, of_row = np.unique(units.groups, return_index=True, return_inverse=True)
+    n_units, of_unit = len(first), labels[first]
     if units.held_out == "experiment":
-        return LeaveOneGroupOut().split(labels, labels, units.groups)
-    return grouped_folds(labels, units.groups, _MAX_FOLDS, seed)
-
-
-def _predict(fitted: NDArray[np.float32], labels: NDArray[np.int64], tested: NDArray[np.float32]) -> NDArray[np.int64]:
-    if len(np.unique(labels)) < 2:  # the only position of the others is being tested
-        return np.full(len(tested), labels[0])
-    return fit_linear_probe(fitted, labels).predict(tested)
+        fold, n_folds = np.arange(n_units), n_units
+    else:
+        order = np.random.default_rng([seed, 5]).permutation(n_units)
+        order = order[np.argsort(of_unit[order], kind="stable")]
+        place = np.arange(n_units) - np.searchsorted(of_unit[order], of_unit[order])  # number within the label
+        n_folds = int(min(_MAX_FOLDS, max(2, np.bincount(of_unit)[np.unique(of_unit)].min())))
+        fold = np.empty(n_units, dtype=np.int64)
+        fold[order] = place % n_folds
+    rows = np.arange(len(labels))
+    return [(rows[fold[of_row] != one], rows[fold[of_row] == one]) for one in range(n_folds)]
 
 
 def _balanced(hits: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from viscy_train.evaluation.interval import interval_of_t
 from viscy_train.wording import count
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _FRAMES_LATER = (1, 4)
 _TRACK = ["experiment", "position", "track_id"]
+_FEW_UNITS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,17 @@ class Recall:
         Recall@1 before and after training.
     hours_range : tuple of float, optional
         The fewest and the most of these hours, if experiments have different intervals.
+    n_queries : int
+        Number of queries.
+    unit : str
+        ``position``, or ``lineage`` if there are fewer than three positions.
+    n_units : int
+        Number of these units that the queries are from.
+    untrained_interval, trained_interval : tuple of float, optional
+        95 % intervals of the mean over the units.
+    chance_in_position : float, optional
+        Expected recall@1 after training if tracks are permuted within their position: a nearest cell that is in the
+        position of the query is the right one as often as any other cell of the position.
     """
 
     frames: int
@@ -41,6 +54,18 @@ class Recall:
     untrained: float
     trained: float
     hours_range: tuple[float, float] | None = None
+    n_queries: int = 0
+    unit: str = "position"
+    n_units: int = 0
+    untrained_interval: tuple[float, float] | None = None
+    trained_interval: tuple[float, float] | None = None
+    chance_in_position: float | None = None
+
+    @property
+    def is_lower(self) -> bool:
+        """Whether it is lower after training, by more than the interval allows."""
+        highest = self.trained if self.trained_interval is None else self.trained_interval[1]
+        return highest < self.untrained
 
     @property
     def time(self) -> str:
@@ -94,14 +119,23 @@ def recall_at_1(
             continue
         elapsed = np.concatenate([hours[gallery[match]] - hours[queries] for queries, gallery, match in searches])
         chance = [np.full(len(queries), 1 / len(gallery)) for queries, gallery, _ in searches]
+        before, after = (_nearest(embeddings, searches) for embeddings in (untrained, trained))
+        truth = np.concatenate([gallery[match] for _, gallery, match in searches])
+        unit, units = _units(anchors, np.concatenate([one.queries for one in searches]))
         recall.append(
             Recall(
                 frames=frames,
                 hours=float(np.mean(elapsed)),
                 chance=float(np.mean(np.concatenate(chance))),
-                untrained=_share_of_hits(untrained, searches),
-                trained=_share_of_hits(trained, searches),
+                untrained=float(np.mean(before == truth)),
+                trained=float(np.mean(after == truth)),
                 hours_range=_range(elapsed),
+                n_queries=len(truth),
+                unit=unit,
+                n_units=len(np.unique(units)),
+                untrained_interval=_interval(before == truth, units),
+                trained_interval=_interval(after == truth, units),
+                chance_in_position=_chance_in_position(after, truth, anchors, searches),
             )
         )
     return recall
@@ -147,9 +181,43 @@ def _round(hours: float) -> str:
 
 
 def _share_of_hits(embeddings: NDArray[np.floating], searches: list[Search]) -> float:
+    truth = np.concatenate([gallery[match] for _, gallery, match in searches])
+    return float(np.mean(_nearest(embeddings, searches) == truth))
+
+
+def _nearest(embeddings: NDArray[np.floating], searches: list[Search]) -> NDArray[np.int64]:
+    """Return the row of the nearest embedding in the gallery of each query, in the order of the searches."""
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)
     directions = embeddings / np.maximum(length, np.finfo(np.float32).tiny)
-    hits = [
-        (directions[queries] @ directions[gallery].T).argmax(axis=1) == match for queries, gallery, match in searches
-    ]
-    return float(np.mean(np.concatenate(hits)))
+    return np.concatenate(
+        [gallery[(directions[queries] @ directions[gallery].T).argmax(axis=1)] for queries, gallery, _ in searches]
+    )
+
+
+def _units(anchors: pd.DataFrame, rows: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:
+    """Return what intervals are taken over, and that of each row: positions, or lineages if these are too few."""
+    for unit, columns in (("position", ["experiment", "position"]), ("lineage", ["experiment", "lineage_id"])):
+        numbers = anchors.groupby(columns, observed=True).ngroup().to_numpy()[rows]
+        if len(np.unique(numbers)) >= _FEW_UNITS or unit == "lineage":
+            break
+    return unit, numbers
+
+
+def _interval(hits: NDArray[np.bool_], units: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the 95 % interval of a share of rows that come in units: that of a ratio of two sums over the units."""
+    _, numbers, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    n_units, mean = len(sizes), float(hits.mean())
+    residuals = np.bincount(numbers, weights=hits) - mean * sizes
+    error = np.sqrt((residuals**2).sum() * n_units / max(n_units - 1, 1)) / len(hits)
+    return interval_of_t(mean, float(error), n_units)
+
+
+def _chance_in_position(
+    nearest: NDArray[np.int64], truth: NDArray[np.int64], anchors: pd.DataFrame, searches: list[Search]
+) -> float:
+    position = anchors.groupby(["experiment", "position"], observed=True).ngroup().to_numpy()
+    sizes = []
+    for queries, gallery, match in searches:
+        counts = np.bincount(position[gallery], minlength=position.max() + 1)
+        sizes.append(counts[position[gallery[match]]][: len(queries)])
+    return float(np.mean((position[nearest] == position[truth]) / np.concatenate(sizes)))
