@@ -179,8 +179,9 @@ def fit(options: list[str], description: str) -> int:
         if encoders is not None:
             with claimed(cli.run_directory.report, REPORT, "fit", on_wait=say):
                 device = trainer.strategy.root_device
-                loss, probe = cli.make_loss_config(), cli.config.evaluation.probe
-                evaluate_and_write_page(cli.run_directory, *encoders, data, loss, device, probe)
+                loss, evaluation = cli.make_loss_config(), cli.config.evaluation
+                options = evaluation.probe, evaluation.time
+                evaluate_and_write_page(cli.run_directory, *encoders, data, loss, device, *options)
     return 0
 
 
@@ -384,8 +385,8 @@ def report(options: list[str], description: str) -> int:
         data.load_state_dict(checkpoint.data)  # refuses another anchor table
         model.load_state_dict(checkpoint.weights)
         loss, device = cli.make_loss_config(), trainer.strategy.root_device
-        probe = cli.config.evaluation.probe
-        evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, loss, device, probe)
+        options = cli.config.evaluation.probe, cli.config.evaluation.time
+        evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, loss, device, *options)
     return 0
 
 

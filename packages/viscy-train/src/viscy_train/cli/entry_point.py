@@ -46,6 +46,7 @@ _NAMES = [
     *(f"data.positive.{name}" for name in ("match", "differ")),
     "model.encoder.name",
     "evaluation.probe",
+    "evaluation.time",
 ]
 _YAML = (".yaml", ".yml")
 _NAMES_A_FILE = re.compile(r"\S+\.ya?ml(, line \d+)?:? ")

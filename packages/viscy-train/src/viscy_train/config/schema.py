@@ -564,10 +564,15 @@ class EvaluationConfig:
     probe : str or list of str, optional
         Column of the anchor table, or columns, that linear probes predict from the embeddings. By default, the
         condition and columns of text with 2 to 50 values.
+    time : str, default hours post infection
+        What the hours of the experiments are called in the report, such as ``hours after treatment``.
     """
 
     probe: list[str] | str | None = None
+    time: str = "hours post infection"
 
     def __post_init__(self) -> None:
+        rule = "evaluation.time must be a name of the hours, such as `hours after treatment`"
+        require(isinstance(self.time, str) and bool(self.time.strip()), rule, self.time)
         if self.probe is not None:
             _names("evaluation.probe", self.probe)

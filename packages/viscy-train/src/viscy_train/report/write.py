@@ -18,6 +18,7 @@ from viscy_train.report.run_page import RunResults, write_run_page
 from viscy_train.run.attempts import read_attempts
 from viscy_train.run.batch_record import check_rows, count_batches, find_records
 from viscy_train.run.metrics_csv import read_log
+from viscy_train.run.provenance import read_provenance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from viscy_train.model.encoder import Encoder
     from viscy_train.run.directory import RunDirectory
 
+HOURS = "hours post infection"
+"""What the hours of the experiments are called unless `evaluation.time` names them."""
 # Batches that are read to count their frames.
 _COUNTED_BATCHES = 50
 
@@ -41,6 +44,7 @@ def evaluate_and_write_page(
     loss: LossConfig,
     device: torch.device,
     probe: Sequence[str] | str | None = None,
+    time: str = HOURS,
 ) -> None:
     """Evaluate the encoders of a run, write its page and print the path.
 
@@ -58,6 +62,8 @@ def evaluate_and_write_page(
         Device to compute embeddings on.
     probe : str or sequence of str, optional
         Columns to probe, see `viscy_train.evaluation.probes.columns_to_probe`.
+    time : str
+        What the hours of the experiments are called.
     """
     n_batches, attempts = count_batches(run_directory.batches), read_attempts(run_directory)
     read_log(run_directory.metrics)  # damage is reported before the work begins
@@ -92,7 +98,9 @@ def evaluate_and_write_page(
         positive=data.positive,
         experiments=table.experiments,
         frames=count_frames(counted, table.observations, data.positive_choice),
-        time=time_name(data.options.time_by),
+        time=time if time_name(data.options.time_by) == HOURS else time_name(data.options.time_by),
+        hours=time,
+        provenance=read_provenance(run_directory),
     )
     write_run_page(run_directory, results)
     say(f"Done. Open {run_directory.report}")

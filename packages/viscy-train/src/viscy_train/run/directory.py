@@ -83,6 +83,11 @@ class RunDirectory:
         return self.path / "report.html"
 
     @property
+    def provenance(self) -> Path:
+        """By which command, on which host and with which versions each attempt was made."""
+        return self.path / "provenance.json"
+
+    @property
     def table_fingerprint(self) -> Path:
         """The fingerprint of the anchor table that the run was trained on."""
         return self.path / "anchors.json"
@@ -151,7 +156,7 @@ class RunDirectory:
 
     @property
     def _own_names(self) -> set[str]:
-        files = [self.config, self.attempts, self.table_fingerprint]
+        files = [self.config, self.attempts, self.provenance, self.table_fingerprint]
         directories = [self.configs, self.batches, self.checkpoints, self.log]
         return {path.name for path in files + directories} | {f".{path.name}.unfinished" for path in files}
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import shlex
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from viscy_train.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from viscy_train.run.checkpoint import Checkpoint
+    from viscy_train.run.directory import RunDirectory
 
 _PACKAGES = ("viscy-train", "viscy-data", "torch", "lightning", "timm", "numpy", "anndata")
 
@@ -53,3 +59,39 @@ def describe_origin(command: str, options: Sequence[str], checkpoint: Checkpoint
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": collect_versions(),
     }
+
+
+def record_attempt(run_directory: RunDirectory, attempt: int) -> None:
+    """Record by which command, on which host and with which versions an attempt of a run is made.
+
+    Parameters
+    ----------
+    run_directory : RunDirectory
+        The run.
+    attempt : int
+        Number of the attempt, from 1. Records from this one on are replaced.
+    """
+    earlier = [one for one in read_provenance(run_directory) if one["attempt"] < attempt]
+    record = {
+        "attempt": attempt,
+        "command": shlex.join(["viscy-train", *sys.argv[1:]]),
+        "directory": os.getcwd(),
+        "host": platform.node(),
+        "system": platform.platform(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": collect_versions(),
+    }
+    with atomic_write(run_directory.provenance) as unfinished:
+        unfinished.write_text(json.dumps([*earlier, record], indent=1), encoding="utf-8")
+
+
+def read_provenance(run_directory: RunDirectory) -> list[dict[str, Any]]:
+    """Return what `record_attempt` wrote, in the order of the attempts.
+
+    Empty for runs of earlier versions, and where the file is damaged: it is of no consequence for training.
+    """
+    try:
+        records = json.loads(run_directory.provenance.read_bytes())
+        return [one for one in records if isinstance(one["attempt"], int)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -26,6 +26,7 @@ from viscy_train.loading.sampler import collect_sampler_warnings, restore_sample
 from viscy_train.positives.rule import check_labels
 from viscy_train.run.attempts import read_attempts
 from viscy_train.run.checkpoint import checkpoint_to_resume
+from viscy_train.run.provenance import record_attempt
 from viscy_train.run.directory import RunDirectory, require_new
 from viscy_train.training.changes import list_changes
 from viscy_train.training.initial_weights import load_initial_weights
@@ -189,7 +190,9 @@ def _create_directory(cli: TrainingCLI) -> None:
 def _begin(cli: TrainingCLI, data: PairDataModule, checkpoint: Checkpoint | None, changes: list[str]) -> None:
     """Record the configuration of this attempt, and print what has changed since the one before."""
     run_directory = cli.run_directory
-    run_directory.write_config(cli.dump(), attempt=len(read_attempts(run_directory)) + 1)
+    attempt = len(read_attempts(run_directory)) + 1
+    run_directory.write_config(cli.dump(), attempt=attempt)
+    record_attempt(run_directory, attempt)
     run_directory.write_table_fingerprint(data.table.fingerprint)
     if checkpoint is not None:
         say(f"Resuming from {checkpoint.path}")
