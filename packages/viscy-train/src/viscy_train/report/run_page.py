@@ -16,15 +16,24 @@ from viscy_train.composition.step_plan import plan_step
 from viscy_train.composition.targets import STRATUM, group_word, target_composition
 from viscy_train.composition.temporal import check_all_targets
 from viscy_train.config.schema import PositiveConfig
+from viscy_train.evaluation.chance import N_PERMUTED
 from viscy_train.loading.axes import axis_names
 from viscy_train.report.batch_plots import plot_composition
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.example_tracks import CHANNEL
 from viscy_train.report.formatting import percent, thousands
 from viscy_train.report.html import REPORT, data_uri, render, write_page
+from viscy_train.report.learned_section import (
+    PROBE_HEADINGS,
+    RECALL_HEADINGS,
+    column_probe_rows,
+    probe_rows,
+    recall_rows,
+)
 from viscy_train.report.run_plots import plot_data_wait, plot_embeddings, plot_example_tracks, plot_loss
 from viscy_train.report.step_section import coverage_rows, step_rows
-from viscy_train.report.summary import diagnose_run, summarize_run
+from viscy_train.report.provenance_section import attempt_rows, describe_attempts, provenance_rows
+from viscy_train.report.summary import describe_draws, diagnose_run, summarize_run
 from viscy_train.report.task import Task, describe_task
 from viscy_train.run.attempts import read_attempts
 from viscy_train.run.batch_record import NEVER, check_rows, count_batches_of_epochs, count_epochs_until_drawn
@@ -33,7 +42,7 @@ from viscy_train.run.recorded_epochs import RecordedEpochs
 from viscy_train.wording import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -87,6 +96,10 @@ class RunResults:
         Frames of a batch.
     time : str
         What the times of `labeled` are.
+    hours : str
+        What the hours of `observations` are called.
+    provenance : sequence of mapping
+        From `viscy_train.run.provenance.read_provenance`.
     """
 
     observations: pd.DataFrame
@@ -105,6 +118,8 @@ class RunResults:
     experiments: Sequence[Experiment] = ()
     frames: FrameCounts | None = None
     time: str = "hours post infection"
+    hours: str = "hours post infection"
+    provenance: Sequence[Mapping[str, Any]] = ()
 
     @property
     def has_held_out_queries(self) -> bool:
@@ -129,10 +144,15 @@ def write_run_page(run_directory: RunDirectory, results: RunResults) -> None:
     """
     log, attempts = read_log(run_directory.metrics), read_attempts(run_directory)
     context = (
-        _batch_context(run_directory, results, log, attempts)
+        _batch_context(run_directory, results, log)
         | _example_context(results)
         | _loss_context(log, attempts)
         | _embeddings_context(results)
+        | {
+            "provenance_rows": provenance_rows(run_directory, results.provenance, results.experiments),
+            "attempt_rows": attempt_rows(attempts, results.provenance),
+            "attempts": describe_attempts(attempts),
+        }
         | {"representation_rows": _representation_rows(log)}
         | {"options": results.planned.options, "files": _list_files(run_directory)}
         | {"task": results.task, "compared": "its step" if results.step.n_compared > 1 else "its batch"}
@@ -141,9 +161,7 @@ def write_run_page(run_directory: RunDirectory, results: RunResults) -> None:
     write_page(run_directory.report, page, REPORT)
 
 
-def _batch_context(
-    run_directory: RunDirectory, results: RunResults, log: pd.DataFrame, attempts: pd.DataFrame
-) -> dict[str, Any]:
+def _batch_context(run_directory: RunDirectory, results: RunResults, log: pd.DataFrame) -> dict[str, Any]:
     """Return facts, summary and diagnostics, and the composition of the batches."""
     anchors, planned = results.labeled.iloc[results.train_rows].reset_index(drop=True), results.planned
     epochs = RecordedEpochs(n_batches=count_batches_of_epochs(run_directory.batches), planned=planned.n_batches)
@@ -162,10 +180,16 @@ def _batch_context(
     return {
         "facts": _list_facts(anchors, epochs, results),
         "summary": summarize_run(
-            checks, log, results.evaluation, has_held_out_queries=results.has_held_out_queries, axes=axes
+            checks,
+            log,
+            results.evaluation,
+            has_held_out_queries=results.has_held_out_queries,
+            axes=axes,
+            hours=results.hours,
         )
         + ([] if results.frames is None else [results.frames.sentence]),
-        "diagnostics": diagnose_run(checks, log, attempts, recall, draws, period, axes),
+        "diagnostics": diagnose_run(checks, log, recall, draws),
+        "draws": describe_draws(draws, period, axes),
         "batches": make_batches_figure(batches, anchors, planned),
         "batches_origin": origin,
         "checks": shorten_checks(checks),
@@ -274,16 +298,6 @@ def _loss_context(log: pd.DataFrame, attempts: pd.DataFrame) -> dict[str, Any]:
         "has_validation": has_validation,
         "data_wait_figure": None if data_wait is None else data_uri(plot_data_wait(data_wait)),
         "mean_data_wait": None if data_wait is None else data_wait[DATA_WAIT].mean(),
-        "attempt_rows": [
-            [
-                str(attempt["started"]).replace("T", " ").replace("+00:00", " UTC"),
-                thousands(attempt["step"]),
-                attempt["epoch"] + 1,
-                attempt["processes"],
-                "" if np.isnan(attempt["reached"]) else thousands(max(attempt["reached"] - attempt["step"], 0)),
-            ]
-            for attempt in attempts.to_dict("records")
-        ],
     }
 
 
@@ -306,32 +320,14 @@ def _embeddings_context(results: RunResults) -> dict[str, Any]:
         "n_dots": len(shown),
         "n_embedded": n_embedded,
         "has_held_out_queries": results.has_held_out_queries,
-        "recall_rows": [
-            [one.time, percent(one.chance, 1), percent(one.untrained), percent(one.trained)]
-            for one in evaluation.recall
-        ],
-        "probe_rows": [
-            [
-                f"{probe.from_hours:.1f} to {probe.to_hours:.1f}",
-                f"{probe.n_units} {probe.held_out}s",
-                percent(probe.chance),
-                str(probe.untrained),
-                str(probe.trained),
-            ]
-            for probe in evaluation.probes
-        ],
+        "hours": results.hours,
+        "recall_rows": recall_rows(evaluation.recall),
+        "recall_headings": RECALL_HEADINGS,
+        "probe_rows": probe_rows(evaluation.probes),
+        "probe_headings": PROBE_HEADINGS,
+        "n_permuted": N_PERMUTED,
         "few_units": [f"{probe.held_out}s" for probe in evaluation.probes if not probe.is_conclusive],
-        "column_probe_rows": [
-            [
-                probe.column,
-                f"{probe.n_units} {probe.held_out}s",
-                probe.n_values,
-                percent(probe.chance),
-                str(probe.untrained),
-                str(probe.trained),
-            ]
-            for probe in evaluation.column_probes
-        ],
+        "column_probe_rows": column_probe_rows(evaluation.column_probes),
     }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viscy_train.evaluation.representation import COLLAPSED_RANK
+from viscy_train.report.learned_section import CHANCE
 from viscy_train.run.metrics_csv import DATA_WAIT, EFFECTIVE_RANK, LOSS, steps_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def summarize_run(
     *,
     has_held_out_queries: bool,
     axes: Sequence[str] = ("experiment", "condition"),
+    hours: str = "hours post infection",
 ) -> list[str]:
     """Return sentences on the composition of the batches and on what the encoder learned.
 
@@ -46,6 +48,8 @@ def summarize_run(
         Whether recall@1 was measured on cells that the encoder was not trained on.
     axes : sequence of str
         Names of what batches are grouped and balanced by.
+    hours : str
+        What the hours are called.
 
     Returns
     -------
@@ -56,35 +60,22 @@ def summarize_run(
     if evaluation.recall:
         sentences.append(_summarize_recall(evaluation.recall[0], has_held_out_queries))
     if probes := [probe for probe in evaluation.probes if probe.is_conclusive]:
-        sentences.append(_summarize_probes(probes, "condition" if axes[1] == "condition" else "column condition"))
+        what = "condition" if axes[1] == "condition" else "column condition"
+        sentences += [_summarize_probe(probe, what, hours) for probe in probes]
     return sentences
 
 
-def diagnose_run(
-    checks: list[TargetCheck],
-    log: pd.DataFrame,
-    attempts: pd.DataFrame,
-    recall: list[Recall],
-    draws: pd.Series,
-    period: str = "per epoch",
-    axes: Sequence[str] = ("experiment", "condition"),
-) -> list[str]:
-    """Return sentences on the problems of a run.
+def diagnose_run(checks: list[TargetCheck], log: pd.DataFrame, recall: list[Recall], draws: pd.Series) -> list[str]:
+    """Return sentences on the problems of a run, each with what to do about it.
 
     Parameters
     ----------
     checks, log
         See `summarize_run`.
-    attempts : pandas.DataFrame
-        From `viscy_train.run.attempts.read_attempts`.
     recall : list of Recall
-        Recall@1.
+        Recall@1, if the encoder was trained for it.
     draws : pandas.Series
         Mean number of draws of an anchor, by (experiment, condition).
-    period : str, default ``per epoch``
-        The period of the draws.
-    axes : sequence of str
-        Names of what batches are grouped and balanced by.
 
     Returns
     -------
@@ -92,20 +83,41 @@ def diagnose_run(
         Sentences; empty if there are no problems.
     """
     sentences = [
-        f"{check.off_target:.1%} of the batches missed their target: {check.name}."
+        f"{check.off_target:.1%} of the batches missed their target: {check.name}. Run `viscy-train inspect`, which "
+        "says why, or change `data.sampler`."
         for check in checks
         if not check.matched
     ]
-    sentences += [*_diagnose_loss(log), *_diagnose_embeddings(log)]
-    if any(one.trained < one.untrained for one in recall):
-        sentences.append("Recall@1 is lower than before training.")
+    sentences += [*_diagnose_loss(log, draws), *_diagnose_embeddings(log)]
+    if any(one.is_lower for one in recall):
+        sentences.append(
+            "Recall@1 is lower than before training. Look at the pairs with `viscy-train replay`; a positive within "
+            "fewer frames (`data.positive.max_frames`), weaker `data.augmentation` or more steps may help."
+        )
     if DATA_WAIT in log and (share := log[DATA_WAIT].mean()) > _LONG_DATA_WAIT:
         sentences.append(
-            f"Training spent {share:.0%} of its time waiting for data; more loader workers (data.num_workers) would "
-            "make it faster."
+            f"Training spent {share:.0%} of its time waiting for data; more loader workers (`data.num_workers`) would "
+            "make it faster, and so may a crop store (`viscy-train pack`)."
         )
+    return sentences
+
+
+def describe_draws(
+    draws: pd.Series, period: str = "per epoch", axes: Sequence[str] = ("experiment", "condition")
+) -> list[str]:
+    """Return sentences on the strata whose anchors were drawn often, which is what a rare condition needs.
+
+    Parameters
+    ----------
+    draws : pandas.Series
+        Mean number of draws of an anchor, by (experiment, condition).
+    period : str, default ``per epoch``
+        The period of the draws.
+    axes : sequence of str
+        Names of what batches are grouped and balanced by.
+    """
     often = draws[draws >= _MANY_DRAWS].sort_values(ascending=False)
-    sentences += [
+    sentences = [
         f"Each anchor of {axes[1]} {condition!r} of {experiment!r} was drawn about {count:.0f} times {period}."
         for (experiment, condition), count in often.iloc[:3].items()
     ]
@@ -114,11 +126,6 @@ def diagnose_run(
             f"Anchors of {len(often) - 3} more combinations of {axes[0]} and {axes[1]} were drawn at least "
             f"{_MANY_DRAWS:.0f} times {period}."
         )
-    if len(attempts) > 1:
-        steps = ", ".join(f"{step:,}" for step in attempts["step"].iloc[1:][:6])
-        more = f" and {len(attempts) - 7} more" if len(attempts) > 7 else ""
-        resumed = "once, at step" if len(attempts) == 2 else f"{len(attempts) - 1} times, at steps"
-        sentences.append(f"The run was resumed {resumed} {steps}{more}.")
     return sentences
 
 
@@ -144,21 +151,33 @@ def _summarize_loss(log: pd.DataFrame) -> list[str]:
 
 def _summarize_recall(recall: Recall, has_held_out_queries: bool) -> str:
     queries = "cells that the encoder was not trained on" if has_held_out_queries else "embedded cells"
+    interval, within = "", ""
+    if recall.trained_interval is not None:
+        low, high = recall.trained_interval
+        interval = f" ({low:.0%} to {high:.0%} over {recall.n_units} {recall.unit}s)"
+    if recall.chance_in_position is not None:
+        within = f", {recall.chance_in_position:.1%} by chance within its position"
     return (
-        f"For {recall.trained:.0%} of the {queries}, the nearest embedding {recall.time} later in the same "
+        f"For {recall.trained:.0%}{interval} of the {queries}, the nearest embedding {recall.time} later in the same "
         f"experiment is of the same track (recall@1; {recall.untrained:.0%} before training, {recall.chance:.1%} by "
-        "chance)."
+        f"chance{within})."
     )
 
 
-def _summarize_probes(probes: list[Probe], what: str) -> str:
-    accuracies = [
-        f"{probe.trained} balanced accuracy at {probe.from_hours:.1f} to {probe.to_hours:.1f} hours" for probe in probes
-    ]
-    return (
-        f"A linear probe predicts the {what} with {' and '.join(accuracies)} post infection (chance "
-        f"{probes[0].chance:.0%})."
-    )
+def _summarize_probe(probe: Probe, what: str, hours: str) -> str:
+    """Return the accuracy with its interval and that of permuted labels; no finding unless it is above chance."""
+    at = f"at {probe.from_hours:.1f} to {probe.to_hours:.1f} {hours}"
+    over = f"in {probe.n_units} {probe.held_out}s that it was not fitted to"
+    if probe.permuted is None:
+        compared = f"chance {probe.chance:.0%}"
+    else:
+        compared = f"with permuted labels {probe.permuted}, p = {probe.permuted.p:.2g}"
+        if probe.permuted.explains:
+            return (
+                f"The {what} {at} cannot be told from the embeddings: the {probe.trained} balanced accuracy of a linear "
+                f"probe, {over}, is {CHANCE} ({compared})."
+            )
+    return f"A linear probe predicts the {what} with {probe.trained} balanced accuracy {at}, {over} ({compared})."
 
 
 def _mean_of_ends(loss: np.ndarray) -> tuple[float, float]:
@@ -167,16 +186,19 @@ def _mean_of_ends(loss: np.ndarray) -> tuple[float, float]:
     return float(loss[:tenth].mean()), float(loss[-tenth:].mean())
 
 
-def _diagnose_loss(log: pd.DataFrame) -> list[str]:
+def _diagnose_loss(log: pd.DataFrame, draws: pd.Series) -> list[str]:
     steps = steps_of(log)
     loss, sentences = steps[LOSS].to_numpy(), []
     if len(invalid := steps["step"][~np.isfinite(loss)]):
         sentences.append(
             f"The loss was not finite at {len(invalid):,} of {len(steps):,} logged steps, first at step "
-            f"{invalid.iloc[0]:,}; run viscy-train replay --step {invalid.iloc[0]} to see the batch."
+            f"{invalid.iloc[0]:,}; run `viscy-train replay --step {invalid.iloc[0]}` to see the batch."
         )
     elif len(loss) and (ends := _mean_of_ends(loss))[1] > ends[0] * (1 - _CHANGE):
-        sentences.append("The training loss hardly decreased.")
+        sentences.append(
+            "The training loss hardly decreased. Train for longer (`trainer.max_epochs`), try another "
+            "`model.optimizer.learning_rate`, and look at the pairs with `viscy-train replay`."
+        )
     if "val/loss" not in log:
         return sentences
     validation = log.dropna(subset="val/loss")
@@ -186,9 +208,20 @@ def _diagnose_loss(log: pd.DataFrame) -> list[str]:
         if last > lowest["val/loss"] * (1 + _CHANGE):
             sentences.append(
                 f"The validation loss was lowest ({lowest['val/loss']:.2f}) at step {lowest['step']:,.0f} and rose to "
-                f"{last:.2f} by the end: the encoder may be overfitting."
+                f"{last:.2f} by the end: the encoder may be overfitting. Stop earlier (`trainer.max_epochs`), or use "
+                f"the best checkpoint (`--ckpt_path best`) or stronger `data.augmentation`.{_advise_on_draws(draws)}"
             )
     return sentences
+
+
+def _advise_on_draws(draws: pd.Series) -> str:
+    if not (draws >= _MANY_DRAWS).any():
+        return ""
+    (experiment, condition), most = draws.idxmax(), draws.max()
+    return (
+        f" Anchors of {condition!r} of {experiment!r} were drawn up to {most:.0f} times: `data.sampler.condition_ratio` "
+        "or `experiment_weights: sqrt` would repeat them less."
+    )
 
 
 def _diagnose_embeddings(log: pd.DataFrame) -> list[str]:
@@ -197,5 +230,6 @@ def _diagnose_embeddings(log: pd.DataFrame) -> list[str]:
         return []
     return [
         f"The embeddings have collapsed: the effective rank of the last validation, at step {last['step'] + 1:,.0f}, "
-        f"is {last[EFFECTIVE_RANK]:.2f}."
+        f"is {last[EFFECTIVE_RANK]:.2f}. Lower `model.optimizer.learning_rate`, or start again with another "
+        "`seed_everything`."
     ]
