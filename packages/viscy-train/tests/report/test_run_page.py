@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from viscy_train.composition.step import StepSettings
 from viscy_train.config.schema import PositiveConfig, SamplerConfig
+from viscy_train.evaluation.chance import Chance
 from viscy_train.evaluation.embeddings import EncoderEvaluation, Probe
 from viscy_train.evaluation.probes import Accuracy, ColumnProbe
 from viscy_train.evaluation.retrieval import Recall
@@ -14,6 +18,7 @@ from viscy_train.report.example_tracks import choose_example_tracks
 from viscy_train.report.run_page import RunResults, write_run_page
 from viscy_train.run.batch_record import batch_fields, record_of_rank
 from viscy_train.run.directory import RunDirectory
+from viscy_train.run.provenance import read_provenance, record_attempt
 from viscy_train.run.step_csv import format_line
 
 NAMES = [f"{name} {number}" for number, name in enumerate(["$a$", "[red]", "<i>x</i>", '_y & "z"'] * 4)]
@@ -74,7 +79,8 @@ def page(tmp_path_factory, anchors_of, record_batches, read_page):
     record_batches(run_directory, batches, world_size=2)
     write_metrics_and_attempts(run_directory, n_steps=len(batches) // 2)
     recall = Recall(frames=1, hours=0.5, chance=0.1, untrained=0.5, trained=0.4)
-    accuracies = Accuracy(mean=0.5, error=0.021), Accuracy(mean=0.7, error=0.034)
+    accuracies = Accuracy(mean=0.5, error=0.021, n_units=64), Accuracy(mean=0.7, error=0.034, n_units=64)
+    permuted = Chance(low=0.42, high=0.58, p=0.005, n_arrangements=1e9)
     probe = Probe(
         from_hours=3.0,
         to_hours=6.5,
@@ -84,6 +90,8 @@ def page(tmp_path_factory, anchors_of, record_batches, read_page):
         chance=0.5,
         untrained=accuracies[0],
         trained=accuracies[1],
+        n_anchors=1280,
+        permuted=permuted,
     )
     column_probe = ColumnProbe(
         column="cell_line",
@@ -93,6 +101,8 @@ def page(tmp_path_factory, anchors_of, record_batches, read_page):
         chance=1 / 3,
         untrained=accuracies[0],
         trained=accuracies[1],
+        n_anchors=500,
+        permuted=replace(permuted, p=0.2),
     )
     write_page_of(
         run_directory,
@@ -155,6 +165,7 @@ def test_a_run_page_has_a_title_and_headings(page):
         "Recall@1",
         "Linear probe",
         "Probes of columns",
+        "Provenance",
         "Files of this run",
     ]
     assert page.elements["h3"] == ["Summary", "Diagnostics"]
@@ -180,16 +191,20 @@ def test_names_with_markup_are_escaped_on_a_run_page(page):
         "The training loss hardly decreased.",
         "Training spent 50% of its time waiting for data",
         "The validation loss was lowest (1.00) at step 3 and rose to 2.00",
-        "The run was resumed once, at step 5.",
+        "The run was resumed once, at step 5; 2 steps of training had to be repeated.",
         "Recall@1 is lower than before training.",
         "For 40% of the cells that the encoder was not trained on, the nearest embedding 0.5 hours later",
-        "A linear probe predicts the condition with 70% ± 3% balanced accuracy at 3.0 to 6.5 hours post infection",
+        "A linear probe predicts the condition with 70% (63% to 77%) balanced accuracy at 3.0 to 6.5 hours post",
         "that predicts the condition from the embedding, tested on positions or lineages",
-        "3.0 to 6.5 64 positions 50% 50% ± 2% 70% ± 3%",
+        "3.0 to 6.5 64 positions 1,280 50% 50% (46% to 54%) 70% (63% to 77%) 42% to 58% above chance (p = 0.005)",
+        "the conditions were permuted 199 times among them",
         "repeated steps",
         "temporal smoothness 4 5.3 25% 0.20 10 1.0 50%",
         "The embeddings have collapsed: the effective rank of the last validation, at step 10, is 1.04.",
-        "cell_line 4 experiments 3 33% 50% ± 2% 70% ± 3%",
+        "cell_line (3 values) 4 experiments 500 33% 50% (46% to 54%) 70% (63% to 77%) 42% to 58% indistinguishable",
+        "2030-01-02 00:00:00 UTC 5 1 2 2 0.2",
+        "report written",
+        "versions of the report python: 3.",
         "One cell of 11 of the 32 combinations of experiment and condition",
     ],
 )
@@ -292,10 +307,50 @@ def test_other_columns_of_the_axes_are_named_where_they_take_the_place_of_experi
     assert "(the column condition of the anchor table, not guide), tested on positions" in page.text
 
 
+def test_rare_conditions_are_drawn_often_by_design_and_no_problem(page_of_epochs):
+    page = page_of_epochs(26)
+    often = "Each anchor of condition 'virus' of 'a' was drawn about 13 times per epoch."
+    assert f"{often} Batches are composed so; it matters only if the validation loss rises." in page.text
+    assert not any("was drawn" in item for item in page.elements["li"])
+
+
+def test_hours_are_called_what_the_user_calls_them(page_of_epochs):
+    accuracy = Accuracy(mean=0.5, error=0.1)
+    probe = {"held_out": "position", "n_units": 6, "n_fewest": 3, "chance": 0.5}
+    probe = Probe(from_hours=0, to_hours=3, untrained=accuracy, trained=accuracy, **probe)
+    page = page_of_epochs(4, probes=[probe], time="hours after the drug", hours="hours after the drug")
+    assert "hours after the drug" in page.elements["th"]
+    assert "at 0.0 to 3.0 hours after the drug" in page.text
+    assert "infection" not in page.text
+
+
+def test_the_provenance_of_a_run_is_shown(page_of_epochs, tmp_path):
+    run_directory = RunDirectory(tmp_path)
+    record_attempt(run_directory, 1)
+    record_attempt(run_directory, 2)
+    record_attempt(run_directory, 2)
+    records = read_provenance(run_directory)
+    assert [one["attempt"] for one in records] == [1, 2]
+    model = {"encoder": {"name": "tiny", "width": 16}, "loss": {"name": "supcon"}, "optimizer": {"learning_rate": 0.1}}
+    data = {"crop": 32, "z_slices": 1, "crop_um": None, "depth_um": None, "channels": "all"}
+    data |= {name: {"by": name} for name in ("positive", "augmentation", "normalization", "split")}
+    run_directory.config.write_text(yaml.safe_dump({"model": model, "data": data, "seed_everything": 7}))
+    page = page_of_epochs(4, provenance=records)
+    for text in (records[1]["command"], records[1]["host"], "viscy-train", "name: tiny, width: 16", "crop: 32", "7"):
+        assert any(text in cell for cell in page.elements["td"]), text
+    assert records[1]["command"].startswith("viscy-train ")
+
+
+def test_provenance_that_cannot_be_read_does_not_stop_a_report(tmp_path):
+    for content in ("{", "3", '[{"a": 1}]'):
+        RunDirectory(tmp_path).provenance.write_text(content)
+        assert read_provenance(RunDirectory(tmp_path)) == []
+
+
 def test_a_linear_probe_of_few_positions_is_shown_with_a_caveat(page_of_epochs):
     accuracy = Accuracy(mean=0.22, error=0.2)
     probe = {"held_out": "position", "n_units": 4, "n_fewest": 2, "chance": 0.5}
     page = page_of_epochs(4, probes=[Probe(from_hours=0, to_hours=3, untrained=accuracy, trained=accuracy, **probe)])
-    assert "0.0 to 3.0 4 positions 50% 22% ± 20% 22% ± 20%" in page.text
+    assert "0.0 to 3.0 4 positions 0 50% 22% (0% to 100%) 22% (0% to 100%) not compared with chance" in page.text
     assert "With fewer than three positions of a condition, the accuracy says little" in page.text
     assert "predicts the condition with" not in page.text

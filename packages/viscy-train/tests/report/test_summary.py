@@ -2,9 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from viscy_train.evaluation.chance import Chance
 from viscy_train.evaluation.embeddings import EncoderEvaluation, Probe
 from viscy_train.evaluation.probes import Accuracy
-from viscy_train.report.summary import diagnose_run, summarize_run
+from viscy_train.evaluation.retrieval import Recall
+from viscy_train.report.summary import describe_draws, diagnose_run, summarize_run
 
 
 def make_log(loss):
@@ -14,13 +16,14 @@ def make_log(loss):
     return pd.concat([steps, validations]).sort_values("step", ignore_index=True)
 
 
-def summarize(log, probes=()):
-    evaluation = EncoderEvaluation(rows=np.empty(0), embeddings=np.empty((0, 2)), recall=[], probes=list(probes))
-    return summarize_run([], log, evaluation, has_held_out_queries=False)
+def summarize(log, probes=(), recall=(), **more):
+    learned = {"recall": list(recall), "probes": list(probes)}
+    evaluation = EncoderEvaluation(rows=np.empty(0), embeddings=np.empty((0, 2)), **learned)
+    return summarize_run([], log, evaluation, has_held_out_queries=False, **more)
 
 
-def diagnose(log, steps_of_attempts=(0,), draws=()):
-    return diagnose_run([], log, pd.DataFrame({"step": steps_of_attempts}), [], pd.Series(draws, dtype=float))
+def diagnose(log, draws=(), recall=()):
+    return diagnose_run([], log, list(recall), pd.Series(draws, dtype=float))
 
 
 def test_a_loss_that_fell_is_not_a_problem():
@@ -35,23 +38,37 @@ def test_a_loss_that_is_not_finite_is_reported_with_the_step_to_replay(invalid):
     loss[15:] = invalid
     (sentence,) = diagnose(make_log(loss))
     assert sentence == (
-        "The loss was not finite at 5 of 20 logged steps, first at step 15; run viscy-train replay --step 15 to see "
+        "The loss was not finite at 5 of 20 logged steps, first at step 15; run `viscy-train replay --step 15` to see "
         "the batch."
     )
     # With mixed precision, single steps may be invalid without harm.
     assert "The training loss fell from 4.00 to 2.53" in " ".join(summarize(make_log(loss)))
 
 
-def make_probe(from_hours, to_hours, mean, n_fewest=3):
-    accuracies = {"untrained": Accuracy(mean=0.5, error=0.1), "trained": Accuracy(mean=mean, error=0.042)}
-    units = {"held_out": "position", "n_units": 6, "n_fewest": n_fewest}
+def make_probe(from_hours, to_hours, mean, n_fewest=3, permuted=None):
+    accuracies = {
+        "untrained": Accuracy(mean=0.5, error=0.1, n_units=6),
+        "trained": Accuracy(mean=mean, error=0.042, n_units=6),
+    }
+    units = {"held_out": "position", "n_units": 6, "n_fewest": n_fewest, "permuted": permuted}
     return Probe(from_hours=from_hours, to_hours=to_hours, chance=0.5, **units, **accuracies)
 
 
-def test_probes_are_summarized_in_one_sentence():
-    assert summarize(make_log([]), [make_probe(0, 4, 0.61), make_probe(8, 12, 0.83)])[-1] == (
-        "A linear probe predicts the condition with 61% ± 4% balanced accuracy at 0.0 to 4.0 hours and 83% ± 4% "
-        "balanced accuracy at 8.0 to 12.0 hours post infection (chance 50%)."
+def test_a_probe_above_chance_is_summarized_with_interval_and_permuted_labels():
+    permuted = Chance(low=0.36, high=0.64, p=0.005, n_arrangements=1e4)
+    sentences = summarize(make_log([]), [make_probe(8, 12, 0.83, permuted=permuted)], hours="hours after the drug")
+    assert sentences[-1] == (
+        "A linear probe predicts the condition with 83% (72% to 94%) balanced accuracy at 8.0 to 12.0 hours after the "
+        "drug, in 6 positions that it was not fitted to (with permuted labels 36% to 64%, p = 0.005)."
+    )
+
+
+def test_a_probe_that_chance_explains_is_no_finding():
+    permuted = Chance(low=0.36, high=0.64, p=0.11, n_arrangements=20)
+    assert summarize(make_log([]), [make_probe(0, 4, 0.61, permuted=permuted)])[-1] == (
+        "The condition at 0.0 to 4.0 hours post infection cannot be told from the embeddings: the 61% (50% to 72%) "
+        "balanced accuracy of a linear probe, in 6 positions that it was not fitted to, is indistinguishable from "
+        "chance (with permuted labels 36% to 64%, p = 0.11)."
     )
 
 
@@ -59,11 +76,42 @@ def test_probes_of_few_positions_are_not_summarized():
     assert not any("probe" in sentence for sentence in summarize(make_log([]), [make_probe(0, 4, 0.22, n_fewest=2)]))
 
 
-def test_attempts_and_frequent_draws_are_reported():
+def make_recall(untrained, trained_interval):
+    intervals = {"untrained_interval": (0.3, 0.7), "trained_interval": trained_interval, "n_units": 8}
+    values = {"frames": 1, "hours": 0.5, "chance": 0.02, "untrained": untrained, "trained": 0.4}
+    return Recall(**values, **intervals, chance_in_position=0.08, n_queries=400)
+
+
+def test_recall_is_summarized_with_its_interval_and_with_chance_within_the_position():
+    (sentence,) = summarize(make_log([]), recall=[make_recall(0.2, (0.3, 0.5))])[1:]
+    assert "For 40% (30% to 50% over 8 positions) of the embedded cells" in sentence
+    assert "20% before training, 2.0% by chance, 8.0% by chance within its position" in sentence
+
+
+def test_a_lower_recall_is_a_problem_only_beyond_its_interval():
     log = make_log(np.linspace(4, 2, 20))
-    assert diagnose(log, [0, 5, 1200]) == ["The run was resumed 2 times, at steps 5, 1,200."]
-    sentences = diagnose(log, draws={("a", f"{number}"): 10.0 - number for number in range(6)})
+    assert diagnose(log, recall=[make_recall(0.45, (0.3, 0.5))]) == []
+    (sentence,) = diagnose(log, recall=[make_recall(0.55, (0.3, 0.5))])
+    assert "Recall@1 is lower than before training. Look at the pairs with `viscy-train replay`" in sentence
+
+
+OFTEN = {("a", f"{number}"): 10.0 - number for number in range(6)}
+
+
+def test_frequent_draws_are_described():
+    sentences = describe_draws(pd.Series(OFTEN))
     assert sentences[0] == "Each anchor of condition '0' of 'a' was drawn about 10 times per epoch."
     assert sentences[3] == (
         "Anchors of 3 more combinations of experiment and condition were drawn at least 5 times per epoch."
     )
+
+
+def test_frequent_draws_are_a_problem_only_if_the_validation_loss_rose():
+    log = make_log(np.linspace(4, 2, 20))
+    assert diagnose(log, OFTEN) == []
+    log.loc[log["val/loss"] == 1.9, "val/loss"] = 3.0
+    (sentence,) = diagnose(log, OFTEN)
+    assert "Anchors of '0' of 'a' were drawn up to 10 times: `data.sampler.condition_ratio`" in sentence
+    (sentence,) = diagnose(log)
+    assert "the encoder may be overfitting. Stop earlier" in sentence
+    assert "drawn" not in sentence

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -348,9 +348,7 @@ def _score(whitened: NDArray[np.float64], labels: NDArray[np.int64], units: _Uni
     return _mean(_hits(whitened, labels, units, seed), labels, units)
 
 
-def _hits(
-    whitened: NDArray[np.float64], labels: NDArray[np.int64], units: _Units, seed: int
-) -> NDArray[np.bool_]:
+def _hits(whitened: NDArray[np.float64], labels: NDArray[np.int64], units: _Units, seed: int) -> NDArray[np.bool_]:
     """Return which anchors are predicted rightly by a classifier that was not fitted to their unit."""
     hits = np.empty(len(labels), dtype=bool)
     for fitted, tested in _splits(labels, units, seed):

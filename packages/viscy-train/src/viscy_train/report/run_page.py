@@ -30,9 +30,9 @@ from viscy_train.report.learned_section import (
     probe_rows,
     recall_rows,
 )
+from viscy_train.report.provenance_section import attempt_rows, describe_attempts, provenance_rows
 from viscy_train.report.run_plots import plot_data_wait, plot_embeddings, plot_example_tracks, plot_loss
 from viscy_train.report.step_section import coverage_rows, step_rows
-from viscy_train.report.provenance_section import attempt_rows, describe_attempts, provenance_rows
 from viscy_train.report.summary import describe_draws, diagnose_run, summarize_run
 from viscy_train.report.task import Task, describe_task
 from viscy_train.run.attempts import read_attempts

@@ -174,8 +174,8 @@ def _summarize_probe(probe: Probe, what: str, hours: str) -> str:
         compared = f"with permuted labels {probe.permuted}, p = {probe.permuted.p:.2g}"
         if probe.permuted.explains:
             return (
-                f"The {what} {at} cannot be told from the embeddings: the {probe.trained} balanced accuracy of a linear "
-                f"probe, {over}, is {CHANCE} ({compared})."
+                f"The {what} {at} cannot be told from the embeddings: the {probe.trained} balanced accuracy of a "
+                f"linear probe, {over}, is {CHANCE} ({compared})."
             )
     return f"A linear probe predicts the {what} with {probe.trained} balanced accuracy {at}, {over} ({compared})."
 
@@ -219,8 +219,8 @@ def _advise_on_draws(draws: pd.Series) -> str:
         return ""
     (experiment, condition), most = draws.idxmax(), draws.max()
     return (
-        f" Anchors of {condition!r} of {experiment!r} were drawn up to {most:.0f} times: `data.sampler.condition_ratio` "
-        "or `experiment_weights: sqrt` would repeat them less."
+        f" Anchors of {condition!r} of {experiment!r} were drawn up to {most:.0f} times: "
+        "`data.sampler.condition_ratio` or `experiment_weights: sqrt` would repeat them less."
     )
 
 

@@ -26,8 +26,8 @@ from viscy_train.loading.sampler import collect_sampler_warnings, restore_sample
 from viscy_train.positives.rule import check_labels
 from viscy_train.run.attempts import read_attempts
 from viscy_train.run.checkpoint import checkpoint_to_resume
-from viscy_train.run.provenance import record_attempt
 from viscy_train.run.directory import RunDirectory, require_new
+from viscy_train.run.provenance import record_attempt
 from viscy_train.training.changes import list_changes
 from viscy_train.training.initial_weights import load_initial_weights
 from viscy_train.training.lightning_warnings import quiet_lightning
