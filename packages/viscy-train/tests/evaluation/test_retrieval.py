@@ -60,6 +60,7 @@ def test_recall_has_an_interval_over_positions(anchors, random_embeddings, embed
     (one, _) = recall_at_1(random_embeddings(anchors), embeddings_by_label(anchors["track_id"]), anchors)
     assert (one.n_queries, one.unit, one.n_units, one.is_lower) == (280, "position", 12, False)
     assert one.trained_interval == (1.0, 1.0)
+    assert one.untrained_interval is not None
     low, high = one.untrained_interval
     assert low < one.untrained < high < 0.2
     worse, _ = recall_at_1(embeddings_by_label(anchors["track_id"]), random_embeddings(anchors), anchors)

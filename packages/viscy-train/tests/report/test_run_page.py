@@ -333,7 +333,7 @@ def test_the_provenance_of_a_run_is_shown(page_of_epochs, tmp_path):
     assert [one["attempt"] for one in records] == [1, 2]
     model = {"encoder": {"name": "tiny", "width": 16}, "loss": {"name": "supcon"}, "optimizer": {"learning_rate": 0.1}}
     data = {"crop": 32, "z_slices": 1, "crop_um": None, "depth_um": None, "channels": "all"}
-    data |= {name: {"by": name} for name in ("positive", "augmentation", "normalization", "split")}
+    data = data | {name: {"by": name} for name in ("positive", "augmentation", "normalization", "split")}
     run_directory.config.write_text(yaml.safe_dump({"model": model, "data": data, "seed_everything": 7}))
     page = page_of_epochs(4, provenance=records)
     for text in (records[1]["command"], records[1]["host"], "viscy-train", "name: tiny, width: 16", "crop: 32", "7"):

@@ -180,8 +180,8 @@ def fit(options: list[str], description: str) -> int:
             with claimed(cli.run_directory.report, REPORT, "fit", on_wait=say):
                 device = trainer.strategy.root_device
                 loss, evaluation = cli.make_loss_config(), cli.config.evaluation
-                options = evaluation.probe, evaluation.time
-                evaluate_and_write_page(cli.run_directory, *encoders, data, loss, device, *options)
+                named = evaluation.probe, evaluation.time
+                evaluate_and_write_page(cli.run_directory, *encoders, data, loss, device, *named)
     return 0
 
 
@@ -385,8 +385,8 @@ def report(options: list[str], description: str) -> int:
         data.load_state_dict(checkpoint.data)  # refuses another anchor table
         model.load_state_dict(checkpoint.weights)
         loss, device = cli.make_loss_config(), trainer.strategy.root_device
-        options = cli.config.evaluation.probe, cli.config.evaluation.time
-        evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, loss, device, *options)
+        named = cli.config.evaluation.probe, cli.config.evaluation.time
+        evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, loss, device, *named)
     return 0
 
 

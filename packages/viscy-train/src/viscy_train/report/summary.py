@@ -217,7 +217,7 @@ def _diagnose_loss(log: pd.DataFrame, draws: pd.Series) -> list[str]:
 def _advise_on_draws(draws: pd.Series) -> str:
     if not (draws >= _MANY_DRAWS).any():
         return ""
-    (experiment, condition), most = draws.idxmax(), draws.max()
+    (experiment, condition), most = next(iter(draws.sort_values(ascending=False).items()))
     return (
         f" Anchors of {condition!r} of {experiment!r} were drawn up to {most:.0f} times: "
         "`data.sampler.condition_ratio` or `experiment_weights: sqrt` would repeat them less."
