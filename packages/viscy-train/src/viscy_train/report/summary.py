@@ -215,12 +215,12 @@ def _diagnose_loss(log: pd.DataFrame, draws: pd.Series) -> list[str]:
 
 
 def _advise_on_draws(draws: pd.Series) -> str:
-    if not (draws >= _MANY_DRAWS).any():
-        return ""
-    (experiment, condition), most = next(iter(draws.sort_values(ascending=False).items()))
-    return (
+    """Return a sentence on the stratum whose anchors were drawn most often; none if none was drawn often."""
+    often = draws[draws >= _MANY_DRAWS].sort_values(ascending=False)
+    return "".join(
         f" Anchors of {condition!r} of {experiment!r} were drawn up to {most:.0f} times: "
         "`data.sampler.condition_ratio` or `experiment_weights: sqrt` would repeat them less."
+        for (experiment, condition), most in often.iloc[:1].items()
     )
 
 
