@@ -174,7 +174,7 @@ def _summarize_probe(probe: Probe, what: str, hours: str) -> str:
         compared = f"with permuted labels {probe.permuted}, p = {probe.permuted.p:.2g}"
         if probe.permuted.explains:
             return (
-                f"The {what} {at} cannot be told from the embeddings: the {probe.trained} balanced accuracy of a "
+                f"The {what} {at} was not found in the embeddings: the {probe.trained} balanced accuracy of a "
                 f"linear probe, {over}, is {CHANCE} ({compared})."
             )
     return f"A linear probe predicts the {what} with {probe.trained} balanced accuracy {at}, {over} ({compared})."
