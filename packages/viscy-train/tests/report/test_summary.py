@@ -63,7 +63,7 @@ def test_a_probe_above_chance_is_summarized_with_interval_and_permuted_labels():
     )
 
 
-def test_a_probe_that_chance_explains_is_no_finding():
+def test_a_probe_that_chance_explains_is_not_a_finding():
     permuted = Chance(low=0.36, high=0.64, p=0.11, n_arrangements=20)
     assert summarize(make_log([]), [make_probe(0, 4, 0.61, permuted=permuted)])[-1] == (
         "The condition at 0.0 to 4.0 hours post infection was not found in the embeddings: the 61% (50% to 72%) "
