@@ -33,7 +33,7 @@ ANNDATA_VERSIONS := anndata==0.10.9,numpy==1.26.4,pandas==2.2.3,zarr==2.18.3,num
 BENCH := .venvs/bench
 BENCHMARKS := PYTHONPATH=packages/viscy-data $(BENCH)/bin/python
 
-.PHONY: help setup wheels dist test-dist lint format types test test-fast test-weekly test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-ranks bench-store bench-start bench-overhead bench-gpu bench-env faults profile lock lock-check plan-check check clean
+.PHONY: help setup wheels dist test-dist lint format types test test-fast test-weekly test-random $(PACKAGES:%=test-%) test-lowest test-anndata coverage docs test-docs demo bench bench-full bench-reading bench-loss bench-step bench-scale bench-ranks bench-store bench-start bench-overhead bench-gpu bench-env faults profile lock lock-check plan-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,6 +110,13 @@ coverage: ## run all tests but the weekly ones in parallel; fail if the fast tes
 	uv run coverage report --include='packages/viscy-data/src/*' --fail-under=100
 	uv run pytest -m "not weekly" -k "slow or not viscy-data" $(WAITING) $(ARGS)
 
+docs: ## build the site into docs/_build/html; any warning is an error
+	uv run --group docs --extra hela sphinx-build -q -W --keep-going --fresh-env docs docs/_build/html
+	uv run python tools/offline.py docs/_build/html
+
+test-docs: ## run the code of the site's pages
+	uv run pytest tools/tests/test_pages.py $(WAITING) $(ARGS)
+
 demo: ## run the demo into a new folder or into OUT
 	out="$(OUT)"; uv run viscy-train demo --out "$${out:-$$(mktemp -d)/demo}"
 
@@ -165,8 +172,8 @@ lock-check: ## fail if requirements.txt differs from what the dependencies resol
 plan-check: ## fail if a plan or requirement names something that does not exist
 	uv run python tools/plan_check.py
 
-check: lint lock-check types coverage test-lowest test-anndata demo test-dist ## run everything that must pass
+check: lint lock-check types coverage test-lowest test-anndata docs test-docs demo test-dist ## run everything that must pass
 
 clean: ## remove environments, caches and the output of runs
-	rm -rf .venv .venvs faults dist .coverage .coverage.* htmlcov .pytest_cache .ruff_cache .hypothesis viscy-demo lightning_logs
+	rm -rf .venv .venvs docs/_build docs/_pictures faults dist .coverage .coverage.* htmlcov .pytest_cache .ruff_cache .hypothesis viscy-demo lightning_logs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
