@@ -27,7 +27,10 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
-nb_execution_excludepatterns = [] if find_spec("trackastra") and find_spec("laptrack") else ["notebooks/hela.md"]
+has_hela = find_spec("trackastra") and find_spec("laptrack")
+nb_execution_excludepatterns = [] if has_hela else ["notebooks/hela.md"]
+# The language of a notebook is known only once it was run.
+suppress_warnings = [] if has_hela else ["myst-nb.lexer"]
 
 # A single backquote is a Python object where there is one of that name, and a name in italics otherwise.
 default_role = "autolink"
