@@ -65,7 +65,7 @@ def contrastive_loss(
     hardness : float, default 0.0
         How much negatives with large logits count more: weights proportional to exp(hardness * logit).
     gather : callable, optional
-        Returns a tensor of all ranks that share the batch, shape ``(n_ranks, *shape)``. By default, the batch has one rank.
+        Returns a tensor of all ranks that share the batch, shape ``(n_ranks, *shape)``. One rank by default.
         All ranks must have the same number of crops.
     rank : int, default 0
         Rank of this process among them.
