@@ -7,6 +7,7 @@ import pytest
 
 from viscy_train.anchors.build import build_anchor_table
 from viscy_train.anchors.staleness import check_settings
+from viscy_train.anchors.table import AnchorTable
 from viscy_train.config.schema import CropSettings, PositiveConfig
 from viscy_train.errors import ProjectError, UserError
 from viscy_train.experiments.experiments_file import load_experiments
@@ -148,6 +149,8 @@ def test_daughters_of_a_mother_who_was_filtered_out_are_one_lineage(project, tmp
     assert lineages[2] == lineages[3]
     assert lineages.nunique() == 4
     assert (lineage_ids(table.observations) == table.observations["lineage_id"]).all()
+    table.write(tmp_path / "anchors.parquet")
+    assert AnchorTable.read(tmp_path / "anchors.parquet").observations.equals(table.observations)
     said = " ".join(capsys.readouterr().out.split())
     assert "Warning: monday: the mother of 3 tracks is not in the tracks (A/1/0), first mother 7 of track 2" in said
 
