@@ -19,7 +19,7 @@ def line_of(path, key):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train"], "unknown command 'train'; choose from demo, hela, init, import, study, index"),
+        (["train"], "unknown command 'train'; choose from demo, hela, init, import, study, view, index"),
         (["fit"], "fit needs --config FILE"),
         (["index"], "index needs --config FILE"),
         (["fit", "--config", "nowhere.yaml"], "nowhere.yaml"),

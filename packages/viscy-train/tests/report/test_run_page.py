@@ -338,7 +338,7 @@ def test_the_provenance_of_a_run_is_shown(page_of_epochs, tmp_path):
     page = page_of_epochs(4, provenance=records)
     for text in (records[1]["command"], records[1]["host"], "viscy-train", "name: tiny, width: 16", "crop: 32", "7"):
         assert any(text in cell for cell in page.elements["td"]), text
-    assert records[1]["command"].startswith("viscy-train ")
+    assert records[1]["command"].split()[0] == "viscy-train"
 
 
 def test_provenance_that_cannot_be_read_does_not_stop_a_report(tmp_path):
