@@ -72,7 +72,17 @@ def write_large_project(folder: Path, size: Size, *, pooled: bool = False) -> Pa
     experiments = [_write_experiment(folder, number, wells, pooled=pooled) for number in range(size.n_experiments)]
     (folder / "experiments.yaml").write_text(yaml.safe_dump({"experiments": experiments}), encoding="utf-8")
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(_config(pooled=pooled)), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump(
+            make_config(
+                max_steps=1,
+                positive={"min_frames": 1, "max_frames": 4},
+                sampler={"condition_by": "perturbation", "anchors_per_condition": 4} if pooled else {},
+                split={"by": "none"},
+            )
+        ),
+        encoding="utf-8",
+    )
     return path
 
 
@@ -135,21 +145,21 @@ def make_tracks(rng: np.random.Generator, position: str, n_tracks: int) -> pd.Da
     )
 
 
-def _config(*, pooled: bool) -> dict[str, Any]:
-    sampler: dict[str, Any] = {"batch_size": BATCH_SIZE, "leaky": 0.1, "temporal_enrichment": True}
-    if pooled:
-        sampler |= {"condition_by": "perturbation", "anchors_per_condition": 4}
+def make_config(
+    *, max_steps: int, positive: dict[str, Any], sampler: dict[str, Any], split: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the configuration of a run on a large table, whose encoder is tiny."""
     return {
         "output": "run",
-        "trainer": {"max_steps": 1, "accelerator": "cpu", "devices": 1, "logger": False},
+        "trainer": {"max_steps": max_steps, "accelerator": "cpu", "devices": 1, "logger": False},
         "model": {"encoder": {"name": "tiny", "width": 4, "features": 8, "projection": 4}},
         "data": {
             "experiments": "experiments.yaml",
             "anchors": "anchors.parquet",
             "crop": CROP,
-            "positive": {"min_frames": 1, "max_frames": 4},
-            "sampler": sampler,
-            "split": {"by": "none"},
+            "positive": positive,
+            "sampler": {"batch_size": BATCH_SIZE, "leaky": 0.1, "temporal_enrichment": True} | sampler,
+            "split": split,
             "num_workers": 0,
         },
     }

@@ -18,7 +18,7 @@ from viscy_train.experiments.experiments_file import load_experiments
 from viscy_train.positives.lineages import lineage_ids
 from viscy_train.positives.rule import make_positives
 
-from .large_project import BATCH_SIZE, CHANNELS, CROP, N_PERTURBATIONS, ROWS_PER_POSITION, make_tracks
+from .large_project import CHANNELS, CROP, N_PERTURBATIONS, ROWS_PER_POSITION, make_config, make_tracks
 
 if TYPE_CHECKING:
     from viscy_train.experiments.experiments_file import Experiment
@@ -57,7 +57,17 @@ def write_large_table(folder: Path, n_rows: int, *, positions_per_well: int = PO
     first["has_positive"] = make_positives(first, experiments, _POSITIVE).has_positive()
     _write_rows(folder / "anchors.parquet", first, experiments)
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump(_config()), encoding="utf-8")
+    config.write_text(
+        yaml.safe_dump(
+            make_config(
+                max_steps=1000,
+                positive={"min_frames": _POSITIVE.min_frames, "max_frames": _POSITIVE.max_frames},
+                sampler={},
+                split={"by": "position", "fraction": 0.1},
+            )
+        ),
+        encoding="utf-8",
+    )
     return config, n_experiments * len(first)
 
 
@@ -129,20 +139,3 @@ def _header(experiments: list[Experiment]) -> str:
         scales={},
         extra_columns=[],
     )
-
-
-def _config() -> dict[str, Any]:
-    return {
-        "output": "run",
-        "trainer": {"max_steps": 1000, "accelerator": "cpu", "devices": 1, "logger": False},
-        "model": {"encoder": {"name": "tiny", "width": 4, "features": 8, "projection": 4}},
-        "data": {
-            "experiments": "experiments.yaml",
-            "anchors": "anchors.parquet",
-            "crop": CROP,
-            "positive": {"min_frames": _POSITIVE.min_frames, "max_frames": _POSITIVE.max_frames},
-            "sampler": {"batch_size": BATCH_SIZE, "leaky": 0.1, "temporal_enrichment": True},
-            "split": {"by": "position", "fraction": 0.1},
-            "num_workers": 0,
-        },
-    }
