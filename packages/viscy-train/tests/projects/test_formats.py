@@ -93,6 +93,16 @@ def test_images_with_and_without_wells_are_trained_on_together(tmp_path: Path, r
     project.check_page()
 
 
+def test_fields_of_view_that_failed_are_left_out(tmp_path: Path, run_project):
+    cells = write_movies(tmp_path, "monday", ["Phase3D"], {"A/1": 3, "B/1": 1})
+    (tmp_path / "tracks/monday/A/1/0.csv").write_text("neither tracks\n nor a table")
+    (tmp_path / "tracks/monday/A/1/1.csv").unlink()
+    project = run_project("failed")
+    counts = project.table.observations["position"].value_counts()
+    assert counts[counts > 0].to_dict() == {name: len(cells[name]) for name in ("A/1/2", "B/1/0")}
+    project.check_page()
+
+
 def test_a_tiff_file_is_refused_with_the_command_that_converts_it(tmp_path: Path, run_viscy_train):
     (tmp_path / "plates").mkdir()
     tifffile.imwrite(tmp_path / "plates" / "monday.ome.tif", np.zeros((2, 8, 8), np.uint16))
