@@ -33,7 +33,7 @@ print(json.dumps([codes, [name for name in {SLOW} if name in sys.modules]]), fil
 
 def test_help_index_inspect_and_mistakes_import_neither_torch_nor_lightning(run_command, project):
     config = ["--config", str(project)]
-    valid = [["--help"], ["index", *config], ["inspect", *config, "--processes", "2"]]
+    valid = [["--help"], ["--version"], ["fit", "--help"], ["index", *config], ["inspect", *config, "--processes", "2"]]
     mistakes = [["idnex"], ["index", *config, "--data.crpo", "3"], ["inspect", *config, "--data.crop", "4"]]
     done = run_command([sys.executable, "-c", RUN, json.dumps(valid + mistakes)])
     codes, imported = json.loads(done.stderr.splitlines()[-1])

@@ -6,8 +6,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jsonargparse.typing import PositiveInt
 
+from viscy_train.cli.options import keywords_of
 from viscy_train.console import say
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_STOPPED, explain_exit
@@ -27,59 +27,6 @@ if TYPE_CHECKING:
     from viscy_train.training.data_cli import DataCLI
     from viscy_train.training.lightning_cli import TrainingCLI
 
-_CHECKPOINT = {
-    "type": str,
-    "default": None,
-    "help": "checkpoint to resume from; `last` is that of the run, or starts a new run if it has none",
-}
-_HEADROOM = {
-    "type": PositiveInt,
-    "default": None,
-    "help": "do not train, but measure on so many batches what faster loading could gain at most; limits such as "
-    "trainer.max_steps do not apply",
-}
-_EVALUATED = {"type": str, "default": "last", "help": "checkpoint to load; `last` is the run's own"}
-_EMBEDDINGS = {
-    "type": str,
-    "default": None,
-    "help": "file to write, by default embeddings.h5ad in the run's directory; a zarr store if the name ends in .zarr",
-}
-_FOLDER = {"type": str, "default": None, "help": "folder to write to, by default `export` in the run's directory"}
-_ONNX = {"action": "store_true", "help": "also write encoder.onnx, checked against torch; needs viscy-train[onnx]"}
-_PROCESSES = {"type": PositiveInt, "default": 1, "help": "number of training processes, for the number of steps"}
-_EPOCHS = {"type": PositiveInt, "default": 1, "help": "number of epochs to draw"}
-_PAGE = {"type": str, "default": None, "help": "page to write, by default inspect.html next to the run's directory"}
-_CROPS = {
-    "type": PositiveInt,
-    "default": None,
-    "help": "also read so many crops, of each experiment as many, and say how much the experiments mix in their pixels "
-    "before any training, such as 600; by default, no pixels are looked at for this",
-}
-_STEP = {"type": int, "required": True, "help": "training step, as in the log"}
-_RANK = {"type": int, "default": 0, "help": "rank of the process whose batch to plot"}
-_STORE = {
-    "type": str,
-    "default": None,
-    "help": "directory to write, by default data.store, or crops.zarr next to the anchor table",
-}
-_READERS = {"type": PositiveInt, "default": 1, "help": "number of processes of this machine that read plates"}
-_PART = {
-    "type": str,
-    "default": None,
-    "help": "part to read, such as 2/8 for the second of 8 parts that 8 tasks of a cluster read at the same time",
-}
-_PICTURE = {
-    "type": str,
-    "default": None,
-    "help": "image file to write, by default step-<step>.png in the run's directory",
-}
-_PIXELS = {
-    "type": str,
-    "default": "sample",
-    "choices": ["sample", "all"],
-    "help": "check the pixels of a sample of frames, or of all frames, which also excludes cells with invalid pixels",
-}
-
 
 def index(options: list[str], description: str) -> int:
     """Build the anchor table."""
@@ -93,8 +40,7 @@ def index(options: list[str], description: str) -> int:
     from viscy_train.crops.scale import describe_crops
     from viscy_train.parts import parse_part
 
-    own = {"pixels": _PIXELS, "processes": _READERS, "part": _PART}
-    cli = parse_for_data("index", options, description, own)
+    cli = parse_for_data("index", options, description, keywords_of("index"))
     data, processes = cli.make_data(), cli.config.processes
     path = local_path(data.path, "data.anchors")
     saved = store_of(path).directory
@@ -132,9 +78,8 @@ def pack(options: list[str], description: str) -> int:
     from viscy_train.packing.pack import pack as pack_crops
     from viscy_train.parts import parse_part
 
-    own = {"out": _STORE, "processes": _READERS, "part": _PART | {"default": "1/1"}}
-    cli = parse_for_data("pack", options, description, own)
-    data, part = cli.make_data(), parse_part(cli.config.part)
+    cli = parse_for_data("pack", options, description, keywords_of("pack"))
+    data, part = cli.make_data(), parse_part(cli.config.part or "1/1")
     path = local_path(cli.config.out or data.store or data.path.with_name("crops.zarr"), "a crop store")
     check_plates(data.table)
     n_missing = pack_crops(
@@ -165,7 +110,7 @@ def fit(options: list[str], description: str) -> int:
     from viscy_train.training.lightning_cli import TrainingCLI
     from viscy_train.training.stopping import StoppedError
 
-    cli = TrainingCLI("fit", options, description, {"ckpt_path": _CHECKPOINT, "headroom": _HEADROOM})
+    cli = TrainingCLI("fit", options, description, keywords_of("fit"))
     if cli.config.headroom is not None:
         measure_headroom(cli, cli.config.headroom)
         return 0
@@ -199,8 +144,7 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.report.dry_run_summary import print_dry_run
     from viscy_train.report.html import DRY_RUN
 
-    own = {"processes": _PROCESSES, "epochs": _EPOCHS, "page": _PAGE, "crops": _CROPS}
-    cli = parse_for_data("inspect", options, description, own)
+    cli = parse_for_data("inspect", options, description, keywords_of("inspect"))
     data, page = cli.make_data(), local_path(cli.config.page or cli.run_directory.path.parent / "inspect.html", "page")
     with claimed(page, DRY_RUN, "inspect"):
         check_sources(data.table)
@@ -250,7 +194,7 @@ def validate(options: list[str], description: str) -> int:
     from viscy_train.training.lightning_warnings import quiet_lightning
     from viscy_train.training.refusals import explained_refusals
 
-    cli = TrainingCLI("validate", options, description, {"ckpt_path": _EVALUATED})
+    cli = TrainingCLI("validate", options, description, keywords_of("validate"))
     trainer, model, data = cli.make_all(training=False)
     if not len(data.validation_rows):
         raise UserError("data.split must keep anchors for validation, got none; set data.split.by to `position`")
@@ -277,7 +221,7 @@ def predict(options: list[str], description: str) -> int:
     from viscy_train.training.lightning_warnings import quiet_lightning
     from viscy_train.training.refusals import explained_refusals
 
-    cli = TrainingCLI("predict", options, description, {"ckpt_path": _EVALUATED, "embeddings": _EMBEDDINGS})
+    cli = TrainingCLI("predict", options, description, keywords_of("predict"))
     trainer, model, data = cli.make_all(training=False)
     path = local_path(cli.config.embeddings or cli.run_directory.embeddings, "embeddings")
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
@@ -307,7 +251,7 @@ def export(options: list[str], description: str) -> int:
     from viscy_train.run.provenance import describe_origin
     from viscy_train.training.lightning_cli import TrainingCLI
 
-    cli = TrainingCLI("export", options, description, {"ckpt_path": _EVALUATED, "out": _FOLDER, "onnx": _ONNX})
+    cli = TrainingCLI("export", options, description, keywords_of("export"))
     cli.require_config_of_run()
     trainer, model, data = cli.make_all(training=False)
     if not trainer.is_global_zero:
@@ -339,7 +283,7 @@ def replay(options: list[str], description: str) -> int:
     from viscy_train.run.recorded_batch import batch_of_step
     from viscy_train.training.lightning_cli import TrainingCLI
 
-    cli = TrainingCLI("replay", options, description, {"step": _STEP, "rank": _RANK, "picture": _PICTURE})
+    cli = TrainingCLI("replay", options, description, keywords_of("replay"))
     cli.require_config_of_run()
     data = cli.make_data()
     path = local_path(cli.config.picture or cli.run_directory.path / f"step-{cli.config.step}.png", "picture")

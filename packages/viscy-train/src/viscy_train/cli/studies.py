@@ -6,9 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser
-from jsonargparse.typing import PositiveInt
-
+from viscy_train.cli.options import DEFAULT_STEPS, FURTHER, keywords_of, make_parser
 from viscy_train.console import say
 from viscy_train.errors import UserError
 from viscy_train.output import in_use
@@ -26,35 +24,6 @@ if TYPE_CHECKING:
     from viscy_train.study.outcome import Outcome
     from viscy_train.study.study_folder import StudyFolder
 
-_DEFAULT_SEEDS, _DEFAULT_STEPS = 3, 300
-_FURTHER = "further"
-_ARMS: dict[str, Any] = {
-    "type": str,
-    "default": None,
-    "help": f"YAML file with further compositions to compare, or `{_FURTHER}` for those that come with the package",
-}
-_PROCESSES: dict[str, Any] = {
-    "type": PositiveInt,
-    "default": None,
-    "help": "number of processes, by default one for each processor; not used with a GPU",
-}
-_COMPARE_OPTIONS: dict[str, dict[str, Any]] = {
-    "hold-out": {
-        "type": str,
-        "default": "experiment",
-        "choices": ["experiment", "position"],
-        "help": "what encoders are not trained on, but measured on",
-    },
-    "seeds": {"type": PositiveInt, "default": _DEFAULT_SEEDS, "help": "number of runs of each composition and fold"},
-    "steps": {
-        "type": PositiveInt,
-        "default": None,
-        "help": "training steps of each run, by default trainer.max_steps or 300",
-    },
-    "arms": _ARMS,
-    "out": {"type": str, "default": None, "help": "directory to write, by default `compare` next to that of the run"},
-    "processes": _PROCESSES,
-}
 _MADE_UP = "The worlds are made up. They show what a composition can do, not what it does to your cells: run compare."
 _SAME_NUCLEI = (
     "All seeds of HeLa have the same nuclei: a seed draws their looks, what is held out, the initial weights and the "
@@ -69,20 +38,13 @@ _FEW_STEPS = "Runs are short. Differences may shrink or grow with longer trainin
 
 def run_study_command(options: list[str], description: str) -> int:
     """Compare compositions on made-up worlds, and return the exit code."""
-    parser = ArgumentParser(prog="viscy-train study", exit_on_error=False, description=description)
-    sizes = "; ".join(f"{name}: {size.about}" for name, size in SIZES.items())
-    parser.add_argument("--size", choices=list(SIZES), default="laptop", help=f"how much to run; {sizes}")
-    parser.add_argument("--out", type=Path, default=Path("study"), help="directory to write, or to continue")
-    parser.add_argument("--seeds", type=PositiveInt, default=None, help="number of seeds of each world")
-    parser.add_argument("--arms", **_ARMS)
-    parser.add_argument("--processes", **_PROCESSES)
-    values = parser.parse_args(options)
+    values = make_parser("study", description).parse_args(options)
     from viscy_train.study.conclude import Comparison, data_of_config
     from viscy_train.study.made_up import HELA, made_up_trials
     from viscy_train.study.summary import Units
 
     size, of_all = SIZES[values.size], _arms(values.arms)
-    further = _arms(_FURTHER)[len(of_all) :] if values.arms is None and size.with_further_arms else []
+    further = _arms(FURTHER)[len(of_all) :] if values.arms is None and size.with_further_arms else []
     arms = [*of_all, *further]
     with in_use(values.out, "study"):
         command = shlex.join(["viscy-train", "study", *options])
@@ -110,10 +72,10 @@ def compare(options: list[str], description: str) -> int:
     from viscy_train.study.summary import Units
     from viscy_train.study.trial import make_trials
 
-    cli = parse_for_data("compare", options, description, _COMPARE_OPTIONS)
+    cli = parse_for_data("compare", options, description, keywords_of("compare"))
     config, data = cli.config, cli.make_data()
     hold_out, arms = config.hold_out, _arms(config.arms)
-    n_steps = config.steps or (config.trainer.max_steps if config.trainer.max_steps > 0 else _DEFAULT_STEPS)
+    n_steps = config.steps or (config.trainer.max_steps if config.trainer.max_steps > 0 else DEFAULT_STEPS)
     out = local_path(config.out or cli.run_directory.path.parent / "compare", "out")
     command = shlex.join(["viscy-train", "compare", *options])
     with in_use(out, "compare"):
@@ -145,7 +107,7 @@ def compare(options: list[str], description: str) -> int:
 def _arms(path: str | None) -> Sequence[Arm]:
     from viscy_train.study.arms import ARMS, SHIPPED, read_arms
 
-    return ARMS if path is None else read_arms(SHIPPED if path == _FURTHER else Path(path))
+    return ARMS if path is None else read_arms(SHIPPED if path == FURTHER else Path(path))
 
 
 def _on_processes(arms: Sequence[Arm]) -> list[str]:
