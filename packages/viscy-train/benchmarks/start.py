@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from viscy_train.sample_projects.demo import write_demo
+
 from .large_project import POSITIONS_PER_EXPERIMENT, Size, write_large_project
 from .page import format_median_and_range, format_table, write_part
 
@@ -27,6 +29,8 @@ _COMMANDS = {
     "index": ["-m", "viscy_train", "index", "--config", "{config}"],
     "a typo in a key": ["-m", "viscy_train", "index", "--config", "{config}", "--data.crpo", "3"],
     "inspect": ["-m", "viscy_train", "inspect", "--config", "{config}"],
+    "index, demo": ["-m", "viscy_train", "index", "--config", "{demo}"],
+    "inspect, demo": ["-m", "viscy_train", "inspect", "--config", "{demo}"],
 }
 _BASE = "import numpy, pandas"
 _TEXT = """\
@@ -34,7 +38,7 @@ _TEXT = """\
 
 Written by `make bench-start`; do not edit by hand. CPU seconds of new processes, median and range of {repeats}, their
 imports included, and the median over a process that imports NumPy and pandas. The project has {small:,} observations in
-{positions} positions.
+{positions} positions; *demo* is that of `viscy-train demo`, with 3,000.
 
 {machine}
 
@@ -55,20 +59,28 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--positions", type=int, default=120, help="of the large project, each of 10,000 observations")
     parser.add_argument("--large", type=Path, help="configuration of a large project that is indexed already")
+    parser.add_argument("--commands-only", action="store_true", help="leave out the large project, and the file")
     parser.add_argument("--first-step", nargs=2, metavar=("CONFIG", "RUN"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.first_step:
         return _time_first_step(*options.first_step)
     with TemporaryDirectory() as folder:
         size = Size(POSITIONS_PER_EXPERIMENT)
-        config = write_large_project(Path(folder) / "small", size)
-        _run(_COMMANDS["index"], config)
+        configs = {
+            "config": write_large_project(Path(folder) / "small", size),
+            "demo": write_demo(Path(folder) / "demo"),
+        }
+        for config in configs.values():
+            _run(_COMMANDS["index"], {"config": config})
+        commands = _measure_commands(configs, options.repeats)
+        if options.commands_only:
+            return print(commands)
         text = _TEXT.format(
             repeats=options.repeats,
             small=size.n_rows,
             positions=size.n_positions,
             machine=f"Machine: {os.cpu_count()} cores, {platform.system()}; Python {platform.python_version()}.",
-            commands=_measure_commands(config, options.repeats),
+            commands=commands,
             starts=_measure_starts(options.large or _indexed(Path(folder) / "large", options.positions), options),
         )
     print(text)
@@ -77,12 +89,12 @@ def main() -> None:
     return None
 
 
-def _measure_commands(config: Path, repeats: int) -> str:
+def _measure_commands(configs: dict[str, Path], repeats: int) -> str:
     """Return a table of the CPU seconds of each command, measured in turns."""
     seconds: dict[str, list[float]] = {name: [] for name in _COMMANDS}
     for _ in range(repeats):
         for name, command in _COMMANDS.items():
-            seconds[name].append(_run(command, config))
+            seconds[name].append(_run(command, configs))
     base = sorted(seconds[_BASE])[repeats // 2]
     rows = [["command", "CPU s", "over NumPy and pandas"]]
     for name, measured in seconds.items():
@@ -90,10 +102,10 @@ def _measure_commands(config: Path, repeats: int) -> str:
     return format_table(rows)
 
 
-def _run(command: list[str], config: Path) -> float:
+def _run(command: list[str], configs: dict[str, Path]) -> float:
     """Run a command and return its CPU seconds, those of its children included."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    words = [word.format(config=config) for word in command]
+    words = [word.format(**configs) for word in command]
     subprocess.run([sys.executable, *words], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -101,7 +113,7 @@ def _run(command: list[str], config: Path) -> float:
 
 def _indexed(folder: Path, n_positions: int) -> Path:
     config = write_large_project(folder, Size(n_positions))
-    _run(_COMMANDS["index"], config)
+    _run(_COMMANDS["index"], {"config": config})
     return config
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from rich import box, progress
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -67,7 +67,11 @@ def track[T](
         The same items. The bar disappears after the last one.
     """
     console = console or get_console()
-    options: dict[str, Any] = {"console": console, "transient": True, "disable": not console.is_terminal}
+    if not console.is_terminal:
+        return items
+    from rich import progress  # takes longer to import than all that is printed
+
+    options: dict[str, Any] = {"console": console, "transient": True}
     return progress.track(items, f"  {description}", total=total, **options)
 
 

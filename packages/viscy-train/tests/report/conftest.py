@@ -3,8 +3,17 @@
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import pytest
+
+if TYPE_CHECKING:
+    from viscy_train.report.drawing import Drawing
+
+
+# A PNG file, and a document that begins with "<svg".
+IMAGES = ("data:image/png;base64,iVBOR", "data:image/svg+xml;base64,PHN2Z")
 
 
 class Page(HTMLParser):
@@ -47,10 +56,21 @@ def assert_self_contained() -> Callable[[Page], None]:
 
     def check(page: Page) -> None:
         assert page.sources
-        assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.sources)
+        assert all(source.startswith(IMAGES) for source in page.sources)
         assert {"script", "link", "iframe", "object"}.isdisjoint(page.elements)
         (style,) = page.elements["style"]
         assert "url(" not in style
         assert "@import" not in style
 
     return check
+
+
+@pytest.fixture(scope="session")
+def shapes_of() -> Callable[["Drawing"], Callable[[str], list[ElementTree.Element]]]:
+    """Read a drawing as a program does; return a function that lists its elements of a kind."""
+
+    def read(drawing):
+        root = ElementTree.fromstring(drawing.svg)
+        return lambda kind: list(root.iter(f"{{http://www.w3.org/2000/svg}}{kind}"))
+
+    return read

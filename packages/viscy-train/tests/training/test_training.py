@@ -102,7 +102,10 @@ def test_the_report_is_one_file_with_target_and_observed_composition(run_directo
     links = Links()
     links.feed(page)
     assert len(links.sources) >= 5
-    assert all(source.startswith("data:image/png;base64,iVBOR") for source in links.sources)
+    assert {source.partition(",")[0] for source in links.sources} == {
+        "data:image/png;base64",
+        "data:image/svg+xml;base64",
+    }
     assert not re.search(r"https?:|url\(|@import|<script", page)
     text = " ".join(links.text)
     sections = "Validation embeddings", "Probes of columns"

@@ -1,43 +1,37 @@
-"""Batch plots: the composition of batches and of an epoch, and how often anchors are drawn."""
+"""Batch plots: the composition of each batch: experiments, conditions and hours."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.collections import PolyCollection
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
-from viscy_train.report.style import (
+from viscy_train.report.drawing import Drawing
+from viscy_train.report.palette import (
     MAX_COLORS,
     OTHERS_GRAY,
-    WIDTH,
     condition_colors,
     experiment_colors,
-    label_of,
-    legend_of_patches,
     named_colors,
-    new_figure,
     percent,
-    style,
 )
+from viscy_train.report.panel import Entry, Heading, Panel, draw_ticks_of, ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-_MAX_BARS = 12
-_MAX_ROWS_OF_DOTS = 60
 # In narrower columns, dashed lines would be a gray haze.
 MAX_BATCHES_WITH_TARGETS = 100
-_TABLE_GRAY, _LEGEND_GRAY, _WINDOW_RED = "#D9DEE3", "#444444", "#D1495B"
+_WINDOW_RED = "#D1495B"
+_WIDTH, _LEFT, _RIGHT = 1050, 76, 96
+_HEIGHTS = (182, 182, 228)
+_GAP = 18
+_SHARES = [0, 0.25, 0.5, 0.75, 1]
+# Colors of shares, evenly spaced from none to the largest: "Blues" of ColorBrewer.
+_BLUES = ["#F7FBFF", "#DEEBF7", "#C6DBEF", "#9ECAE1", "#6BAED6", "#4292C6", "#2171B5", "#08519C", "#08306B"]
 
 
 def plot_batches(
@@ -50,7 +44,7 @@ def plot_batches(
     half_width: float | None,
     anchors: pd.DataFrame,
     titles: tuple[str, str, str] = ("Experiments", "Conditions", "Hours post infection"),
-) -> Figure:
+) -> Drawing:
     """Plot the composition of each batch: experiments, conditions and hours, one above the other.
 
     Parameters
@@ -71,171 +65,71 @@ def plot_batches(
 
     Returns
     -------
-    matplotlib.figure.Figure
+    Drawing
         Three panels with a common x axis of batches.
     """
-    with mpl.rc_context(style()):
-        figure = new_figure(WIDTH, 8.2)
-        top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[1, 1, 1.25])
-        _plot_stack(top, experiments, experiment_colors(anchors), targets["experiment"], titles[0])
-        _plot_stack(middle, conditions, condition_colors(anchors), targets["condition"], titles[1])
-        _plot_hours(bottom, hours, titles[2])
-        if focal_hours is not None and half_width is not None:
-            _mark_windows(bottom, hours, focal_hours, half_width)
-        _mark_epochs([top, middle, bottom], experiments)
-        bottom.set_xlabel("batches of all processes, in the order of the global sequence")
-    return figure
-
-
-def plot_composition(targets: pd.DataFrame, observed: pd.Series, anchors: pd.DataFrame) -> Figure:
-    """Plot the composition of an epoch or a run: share of the table, target and observed share.
-
-    Parameters
-    ----------
-    targets : pandas.DataFrame
-        `table_share` and `target` by (experiment, condition).
-    observed : pandas.Series
-        Observed share by (experiment, condition).
-    anchors : pandas.DataFrame
-        The anchor table, which determines the colors.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Three bars for each (experiment, condition); a row of dots instead if there are many.
-    """
-    plot = _plot_shares_as_bars if len(targets) <= _MAX_BARS else _plot_shares_as_dots
-    with mpl.rc_context(style()):
-        return plot(targets, observed, condition_colors(anchors))
-
-
-def plot_draws(anchors_by_draws: Mapping[str, NDArray[np.float64]], colors: Mapping[str, str]) -> Figure:
-    """Plot how often anchors are drawn in an epoch.
-
-    Parameters
-    ----------
-    anchors_by_draws : mapping of str to numpy.ndarray
-        For each experiment, the number of anchors drawn 0, 1, 2, ... times.
-    colors : mapping of str to str
-        The color of each experiment.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Two panels by number of draws: the number of anchors, and the share of the slots that they fill.
-    """
-    with mpl.rc_context(style()):
-        figure = new_figure(WIDTH, 3.4)
-        panels = figure.subplots(1, 2)
-        edges = _edges_of_draws(max(len(counts) for counts in anchors_by_draws.values()))
-        x = np.arange(len(edges) - 1)
-        n_slots = sum(float(counts @ np.arange(len(counts))) for counts in anchors_by_draws.values())
-        bottoms = np.zeros((2, len(x)))
-        for name, counts in anchors_by_draws.items():
-            padded = np.concatenate([counts, np.zeros(edges[-1] - len(counts))])
-            shares = padded * np.arange(len(padded)) / max(n_slots, 1.0)
-            for axes, values, bottom in zip(panels, (padded, shares), bottoms, strict=True):
-                height = np.add.reduceat(values, edges[:-1])
-                axes.bar(x, height, 0.9, bottom=bottom, color=colors[name])
-                bottom += height
-        labels = [f"{low}" if high == low + 1 else f"{low}-{high - 1}" for low, high in pairwise(edges.tolist())]
-        for axes in panels:
-            axes.set_xticks(x, labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=9)
-            axes.set_xlabel("draws per anchor")
-        panels[0].set_ylabel("anchors")
-        panels[0].yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
-        panels[1].set_ylabel("share of slots")
-        panels[1].yaxis.set_major_formatter(percent)
-        named = named_colors({name: colors[name] for name in anchors_by_draws})
-        handles = [Patch(color=color, label=name) for name, color in named.items()]
-        figure.legend(handles=handles, ncols=min(len(handles), 4), loc="outside upper right", fontsize=9)
-    return figure
-
-
-def _edges_of_draws(longest: int) -> NDArray[np.int64]:
-    """Return bin edges of numbers of draws: bins of one number up to 10, then wider ones."""
-    edges = [*range(min(longest, 11) + 1)]
-    while edges[-1] < longest:
-        edges.append(max(edges[-1] + 1, round(edges[-1] * 1.5)))
-    return np.array(edges)
-
-
-def _plot_shares_as_bars(targets: pd.DataFrame, observed: pd.Series, hue: dict[str, str]) -> Figure:
-    figure = new_figure(WIDTH, 3.6)
-    axes = figure.subplots()
-    x = np.arange(len(targets))
-    colors = [hue[condition] for _, condition in targets.index]
-    axes.bar(x - 0.27, targets["table_share"], 0.25, color=_TABLE_GRAY)
-    axes.bar(x, targets["target"], 0.25, color="white", edgecolor=colors, linewidth=1.6)
-    axes.bar(x + 0.27, observed, 0.25, color=colors)
-    labels = [f"{label_of(experiment)}\n{label_of(condition)}" for experiment, condition in targets.index]
-    slanted: Any = {"rotation": 30, "ha": "right"} if max(map(len, labels)) > 120 // len(labels) else {}
-    axes.set_xticks(x, labels, **slanted)
-    axes.set_ylabel("share of slots")
-    axes.yaxis.set_major_formatter(percent)
-    handles = [
-        Patch(color=_TABLE_GRAY, label="share of table"),
-        Patch(facecolor="white", edgecolor=_LEGEND_GRAY, linewidth=1.6, label="target"),
-        Patch(color=_LEGEND_GRAY, label="observed"),
+    stacks = [
+        (experiments, experiment_colors(anchors), targets["experiment"]),
+        (conditions, condition_colors(anchors), targets["condition"]),
     ]
-    axes.legend(handles=handles, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
-    return figure
+    entries = [_legend_of(shares, colors) for shares, colors, _ in stacks]
+    entries.append([] if focal_hours is None else [Entry("temporal window", _WINDOW_RED, "line")])
+    panels = _make_panels(len(experiments), titles, entries, _range_of_hours(hours))
+    for panel, stack in zip(panels, stacks, strict=False):
+        _plot_stack(panel, *stack)
+    _plot_hours(panels[-1], hours)
+    if focal_hours is not None and half_width is not None:
+        _mark_windows(panels[-1], hours, focal_hours, half_width)
+    _mark_epochs(panels, experiments)
+    panels[-1].draw_axes("batches of all processes, in the order of the global sequence", "hours", space=40)
+    return panels[-1].drawing
 
 
-def _plot_shares_as_dots(targets: pd.DataFrame, observed: pd.Series, hue: dict[str, str]) -> Figure:
-    """Plot a row for each (experiment, condition): the observed share is a dot inside the ring of the target."""
-    shown = targets.index[:: -(-len(targets) // _MAX_ROWS_OF_DOTS)]
-    figure = new_figure(WIDTH, 0.9 + 0.23 * len(shown))
-    axes = figure.subplots()
-    y, colors = np.arange(len(shown)), [hue[condition] for _, condition in shown]
-    table, target, dots = targets["table_share"].loc[shown], targets["target"].loc[shown], observed.loc[shown]
-    axes.hlines(y, np.minimum(table, target), np.maximum(table, target), color=_TABLE_GRAY, linewidth=2, zorder=1)
-    axes.scatter(table, y, s=42, marker="|", color="#7B8794", zorder=2, linewidths=2, label="share of table")
-    axes.scatter(target, y, s=90, facecolors="none", edgecolors=colors, linewidths=1.5, zorder=3)
-    axes.scatter(dots, y, s=26, color=colors, zorder=4)
-    axes.scatter([], [], s=90, facecolors="none", edgecolors=_LEGEND_GRAY, linewidths=1.5, label="target")
-    axes.scatter([], [], s=26, color=_LEGEND_GRAY, label="observed")
-    axes.set_yticks(y, [f"{label_of(experiment)}, {label_of(condition)}" for experiment, condition in shown])
-    axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel="share of slots")
-    axes.set_xlim(left=0)
-    axes.grid(axis="x", color="#E4E8ED", zorder=0)
-    axes.xaxis.set_major_formatter(percent)
-    axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
-    # Separate the experiments by lines.
-    is_last = [experiment != following for (experiment, _), (following, _) in pairwise(shown)]
-    for last in np.flatnonzero(is_last):
-        axes.axhline(last + 0.5, color="#C3CCD6", linewidth=0.8)
-    return figure
+def _make_panels(
+    n_batches: int, titles: Sequence[str], entries: Sequence[list[Entry]], hours: tuple[float, float]
+) -> list[Panel]:
+    """Return the panels of a new drawing, with their titles and legends."""
+    width = _WIDTH - _LEFT - _RIGHT
+    headings = [Heading(title=title, entries=one, width=width) for title, one in zip(titles, entries, strict=True)]
+    drawing = Drawing(_WIDTH, sum(_HEIGHTS) + sum(heading.height + _GAP for heading in headings) + 44)
+    panels, top = [], 0.0
+    for heading, height, y_range in zip(headings, _HEIGHTS, [(0, 1), (0, 1), hours], strict=True):
+        top += heading.height + _GAP
+        heading.draw(drawing, _LEFT, top - 4)
+        x_range = (-0.6, n_batches - 0.4)
+        panel = Panel(
+            drawing=drawing, left=_LEFT, top=top, width=width, height=height, x_range=x_range, y_range=y_range
+        )
+        panels.append(panel)
+        top += height
+    return panels
 
 
-def _plot_stack(axes: Axes, shares: pd.DataFrame, colors: dict[str, str], targets: pd.DataFrame, title: str) -> None:
+def _legend_of(shares: pd.DataFrame, colors: dict[str, str]) -> list[Entry]:
+    named = named_colors({name: colors[name] for name in shares.columns})
+    entries = [Entry(name, color) for name, color in named.items()]
+    shows_targets = len(shares) <= MAX_BATCHES_WITH_TARGETS
+    return [*entries, Entry("target", "black", "dashes")] if shows_targets else entries
+
+
+def _plot_stack(panel: Panel, shares: pd.DataFrame, colors: dict[str, str], targets: pd.DataFrame) -> None:
     x, bottom = np.arange(len(shares)), np.zeros(len(shares))
     shows_targets = len(shares) <= MAX_BATCHES_WITH_TARGETS
     for color, height in _heights(shares, colors).items():
         top = bottom + height.to_numpy()
         if shows_targets:
-            axes.add_collection(_bars(x, bottom, top, str(color)), autolim=False)
+            panel.bars(x, bottom, top, str(color))
         else:
-            # One shape instead of hundreds of bars, which would be slow and whose gaps would flicker.
-            ends = np.append(x - 0.5, x[-1] + 0.5)
-            low, high = np.append(bottom, bottom[-1]), np.append(top, top[-1])
-            axes.fill_between(ends, low, high, step="post", color=color, linewidth=0)
+            # One shape instead of hundreds of bars, whose gaps would flicker.
+            ends = panel.x(np.append(x - 0.5, x[-1] + 0.5))
+            panel.drawing.area(ends, panel.y(bottom), panel.y(top), str(color))
         bottom = top
     if shows_targets:
-        edges = _heights(targets, colors).cumsum(axis=1).to_numpy()[:, :-1]
-        for edge in edges.T:
-            axes.hlines(edge, x - 0.5, x + 0.5, color="black", linewidth=1.1, linestyle=(0, (2, 1)))
-    axes.set(ylim=(0, 1), xlim=(-0.6, len(shares) - 0.4), ylabel="share of batch")
-    axes.set_title(title)
-    axes.yaxis.set_major_formatter(percent)
-    legend_of_patches(axes, {name: colors[name] for name in shares.columns}, with_target=shows_targets)
-
-
-def _bars(x: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64], color: str) -> PolyCollection:
-    """Return bars around x as one object, which is drawn several times faster than one for each bar."""
-    left, right = x - 0.46, x + 0.46
-    corners: Any = [[left, low], [right, low], [right, high], [left, high]]
-    return PolyCollection([*np.array(corners).transpose(2, 0, 1)], facecolors=color, linewidths=0)
+        for edge in _heights(targets, colors).cumsum(axis=1).to_numpy()[:, :-1].T:
+            heights = panel.y(edge)
+            panel.drawing.lines(panel.x(x - 0.5), heights, panel.x(x + 0.5), heights, "black", 1.5, dashed=True)
+    panel.draw_axes(y_label="share of batch")
+    panel.draw_y_ticks(_SHARES, [percent(share) for share in _SHARES])
 
 
 def _heights(shares: pd.DataFrame, colors: dict[str, str]) -> pd.DataFrame:
@@ -245,30 +139,42 @@ def _heights(shares: pd.DataFrame, colors: dict[str, str]) -> pd.DataFrame:
     return heights[sorted(heights.columns, key=lambda color: color == OTHERS_GRAY)]
 
 
-def _plot_hours(axes: Axes, hours: pd.DataFrame, title: str) -> None:
-    low, high = _range_of_hours(hours)
-    extent = (-0.5, len(hours) - 0.5, low, high)
-    image = axes.imshow(
-        hours.T, origin="lower", aspect="auto", extent=extent, cmap="Blues", interpolation="nearest", vmin=0
-    )
-    ticks = MaxNLocator(5, steps=[1, 2, 5, 10])
-    bar = axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03, format=percent, ticks=ticks)
-    bar.outline.set_visible(False)
-    bar.set_label("share of batch")
-    axes.set_title(title)
-    axes.set_ylabel("hours")
+def _plot_hours(panel: Panel, hours: pd.DataFrame) -> None:
+    """Draw an image with a pixel for each batch and time, and the scale of its colors."""
+    shares = hours.to_numpy(dtype=float).T[::-1]
+    largest = max(float(shares.max()), 1e-9)
+    drawing = panel.drawing
+    left, right = panel.x([-0.5, len(hours) - 0.5]).tolist()
+    drawing.image(left, panel.top, right, panel.bottom, _blue(shares / largest))
+    draw_ticks_of(panel, lambda hour: f"{hour:g}")
+    scale = Panel(
+        drawing=drawing, left=panel.right + 14, top=panel.top, width=14, height=panel.height,
+        x_range=(0, 1), y_range=(0, largest),
+    )  # fmt: skip
+    drawing.image(scale.left, scale.top, scale.right, scale.bottom, _blue(np.linspace(1, 0, 256)[:, None]))
+    for share in ticks(0, largest, 5):
+        y = float(scale.y(share))
+        drawing.lines(scale.right, y, scale.right + 4, y)
+        drawing.text(scale.right + 8, y + 4.5, percent(share), size=13)
+    drawing.text(_WIDTH - 6, (scale.top + scale.bottom) / 2, "share of batch", anchor="middle", rotate=-90, size=13)
 
 
-def _mark_windows(axes: Axes, hours: pd.DataFrame, focal_hours: pd.Series, half_width: float) -> None:
+def _blue(shares: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return the colors of shares between 0 and 1, shape (..., 3)."""
+    colors = np.array([list(bytes.fromhex(color[1:])) for color in _BLUES], dtype=float)
+    at = np.linspace(0, 1, len(colors))
+    return np.stack([np.interp(shares, at, channel) for channel in colors.T], axis=-1).round().astype(np.uint8)
+
+
+def _mark_windows(panel: Panel, hours: pd.DataFrame, focal_hours: pd.Series, half_width: float) -> None:
     """Draw both ends of the temporal window of each batch."""
     low, high = _range_of_hours(hours)
     x = np.arange(len(focal_hours))
-    reach, linewidth = (0.46, 1.3) if len(focal_hours) <= MAX_BATCHES_WITH_TARGETS else (0.5, 0.8)
+    reach, width = (0.46, 1.8) if len(focal_hours) <= MAX_BATCHES_WITH_TARGETS else (0.5, 1.1)
     for sign in (-1, 1):
-        end = np.clip(focal_hours + sign * (half_width + _step_of_hours(hours) / 2), low, high)
-        axes.hlines(end, x - reach, x + reach, color=_WINDOW_RED, linewidth=linewidth)
-    axes.plot([], [], color=_WINDOW_RED, linewidth=1.3, label="temporal window")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98))
+        ends = focal_hours.to_numpy(dtype=float) + sign * (half_width + _step_of_hours(hours) / 2)
+        y = panel.y(np.clip(ends, low, high))
+        panel.drawing.lines(panel.x(x - reach), y, panel.x(x + reach), y, _WINDOW_RED, width)
 
 
 def _step_of_hours(hours: pd.DataFrame) -> float:
@@ -282,12 +188,13 @@ def _range_of_hours(hours: pd.DataFrame) -> tuple[float, float]:
     return float(hours.columns[0]) - step / 2, float(hours.columns[-1]) + step / 2
 
 
-def _mark_epochs(panels: list[Axes], shares: pd.DataFrame) -> None:
+def _mark_epochs(panels: list[Panel], shares: pd.DataFrame) -> None:
     """Label the first batch of each epoch, and draw a line before it except in the first epoch."""
     epochs = shares.index.get_level_values("epoch").to_numpy()
     starts = [0, *(np.flatnonzero(np.diff(epochs)) + 1)]
-    for start in starts[1:]:
-        for axes in panels:
-            axes.axvline(start - 0.5, color="black", linewidth=1.6 if len(starts) <= MAX_COLORS else 0.6)
+    for panel in panels:
+        x: Any = panel.x(np.array(starts[1:]) - 0.5)
+        panel.drawing.lines(x, panel.top, x, panel.bottom, "black", 2 if len(starts) <= MAX_COLORS else 0.8)
     labeled = starts[:: -(-len(starts) // MAX_COLORS)]
-    panels[-1].set_xticks(np.array(labeled) - 0.5, [f"epoch {epochs[start] + 1}" for start in labeled], ha="left")
+    names = [f"epoch {epochs[start] + 1}" for start in labeled]
+    panels[-1].draw_x_ticks([start - 0.5 for start in labeled], names, anchor="start")

@@ -13,7 +13,7 @@ from viscy_train.composition.temporal import find_temporal_windows
 from viscy_train.loading.axes import TIME, axis_names
 from viscy_train.report.batch_plots import MAX_BATCHES_WITH_TARGETS, plot_batches
 from viscy_train.report.formatting import percent, thousands
-from viscy_train.report.html import data_uri
+from viscy_train.report.html import svg_uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ def make_batches_figure(batches: pd.DataFrame, anchors: pd.DataFrame, planned: P
         anchors=anchors,
     )
     return BatchesFigure(
-        figure=data_uri(figure),
+        figure=svg_uri(figure),
         n_batches=n_batches,
         n_shown=n_shown,
         shows_targets=n_shown <= MAX_BATCHES_WITH_TARGETS,

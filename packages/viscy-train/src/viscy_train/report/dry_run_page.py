@@ -12,21 +12,20 @@ from viscy_train.composition.step import describe_step
 from viscy_train.composition.targets import encode, group_word
 from viscy_train.console import on_each_of
 from viscy_train.loading.axes import axis_names
-from viscy_train.report.batch_plots import plot_composition, plot_draws
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.dry_run_summary import EXPECTED, describe_pixels_of, measurements, pitfalls_of
-from viscy_train.report.html import DRY_RUN, data_uri, render, write_page
+from viscy_train.report.html import DRY_RUN, render, svg_uri, write_page
+from viscy_train.report.palette import experiment_colors
+from viscy_train.report.share_plots import plot_composition, plot_draws
 from viscy_train.report.step_section import coverage_rows, step_rows
-from viscy_train.report.style import experiment_colors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from matplotlib.figure import Figure
-
     from viscy_train.composition.pixel_mixing import PixelMixing
     from viscy_train.composition.result import DryRun
+    from viscy_train.report.drawing import Drawing
 
 # Anchors drawn more often are counted as drawn this often.
 _MAX_DRAWS_SHOWN = 10_000
@@ -68,7 +67,7 @@ def write_dry_run_page(
         step_sentences=describe_step(dry_run.planned_step),
         step_rows=step_rows(dry_run.planned_step, dry_run.step, dry_run.content),
         coverage_rows=coverage_rows(dry_run.coverage, dry_run.batches_of_epochs, dry_run.batches_per_epoch),
-        composition_figure=data_uri(plot_composition(strata, strata["observed"], anchors)),
+        composition_figure=svg_uri(plot_composition(strata, strata["observed"], anchors)),
         composition_rows=composition_rows(
             strata,
             strata["observed"],
@@ -76,13 +75,13 @@ def write_dry_run_page(
             [f"{count:,}" for count in strata["most"]],
             ["unknown" if np.isnan(count) else f"{count:,.0f}" for count in strata["never"]],
         ),
-        draws_figure=data_uri(_plot_draws(dry_run)),
+        draws_figure=svg_uri(_plot_draws(dry_run)),
         counted="an epoch" if draws.covers_an_epoch else f"{draws.epochs:.0%} of an epoch",
     )
     write_page(path, page, DRY_RUN)
 
 
-def _plot_draws(dry_run: DryRun) -> Figure:
+def _plot_draws(dry_run: DryRun) -> Drawing:
     anchors, draws = dry_run.anchors, dry_run.draws
     codes, names = encode(anchors["experiment"])
     per_epoch = np.rint(draws.total / max(draws.epochs, 1.0)).astype(np.int64)

@@ -12,7 +12,6 @@ from jinja2.utils import markupsafe
 from viscy_train.atomic import atomic_write
 from viscy_train.output import OutputKind, require_replaceable
 from viscy_train.report.formatting import duration, percent, thousands
-from viscy_train.report.style import png_of
 from viscy_train.wording import plural
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
+
+    from viscy_train.report.drawing import Drawing
 
 _DOTS_PER_INCH = 130
 _HEAD_BYTES = 1024
@@ -96,5 +97,12 @@ def code(text: str) -> markupsafe.Markup:
 
 
 def data_uri(figure: Figure) -> str:
-    """Return a figure as a PNG data URI, the source of an image element."""
+    """Return a figure of matplotlib as a PNG data URI, the source of an image element."""
+    from viscy_train.report.style import png_of  # imports matplotlib
+
     return f"data:image/png;base64,{base64.b64encode(png_of(figure, _DOTS_PER_INCH)).decode('ascii')}"
+
+
+def svg_uri(drawing: Drawing) -> str:
+    """Return a drawing as an SVG data URI, the source of an image element."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(drawing.svg.encode()).decode('ascii')}"

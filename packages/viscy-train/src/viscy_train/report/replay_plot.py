@@ -13,7 +13,8 @@ import numpy as np
 from viscy_train.atomic import atomic_write
 from viscy_train.errors import UserError
 from viscy_train.output import OutputKind, require_replaceable
-from viscy_train.report.style import label_of, new_figure, style
+from viscy_train.report.palette import label_of
+from viscy_train.report.style import new_figure, style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,11 +18,10 @@ from viscy_train.composition.temporal import check_all_targets
 from viscy_train.config.schema import PositiveConfig
 from viscy_train.evaluation.chance import N_PERMUTED
 from viscy_train.loading.axes import axis_names
-from viscy_train.report.batch_plots import plot_composition
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.example_tracks import CHANNEL
 from viscy_train.report.formatting import percent, thousands
-from viscy_train.report.html import REPORT, data_uri, render, write_page
+from viscy_train.report.html import REPORT, data_uri, render, svg_uri, write_page
 from viscy_train.report.learned_section import (
     PROBE_HEADINGS,
     RECALL_HEADINGS,
@@ -32,6 +31,7 @@ from viscy_train.report.learned_section import (
 )
 from viscy_train.report.provenance_section import attempt_rows, describe_attempts, provenance_rows
 from viscy_train.report.run_plots import plot_data_wait, plot_embeddings, plot_example_tracks, plot_loss
+from viscy_train.report.share_plots import plot_composition
 from viscy_train.report.step_section import coverage_rows, step_rows
 from viscy_train.report.summary import describe_draws, diagnose_run, summarize_run
 from viscy_train.report.task import Task, describe_task
@@ -193,7 +193,7 @@ def _batch_context(run_directory: RunDirectory, results: RunResults, log: pd.Dat
         "batches": make_batches_figure(batches, anchors, planned),
         "batches_origin": origin,
         "checks": shorten_checks(checks),
-        "composition_figure": data_uri(plot_composition(targets, observed, anchors)),
+        "composition_figure": svg_uri(plot_composition(targets, observed, anchors)),
         "composition_rows": composition_rows(targets, observed, [f"{count:.1f}" for count in draws]),
         "draws_heading": "draws per anchor" if epochs.total is None else "draws per anchor and epoch",
         "group": group_word(planned),

@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 
-from viscy_train.report.style import (
-    WIDTH,
-    condition_colors,
-    experiment_colors,
-    label_of,
-    legend_of_dots,
-    new_figure,
-    percent,
-    style,
-)
+from viscy_train.report.palette import condition_colors, experiment_colors, label_of, percent
+from viscy_train.report.style import WIDTH, legend_of_dots, new_figure, style
 from viscy_train.run.metrics_csv import DATA_WAIT, LOSS
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from viscy_train.report.style import OTHERS_GRAY, WIDTH, WORLD_COLORS, label_of, new_figure, style
+from viscy_train.report.palette import OTHERS_GRAY, WORLD_COLORS, label_of
+from viscy_train.report.style import WIDTH, new_figure, style
 from viscy_train.study.arms import BASELINE, REFERENCES
 from viscy_train.study.measures import MEASURES
 from viscy_train.study.outcome import JUDGED
