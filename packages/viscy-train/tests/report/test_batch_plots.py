@@ -99,7 +99,7 @@ def test_a_legend_is_next_to_the_title_and_inside_the_picture(n_names, name, sha
     drawing, colors = plot(n_names, name=name)
     shapes = shapes_of(drawing)
     patches = [path.get("d") for path in shapes("path") if path.get("fill") in colors and path.get("d").count("M") == 1]
-    corners = np.array([re.match(r"M(\S+) (\S+)H(\S+)V(\S+)H", path).groups() for path in patches], dtype=float)
+    corners = np.array([re.findall(r"M(\S+) (\S+)H(\S+)V(\S+)H", path)[0] for path in patches], dtype=float)
     assert len(corners) == len(colors)
     (title,) = (text for text in shapes("text") if text.text == "Conditions")
     left, baseline = float(title.get("x")), float(title.get("y"))
