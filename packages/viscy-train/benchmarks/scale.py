@@ -164,7 +164,7 @@ def _run(config: Path, command: str, sender: Any) -> None:
         os._exit(0)
 
     name, *again = command.split()
-    options = {"inspect": ["--page", str(config.parent / "inspect.html")], "fit": ["--output", _new_run(config)]}
+    options = {"inspect": ["--out", str(config.parent / "inspect.html")], "fit": ["--output", _new_run(config)]}
     if name == "fit" and not again:
         shutil.rmtree(config.parent / ".anchors.parquet.arrays", ignore_errors=True)
     ContrastiveModule.on_train_batch_start = end  # ty: ignore[invalid-assignment]

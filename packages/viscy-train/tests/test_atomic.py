@@ -149,7 +149,7 @@ def run_limited(make_project, run_viscy_train, tmp_path):
 
 @pytest.mark.slow
 def test_a_full_disk_is_a_one_line_error_and_leaves_no_partial_files(run_limited, tmp_path):
-    error = run_limited("inspect", "--config", "config.yaml", "--page", "page.html")
+    error = run_limited("inspect", "--config", "config.yaml", "--out", "page.html")
     assert error.startswith("viscy-train: error: cannot write page.html: File too large; free some space")
     assert len(error.splitlines()) == 1
     error = run_limited("fit", "--config", "config.yaml")

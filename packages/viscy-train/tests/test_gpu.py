@@ -170,7 +170,7 @@ def test_embeddings_are_those_of_a_cpu(make, tmp_path):
     config = make()
     fit(config)
     paths = [tmp_path / "here.h5ad", tmp_path / "cpu.h5ad"]
-    predict = ["predict", "--config", str(config), "--embeddings"]
+    predict = ["predict", "--config", str(config), "--out"]
     assert main([*predict, str(paths[0])]) == 0
     assert main([*predict, str(paths[1]), "--trainer.accelerator", "cpu"]) == 0
     here, cpu = (np.asarray(anndata.read_h5ad(path).X) for path in paths)

@@ -17,7 +17,7 @@ SENTENCE = r"are\s+in\s+([\d.]+)\s+different\s+frames\s+on\s+average;\s+with\s+t
 
 def frames_of(path, tmp_path, capsys, *options):
     page = tmp_path / "inspect.html"
-    assert main(["inspect", "--config", str(path), "--page", str(page), *options]) == 0
+    assert main(["inspect", "--config", str(path), "--out", str(page), *options]) == 0
     found = re.search(SENTENCE, capsys.readouterr().out)
     assert found
     anchors, pairs = map(float, found.groups())

@@ -159,7 +159,7 @@ def test_a_run_with_weights_of_experiments_that_are_not_trained_on_is_validated(
     config = make_project(tmp_path, **with_weights({"monday": 1.0, "tuesday": 3.0}))
     assert fit(config) == 0
     assert read_metrics(tmp_path)["val/loss"].notna().any()
-    assert main(["inspect", "--config", str(config), "--page", str(tmp_path / "page.html")]) == 0
+    assert main(["inspect", "--config", str(config), "--out", str(tmp_path / "page.html")]) == 0
 
 
 @pytest.mark.parametrize("weights", [{"tuesday": 1.0}, {"...": 2.0}, {"monday": 0.0, "...": 2.0}])
@@ -188,16 +188,31 @@ def test_embeddings_are_float32_at_every_precision(trained, tmp_path):
     import anndata
 
     path = tmp_path / "embeddings.h5ad"
-    options = ["--trainer.precision", "bf16-mixed", "--embeddings", str(path)]
+    options = ["--trainer.precision", "bf16-mixed", "--out", str(path)]
     assert main(["predict", "--config", str(trained), *options]) == 0
     assert np.asarray(anndata.read_h5ad(path).X).dtype == np.float32
+
+
+@pytest.mark.parametrize("choice", ["best", "last"])
+def test_predict_says_which_checkpoint_it_uses(trained, tmp_path, capsys, choice):
+    import anndata
+
+    run, path = RunDirectory(trained.parent / "run"), tmp_path / "embeddings.h5ad"
+    (best,) = run.checkpoints.glob("best-*.ckpt")
+    loss = pd.read_csv(run.metrics)["val/loss"].min()
+    assert main(["predict", "--config", str(trained), "--checkpoint", choice, "--out", str(path)]) == 0
+    said, origin = capsys.readouterr().out, anndata.read_h5ad(path).uns
+    checkpoint, score = (best, f", val/loss {loss:.4f}") if choice == "best" else (run.last_checkpoint, "")
+    assert f"Checkpoint: {checkpoint} (1 epoch, step {origin['step']}{score})" in said
+    assert origin["checkpoint"] == str(checkpoint)
+    assert ("score" in origin) == (choice == "best")
 
 
 def test_a_part_of_the_anchors_can_be_embedded(trained, tmp_path):
     import anndata
 
     path = tmp_path / "embeddings.h5ad"
-    options = ["--trainer.limit_predict_batches", "1", "--embeddings", str(path)]
+    options = ["--trainer.limit_predict_batches", "1", "--out", str(path)]
     assert main(["predict", "--config", str(trained), *options]) == 0
     some = anndata.read_h5ad(path)
     assert some.shape == (256, 8)
@@ -264,7 +279,7 @@ def test_what_was_trained_on_is_not_stated_by_another_split(trained, tmp_path, e
     if command == "validate" and changes == {"data__split": {"by": "none"}}:
         message = "data.split must keep anchors for validation"
     config = copy_config(trained, tmp_path, **changes)
-    options = ["--embeddings", str(tmp_path / "cells.h5ad")] if command == "predict" else []
+    options = ["--out", str(tmp_path / "cells.h5ad")] if command == "predict" else []
     assert main([command, "--config", str(config), *options]) == EXIT_USER_ERROR
     assert message in error_line()
     assert not (tmp_path / "cells.h5ad").exists()
@@ -276,7 +291,7 @@ def test_a_checkpoint_away_from_its_run_is_predicted_from_with_a_note(trained, t
     path, cells = tmp_path / "copied.ckpt", tmp_path / "cells.h5ad"
     path.write_bytes(RunDirectory(trained.parent / "run").last_checkpoint.read_bytes())
     config = copy_config(trained, tmp_path, data__split={"by": "none"})
-    assert main(["predict", "--config", str(config), "--ckpt_path", str(path), "--embeddings", str(cells)]) == 0
+    assert main(["predict", "--config", str(config), "--ckpt_path", str(path), "--out", str(cells)]) == 0
     note = f"obs.split is by data.split of this configuration, because no run is around {path}"
     assert note in capsys.readouterr().out
     assert set(anndata.read_h5ad(cells).obs["split"]) == {"training"}
@@ -317,7 +332,7 @@ def test_a_run_without_a_checkpoint_knows_its_anchor_table(trained, table, tmp_p
 def test_a_checkpoint_can_be_applied_to_another_anchor_table(trained, table, tmp_path, capsys, command):
     config, options = copy_config(trained, tmp_path), write_other_table(table, tmp_path / "other.parquet")
     if command == "predict":
-        options += ["--embeddings", str(tmp_path / "other.h5ad")]
+        options += ["--out", str(tmp_path / "other.h5ad")]
     assert main([command, "--config", str(config), *options]) == 0
     note = "Note: the anchor table is not the one that the checkpoint was trained on (different column 'y')"
     assert note in capsys.readouterr().out

@@ -18,9 +18,9 @@ pytestmark = [
 # Each command, the option that names its output, and the extension of the file.
 OUTPUTS = [
     (["index"], "--data.anchors", ".parquet"),
-    (["predict"], "--embeddings", ".h5ad"),
-    pytest.param(["inspect"], "--page", ".html", marks=pytest.mark.weekly),
-    pytest.param(["replay", "--step", "1"], "--picture", ".png", marks=pytest.mark.weekly),
+    (["predict"], "--out", ".h5ad"),
+    pytest.param(["inspect"], "--out", ".html", marks=pytest.mark.weekly),
+    pytest.param(["replay", "--step", "1"], "--out", ".png", marks=pytest.mark.weekly),
 ]
 
 

@@ -92,9 +92,9 @@ def test_every_command_gives_the_same_from_a_store(make_project, tmp_path, capsy
     config = make_project(tmp_path, **SHORT)
     fit(config)
     commands = {
-        "predict": ["--embeddings", "{}.h5ad"],
+        "predict": ["--out", "{}.h5ad"],
         "validate": [],
-        "replay": ["--step", "2", "--picture", "{}.png"],
+        "replay": ["--step", "2", "--out", "{}.png"],
     }
     printed = {}
 

@@ -172,7 +172,7 @@ def test_an_interrupted_comparison_says_how_to_continue(project, tmp_path, capsy
 
 
 def test_inspect_reads_crops_only_if_it_is_asked_to(project, tmp_path, capsys):
-    options = ["inspect", "--config", str(project), "--page", str(tmp_path / "inspect.html")]
+    options = ["inspect", "--config", str(project), "--out", str(tmp_path / "inspect.html")]
     assert main(options) == 0
     assert "--crops 600 reads so many crops" in " ".join(capsys.readouterr().out.split())
     assert main([*options, "--crops", "40"]) == 0
@@ -182,6 +182,6 @@ def test_inspect_reads_crops_only_if_it_is_asked_to(project, tmp_path, capsys):
 
 
 def test_inspect_says_nothing_of_pixels_where_batches_mix_experiments(project, tmp_path, capsys):
-    options = ["--page", str(tmp_path / "inspect.html"), "--data.sampler.experiment_aware", "false"]
+    options = ["--out", str(tmp_path / "inspect.html"), "--data.sampler.experiment_aware", "false"]
     assert main(["inspect", "--config", str(project), *options]) == 0
     assert "--crops" not in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import h5py
 import numpy as np
@@ -97,6 +98,22 @@ def test_the_split_and_the_name_of_the_field_of_view_are_columns(write, table):
     assert obs["split"].tolist() == ["none", "training", "validation"]
     assert obs["fov_name"].tolist() == obs["position"].tolist()
     assert obs["track_id"].tolist() == table.observations["track_id"].iloc[[4, 0, 2]].tolist()
+
+
+def test_each_row_is_one_of_the_tracker(write, table, data_folder):
+    """The field of view, the tracker's own number of the track, and the frame lead back to the tracker's file."""
+    import anndata
+
+    obs: Any = anndata.read_h5ad(write(np.arange(len(table.observations)))).obs
+    keys = ["experiment", "fov_name", "track_id", "t"]
+    files = [
+        pd.read_csv(data_folder / "tracks" / name / f"{position}.csv").assign(experiment=name, fov_name=position)
+        for name, position in obs[keys[:2]].drop_duplicates().itertuples(index=False)
+    ]
+    of_tracker = pd.concat(files).set_index(keys).loc[pd.MultiIndex.from_frame(obs[keys].astype({"t": int}))]
+    for name in ("y", "x", "parent_track_id"):
+        np.testing.assert_allclose(obs[name].to_numpy(), of_tracker[name].fillna(-1).to_numpy())
+    assert (obs["parent_track_id"] >= 0).any()
 
 
 def test_a_column_of_the_table_is_not_replaced_by_that_of_the_run(write, table):

@@ -51,6 +51,6 @@ def test_a_picture_is_replaced_by_another_one_only(tmp_path, name):
 
 
 def test_a_picture_needs_the_extension_of_an_image_format(tmp_path):
-    with pytest.raises(UserError, match=r"--picture must have the extension of an image format, got .*a\.txt"):
+    with pytest.raises(UserError, match=r"--out must have the extension of an image format, got .*a\.txt"):
         write_picture(tmp_path / "a.txt", Figure())
     assert list(tmp_path.iterdir()) == []

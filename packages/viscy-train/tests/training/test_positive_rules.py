@@ -126,7 +126,7 @@ def test_positives_in_other_wells_are_trained_on(folder, run_viscy_train, tmp_pa
     assert (wells[0] != wells[1]).all()
     assert (anchors["experiment"] != positives["experiment"]).any()
     assert (positives["hours_post_infection"] - anchors["hours_post_infection"]).abs().max() <= 1.0 + 1e-6
-    assert main(["inspect", "--config", str(config), "--page", str(tmp_path / "page.html")]) == 0
+    assert main(["inspect", "--config", str(config), "--out", str(tmp_path / "page.html")]) == 0
     assert sentence in capsys.readouterr().out
     assert sentence in run_viscy_train(["fit", "--config", str(config)], config.parent).stdout
     assert "recognize a cell with the same condition and another well" in (tmp_path / "p/run/report.html").read_text()
@@ -180,7 +180,7 @@ def test_conditions_that_the_split_leaves_no_anchors_are_named(folder, tmp_path,
     data = make_data(config)
     assert note in data.split_warnings(1)
     assert not set(data.labeled["condition"].iloc[data.train_rows]) & {"virus"}
-    assert main(["inspect", "--config", str(config), "--page", str(tmp_path / "inspect.html")]) == 0
+    assert main(["inspect", "--config", str(config), "--out", str(tmp_path / "inspect.html")]) == 0
     assert f"Note: {note}" in " ".join(capsys.readouterr().out.split())
     config = write_project(folder, tmp_path / "q", {}, conditions, split={"by": "experiment", "experiments": ["slow"]})
     assert main(["index", "--config", str(config)]) == 0
@@ -243,7 +243,7 @@ def test_a_condition_without_partners_is_embedded_but_not_trained_on(folder, tmp
     data, anchors, _ = draw_pairs(config)
     assert set(anchors["condition"]) == {"mock"}
     assert set(data.table.observations["condition"]) == {"mock", "virus"}
-    assert main(["inspect", "--config", str(config), "--page", str(tmp_path / "inspect.html")]) == 0
+    assert main(["inspect", "--config", str(config), "--out", str(tmp_path / "inspect.html")]) == 0
 
 
 ERRORS = [

@@ -115,7 +115,7 @@ def test_the_report_is_one_file_with_target_and_observed_composition(run_directo
 
 def test_embeddings_are_equal_on_one_process_and_on_two(run, config, run_viscy_train, tmp_path, capsys):
     path = tmp_path / "one.h5ad"
-    assert main(["predict", "--config", config, *ONE_PROCESS, "--embeddings", str(path)]) == 0
+    assert main(["predict", "--config", config, *ONE_PROCESS, "--out", str(path)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"Done. Wrote {path}"
     run_viscy_train(["predict", "--config", config], tmp_path, processes=2)
     one, two = anndata.read_h5ad(path), anndata.read_h5ad(run[0].parent / "run" / "embeddings.h5ad")

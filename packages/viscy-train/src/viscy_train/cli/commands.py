@@ -145,7 +145,7 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.report.html import DRY_RUN
 
     cli = parse_for_data("inspect", options, description, keywords_of("inspect"))
-    data, page = cli.make_data(), local_path(cli.config.page or cli.run_directory.path.parent / "inspect.html", "page")
+    data, page = cli.make_data(), local_path(cli.config.out or cli.run_directory.path.parent / "inspect.html", "out")
     with claimed(page, DRY_RUN, "inspect"):
         check_sources(data.table)
         if data.store is not None:
@@ -199,6 +199,8 @@ def validate(options: list[str], description: str) -> int:
     if not len(data.validation_rows):
         raise UserError("data.split must keep anchors for validation, got none; set data.split.by to `position`")
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
+    if trainer.is_global_zero:
+        say(checkpoint.describe())
     check_plates(data.table)
     if not _note_another_table(data, checkpoint, trainer):
         cli.require_split_of_run(checkpoint.path)
@@ -223,8 +225,10 @@ def predict(options: list[str], description: str) -> int:
 
     cli = TrainingCLI("predict", options, description, keywords_of("predict"))
     trainer, model, data = cli.make_all(training=False)
-    path = local_path(cli.config.embeddings or cli.run_directory.embeddings, "embeddings")
+    path = local_path(cli.config.out or cli.run_directory.embeddings, "out")
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
+    if trainer.is_global_zero:
+        say(checkpoint.describe())
     with _on_rank_0(trainer, claimed(path, kind_of_output(path), "predict")):
         check_plates(data.table)
         is_another = _note_another_table(data, checkpoint, trainer)
@@ -257,6 +261,8 @@ def export(options: list[str], description: str) -> int:
     if not trainer.is_global_zero:
         return 0
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
+    if trainer.is_global_zero:
+        say(checkpoint.describe())
     model.load_state_dict(checkpoint.weights)
     files = export_encoder(
         local_path(cli.config.out or cli.run_directory.path / "export", "out"),
@@ -286,7 +292,7 @@ def replay(options: list[str], description: str) -> int:
     cli = TrainingCLI("replay", options, description, keywords_of("replay"))
     cli.require_config_of_run()
     data = cli.make_data()
-    path = local_path(cli.config.picture or cli.run_directory.path / f"step-{cli.config.step}.png", "picture")
+    path = local_path(cli.config.out or cli.run_directory.path / f"step-{cli.config.step}.png", "out")
     with claimed(path, PICTURE, "replay"):
         recorded = batch_of_step(cli.run_directory, cli.config.step, cli.config.rank)
         if (fingerprint := cli.run_directory.read_table_fingerprint()) is not None:

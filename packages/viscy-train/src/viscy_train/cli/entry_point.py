@@ -9,6 +9,7 @@ from argparse import ArgumentError
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from viscy_train.cli.aliases import replace_aliases
 from viscy_train.cli.collection import rare_collections
 from viscy_train.cli.config_files import check_config_files, config_files
 from viscy_train.cli.failures import explain_failure, quiet_threads
@@ -81,7 +82,7 @@ def _run(words: list[str]) -> int:
     if _HELP.intersection(options):
         print(command_help(command))
         return 0
-    options = ["--help" if word == _HELP_ALL else word for word in options]
+    options = ["--help" if word == _HELP_ALL else word for word in replace_aliases(command, options)]
     return _run_with_config(command, options) if command.takes_config else _run_without_config(command, options)
 
 

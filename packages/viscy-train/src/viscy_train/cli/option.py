@@ -27,6 +27,8 @@ class Option:
         Whether it must be given.
     nargs : str, optional
         ``+`` for an argument that may be given several times.
+    parsed_as : str, optional
+        Name that the parser has for it: another one, or the key of the configuration that it stands for.
     """
 
     help: str
@@ -36,6 +38,7 @@ class Option:
     value: str = ""
     required: bool = False
     nargs: str | None = None
+    parsed_as: str | None = None
 
     def keywords(self) -> dict[str, Any]:
         """Return the keyword arguments with which ``add_argument`` adds the option to a parser."""

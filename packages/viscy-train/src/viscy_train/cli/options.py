@@ -14,14 +14,28 @@ DEFAULT_SEEDS, DEFAULT_STEPS = 3, 300
 """Of a comparison: number of runs of each composition and fold, and steps of each run without trainer.max_steps."""
 FURTHER = "further"
 """Value of ``--arms`` for the compositions that come with the package."""
+# Names that the parser has for options.
+CKPT_PATH, OUTPUT, ANCHORS = "ckpt_path", "output", "data.anchors"
+_KEYS = (OUTPUT, ANCHORS)  # are in the configuration
 
-_RESUMED = Option(help="checkpoint to resume from; `last` is that of the run, or starts a new run if it has none")
+_RESUMED = Option(
+    value="last|PATH",
+    parsed_as=CKPT_PATH,
+    help="checkpoint to resume from; `last` is that of the run, or starts a new run if it has none",
+)
 _HEADROOM = Option(
     kind="count",
     help="do not train, but measure on so many batches what faster loading could gain at most; limits such as "
     "trainer.max_steps do not apply",
 )
-_EVALUATED = Option(default="last", help="checkpoint to load; `last` is the run's own")
+_EVALUATED = Option(
+    default="last",
+    value="best|last|PATH",
+    parsed_as=CKPT_PATH,
+    help="checkpoint to load, also called --ckpt_path; `best` is the one with the lowest val/loss",
+)
+_RUN = Option(value="DIRECTORY", parsed_as=OUTPUT, help="directory of the run, new or empty, by default the key output")
+_TABLE = Option(value="FILE", parsed_as=ANCHORS, help="anchor table to write, by default the key data.anchors")
 _EMBEDDINGS = Option(
     value="FILE",
     help="file to write, by default embeddings.h5ad in the run's directory; a zarr store if the name ends in .zarr",
@@ -89,9 +103,9 @@ OPTIONS: dict[str, dict[str, Option]] = {
             "default the condition",
         ),
     },
-    "index": {"pixels": _PIXELS, "processes": _READERS, "part": _PART},
+    "index": {"out": _TABLE, "pixels": _PIXELS, "processes": _READERS, "part": _PART},
     "pack": {"out": _STORE, "processes": _READERS, "part": _PART},
-    "inspect": {"processes": _RANKS, "epochs": _EPOCHS, "page": _PAGE, "crops": _CROPS},
+    "inspect": {"processes": _RANKS, "epochs": _EPOCHS, "crops": _CROPS, "out": _PAGE},
     "compare": {
         "hold-out": Option(
             choices=("experiment", "position"),
@@ -106,11 +120,11 @@ OPTIONS: dict[str, dict[str, Option]] = {
         "out": Option(value="DIRECTORY", help="directory to write, by default `compare` next to that of the run"),
         "processes": _WORKERS,
     },
-    "fit": {"ckpt_path": _RESUMED, "headroom": _HEADROOM},
-    "validate": {"ckpt_path": _EVALUATED},
-    "predict": {"ckpt_path": _EVALUATED, "embeddings": _EMBEDDINGS},
-    "export": {"ckpt_path": _EVALUATED, "out": _EXPORT, "onnx": _ONNX},
-    "replay": {"step": _STEP, "rank": _RANK, "picture": _PICTURE},
+    "fit": {"checkpoint": _RESUMED, "out": _RUN, "headroom": _HEADROOM},
+    "validate": {"checkpoint": _EVALUATED},
+    "predict": {"checkpoint": _EVALUATED, "out": _EMBEDDINGS},
+    "export": {"checkpoint": _EVALUATED, "out": _EXPORT, "onnx": _ONNX},
+    "replay": {"step": _STEP, "rank": _RANK, "out": _PICTURE},
     "report": {},
 }
 """Options of each command by name."""
@@ -131,8 +145,9 @@ ARGUMENTS: dict[str, dict[str, Option]] = {
 
 
 def keywords_of(command: str) -> dict[str, dict[str, Any]]:
-    """Return the keyword arguments of ``add_argument`` for each option of a command, by name."""
-    return {name: option.keywords() for name, option in OPTIONS[command].items()}
+    """Return the keyword arguments of ``add_argument`` by name, for the options that are not in a configuration."""
+    named = {option.parsed_as or name: option for name, option in OPTIONS[command].items()}
+    return {name: option.keywords() for name, option in named.items() if name not in _KEYS}
 
 
 def make_parser(command: str, description: str) -> Any:

@@ -162,8 +162,8 @@ _ALL = (
         name="fit",
         function=f"{_CLI}.commands:fit",
         does="train and write a report",
-        more="After Ctrl-C or SIGTERM, --ckpt_path last resumes with the very batch that would have been next.",
-        example="--config config.yaml --ckpt_path last",
+        more="After Ctrl-C or SIGTERM, --checkpoint last resumes with the very batch that would have been next.",
+        example="--config config.yaml --checkpoint last",
     ),
     Command(
         name="validate",
@@ -177,7 +177,7 @@ _ALL = (
         function=f"{_CLI}.commands:predict",
         does="write the embedding of every cell",
         more="Writes AnnData: embeddings in X, and where each cell comes from in obs.",
-        example="--config config.yaml",
+        example="--config config.yaml --checkpoint best",
     ),
     Command(
         name="export",

@@ -80,7 +80,7 @@ def write_picture(path: Path, figure: Figure) -> None:
         try:
             figure.savefig(unfinished, format=image_format, **_SIGNED.get(image_format, {}))
         except ValueError as error:
-            raise UserError(f"--picture must have the extension of an image format, got {path}: {error}") from error
+            raise UserError(f"--out must have the extension of an image format, got {path}: {error}") from error
 
 
 def plot_replay(

@@ -209,7 +209,7 @@ def _diagnose_loss(log: pd.DataFrame, draws: pd.Series) -> list[str]:
             sentences.append(
                 f"The validation loss was lowest ({lowest['val/loss']:.2f}) at step {lowest['step']:,.0f} and rose to "
                 f"{last:.2f} by the end: the encoder may be overfitting. Stop earlier (`trainer.max_epochs`), or use "
-                f"the best checkpoint (`--ckpt_path best`) or stronger `data.augmentation`.{_advise_on_draws(draws)}"
+                f"the best checkpoint (`--checkpoint best`) or stronger `data.augmentation`.{_advise_on_draws(draws)}"
             )
     return sentences
 

@@ -12,12 +12,15 @@ import torch
 
 from viscy_train.errors import UserError
 from viscy_train.run.training_state import check_training_state
+from viscy_train.wording import count
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from viscy_train.run.directory import RunDirectory
 
+BEST = "best-{}.ckpt"
+"""Name of a checkpoint that is kept because its score is among the best."""
 DATA = "PairDataModule"
 """Key under which Lightning stores the state of the data module."""
 
@@ -56,9 +59,9 @@ class Checkpoint:
         try:
             content = read_torch_file(path)
         except ValueError as error:
-            raise UserError(f"{path} is not a checkpoint, or is damaged; name another with --ckpt_path") from error
+            raise UserError(f"{path} is not a checkpoint, or is damaged; name another with --checkpoint") from error
         if not is_content(content):
-            raise UserError(f"{path} is not a checkpoint of viscy-train; name another with --ckpt_path")
+            raise UserError(f"{path} is not a checkpoint of viscy-train; name another with --checkpoint")
         return cls(path, content)
 
     @property
@@ -70,6 +73,32 @@ class Checkpoint:
     def data(self) -> dict[str, Any]:
         """The state of the data module."""
         return self.content[DATA]
+
+    @property
+    def step(self) -> int:
+        """For how many steps the encoder was trained."""
+        return int(self.content.get("global_step", 0))
+
+    @property
+    def epoch(self) -> int:
+        """For how many complete epochs the encoder was trained."""
+        return int(self.data.get("epoch", 0))
+
+    @property
+    def score(self) -> tuple[str, float] | None:
+        """Name and value of the metric for which it was kept as one of the best; None if it was kept as the last."""
+        callbacks = self.content.get("callbacks")
+        for state in callbacks.values() if isinstance(callbacks, Mapping) else ():
+            scores = state.get("best_k_models") if isinstance(state, Mapping) else None
+            for path, value in scores.items() if isinstance(scores, Mapping) else ():
+                if Path(path).name == self.path.name:
+                    return str(state.get("monitor")), float(value)
+        return None
+
+    def describe(self) -> str:
+        """Return which checkpoint it is: path, epochs, step and, if it is one of the best, its score."""
+        score = "" if self.score is None else f", {self.score[0]} {self.score[1]:.4f}"
+        return f"Checkpoint: {self.path} ({count(self.epoch, 'epoch')}, step {self.step:,}{score})"
 
     def require_resumable(self, model: nn.Module) -> None:
         """Refuse a checkpoint that lacks a part that a run resumes from, or has one of another form.
@@ -85,7 +114,7 @@ class Checkpoint:
             what = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(
                 f"{self.path} is damaged, or of another version, and cannot be resumed from ({what}); name another "
-                "with --ckpt_path"
+                "with --checkpoint"
             ) from error
 
     def require_model(self, model: nn.Module) -> None:
@@ -97,10 +126,10 @@ class Checkpoint:
             If weights are missing or have another shape; the message names one of them.
         """
         if not isinstance(self.weights, Mapping) or not all(map(torch.is_tensor, self.weights.values())):
-            raise UserError(f"{self.path} is damaged: its weights are malformed; name another with --ckpt_path")
+            raise UserError(f"{self.path} is damaged: its weights are malformed; name another with --checkpoint")
         for name, value in self.weights.items():
             if not torch.isfinite(value).all():
-                raise UserError(f"{self.path} has weights that are not finite: {name}; name another with --ckpt_path")
+                raise UserError(f"{self.path} has weights that are not finite: {name}; name another with --checkpoint")
         shapes = {name: tuple(value.shape) for name, value in self.weights.items()}
         expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         for name in expected | shapes:
@@ -156,7 +185,7 @@ def checkpoint_to_resume(run_directory: RunDirectory, ckpt_path: str | None, mod
     run_directory : RunDirectory
         The run.
     ckpt_path : str, optional
-        A path, or ``last`` for the run's own last checkpoint, which may not exist yet.
+        A path, ``last`` for the run's own last checkpoint, which may not exist yet, or ``best``.
     model : torch.nn.Module
         The configured model.
 
@@ -188,13 +217,27 @@ def checkpoint_to_evaluate(run_directory: RunDirectory, ckpt_path: str, model: n
     checkpoint = _find(run_directory, ckpt_path)
     if checkpoint is None:
         raise UserError(
-            f"checkpoint not found: {run_directory.last_checkpoint}; train first, or name one with --ckpt_path"
+            f"checkpoint not found: {run_directory.last_checkpoint}; train first, or name one with --checkpoint"
         )
     checkpoint.require_model(model)
     return checkpoint
 
 
 def _find(run_directory: RunDirectory, ckpt_path: str) -> Checkpoint | None:
+    if ckpt_path == "best":
+        return _find_best(run_directory)
     if ckpt_path != "last":
         return Checkpoint.read(Path(ckpt_path))
     return Checkpoint.read(run_directory.last_checkpoint) if run_directory.last_checkpoint.exists() else None
+
+
+def _find_best(run_directory: RunDirectory) -> Checkpoint:
+    """Return the checkpoint with the lowest score of those that were kept as the best."""
+    kept = [Checkpoint.read(path) for path in sorted(run_directory.checkpoints.glob(BEST.format("*")))]
+    scores = [(one.score[1], number) for number, one in enumerate(kept) if one.score is not None]
+    if not scores:
+        raise UserError(
+            f"no best checkpoint in {run_directory.checkpoints}: one is kept at each validation, which needs anchors "
+            "for validation (data.split) and checkpoint.keep_best above 0; use --checkpoint last"
+        )
+    return kept[min(scores)[1]]

@@ -49,15 +49,18 @@ def describe_origin(command: str, options: Sequence[str], checkpoint: Checkpoint
     -------
     dict
         `checkpoint`, its path; `epoch` and `step`, how many of each the encoder was trained for; `command`; `created`,
-        the time in UTC in ISO format; `versions`, see `collect_versions`.
+        the time in UTC in ISO format; `versions`, see `collect_versions`; of one of the best checkpoints, also
+        `monitor`, a metric, and `score`, its value.
     """
+    score = {} if checkpoint.score is None else dict(zip(("monitor", "score"), checkpoint.score, strict=True))
     return {
         "checkpoint": str(checkpoint.path),
-        "epoch": int(checkpoint.data.get("epoch", 0)),
-        "step": int(checkpoint.content.get("global_step", 0)),
+        "epoch": checkpoint.epoch,
+        "step": checkpoint.step,
         "command": shlex.join(["viscy-train", command, *options]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": collect_versions(),
+        **score,
     }
 
 

@@ -31,6 +31,7 @@ from viscy_train.model.module import ContrastiveModule
 from viscy_train.remote.path import as_path, local_path
 from viscy_train.run.attempts import AttemptRecorder
 from viscy_train.run.batch_record import BatchRecorder
+from viscy_train.run.checkpoint import BEST
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.metrics_csv import MetricsCsv
 from viscy_train.training.callbacks import CompositionLogger, LossLogger, LossProgress
@@ -294,7 +295,7 @@ class TrainingCLI(LightningCLI):
             callbacks.append(
                 ModelCheckpoint(
                     run_directory.checkpoints,
-                    filename="best-{epoch}",
+                    filename=Path(BEST.format("{epoch}")).stem,
                     monitor="val/loss",
                     save_top_k=options.keep_best,
                     save_on_train_epoch_end=False,

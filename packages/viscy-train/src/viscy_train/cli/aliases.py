@@ -1,0 +1,42 @@
+"""Aliases: other names of a command's options, which are replaced by those that its parser knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from viscy_train.console import say
+
+if TYPE_CHECKING:
+    from viscy_train.cli.registry import Command
+
+# By command: an earlier name, and the present one.
+_RENAMED = {
+    "inspect": {"page": "out"},
+    "predict": {"embeddings": "out"},
+    "replay": {"picture": "out"},
+}
+_REMOVED_IN = "0.3.0"
+_YAML = (".yaml", ".yml")
+
+
+def replace_aliases(command: Command, options: list[str]) -> list[str]:
+    """Return the options of a command with the names that its parser knows, and warn of names that will be removed."""
+    renamed = _RENAMED.get(command.name, {})
+    parsed = {name: option.parsed_as for name, option in command.options.items() if option.parsed_as}
+    # Not a whole section of the configuration, which has the same name as an option.
+    sections = [name for name in parsed if name == "checkpoint"]
+    replaced = []
+    for word, following in zip(options, [*options[1:], ""], strict=True):
+        name, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and name in renamed:
+            say(f"Warning: --{name} is now --{renamed[name]}; the earlier name will be removed in {_REMOVED_IN}")
+            name = renamed[name]
+        is_section = name in sections and _is_section(value if equals else following)
+        if word.startswith("--") and not is_section:
+            word = f"--{parsed.get(name, name)}{equals}{value}"
+        replaced.append(word)
+    return replaced
+
+
+def _is_section(value: str) -> bool:
+    return value.endswith(_YAML) or value.lstrip().startswith("{")
