@@ -58,9 +58,10 @@ test-dist: dist ## install the wheels into an empty environment, check them and 
 			--python $(CURDIR)/$(INSTALLED) "viscy-train==$$version" "viscy-sampling-testkit==$$version"
 	$(INSTALLED)/bin/python -P tools/dist_check.py $(DIST)
 
-lint: plan-check ## run ruff and check formatting and plans
+lint: plan-check ## run ruff and ShellCheck, and check formatting and plans
 	uv run ruff check
 	uv run ruff format --check
+	uv run shellcheck .ci/run packages/viscy-train/examples/*.sh
 
 format: ## fix what ruff can fix
 	uv run ruff check --fix
@@ -114,7 +115,7 @@ docs: ## build the site into docs/_build/html; any warning is an error
 	uv run --group docs --extra hela sphinx-build -q -W --keep-going --fresh-env docs docs/_build/html
 	uv run python tools/offline.py docs/_build/html
 
-test-docs: ## run the code of the site's pages
+test-docs: ## run the code of READMEs and of the site's pages, the demo first
 	uv run pytest tools/tests/test_pages.py $(WAITING) $(ARGS)
 
 demo: ## run the demo into a new folder or into OUT
@@ -172,7 +173,7 @@ lock-check: ## fail if requirements.txt differs from what the dependencies resol
 plan-check: ## fail if a plan or requirement names something that does not exist
 	uv run python tools/plan_check.py
 
-check: lint lock-check types coverage test-lowest test-anndata docs test-docs demo test-dist ## run everything that must pass
+check: lint lock-check types coverage test-lowest test-anndata docs test-docs test-dist ## run everything that must pass
 
 clean: ## remove environments, caches and the output of runs
 	rm -rf .venv .venvs docs/_build docs/_pictures faults dist .coverage .coverage.* htmlcov .pytest_cache .ruff_cache .hypothesis viscy-demo lightning_logs

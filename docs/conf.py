@@ -42,6 +42,8 @@ numpydoc_xref_param_type = False
 
 # Nothing is loaded from other hosts.
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = "viscy-sampling"
 html_copy_source = False
 html_show_sourcelink = False

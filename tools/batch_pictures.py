@@ -11,6 +11,7 @@ from viscy_data import FlexibleBatchSampler
 from viscy_sampling_testkit import make_anchors
 
 COLORS = {"mock": "#4477aa", "infected": "#ee6677"}
+PALE = {"mock": "#c6d3e3", "infected": "#f3a9b2"}
 
 
 def make_sampler() -> tuple[pd.DataFrame, FlexibleBatchSampler]:
@@ -27,14 +28,15 @@ def draw_batch(anchors: pd.DataFrame, sampler: FlexibleBatchSampler) -> Figure:
     rng = np.random.default_rng(0)
     names = list(dict.fromkeys(anchors["experiment"]))
     heights = anchors["experiment"].map(names.index) + rng.uniform(-0.35, 0.35, len(anchors))
-    axes.scatter(anchors["hours_post_infection"], heights, s=2, color="#cccccc", rasterized=True)
+    # Times are multiples of half an hour; spread, they show how many anchors there are.
+    hours = anchors["hours_post_infection"] + rng.uniform(-0.2, 0.2, len(anchors))
+    pale = anchors["condition"].map(PALE)
+    axes.scatter(hours, heights, s=3, c=pale, linewidths=0, rasterized=True)
     batch = anchors.iloc[sampler.batch(0, epoch=0)]
     for condition, rows in batch.groupby("condition"):
         label = f"{condition}: {len(rows)} of {len(batch)} slots"
         color = COLORS[str(condition)]
-        axes.scatter(
-            rows["hours_post_infection"], heights[rows.index], s=22, color=color, edgecolor="white", label=label
-        )
+        axes.scatter(hours[rows.index], heights[rows.index], s=30, color=color, edgecolor="white", label=label)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("hours post infection")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
