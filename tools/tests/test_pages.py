@@ -8,6 +8,8 @@ import pytest
 
 from code_blocks import read_blocks, read_indented, run_page
 from site_links import ROOT
+from viscy_train.cli.registry import COMMANDS
+from viscy_train.training.data_cli import make_data_parser
 
 DOCS = ROOT / "docs"
 # Pages whose code needs the files of another page follow it, in the same directory.
@@ -31,6 +33,8 @@ ELSEWHERE = {
     "packages/viscy-sampling-testkit/CONFORMANCE.md": f"{TESTKIT_TESTS}/conformance/test_conformance_page.py",
     "packages/viscy-sampling-testkit/README.md": f"{TESTKIT_TESTS}/test_readme.py",
 }
+# Keys of the trainer that are not plain options.
+OTHER_KEYS = {"trainer.callbacks", "trainer.overfit_batches", "trainer.profiler"}
 # Why blocks of pages are not run, in the order of the page.
 NOT_RUN = {
     "CONTRIBUTING.md": [
@@ -87,6 +91,26 @@ def test_blocks_that_are_not_run_are_those_listed():
 
 def test_all_code_names_its_language():
     assert {page: lines for page in pages() if (lines := read_indented(ROOT / page))} == {}
+
+
+@pytest.fixture(scope="module")
+def keys():
+    """All keys of a configuration, sections included."""
+    parser = make_data_parser("viscy-train", "", {})
+    return {action.dest for action in parser._actions}
+
+
+@pytest.mark.parametrize("page", pages())
+def test_keys_of_the_configuration_that_a_page_names_exist(page, keys):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|--)((?:data|model|trainer|checkpoint|evaluation)\.[a-z_.]+[a-z])\b(?![/(])", text))
+    assert named - keys - OTHER_KEYS == set()
+
+
+@pytest.mark.parametrize("page", pages())
+def test_commands_that_a_page_names_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert set(re.findall(r"\bviscy-train ([a-z]+)\b(?=[` ]--|`)", text)) <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("page", ["README.md", "packages/viscy-train/HELA.md"])
