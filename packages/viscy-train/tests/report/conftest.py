@@ -1,5 +1,6 @@
 """Rendered pages, read back as text, elements and sources."""
 
+from base64 import b64decode
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from viscy_train.report.drawing import Drawing
 
 
+TEXT = "{http://www.w3.org/2000/svg}text"
 # A PNG file, and a document that begins with "<svg".
 IMAGES = ("data:image/png;base64,iVBOR", "data:image/svg+xml;base64,PHN2Z")
 
@@ -28,6 +31,12 @@ class Page(HTMLParser):
         self.feed(path.read_text(encoding="utf-8"))
         self.text = " ".join(self._text.split())
 
+    @property
+    def texts_of_drawings(self) -> list[str]:
+        """All texts of the pictures that are SVG."""
+        pictures = [b64decode(one.partition(",")[2]).decode() for one in self.sources if one.startswith(IMAGES[1])]
+        return [text.text or "" for one in pictures for text in ElementTree.fromstring(one).iter(TEXT)]
+
     def handle_starttag(self, tag, attrs):
         self.sources += [value for name, value in attrs if name in ("src", "href", "data", "poster", "srcset")]
         self.elements.setdefault(tag, []).append("")
@@ -42,6 +51,19 @@ class Page(HTMLParser):
         self._text += data
         for tag in set(self._open):
             self.elements[tag][-1] += data
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures of pages that are written from now on, which are not turned into pixels."""
+    drawn: list[Figure] = []
+
+    def png_of(figure: Figure, dots_per_inch: int) -> bytes:
+        drawn.append(figure)
+        return b"\x89PNG\r\n\x1a\n"
+
+    monkeypatch.setattr("viscy_train.report.style.png_of", png_of)
+    return drawn
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,16 @@ def test_a_dry_run_page_shows_targets_and_observed_shares(page):
     assert "2 hours before and after its focal time" in page.text
 
 
+@pytest.mark.parametrize(
+    ("named", "title"), [({}, "Hours post infection"), ({"time": "days of culture"}, "Days of culture")]
+)
+def test_hours_are_called_what_the_user_calls_them(tmp_path, dry_run_of, read_page, named, title):
+    write_dry_run_page(tmp_path / "page.html", dry_run_of(), **named)
+    page = read_page(tmp_path / "page.html")
+    assert title in page.texts_of_drawings
+    assert "infection" not in page.text
+
+
 def rows_of(page, label, n_columns=3):
     """Return the other cells of the row of a table that starts with a label."""
     first = page.elements["td"].index(label)

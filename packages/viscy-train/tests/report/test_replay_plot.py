@@ -30,14 +30,38 @@ def test_a_positive_of_another_cell_is_labeled_with_hours(anchors_of):
     assert [lines[2] for lines in labels if len(lines) > 2] == ["+1.0 h, other cell, row 2", "+0 frames, row 5"]
 
 
-def test_each_experiment_has_its_own_contrast(anchors_of):
-    anchors = anchors_of({("a", "mock"): 10, ("b", "mock"): 10})
+def plot_dim_and_bright(anchors, rows, **options):
+    """Plot a dim pair and a pair that is 100 times as bright; return the mean of each anchor, and the figure."""
     crops = torch.rand(2, 1, 1, 8, 8) * torch.tensor([1.0, 100.0])[:, None, None, None, None]
-    rows = torch.tensor([0, 10])
+    rows = torch.tensor(rows)
     pairs = {"anchor": crops, "positive": crops, "row": rows, "positive_row": rows}
-    canvas = np.asarray(plot_replay(pairs, None, anchors, ["x"], "").axes[0].images[0].get_array())
-    first, second = canvas[:8, :8], canvas[:8, canvas.shape[1] // 2 :][:, :8]
-    assert abs(float(first.mean()) - float(second.mean())) < 0.2
+    figure = plot_replay(pairs, None, anchors, ["x"], "", **options)
+    canvas = np.asarray(figure.axes[0].images[0].get_array())
+    return float(canvas[:8, :8].mean()), float(canvas[:8, canvas.shape[1] // 2 :][:, :8].mean()), figure
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "dim_is_seen"),
+    [([0, 1], {}, True), ([0, 1], {"contrast": "experiment"}, False), ([0, 10], {"contrast": "experiment"}, True)],
+)
+def test_a_dim_pair_is_seen_unless_its_experiment_has_one_contrast(anchors_of, rows, options, dim_is_seen):
+    anchors = anchors_of({("a", "mock"): 10, ("b", "mock"): 10})
+    dim, bright, figure = plot_dim_and_bright(anchors, rows, **options)
+    assert (dim > 0.3) == dim_is_seen
+    assert bright > 0.3
+    unit = "Each experiment" if options else "Each pair"
+    assert any(f"{unit} has its own display range per channel." in text.get_text() for text in figure.texts)
+
+
+def test_both_crops_of_a_pair_and_what_augmentation_made_of_them_have_one_contrast(anchors_of):
+    anchor = torch.rand(1, 1, 1, 8, 8)
+    pairs = {"anchor": anchor, "positive": anchor / 4, "row": torch.tensor([0]), "positive_row": torch.tensor([1])}
+    augmented = {"anchor": anchor / 2, "positive": anchor / 2}
+    figure = plot_replay(pairs, augmented, anchors_of({("a", "mock"): 10}), ["x"], "")
+    canvas = np.asarray(figure.axes[0].images[0].get_array())
+    loaded, positive, lower = canvas[:8, :8], canvas[:8, 9:17], canvas[9:17, :8]
+    assert float(positive.mean()) < 0.6 * float(loaded.mean())
+    assert float(lower.mean()) < 0.8 * float(loaded.mean())
 
 
 @pytest.mark.parametrize("name", ["a.png", "a", "a.svg", "a.svgz", "a.PDF", "a.eps", "a.jpg", "a.tif", "a.webp"])

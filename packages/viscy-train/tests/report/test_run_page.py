@@ -13,7 +13,6 @@ from viscy_train.evaluation.probes import Accuracy, ColumnProbe
 from viscy_train.evaluation.retrieval import Recall
 from viscy_train.loading.axes import add_labels, label_plan, time_name
 from viscy_train.loading.sampler import make_sampler
-from viscy_train.report import run_page
 from viscy_train.report.example_tracks import choose_example_tracks
 from viscy_train.report.run_page import RunResults, write_run_page
 from viscy_train.run.batch_record import batch_fields, record_of_rank
@@ -120,7 +119,7 @@ def page(tmp_path_factory, anchors_of, record_batches, read_page):
 
 
 @pytest.fixture
-def page_of_epochs(tmp_path, anchors_of, read_page):
+def page_of_epochs(tmp_path, anchors_of, read_page, figures):
     """Write the page of a run on 400 mock and 16 virus anchors, with given numbers of batches in its epochs."""
 
     def write(*n_batches, options=None, **more):
@@ -287,10 +286,8 @@ def test_a_lower_recall_does_not_matter_to_an_encoder_that_recognizes_something_
 
 
 def test_other_columns_of_the_axes_are_named_where_they_take_the_place_of_experiments_and_conditions(
-    page_of_epochs, monkeypatch
+    page_of_epochs, figures
 ):
-    figures = []
-    monkeypatch.setattr(run_page, "data_uri", lambda figure: figures.append(figure) or "data:image/png;base64,iVBOR")
     options = SamplerConfig(batch_size=16, experiment_by="marker", condition_by="guide", time_by="t")
     accuracy = Accuracy(mean=0.5, error=0.1)
     probe = {"held_out": "position", "n_units": 6, "n_fewest": 3, "chance": 0.5}
@@ -298,6 +295,7 @@ def test_other_columns_of_the_axes_are_named_where_they_take_the_place_of_experi
     page = page_of_epochs(26, options=options, probes=[probe], time=time_name(options.time_by))
     titles = [[axes.get_title(loc="left") for axes in figure.axes] for figure in figures]
     assert any(one[:3] == ["by guide", "by t", "by marker"] for one in titles), titles
+    assert "Times: t" in page.texts_of_drawings
     assert "0 to 9 t" in page.text
     assert "1 group with guide: g0, g1" in page.text
     assert "A group consists of the anchors with the same marker. For the batches, the condition of an" in page.text
@@ -319,9 +317,15 @@ def test_hours_are_called_what_the_user_calls_them(page_of_epochs):
     probe = {"held_out": "position", "n_units": 6, "n_fewest": 3, "chance": 0.5}
     probe = Probe(from_hours=0, to_hours=3, untrained=accuracy, trained=accuracy, **probe)
     page = page_of_epochs(4, probes=[probe], time="hours after the drug", hours="hours after the drug")
+    assert "Hours after the drug" in page.texts_of_drawings
     assert "hours after the drug" in page.elements["th"]
     assert "at 0.0 to 3.0 hours after the drug" in page.text
     assert "infection" not in page.text
+
+
+def test_no_heading_of_a_table_is_empty(page, page_of_epochs):
+    assert all(page.elements["th"])
+    assert all(page_of_epochs(4).elements["th"])
 
 
 def test_the_provenance_of_a_run_is_shown(page_of_epochs, tmp_path):

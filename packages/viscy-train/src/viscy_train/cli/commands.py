@@ -139,6 +139,7 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.crop_store.crop_store import CropStore
     from viscy_train.crops.scale import describe_crops
     from viscy_train.evaluation.probes import columns_to_probe
+    from viscy_train.loading.axes import time_name
     from viscy_train.loading.reading_estimate import describe_reading_of
     from viscy_train.report.dry_run_page import write_dry_run_page
     from viscy_train.report.dry_run_summary import print_dry_run
@@ -173,7 +174,8 @@ def inspect(options: list[str], description: str) -> int:
         print_dry_run(result, pixels=pixels)
         for sentence in (reading := describe_reading_of(data)):
             say(sentence)
-        write_dry_run_page(page, result, reading, pixels)
+        time = time_name(data.options.time_by, cli.config.evaluation.time)
+        write_dry_run_page(page, result, reading, pixels, time)
     say(f"Done. Open {page}")
     return 0
 
@@ -307,7 +309,9 @@ def replay(options: list[str], description: str) -> int:
         pairs = data.load_pairs(Batch.of_rank(recorded.rows, *key, rank=recorded.rank, batch_size=size))
         where = f"batch {recorded.number} of epoch {recorded.epoch + 1}"
         title = f"Step {recorded.step} of process {recorded.rank}: {where}"
-        figure = plot_replay(pairs, data.augment(pairs), data.table.observations, data.channels, title)
+        figure = plot_replay(
+            pairs, data.augment(pairs), data.table.observations, data.channels, title, contrast=cli.config.contrast
+        )
         write_picture(path, figure)
     say(f"Done. Open {path}")
     return 0

@@ -61,6 +61,11 @@ _PART = Option(
     help="part to read, such as 2/8 for the second of 8 parts that 8 tasks of a cluster read at the same time",
 )
 _PICTURE = Option(value="FILE", help="image file to write, by default step-<step>.png in the run's directory")
+_CONTRAST = Option(
+    default="pair",
+    choices=("pair", "experiment"),
+    help="what has one display range per channel: each pair, or all pairs of an experiment",
+)
 _PIXELS = Option(
     default="sample",
     choices=("sample", "all"),
@@ -124,7 +129,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "validate": {"checkpoint": _EVALUATED},
     "predict": {"checkpoint": _EVALUATED, "out": _EMBEDDINGS},
     "export": {"checkpoint": _EVALUATED, "out": _EXPORT, "onnx": _ONNX},
-    "replay": {"step": _STEP, "rank": _RANK, "out": _PICTURE},
+    "replay": {"step": _STEP, "rank": _RANK, "out": _PICTURE, "contrast": _CONTRAST},
     "report": {},
 }
 """Options of each command by name."""

@@ -565,7 +565,8 @@ class EvaluationConfig:
         Column of the anchor table, or columns, that linear probes predict from the embeddings. By default, the
         condition and columns of text with 2 to 50 values.
     time : str, default hours post infection
-        What the hours of the experiments are called in the report, such as ``hours after treatment``.
+        What the hours of the experiments are called in the report and by ``inspect``, such as ``hours after
+        treatment``.
     """
 
     probe: list[str] | str | None = None

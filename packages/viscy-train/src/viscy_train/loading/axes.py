@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 GROUP, CONDITION, TIME = "experiment", "condition", "hours_post_infection"
 """The columns of the axes by default, and of their labels in a table that `add_labels` returns."""
+HOURS = "hours post infection"
+"""What the hours of the experiments are called unless ``evaluation.time`` names them."""
 WEIGHTS = {GROUP: "experiment_weights", CONDITION: "condition_ratio"}
 """The option with the weights of the labels of each axis."""
 SEPARATOR = " | "
@@ -51,9 +53,9 @@ def axis_names(options: SamplerConfig | Mapping[str, Any]) -> list[str]:
     return [SEPARATOR.join(columns_of(by)) or axis for axis, by in names]
 
 
-def time_name(time_by: str | None) -> str:
-    """Return the name of the times of an axis: ``hours post infection``, or the column in their place."""
-    return TIME.replace("_", " ") if time_by in (None, TIME) else time_by
+def time_name(time_by: str | None, hours: str = HOURS) -> str:
+    """Return the name of the times of an axis: what the hours are called, or the column in their place."""
+    return hours if time_by in (None, TIME) else time_by
 
 
 def check_axes(anchors: pd.DataFrame, options: SamplerConfig, *, positives: str = "") -> None:

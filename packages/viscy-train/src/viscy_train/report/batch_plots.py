@@ -43,7 +43,7 @@ def plot_batches(
     focal_hours: pd.Series | None,
     half_width: float | None,
     anchors: pd.DataFrame,
-    titles: tuple[str, str, str] = ("Experiments", "Conditions", "Hours post infection"),
+    titles: tuple[str, str, str] = ("Experiments", "Conditions", "Hours"),
 ) -> Drawing:
     """Plot the composition of each batch: experiments, conditions and hours, one above the other.
 
@@ -81,7 +81,7 @@ def plot_batches(
     if focal_hours is not None and half_width is not None:
         _mark_windows(panels[-1], hours, focal_hours, half_width)
     _mark_epochs(panels, experiments)
-    panels[-1].draw_axes("batches of all processes, in the order of the global sequence", "hours", space=40)
+    panels[-1].draw_axes("batches of all processes, in the order of the global sequence", space=40)
     return panels[-1].drawing
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from viscy_train.composition.check import conditions_are_chosen, number_batches, own_experiments, shares_of_batches
 from viscy_train.composition.targets import batch_targets
 from viscy_train.composition.temporal import find_temporal_windows
-from viscy_train.loading.axes import TIME, axis_names
+from viscy_train.loading.axes import HOURS, axis_names
 from viscy_train.report.batch_plots import MAX_BATCHES_WITH_TARGETS, plot_batches
 from viscy_train.report.formatting import percent, thousands
 from viscy_train.report.html import svg_uri
@@ -46,13 +46,17 @@ class BatchesFigure:
     shows_windows: bool
 
 
-def make_batches_figure(batches: pd.DataFrame, anchors: pd.DataFrame, planned: PlannedComposition) -> BatchesFigure:
+def make_batches_figure(
+    batches: pd.DataFrame, anchors: pd.DataFrame, planned: PlannedComposition, time: str = HOURS
+) -> BatchesFigure:
     """Plot the composition of each batch, or of an evenly spaced subset if there are many.
 
     Parameters
     ----------
     batches, anchors, planned
         See `viscy_train.composition.check.check_targets`.
+    time : str
+        What the times of the anchors are called.
 
     Returns
     -------
@@ -78,7 +82,7 @@ def make_batches_figure(batches: pd.DataFrame, anchors: pd.DataFrame, planned: P
         targets=targets,
         focal_hours=find_temporal_windows(shown, anchors, planned)["hours"] if is_enriched else None,
         half_width=planned.options["temporal_window_hours"],
-        titles=_titles(planned),
+        titles=_titles(planned, f"Times: {time}" if time in anchors else f"{time[0].upper()}{time[1:]}"),
         anchors=anchors,
     )
     return BatchesFigure(
@@ -90,15 +94,13 @@ def make_batches_figure(batches: pd.DataFrame, anchors: pd.DataFrame, planned: P
     )
 
 
-def _titles(planned: PlannedComposition) -> tuple[str, str, str]:
-    """Return the titles of the panels of groups, conditions and times: their columns unless those are the default."""
+def _titles(planned: PlannedComposition, time: str) -> tuple[str, str, str]:
+    """Return the titles of the panels: groups and conditions with their columns unless those are the default, times."""
     group, condition = axis_names(planned.options)
     return (
         "Experiments" if group == "experiment" else f"Groups: {group}",
         "Conditions" if condition == "condition" else f"Conditions: {condition}",
-        "Hours post infection"
-        if planned.options["time_by"] in (None, TIME)
-        else f"Times: {planned.options['time_by']}",
+        time,
     )
 
 

@@ -11,7 +11,7 @@ from viscy_train.composition.diagnostics import diagnose
 from viscy_train.composition.step import describe_step
 from viscy_train.composition.targets import encode, group_word
 from viscy_train.console import on_each_of
-from viscy_train.loading.axes import axis_names
+from viscy_train.loading.axes import HOURS, axis_names
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.dry_run_summary import EXPECTED, describe_pixels_of, measurements, pitfalls_of
 from viscy_train.report.html import DRY_RUN, render, svg_uri, write_page
@@ -32,7 +32,11 @@ _MAX_DRAWS_SHOWN = 10_000
 
 
 def write_dry_run_page(
-    path: Path, dry_run: DryRun, reading: Sequence[str] = (), pixels: PixelMixing | None = None
+    path: Path,
+    dry_run: DryRun,
+    reading: Sequence[str] = (),
+    pixels: PixelMixing | None = None,
+    time: str = HOURS,
 ) -> None:
     """Write the page of a dry run.
 
@@ -46,6 +50,8 @@ def write_dry_run_page(
         Sentences on what a batch reads.
     pixels : PixelMixing, optional
         How much the experiments mix in their pixels, if crops have been looked at.
+    time : str
+        What the times of the anchors are called.
     """
     anchors, strata, draws = dry_run.anchors, dry_run.strata, dry_run.draws
     page = render(
@@ -61,7 +67,7 @@ def write_dry_run_page(
         pitfalls=pitfalls_of(dry_run, pixels),
         pixels=describe_pixels_of(dry_run, pixels),
         expected=EXPECTED,
-        batches=make_batches_figure(dry_run.batches, anchors, dry_run.planned),
+        batches=make_batches_figure(dry_run.batches, anchors, dry_run.planned, time),
         measurements=measurements(dry_run),
         reading=reading,
         step_sentences=describe_step(dry_run.planned_step),

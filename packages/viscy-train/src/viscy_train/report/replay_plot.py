@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+type Contrast = Literal["pair", "experiment"]
 MAX_PAIRS = 64
 _SIGN = "viscy-train replay"
 # Where each image format says which program has written the file.
@@ -41,6 +42,8 @@ _WIDTH = 13.0
 _CROP_INCHES = 0.72
 _LABEL_INCHES = 0.55
 _MIN_WIDTH = 7.0
+# In inches: height of title and note above the pairs.
+_HEAD_INCHES = 1.15
 # As a fraction of a crop's side.
 _GAP = 0.04
 _GRAY, _BLUE = "#52606d", "#0072B2"
@@ -90,6 +93,7 @@ def plot_replay(
     channels: list[str],
     title: str,
     first: int = 0,
+    contrast: Contrast = "pair",
 ) -> Figure:
     """Plot the pairs of a batch: anchor and positive side by side, each channel, as loaded and as augmented.
 
@@ -108,18 +112,21 @@ def plot_replay(
         Title of the figure.
     first : int, default 0
         First pair to show; at most `MAX_PAIRS` are shown.
+    contrast : str
+        What has one display range per channel, from the 0.5th to the 99.7th percentile of the crops as loaded: each
+        ``pair``, so that dim pairs are seen, or all pairs of an ``experiment``, so that they can be compared.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The middle slice of each crop. All crops of an experiment and channel, augmented ones included, are shown with
-        the same contrast, so that a change of intensity is visible.
+        The middle slice of each crop. The augmented crops of a pair have the display range of those as loaded, so that
+        a change of intensity is visible.
     """
     rows = _array(pairs["row"])[first : first + MAX_PAIRS]
     positives = _array(pairs["positive_row"])[first : first + MAX_PAIRS]
     experiment = observations["experiment"].astype(str).to_numpy()[rows]
     loaded = _middle_slices(pairs, first)
-    limits = _limits(loaded, experiment)
+    limits = _limits(loaded, np.arange(len(rows)) if contrast == "pair" else experiment)
     lines = [_rescale(loaded, limits)]
     if augmented is not None:
         side = loaded.shape[-1]
@@ -127,7 +134,10 @@ def plot_replay(
     blocks = np.concatenate([_join_crops(line) for line in lines], axis=1)
     with mpl.rc_context(style()):
         return _plot_blocks(
-            blocks, _make_labels(rows, positives, observations), channels, title, is_augmented=augmented is not None
+            blocks,
+            _make_labels(rows, positives, observations),
+            channels,
+            (title, _describe(contrast, is_augmented=augmented is not None)),
         )
 
 
@@ -142,11 +152,11 @@ def _middle_slices(pairs: Mapping[str, Any], first: int) -> NDArray[np.float32]:
     return crops[:, :, :, crops.shape[3] // 2]
 
 
-def _limits(crops: NDArray[np.float32], experiment: NDArray) -> NDArray[np.float32]:
-    """Return the intensities shown as black and as white, shape (2, n, 1, n_channels, 1, 1)."""
+def _limits(crops: NDArray[np.float32], group: NDArray) -> NDArray[np.float32]:
+    """Return the intensities shown as black and as white, those of each group, shape (2, n, 1, n_channels, 1, 1)."""
     limits = np.empty((2, len(crops), crops.shape[2]), dtype=np.float32)
-    for name in np.unique(experiment):
-        own = experiment == name
+    for name in np.unique(group):
+        own = group == name
         limits[:, own] = np.percentile(crops[own], [0.5, 99.7], axis=(0, 1, 3, 4))[:, None]
     return limits[:, :, None, :, None, None]
 
@@ -197,9 +207,7 @@ def _describe_ways(rows: NDArray[np.int64], positives: NDArray[np.int64], observ
     ]
 
 
-def _plot_blocks(
-    blocks: NDArray[np.float32], labels: list[str], channels: list[str], title: str, *, is_augmented: bool
-) -> Figure:
+def _plot_blocks(blocks: NDArray[np.float32], labels: list[str], channels: list[str], title: tuple[str, str]) -> Figure:
     """Arrange blocks, the images of pairs with shape (n, height, width), on one canvas and label them."""
     n, height, width = blocks.shape
     crop = width // (2 * len(channels))
@@ -211,7 +219,7 @@ def _plot_blocks(
     corners = [(number // n_columns * row_height, number % n_columns * column_width) for number in range(n)]
     for block, (top, left) in zip(blocks, corners, strict=True):
         canvas[top : top + height, left : left + width] = block
-    size = max(canvas.shape[1] / pixels, _MIN_WIDTH) + 0.4, canvas.shape[0] / pixels + 1.0
+    size = max(canvas.shape[1] / pixels, _MIN_WIDTH) + 0.4, canvas.shape[0] / pixels + _HEAD_INCHES
     figure = new_figure(*size)
     figure.set_layout_engine("none")
     left = 0.2 / size[0]
@@ -223,11 +231,19 @@ def _plot_blocks(
         axes.text(edge, top + height + 1, text, fontsize=8, va="top", color=_GRAY, linespacing=1.1)
     for column in range(n_columns):
         _write_channel_names(axes, column * column_width, crop, channels)
-    rows = "; upper row as loaded, lower row as augmented" if is_augmented else "; as loaded"
-    note = f"Each pair: anchor (left) and positive (right){rows}. Frames and hours are from the anchor to its positive."
-    figure.text(left, 1 - 0.1 / size[1], title, fontsize=12, va="top")
-    figure.text(left, 1 - 0.36 / size[1], note, fontsize=9, va="top", color=_GRAY)
+    figure.text(left, 1 - 0.1 / size[1], title[0], fontsize=12, va="top")
+    figure.text(left, 1 - 0.36 / size[1], title[1], fontsize=9, va="top", color=_GRAY, linespacing=1.25)
     return figure
+
+
+def _describe(contrast: Contrast, *, is_augmented: bool) -> str:
+    """Return the note below the title: what is where, and what the gray values of a channel are comparable within."""
+    rows = "; upper row as loaded, lower row as augmented" if is_augmented else "; as loaded"
+    within = "Each pair" if contrast == "pair" else "Each experiment"
+    return (
+        f"Anchor (left) and positive (right){rows}. {within} has its own display range per channel.\n"
+        "Frames and hours are from the anchor to its positive."
+    )
 
 
 def _write_channel_names(axes: Axes, left: int, crop: int, channels: list[str]) -> None:

@@ -17,7 +17,7 @@ from viscy_train.composition.targets import STRATUM, group_word, target_composit
 from viscy_train.composition.temporal import check_all_targets
 from viscy_train.config.schema import PositiveConfig
 from viscy_train.evaluation.chance import N_PERMUTED
-from viscy_train.loading.axes import axis_names
+from viscy_train.loading.axes import HOURS, axis_names
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
 from viscy_train.report.example_tracks import CHANNEL
 from viscy_train.report.formatting import percent, thousands
@@ -117,8 +117,8 @@ class RunResults:
     positive: PositiveConfig = PositiveConfig()  # noqa: RUF009 (frozen)
     experiments: Sequence[Experiment] = ()
     frames: FrameCounts | None = None
-    time: str = "hours post infection"
-    hours: str = "hours post infection"
+    time: str = HOURS
+    hours: str = HOURS
     provenance: Sequence[Mapping[str, Any]] = ()
 
     @property
@@ -190,7 +190,7 @@ def _batch_context(run_directory: RunDirectory, results: RunResults, log: pd.Dat
         + ([] if results.frames is None else [results.frames.sentence]),
         "diagnostics": diagnose_run(checks, log, recall, draws),
         "draws": describe_draws(draws, period, axes),
-        "batches": make_batches_figure(batches, anchors, planned),
+        "batches": make_batches_figure(batches, anchors, planned, results.time),
         "batches_origin": origin,
         "checks": shorten_checks(checks),
         "composition_figure": svg_uri(plot_composition(targets, observed, anchors)),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 
+from viscy_train.loading.axes import HOURS
 from viscy_train.report.palette import condition_colors, experiment_colors, label_of, percent
 from viscy_train.report.style import WIDTH, legend_of_dots, new_figure, style
 from viscy_train.run.metrics_csv import DATA_WAIT, LOSS
@@ -93,7 +94,7 @@ def plot_embeddings(
     explained: Sequence[float],
     anchors: pd.DataFrame,
     order: NDArray[np.int64],
-    names: tuple[str, str, str] = ("condition", "hours post infection", "experiment"),
+    names: tuple[str, str, str] = ("condition", HOURS, "experiment"),
 ) -> Figure:
     """Plot the embeddings three times, colored by condition, hours and experiment.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from viscy_train.evaluation.representation import COLLAPSED_RANK
+from viscy_train.loading.axes import HOURS
 from viscy_train.report.learned_section import CHANCE
 from viscy_train.run.metrics_csv import DATA_WAIT, EFFECTIVE_RANK, LOSS, steps_of
 
@@ -32,7 +33,7 @@ def summarize_run(
     *,
     has_held_out_queries: bool,
     axes: Sequence[str] = ("experiment", "condition"),
-    hours: str = "hours post infection",
+    hours: str = HOURS,
 ) -> list[str]:
     """Return sentences on the composition of the batches and on what the encoder learned.
 

@@ -10,7 +10,7 @@ from viscy_train.console import say
 from viscy_train.errors import UserError
 from viscy_train.evaluation.embeddings import evaluate_encoders
 from viscy_train.evaluation.probes import columns_to_probe
-from viscy_train.loading.axes import label_plan, time_name
+from viscy_train.loading.axes import HOURS, label_plan, time_name
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.sampler import collect_sampler_warnings
 from viscy_train.report.example_tracks import choose_example_tracks
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from viscy_train.model.encoder import Encoder
     from viscy_train.run.directory import RunDirectory
 
-HOURS = "hours post infection"
-"""What the hours of the experiments are called unless `evaluation.time` names them."""
 # Batches that are read to count their frames.
 _COUNTED_BATCHES = 50
 
@@ -98,7 +96,7 @@ def evaluate_and_write_page(
         positive=data.positive,
         experiments=table.experiments,
         frames=count_frames(counted, table.observations, data.positive_choice),
-        time=time if time_name(data.options.time_by) == HOURS else time_name(data.options.time_by),
+        time=time_name(data.options.time_by, time),
         hours=time,
         provenance=read_provenance(run_directory),
     )
