@@ -9,6 +9,7 @@ from viscy_train.cli.registry import COMMANDS
 @pytest.mark.parametrize(
     ("command", "options", "expected"),
     [
+        ("fit", [], []),
         ("fit", ["--out", "run"], ["--output", "run"]),
         ("fit", ["--out=run"], ["--output=run"]),
         ("fit", ["--output", "run"], ["--output", "run"]),

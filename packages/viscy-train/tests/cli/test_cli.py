@@ -19,12 +19,19 @@ def line_of(path, key):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train"], "unknown command 'train'; choose from demo, hela, init, import, study, view, index"),
+        (["learn"], "unknown command 'learn'; choose from demo, hela, init, import, study, view, index"),
+        (["idnex"], "unknown command 'idnex'; did you mean index?"),
+        (["view"], "RUN is missing; see viscy-train view --help"),
+        (["init", "--out", "x"], "PLATE is missing; see viscy-train init --help"),
+        (["import", "x", "y"], "unexpected argument 'y'; options begin with --"),
+        (["study", "--sise", "ci"], "unknown option --sise; did you mean --size?"),
+        (["study", "--size", "lptop"], "--size must be ci, laptop or gpu, got lptop; did you mean laptop?"),
+        (["study", "--qqq"], "unknown option --qqq; see --help and --help-all"),
         (["fit"], "fit needs --config FILE"),
         (["index"], "index needs --config FILE"),
         (["fit", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["demo", "--oot", "x"], "oot"),
-        (["demo", "--out"], "--out"),
+        (["demo", "--out"], "--out needs a value"),
     ],
 )
 def test_an_invalid_command_line_is_a_one_line_error(error_line, arguments, message):
@@ -69,7 +76,7 @@ def test_the_help_lists_every_command(capsys, arguments):
         ("data.crpo", "crpo"),
         ("trainer.acelerator", "acelerator"),
         ("model.encoder.wdith", "wdith"),
-        ("trainr.max_epochs", "max_epochs: 3"),
+        ("trainr.max_epochs", "trainr:"),
         ("checkpoint.evry_n_steps", "evry_n_steps"),
     ],
 )
@@ -77,6 +84,60 @@ def test_a_misspelled_key_is_reported_with_its_line(error_line, make_project, tm
     path = make_project(tmp_path, **{key: 3})
     assert main(["fit", "--config", str(path)]) == EXIT_USER_ERROR
     assert f"{path}, line {line_of(path, name)}: " in error_line()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--data.crpo", "unknown option --data.crpo; did you mean --data.crop?"),
+        (
+            "--data.sampler.batchsize=3",
+            "unknown option --data.sampler.batchsize; did you mean --data.samp",
+        ),
+        ("--procesess", "unknown option --procesess; did you mean --processes?"),
+    ],
+)
+def test_an_option_is_suggested_without_a_line_of_the_configuration(error_line, project, option, message):
+    assert main(["inspect", "--config", str(project), option, "3"]) == EXIT_USER_ERROR
+    assert error_line().startswith(f"viscy-train: error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "message"),
+    [
+        ({"data.crpo": 3}, "crpo", "unknown key 'data.crpo'; did you mean data.crop?"),
+        (
+            {"data.batch_size": 3},
+            "batch_size: 3",
+            "unknown key 'data.batch_size'; did you mean data.sam",
+        ),
+        ({"trainr.max_epochs": 3}, "trainr", "unknown key 'trainr'; did you mean trainer?"),
+        (
+            {"data.z": "midle"},
+            "z:",
+            "data.z must be middle, sharpest, random or maximum, got midle; did you mean mid",
+        ),
+    ],
+)
+def test_a_key_or_choice_is_suggested_with_the_line(error_line, make_project, tmp_path, changes, key, message):
+    path = make_project(tmp_path, **changes)
+    for command in ("inspect", "fit"):
+        assert main([command, "--config", str(path)]) == EXIT_USER_ERROR
+        line = line_of(path, f" {key}" if key == "z:" else key)
+        assert f"{path}, line {line}: {message}" in error_line()
+
+
+@pytest.mark.parametrize("key", ["output", "data.experiments", "data.anchors"])
+def test_a_missing_key_is_named_with_the_file(error_line, make_project, tmp_path, key):
+    path = make_project(tmp_path, **{key: None})
+    assert main(["inspect", "-c", str(path)]) == EXIT_USER_ERROR
+    assert error_line() == f"viscy-train: error: {path}: the key '{key}' is missing"
+
+
+def test_a_key_that_is_not_text_is_refused_with_its_line(error_line, make_project, tmp_path):
+    path = make_project(tmp_path, **{"data.sampler": {3: 4}})
+    assert main(["inspect", "--config", str(path)]) == EXIT_USER_ERROR
+    assert f"{path}, line {line_of(path, '3: 4')}: a key must be text, got 3" in error_line()
 
 
 @pytest.mark.parametrize(
@@ -275,7 +336,7 @@ def test_an_unreadable_file_is_named(error_line, tmp_path, content, message):
     [
         ("hello", "must be a mapping of keys to values"),
         ("- 1\n- 2\n", "must be a mapping of keys to values"),
-        ("output: [16\n", "line 2: "),
+        ("output: [16\n", "line 1: "),
         ("output: a\ndata:\n\tcrop: 16\n", "line 3: "),
         ("output: a\noutput: b\n", "line 2: key 'output' is already defined in line 1"),
         ("data:\n  crop: 16\n  crop: 32\n", "line 3: key 'crop' is already defined in line 2"),

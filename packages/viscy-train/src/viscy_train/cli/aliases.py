@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from viscy_train.console import say
@@ -26,7 +27,7 @@ def replace_aliases(command: Command, options: list[str]) -> list[str]:
     # Not a whole section of the configuration, which has the same name as an option.
     sections = [name for name in parsed if name == "checkpoint"]
     replaced = []
-    for word, following in zip(options, [*options[1:], ""], strict=True):
+    for word, following in zip_longest(options, options[1:], fillvalue=""):
         name, equals, value = word.removeprefix("--").partition("=")
         if word.startswith("--") and name in renamed:
             say(f"Warning: --{name} is now --{renamed[name]}; the earlier name will be removed in {_REMOVED_IN}")

@@ -30,17 +30,25 @@ if TYPE_CHECKING:
 
 def index(options: list[str], description: str) -> int:
     """Build the anchor table."""
+    from viscy_train.cli.parsing import parse_for_data
+    from viscy_train.experiments.located_problems import located_problems
+    from viscy_train.remote.path import as_path
+
+    cli = parse_for_data("index", options, description, keywords_of("index"))
+    with located_problems(as_path(cli.config.data.experiments)):
+        return _index(cli)
+
+
+def _index(cli: DataCLI | TrainingCLI) -> int:
     from viscy_train.anchors.build import build_anchor_table
     from viscy_train.anchors.examiner import examine_part
     from viscy_train.anchors.positions import IndexSettings
     from viscy_train.anchors.shared_table import store_of
     from viscy_train.anchors.summary import print_summary
     from viscy_train.anchors.table import ANCHOR_TABLE
-    from viscy_train.cli.parsing import parse_for_data
     from viscy_train.crops.scale import describe_crops
     from viscy_train.parts import parse_part
 
-    cli = parse_for_data("index", options, description, keywords_of("index"))
     data, processes = cli.make_data(), cli.config.processes
     path = local_path(data.path, "data.anchors")
     saved = store_of(path).directory

@@ -66,7 +66,7 @@ def _check_config_file(path: Path) -> None:
     try:
         require_regular_file(path, "the config file")
         if not path.is_file():
-            return  # The parser reports a missing file.
+            raise UserError(f"file not found: {path}; `viscy-train demo` writes an example")
     except UserError:
         raise
     except (OSError, ValueError) as error:
@@ -74,6 +74,7 @@ def _check_config_file(path: Path) -> None:
     from viscy_train.config.yaml_source import line_of, read_as_text, read_yaml
 
     content = read_yaml(path)
+    _check_keys(path, content)
     if not isinstance(content, dict):
         raise UserError(f"{path} must be a mapping of keys to values; `viscy-train demo` writes an example")
     for section in _SECTIONS:
@@ -93,6 +94,20 @@ def _check_config_file(path: Path) -> None:
     for name in _strings_in(content):
         if name.endswith(_YAML):
             _check_bounds_of(path.parent / name)
+
+
+def _check_keys(path: Path, value: Any, levels: tuple[str, ...] = ()) -> None:
+    """Refuse a key that is not text, which the parser would report without its place, except below keys of names."""
+    from viscy_train.config.yaml_source import line_of
+
+    if not isinstance(value, dict) or ".".join(levels) in _NAMES:
+        return
+    for key, below in value.items():
+        if not isinstance(key, str):
+            line = line_of(path, (*levels, str(key)))
+            where = f"{path}, line {line}" if line else str(path)
+            raise UserError(f"{where}: a key must be text, got {key}; put it in quotes: '{key}'")
+        _check_keys(path, below, (*levels, key))
 
 
 def _check_names(path: Path, content: Any, text: Any) -> None:

@@ -16,6 +16,7 @@ from viscy_train.cli.failures import explain_failure, quiet_threads
 from viscy_train.cli.help import command_help, overall_help, versions
 from viscy_train.cli.registry import COMMANDS
 from viscy_train.config.parser_messages import reword
+from viscy_train.config.suggestions import CommandLineError, did_you_mean
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_INTERRUPTED, EXIT_USER_ERROR, explain_exit
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from viscy_train.cli.registry import Command
 
 _HELP, _HELP_ALL = {"-h", "--help"}, "--help-all"
+_IS_MISSING = re.compile(r"the key '[\w.]+' is missing")
 _NAMES_A_FILE = re.compile(r"\S+\.ya?ml(, line \d+)?:? ")
 
 
@@ -77,7 +79,8 @@ def _run(words: list[str]) -> int:
         print(versions())
         return 0
     if first not in COMMANDS:
-        raise UserError(f"unknown command {first!r}; choose from {', '.join(COMMANDS)}")
+        meant = did_you_mean(first, COMMANDS)
+        raise CommandLineError(f"unknown command {first!r}{meant or '; choose from ' + ', '.join(COMMANDS)}")
     command = COMMANDS[first]
     if _HELP.intersection(options):
         print(command_help(command))
@@ -126,7 +129,7 @@ def _explain(error: Exception, arguments: list[str]) -> str:
     from viscy_train.config.yaml_source import with_line
 
     text = str(error)
-    if isinstance(error, UserError) and "\n" in text:
+    if isinstance(error, CommandLineError) or (isinstance(error, UserError) and "\n" in text):
         return text
     text = reword(" ".join(text.split()))
     if _NAMES_A_FILE.match(text):
@@ -134,4 +137,6 @@ def _explain(error: Exception, arguments: list[str]) -> str:
     for path in reversed(config_files(arguments)):  # a later file overrides an earlier one
         if path.is_file() and (located := with_line(path, text)) != text:
             return located
+        if _IS_MISSING.fullmatch(text):
+            return f"{path}: {text}"
     return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentError
 from typing import TYPE_CHECKING, Any
 
+from viscy_train.config.suggestions import CommandLineError
 from viscy_train.training.data_cli import DataCLI
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def parse_for_data(
         # What is printed is complete, so that `fit` takes it.
         if not any(word.startswith("--print_config") for word in args):
             return DataCLI(command, args, description, options)
-    except ArgumentError as error:
-        if "trainer" not in str(error):
+    except (ArgumentError, CommandLineError) as error:
+        if "trainer" not in str(error.__cause__ or error):
             raise
     from viscy_train.training.lightning_cli import TrainingCLI
 

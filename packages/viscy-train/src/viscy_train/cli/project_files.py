@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from viscy_train.cli.options import make_parser
+from viscy_train.config.suggestions import parse
 from viscy_train.console import say
 from viscy_train.project_files.importer import import_collection
 from viscy_train.project_files.new_files import CONFIG, EXPERIMENTS
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 def run_init(options: list[str], description: str) -> int:
     """Write the files of a project for plates, and return the exit code."""
-    values = make_parser("init", description).parse_args(options)
+    values = parse(make_parser("init", description), options)
     return _report(start_project(values.plates, values.out), values.out)
 
 
 def run_import(options: list[str], description: str) -> int:
     """Write the files of a project from a collection of VisCy, and return the exit code."""
-    values = make_parser("import", description).parse_args(options)
+    values = parse(make_parser("import", description), options)
     return _report(import_collection(values.collection, values.out), values.out)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viscy_train.cli.options import DEFAULT_STEPS, FURTHER, keywords_of, make_parser
+from viscy_train.config.suggestions import parse
 from viscy_train.console import say
 from viscy_train.errors import UserError
 from viscy_train.output import in_use
@@ -38,7 +39,7 @@ _FEW_STEPS = "Runs are short. Differences may shrink or grow with longer trainin
 
 def run_study_command(options: list[str], description: str) -> int:
     """Compare compositions on made-up worlds, and return the exit code."""
-    values = make_parser("study", description).parse_args(options)
+    values = parse(make_parser("study", description), options)
     from viscy_train.study.conclude import Comparison, data_of_config
     from viscy_train.study.made_up import HELA, made_up_trials
     from viscy_train.study.summary import Units

@@ -7,13 +7,14 @@ from importlib.util import find_spec
 from typing import Any
 
 from viscy_train.cli.options import OPTIONS, make_parser
+from viscy_train.config.suggestions import parse
 from viscy_train.errors import UserError
 from viscy_train.viewer.plugin import read_layers
 
 
 def run_view(options: list[str], description: str) -> int:
     """Open napari, and return the exit code when it was closed."""
-    values = make_parser("view", description).parse_args(options)
+    values = parse(make_parser("view", description), options)
     if find_spec("napari") is None:
         raise UserError("view needs napari, which is not installed: install viscy-train[napari]")
     layers = read_layers(values.run, **{name: values[name] for name in OPTIONS["view"]})

@@ -1,9 +1,11 @@
 """Checks: rules for values in the user's files. A broken rule is a one-line error with the rule and the value."""
 
 import math
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
+from viscy_train.config.suggestions import did_you_mean
 from viscy_train.errors import UserError
 
 
@@ -11,6 +13,13 @@ def require(holds: bool, rule: str, value: object) -> None:
     """Raise a `UserError` with the rule and the value unless the rule holds."""
     if not holds:
         raise UserError(f"{rule}, got {'null' if value is None else repr(value)}")
+
+
+def require_one_of(rule: str, value: Any, choices: Sequence[Any]) -> None:
+    """Require one of some values, and suggest the one that was probably meant."""
+    if isinstance(value, bool) or value not in choices:
+        meant = did_you_mean(value, [str(choice) for choice in choices]) if isinstance(value, str) else ""
+        raise UserError(f"{rule}, got {'null' if value is None else repr(value)}{meant}")
 
 
 def require_number(name: str, value: Any) -> None:

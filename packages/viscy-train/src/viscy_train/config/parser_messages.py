@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from viscy_train.config.suggestions import did_you_mean, one_of
+
 _KEY = r'Parser key "(?P<key>[\w.]+)": '
 _ONE = re.compile(_KEY + r"Expected a (?P<kind>.+?)\. Got value: (?P<value>.*)")
 _SEVERAL = re.compile(
@@ -15,6 +17,8 @@ _ABOVE_0 = re.compile(
     _KEY + r"Not of type PositiveInt: (?:invalid literal for int\(\) with base 10: )?"
     r"'?(?P<value>.*?)'?(?: does not conform to restriction v>0| not an? \w+)?"
 )
+_PATH = re.compile(_KEY + r"Not of type Path_\w+: .*")
+_NOT_TEXT = re.compile(r"Key must be a string, got: (?P<value>.*?)\.?")
 _CHOICES = re.compile(r"(?:typing\.)?Literal\[(?P<choices>.*)\]")
 _WORDS = {
     "<class 'bool'>": "true or false",
@@ -44,19 +48,26 @@ def reword(message: str) -> str:
     """
     if option := _ABOVE_0.fullmatch(message):
         return f"--{option['key']} must be an integer above 0, got {option['value']}"
+    if path := _PATH.fullmatch(message):
+        return f"{path['key']} must be a path, as text"
+    if key := _NOT_TEXT.fullmatch(message):
+        return f"a key must be text, got {key['value']}; put it in quotes: '{key['value']}'"
     found = _SEVERAL.fullmatch(message) or _ONE.fullmatch(message)
     kinds = _in_words(found["kind"]) if found else None
-    return message if found is None or kinds is None else f"{found['key']} must be {kinds}, got {found['value']}"
+    if found is None or kinds is None:
+        return message
+    meant = did_you_mean(found["value"], _choices_in(found["kind"]))
+    return f"{found['key']} must be {kinds}, got {found['value']}{meant}"
+
+
+def _choices_in(kind: str) -> list[str]:
+    choices = _CHOICES.fullmatch(kind)
+    return [choice.strip().strip("'") for choice in choices["choices"].split(",")] if choices else []
 
 
 def _in_words(kind: str) -> str | None:
     """Return a type, or several separated by commas, in words; None if one of them has none."""
-    if choices := _CHOICES.fullmatch(kind):
-        return _join([choice.strip().strip("'") for choice in choices["choices"].split(",")])
+    if choices := _choices_in(kind):
+        return one_of(choices)
     words = [_WORDS.get(one) for one in re.split(r", (?![^\[]*\])", kind)]
-    return None if None in words else _join([word for word in words if word])
-
-
-def _join(words: list[str]) -> str:
-    *others, last = words
-    return f"{', '.join(others)} or {last}" if others else last
+    return None if None in words else one_of([word for word in words if word])

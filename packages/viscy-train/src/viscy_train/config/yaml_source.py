@@ -16,9 +16,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError, RoundTripConstructor
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.reader import ReaderError
 from yaml.constructor import ConstructorError
 
 from viscy_train.config.yaml_bounds import MAX_BYTES, check_bounds
+from viscy_train.config.yaml_problems import explain_syntax
 from viscy_train.errors import UserError, require_regular_file
 
 if TYPE_CHECKING:
@@ -265,10 +267,15 @@ def _load(text: str) -> Any:
 
 def _explain(path: Path, error: Exception, *, is_valid: bool = False) -> str:
     problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if isinstance(error, ReaderError) and isinstance(error.character, int):
+        line = _read_text(path).count("\n", 0, error.position) + 1
+        return f"{path}, line {line}: invalid YAML: it has the control character U+{error.character:04X}; delete it"
     if problem is None or mark is None:
         return f"{path} is not valid YAML: {' '.join(str(error).split())}"
-    prefix = "" if is_valid or isinstance(error, DuplicateKeyError) else "invalid YAML: "
-    return f"{path}, line {mark.line + 1}: {prefix}{problem}"
+    if is_valid or isinstance(error, DuplicateKeyError):
+        return f"{path}, line {mark.line + 1}: {problem}"
+    line, words = explain_syntax(problem, mark, getattr(error, "context", None), getattr(error, "context_mark", None))
+    return f"{path}, line {line}: invalid YAML: {words}"
 
 
 def _keys_in(message: str) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from viscy_train.config.checks import require, require_above_0, require_name, require_number
+from viscy_train.config.checks import require, require_above_0, require_name, require_number, require_one_of
 from viscy_train.config.schema import FilePath
 from viscy_train.errors import at_key
 from viscy_train.experiments.metadata import CONDITION, Value, check_keys, check_wells, well_of, without_condition
@@ -92,14 +92,14 @@ class Experiment:
         self._check_conditions(where)
         self._check_exclude(where)
         rule = f"missing_tracks {where} must be error or skip"
-        require(self.missing_tracks in ("error", "skip"), rule, self.missing_tracks)
+        require_one_of(rule, self.missing_tracks, ("error", "skip"))
         require_above_0(f"minutes_per_frame {where}", self.minutes_per_frame)
         require_number(f"hour_of_infection {where}", self.hour_of_infection)
         for name, values in (("format", [AUTO, *FORMATS]), ("unit", UNITS), ("first_frame", FIRST_FRAMES)):
             option = f"tracks_{name}"
             value = canonical(option, getattr(self, option))
             rule = f"{option} {where} must be one of {', '.join(map(str, values))}"
-            require(value in values and not isinstance(value, bool), rule, value)
+            require_one_of(rule, value, values)
             object.__setattr__(self, option, value)
         for name in ("micrometers_per_pixel", "micrometers_per_slice"):
             if getattr(self, name) is not None:

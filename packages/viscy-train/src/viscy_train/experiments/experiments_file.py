@@ -7,10 +7,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from viscy_train.config.checks import require
 from viscy_train.config.parser_messages import reword
+from viscy_train.config.suggestions import did_you_mean, explained
 from viscy_train.config.yaml_source import Spelled, line_of, read_spelled, read_yaml, refuse_clock_time, with_line
 from viscy_train.errors import UserError
 from viscy_train.experiments.experiment import Experiment, as_list
@@ -108,6 +109,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
 def _parse_experiment(path: Path, number: int, values: dict[str, Any]) -> Experiment:
     """Return the experiment of an item of the list, or raise an error with the line of its mistake."""
     within = f"experiments.{number}"
+    _check_keys(path, within, values)
     for name in ("minutes_per_frame", "hour_of_infection"):
         refuse_clock_time(path, f"{within}.{name}")
     paths = {name: values[name] for name in ("plate", "tracks") if isinstance(values.get(name), str)}
@@ -117,18 +119,32 @@ def _parse_experiment(path: Path, number: int, values: dict[str, Any]) -> Experi
         named = as_list(values["annotations"])
         nested["annotations"] = [_absolute(path, value) if isinstance(value, str) else value for value in named]
     try:
-        parsed = _make_parser().parse_object(
-            {name: value for name, value in values.items() if name not in _NESTED} | absolute
-        )
+        parsed = _parse({name: value for name, value in values.items() if name not in _NESTED} | absolute)
         return Experiment(**parsed.as_dict(), **nested)
     except (ArgumentError, UserError) as error:
         message = reword(" ".join(str(error).split()))
         line = line_of(path, (*within.split("."), *error.keys)) if isinstance(error, UserError) and error.keys else None
         if line is not None:
             raise UserError(f"{path}, line {line}: {message}") from error
-        if "is not accepted" in message:
-            message += f"; an experiment has {', '.join(field.name for field in fields(Experiment))}"
         raise UserError(with_line(path, message, within)) from error
+
+
+def _check_keys(path: Path, within: str, values: dict[str, Any]) -> None:
+    """Refuse a key that an experiment does not have."""
+    known = [field.name for field in fields(Experiment)]
+    for key in values:
+        if key not in known:
+            line = line_of(path, (*within.split("."), str(key)))
+            meant = did_you_mean(str(key), known) or f"; an experiment has {', '.join(known)}"
+            raise UserError(f"{path}, line {line}: an experiment has no key {str(key)!r}{meant}")
+
+
+def _parse(values: dict[str, Any]) -> Namespace:
+    parser = _make_parser()
+    try:
+        return parser.parse_object(values)
+    except ArgumentError as error:
+        raise explained(error, parser) from error
 
 
 @cache  # a project may have hundreds of experiments
@@ -146,12 +162,23 @@ def _absolute(path: Path, value: str) -> str:
 def _check_outline(path: Path, content: Any) -> None:
     """Refuse a file that is not a list of mappings, for which the parser's message would not help."""
     rule = f"{path} must be a mapping with the key `experiments`"
-    require(isinstance(content, dict) and "experiments" in content, rule, content)
+    if not isinstance(content, dict):
+        kind = "a list; write `experiments:` above it" if isinstance(content, list) else repr(content)
+        raise UserError(f"{rule}, got {kind}")
+    if "experiments" not in content:
+        (first, *_), keys = content, ", ".join(map(repr, content))
+        if did_you_mean(str(first), ["experiments"]):
+            where = f"{path}, line {line_of(path, str(first))}"
+            raise UserError(f"{where}: unknown key {first!r}; did you mean experiments?")
+        raise UserError(f"{rule}, got the keys {keys}")
     for key in content:
         where = f"{path}, line {line_of(path, str(key))}"
         require(key == "experiments", f"{where}: `experiments` must be the only key", key)
     experiments = content["experiments"]
     rule = f"{path}, line {line_of(path, 'experiments')}: experiments must be a non-empty list"
+    if isinstance(experiments, dict):
+        keys = ", ".join(map(repr, experiments))
+        raise UserError(f"{rule}, whose items begin with `- name:`, got a mapping with the keys {keys}")
     require(isinstance(experiments, list) and bool(experiments), rule, experiments)
     for number, experiment in enumerate(experiments):
         key = f"experiments.{number}"

@@ -22,6 +22,7 @@ from viscy_train.config.schema import (
     ModelConfig,
     PlainTrainerOptions,
 )
+from viscy_train.config.suggestions import parse
 from viscy_train.errors import UserError
 from viscy_train.loading.run_data import RunData
 from viscy_train.remote.path import local_path
@@ -64,7 +65,7 @@ class DataCLI:
         self, command: str, args: list[str], description: str, options: dict[str, dict[str, Any]] | None = None
     ) -> None:
         parser = make_data_parser(f"viscy-train {command}", description, options or {})
-        self.config = parser.parse_args(args)
+        self.config = parse(parser, args)
         refuse_nulls(self.config, parser.get_defaults(skip_validation=True))
         check_seed(self.config)
 

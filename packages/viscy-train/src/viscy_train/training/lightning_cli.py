@@ -23,6 +23,7 @@ from viscy_train.config.schema import (
     PositiveConfig,
     SamplerConfig,
 )
+from viscy_train.config.suggestions import parse
 from viscy_train.config.yaml_source import read_yaml
 from viscy_train.console import get_console
 from viscy_train.errors import UserError
@@ -128,7 +129,7 @@ class TrainingCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the options, without Lightning's warning that the process has command line arguments of its own."""
-        self.config = parser.parse_args(args)
+        self.config = parse(parser, args)
         refuse_nulls(self.config, parser.get_defaults(skip_validation=True))
 
     def _set_seed(self) -> None:
