@@ -10,7 +10,7 @@ from iohub.ngff import open_ome_zarr
 
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.cli.entry_point import main
-from viscy_train.config.schema import CropSettings
+from viscy_train.config.schema import CropSettings, NormalizationConfig
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_USER_ERROR
 from viscy_train.experiments.experiments_file import load_experiments
@@ -110,7 +110,9 @@ def test_scale_and_interval_of_the_metadata_are_used(tmp_path):
     data = read(tmp_path / "two" / "config.yaml")["data"]
     assert (data["crop"], data["crop_um"]) == (64, 32)
     assert "0.25 micrometers per pixel" in (tmp_path / "two" / "experiments.yaml").read_text()
-    CropSettings(crop=data["crop"], z_slices=data["z_slices"], crop_um=data["crop_um"])
+    normalization = NormalizationConfig(**data["normalization"])
+    assert normalization == NormalizationConfig()
+    CropSettings(crop=data["crop"], z_slices=data["z_slices"], crop_um=data["crop_um"], normalization=normalization)
 
 
 def test_the_interval_is_that_of_the_time_axis(tmp_path):

@@ -119,7 +119,8 @@ def test_positives_in_other_wells_are_trained_on(folder, run_viscy_train, tmp_pa
     config = write_project(folder, tmp_path / "p", rule, loss="pair")
     assert main(["index", "--config", str(config)]) == 0
     sentence = "A positive is another observation with the same condition and another well up to 1 hour away."
-    assert sentence in capsys.readouterr().out
+    pixels = "Of a stack, the middle slice is read (data.z). Intensities are normalized by the mean and standard deviation"
+    assert f"{sentence}\n{pixels} of each channel in each experiment" in capsys.readouterr().out
     _, anchors, positives = draw_pairs(config)
     assert (positives["condition"] == anchors["condition"]).all()
     wells = [part["experiment"] + part["well"] for part in (anchors, positives)]
@@ -127,7 +128,7 @@ def test_positives_in_other_wells_are_trained_on(folder, run_viscy_train, tmp_pa
     assert (anchors["experiment"] != positives["experiment"]).any()
     assert (positives["hours_post_infection"] - anchors["hours_post_infection"]).abs().max() <= 1.0 + 1e-6
     assert main(["inspect", "--config", str(config), "--out", str(tmp_path / "page.html")]) == 0
-    assert sentence in capsys.readouterr().out
+    assert f"{sentence}\n{pixels}" in capsys.readouterr().out
     assert sentence in run_viscy_train(["fit", "--config", str(config)], config.parent).stdout
     assert "recognize a cell with the same condition and another well" in (tmp_path / "p/run/report.html").read_text()
     assert main(["replay", "--step", "1", "--config", str(config)]) == 0

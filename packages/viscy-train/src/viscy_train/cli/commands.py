@@ -46,6 +46,7 @@ def _index(cli: DataCLI | TrainingCLI) -> int:
     from viscy_train.anchors.shared_table import store_of
     from viscy_train.anchors.summary import print_summary
     from viscy_train.anchors.table import ANCHOR_TABLE
+    from viscy_train.crops.description import describe_pixels
     from viscy_train.crops.scale import describe_crops
     from viscy_train.parts import parse_part
 
@@ -71,7 +72,7 @@ def _index(cli: DataCLI | TrainingCLI) -> int:
     print_summary(table)
     warnings = [f"Warning: {one}" for one in data.batch_size_warnings(len(table.anchors))]
     sizes = describe_crops(table.crops, table.experiments, table.scales)
-    for sentence in [*data.describe_positives(), *sizes, *warnings]:
+    for sentence in [*data.describe_positives(), describe_pixels(table.crops), *sizes, *warnings]:
         say(sentence)
     say(f"Done. Wrote {data.path}")
     return 0
@@ -145,6 +146,7 @@ def inspect(options: list[str], description: str) -> int:
     from viscy_train.composition.dry_run import dry_run
     from viscy_train.composition.frames import count_frames
     from viscy_train.crop_store.crop_store import CropStore
+    from viscy_train.crops.description import describe_pixels
     from viscy_train.crops.scale import describe_crops
     from viscy_train.evaluation.probes import columns_to_probe
     from viscy_train.loading.axes import time_name
@@ -163,7 +165,8 @@ def inspect(options: list[str], description: str) -> int:
         columns_to_probe(table.observations, table.extra_columns, cli.config.evaluation.probe)  # refuses others
         sizes = describe_crops(table.crops, table.experiments, table.scales)
         notes = [f"Note: {one}" for one in data.split_warnings(cli.config.processes)]
-        for sentence in [*data.describe_positives(cli.make_loss_config()), *sizes, *notes]:
+        positives = data.describe_positives(cli.make_loss_config())
+        for sentence in [*positives, describe_pixels(table.crops), *sizes, *notes]:
             say(sentence)
         train_rows, choice = data.train_rows, data.positive_choice
         result = dry_run(
