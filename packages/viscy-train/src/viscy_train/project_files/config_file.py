@@ -113,8 +113,8 @@ def _z_lines(draft: ConfigDraft) -> str:
     if draft.n_slices == 1:
         return "  z_slices: 1"
     return (
-        f"  # Stacks have {draft.n_slices} slices, of which only the middle one is read, unless z is sharpest, random or\n"
-        "  # maximum (a projection), or z_slices is larger.\n"
+        f"  # Stacks have {draft.n_slices} slices, of which only the middle one is read, unless z is sharpest,\n"
+        "  # random or maximum (a projection), or z_slices is larger.\n"
         "  z_slices: 1\n  z: middle"
     )
 
@@ -161,8 +161,8 @@ data:
 {crop}
 {z}
 
-  # Intensities are normalized by center and spread of each channel: by experiment, position or frame. With percentiles in
-  # place of mean_std, a few bright cells hardly change them.
+  # Intensities are normalized by center and spread of each channel: by experiment, position or frame. With percentiles
+  # in place of mean_std, a few bright cells hardly change them.
   normalization: {{by: experiment, method: mean_std}}
 
 {channels}
