@@ -95,7 +95,7 @@ test-lowest: ## test golden sequences, ranks, resume and tables with the lowest 
 		--editable packages/viscy-data --editable packages/viscy-sampling-testkit \
 		'pytest>=8.3' 'hypothesis>=6.110' 'polars>=1' 'pyarrow>=16'
 	$(LOWEST)/bin/python -c 'import numpy, pandas, torch; print(numpy.__version__, pandas.__version__, torch.__version__)'
-	$(LOWEST)/bin/python -m pytest $(addprefix packages/viscy-data/tests/,test_golden.py test_resume.py test_ranks.py test_errors.py table/test_tables.py) $(ARGS)
+	$(LOWEST)/bin/python -m pytest $(addprefix packages/viscy-data/tests/,test_golden.py test_resume.py test_ranks.py test_errors.py table/test_tables.py) -m "not weekly" $(ARGS)
 
 test-anndata: ## read and rewrite a file of embeddings with the oldest supported and the newest anndata
 	uv run python tools/embeddings_file.py write $(ANNDATA)/embeddings.h5ad

@@ -210,9 +210,9 @@ def check_options(batch_size, **options):
 @pytest.mark.parametrize(
     "options",
     [
-        {"anchors_per_condition": 5, "epoch_batches": 7},
+        pytest.param({"anchors_per_condition": 5, "epoch_batches": 7}, marks=pytest.mark.weekly),
         {"anchors_per_condition": 5, "temporal_enrichment": True, "distinct_by": ["stratum", "lineage"]},
-        {"distinct_by": ["stratum", "lineage"], "epoch_batches": 7},
+        pytest.param({"distinct_by": ["stratum", "lineage"], "epoch_batches": 7}, marks=pytest.mark.weekly),
     ],
     ids=lambda options: " ".join(options),
 )

@@ -70,6 +70,7 @@ def test_only_the_steps_after_the_last_checkpoint_are_repeated():
     assert first.saved + second.batches == [make_sampler().batch(k) for k in range(N_BATCHES)]
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_a_run_whose_processes_are_killed_resumes_on_more_and_on_fewer_of_them():
     attempts = spawn_training(

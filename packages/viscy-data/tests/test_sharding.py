@@ -231,6 +231,7 @@ def draw_under_frameworks(rank, num_replicas):
     return results
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_under_fabric_and_accelerate_each_batch_goes_to_one_rank(run_on_ranks):
     results = run_on_ranks(draw_under_frameworks, 2)

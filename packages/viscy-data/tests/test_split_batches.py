@@ -350,6 +350,7 @@ def draw_under_launchers(rank, num_replicas):
     return results, messages
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_real_processes_share_the_batch_of_each_step(run_on_ranks):
     results = run_on_ranks(draw_under_launchers, 2)

@@ -172,6 +172,7 @@ def test_no_rank_starts_before_all_have_joined(folder, patience):
     assert spawn_ranks(_list_joined_ranks, 2, argument, deadline=patience) == [["joined0", "joined1"]] * 2
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_ranks_that_fail_to_connect_are_started_again(folder, patience, nothing_is_left, caplog):
     (Path(folder) / "failure").touch()

@@ -98,6 +98,8 @@ def frames_within(value: object):
             yield from frames_within(attribute)
 
 
+@pytest.mark.weekly
+@pytest.mark.slow
 def test_what_follows_from_a_shared_table_takes_few_bytes_a_row(large: AnchorTable, tmp_path: Path, monkeypatch):
     """Once a process of the machine has computed it; the parts are small, so that only what grows with rows counts."""
     monkeypatch.setattr(row_slices, "ROWS_PER_SLICE", 2**13)

@@ -99,6 +99,7 @@ def steps_of_two_processes():
     return spawn_ranks(train_steps, 2, deadline=1800)
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_have_the_loss_and_gradient_of_one_process(steps_of_two_processes, name):

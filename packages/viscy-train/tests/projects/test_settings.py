@@ -63,6 +63,8 @@ def width_of_spot(crop: np.ndarray) -> float:
     return float(np.sqrt((bright > 0.5 * bright.max()).sum()))
 
 
+@pytest.mark.weekly
+@pytest.mark.slow
 def test_experiments_with_other_channels_are_trained_on_channel_by_channel(tmp_path: Path, run_project):
     channels = {"nuclei": ["Phase3D", "mCherry"], "organelles": ["Phase", "GFP", "mCherry"]}
     cells = {name: write_movies(tmp_path, name, names, WELLS) for name, names in channels.items()}

@@ -122,6 +122,7 @@ def test_a_duration_is_in_words(seconds, text):
     assert schedule._duration(seconds) == text
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_a_killed_process_is_an_error_in_one_line_and_a_rerun_gives_the_same_runs(tmp_path, makers, finished):
     trials = trials_in(tmp_path, makers.make_and_kill_once)

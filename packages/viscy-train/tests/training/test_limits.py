@@ -136,20 +136,30 @@ LIMITS = {
     "overfitting": {"overfit_batches": 2},
     "accumulated gradients": {"accumulate_grad_batches": 2},
     "accumulated gradients of some batches": {"accumulate_grad_batches": 2, "limit_train_batches": 3},
-    "validation after some batches": pytest.param({"val_check_interval": 2}, marks=pytest.mark.slow),
-    "validation after a fraction": pytest.param({"val_check_interval": 0.34}, marks=pytest.mark.slow),
+    "validation after some batches": {"val_check_interval": 2},
+    "validation after a fraction": {"val_check_interval": 0.34},
     "validation across epochs": {"val_check_interval": 4, "check_val_every_n_epoch": None},
     "validation of every second epoch": {"check_val_every_n_epoch": 2},
     "new loaders": {"reload_dataloaders_every_n_epochs": 1},
     "new loaders with threads": {"reload_dataloaders_every_n_epochs": 1, "num_workers": 2, "max_epochs": 2},
-    "new loaders with a worker process": pytest.param(
-        {"reload_dataloaders_every_n_epochs": 1, "num_workers": 1, "workers": "processes", "max_epochs": 2},
-        marks=pytest.mark.slow,
-    ),
+    "new loaders with a worker process": {
+        "reload_dataloaders_every_n_epochs": 1,
+        "num_workers": 1,
+        "workers": "processes",
+        "max_epochs": 2,
+    },
 }
+# The others are tried once a week: these have an incomplete step, an incomplete epoch, and validations across epochs.
+OFTEN = {"steps within an epoch", "accumulated gradients of some batches", "validation across epochs", "new loaders"}
 
 
-@pytest.mark.parametrize("options", LIMITS.values(), ids=LIMITS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, marks=[] if name in OFTEN else [pytest.mark.slow, pytest.mark.weekly], id=name)
+        for name, options in LIMITS.items()
+    ],
+)
 def test_an_interrupted_run_resumes_with_the_batches_of_an_uninterrupted_one(train, tmp_path, options):
     assert not train("expected", **options)
     # Within an epoch; when the metrics of a validation are logged, but not saved; between epochs; before a validation.

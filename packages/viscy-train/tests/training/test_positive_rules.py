@@ -96,6 +96,7 @@ def draw_pairs(config):
     return data, observations.iloc[rows].reset_index(drop=True), observations.iloc[positives].reset_index(drop=True)
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_positives_in_hours_are_trained_on_with_two_intervals(folder, run_viscy_train, tmp_path, capsys):
     config = write_project(folder, tmp_path / "p", {"max_hours": 1.5, "decay": 1.0})
@@ -113,6 +114,7 @@ def test_positives_in_hours_are_trained_on_with_two_intervals(folder, run_viscy_
     assert main(["replay", "--step", "1", "--config", str(recorded)]) == 0
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_positives_in_other_wells_are_trained_on(folder, run_viscy_train, tmp_path, capsys):
     rule = {"match": "condition", "differ": ["well"], "max_hours": 1.0}

@@ -161,6 +161,7 @@ def read_requeued(directory):
     return path.read_text().splitlines() if path.exists() else []
 
 
+@pytest.mark.weekly
 def test_a_job_at_its_time_limit_is_requeued_and_resumes(submit, tmp_path):
     """Two tasks on one node, then one on each of two nodes: every batch once."""
     with submit(nodes=1, tasks_per_node=2) as job:
