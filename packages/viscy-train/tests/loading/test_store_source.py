@@ -11,7 +11,6 @@ import zarr
 
 from viscy_train.anchors.build import build_anchor_table
 from viscy_train.config.schema import CropSettings, PositiveConfig
-from viscy_train.crop_store import crop_store as crop_store_module
 from viscy_train.experiments.columns import Z_FOCUS
 from viscy_train.loading.crops import CropReader
 from viscy_train.loading.plate_source import PlateSource
@@ -172,7 +171,7 @@ def test_infinite_and_invalid_pixels_are_stored_as_they_are(table_of, packed, tm
     assert messages[0] == messages[1]
 
 
-def test_other_processes_and_threads_read_the_same_crops(table_of, packed, monkeypatch):
+def test_other_processes_and_threads_read_the_same_crops(table_of, packed):
     table, _ = table_of()
     reader = CropReader(table, store=packed(table))
     rows, _ = rows_and_draws(table)
@@ -182,8 +181,6 @@ def test_other_processes_and_threads_read_the_same_crops(table_of, packed, monke
         assert set(threads.map(lambda _: CropReader.read(reader, rows).tobytes(), range(8))) == {expected}
     with multiprocessing.get_context("fork").Pool(1) as forked:  # tensorstore cannot be used there
         assert forked.apply(reader.read, (rows,)).tobytes() == expected
-    monkeypatch.setattr(crop_store_module, "may_use_tensorstore", lambda: False)
-    assert pickle.loads(pickle.dumps(reader)).read(rows).tobytes() == expected
 
 
 def test_what_is_read_is_counted(table_of, packed):

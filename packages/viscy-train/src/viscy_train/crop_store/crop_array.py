@@ -29,8 +29,8 @@ _BYTES_PER_SHARD = 64 * 2**20
 # The index of a shard takes 16 bytes a crop, and is read again for a crop of another batch.
 _MAX_CROPS_PER_SHARD = 4096
 # Begin and length of each crop, with this number for what the last shard of an array has not, and a checksum of them.
-_INDEX_BYTES_PER_CROP, _CHECKSUM_BYTES = 16, 4
-_NO_CROP = 2**64 - 1
+INDEX_BYTES_PER_CROP, CHECKSUM_BYTES = 16, 4
+NO_CROP = 2**64 - 1
 
 
 def crops_per_shard(crop_bytes: int) -> int:
@@ -111,12 +111,12 @@ def is_whole_shard(array: CropArray, file: Path) -> bool:
     file : pathlib.Path
         The file, which exists.
     """
-    n_index = _INDEX_BYTES_PER_CROP * array.crops_per_shard
+    n_index = INDEX_BYTES_PER_CROP * array.crops_per_shard
     with file.open("rb") as content:
         size = content.seek(0, os.SEEK_END)
-        if size < n_index + _CHECKSUM_BYTES:
+        if size < n_index + CHECKSUM_BYTES:
             return False
-        content.seek(-n_index - _CHECKSUM_BYTES, os.SEEK_END)
+        content.seek(-n_index - CHECKSUM_BYTES, os.SEEK_END)
         index = np.frombuffer(content.read(n_index), dtype="<u8").reshape(-1, 2)
-    ends = index[index[:, 0] != _NO_CROP].sum(axis=1)
-    return int(ends.max(initial=0)) + n_index + _CHECKSUM_BYTES == size
+    ends = index[index[:, 0] != NO_CROP].sum(axis=1)
+    return int(ends.max(initial=0)) + n_index + CHECKSUM_BYTES == size

@@ -15,6 +15,7 @@ import tensorstore
 from viscy_train.crop_store.address import address_of, difference
 from viscy_train.crop_store.crop_array import METADATA, metadata_of
 from viscy_train.crop_store.header import REPACK, SLOTS, CropArray, StoreHeader
+from viscy_train.crop_store.local_crops import LocalCrops
 from viscy_train.errors import UserError, one_line
 from viscy_train.plates.access import kvstore_at, zarr_store
 from viscy_train.plates.fork import may_use_tensorstore
@@ -154,17 +155,20 @@ class CropStore:
                 return f"crop store {self.path} is damaged, file {file} ({reason}); delete this file, and {_CONTINUE}"
         return f"cannot read crop store {self.path} ({one_line(error)}); try again"
 
-    def _opened(self, number: int) -> _TensorStoreCrops | _ZarrCrops:
+    def _opened(self, number: int) -> LocalCrops | _TensorStoreCrops | _ZarrCrops:
         """Return an open array of this process."""
         key = os.getpid(), number
         with self._lock:
             if key not in self._open:
-                self._open[key] = _open_crops(self.path / self.header.arrays[number].name)
+                array = self.header.arrays[number]
+                self._open[key] = _open_crops(self.path / array.name, array)
             return self._open[key]
 
 
-def _open_crops(directory: Path) -> _TensorStoreCrops | _ZarrCrops:
-    """Open an array with tensorstore, or with zarr-python where tensorstore cannot be used."""
+def _open_crops(directory: Path, array: CropArray) -> LocalCrops | _TensorStoreCrops | _ZarrCrops:
+    """Open an array; at a URL with tensorstore, or with zarr-python where tensorstore cannot be used."""
+    if not is_remote(directory):
+        return LocalCrops(directory, array)
     kvstore = kvstore_at(directory) if may_use_tensorstore() else None
     return _ZarrCrops(directory) if kvstore is None else _TensorStoreCrops(kvstore)
 
