@@ -1,5 +1,6 @@
 """Packing: one decode of each frame, parts and processes that share a store, and stores that must not be replaced."""
 
+import re
 import shutil
 from collections import Counter, namedtuple
 from concurrent.futures import ThreadPoolExecutor
@@ -241,9 +242,11 @@ def test_bytes_have_a_unit(n, text):
 
 
 def test_a_log_says_how_far_packing_is(noise, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(pack_module, "_LOG_INTERVAL", 0.0)
+    monkeypatch.setattr("viscy_train.console._LOG_INTERVAL", 0.0)
+    monkeypatch.setattr("viscy_train.console._LOG_SHARE", 0.0)
     pack(noise[0], tmp_path / "crops.zarr", cache_mb=64)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].startswith("Packed 1 of 14 shards, ")
-    assert lines[-1].startswith("Packed 14 of 14 shards, ")
-    assert lines[-1].endswith("in 0 min; about 0 min left")
+    packed = [line for line in lines if "packing shards" in line]
+    assert len(packed) == 13
+    assert packed[0].startswith("  packing shards: 1 of 14 (7%), ")
+    assert re.search(r"13 of 14 \(93%\), .*, about 0 s left, [\d.]+ [kM]B$", packed[-1])

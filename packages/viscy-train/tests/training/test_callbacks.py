@@ -1,7 +1,9 @@
 """What the training callbacks log, also when a run is resumed."""
 
+import io
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ from viscy_train.run.attempts import AttemptRecorder, read_attempts
 from viscy_train.run.batch_record import BatchRecorder
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.metrics_csv import DATA_WAIT, LEARNING_RATE, LOSS, MetricsCsv
-from viscy_train.training.callbacks import CompositionLogger, LossLogger, LossProgress
+from viscy_train.training.callbacks import CompositionLogger, EvaluationProgress, LossLogger, LossProgress
 from viscy_train.training.data_wait import DataWait, FetchTimer
 from viscy_train.training.lightning_warnings import quiet_lightning
 
@@ -209,3 +211,36 @@ def test_an_exception_before_the_first_epoch_is_not_followed_by_another(tmp_path
     progress, recorder = LossProgress(make_console()), BatchRecorder(tmp_path)
     for callback in (progress, recorder):
         callback.on_exception(SimpleNamespace(), None, KeyboardInterrupt())
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_an_evaluation_shows_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch, is_terminal):
+    for name in ("_LOG_INTERVAL", "_LOG_SHARE"):
+        monkeypatch.setattr(f"viscy_train.console.{name}", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    text = io.StringIO()
+    progress = EvaluationProgress(make_console(file=text, force_terminal=is_terminal))
+    trainer: Any = SimpleNamespace(is_global_zero=True, training=False, num_predict_batches=[2, 1], num_val_batches=[3])
+    module: Any = None
+    for stage in ("predict", "validation"):
+        getattr(progress, f"on_{stage}_start")(trainer, module)
+        for _ in range(3):
+            getattr(progress, f"on_{stage}_batch_end")(trainer, module, None, None, 0)
+        getattr(progress, f"on_{stage}_end")(trainer, module)
+    shown = text.getvalue()
+    if is_terminal:
+        assert "3/3" in shown
+        assert "\x1b" in shown
+    else:
+        starts = [line.split(",")[0] for line in shown.splitlines()]
+        assert starts == [f"  {what}: {n} of 3 ({n / 3:.0%})" for what in ("embedding", "validating") for n in (1, 2)]
+
+
+def test_only_the_first_process_shows_how_far_an_evaluation_is():
+    text = io.StringIO()
+    progress = EvaluationProgress(make_console(file=text, force_terminal=True))
+    trainer: Any = SimpleNamespace(is_global_zero=False, training=False, num_predict_batches=[1])
+    progress.on_predict_start(trainer, None)
+    progress.on_predict_batch_end(trainer, None, None, None, 0)
+    progress.on_predict_end(trainer, None)
+    assert text.getvalue() == ""

@@ -11,7 +11,7 @@ from viscy_train.anchors.examiner import examiner_on
 from viscy_train.anchors.positions import IndexSettings, check_positions, open_experiment
 from viscy_train.anchors.strata import check_strata
 from viscy_train.anchors.table import AnchorTable, Exclusion
-from viscy_train.console import say, track
+from viscy_train.console import say, track, warn
 from viscy_train.crops.channel_groups import ChannelGroups, ChannelsMode, row_order
 from viscy_train.crops.checksums import pixel_checksums
 from viscy_train.crops.scale import count_scales, describe_odd
@@ -209,7 +209,7 @@ def _say_notes(opened: OpenExperiment, odd: dict[str, list[str]], intervals: dic
     contrary = contrary_intervals(IMAGES, intervals, opened.experiment.minutes_per_frame)
     of_images = describe_odd(dict([contrary])) if contrary else []
     for doubt in [*of_images, *(() if tracks is None else tracks.doubts())]:
-        say(f"Warning: {name}: {doubt}")
+        warn(f"{name}: {doubt}")
 
 
 def _say_without_tracks(opened: OpenExperiment, positions: list[str]) -> None:
@@ -220,7 +220,7 @@ def _say_without_tracks(opened: OpenExperiment, positions: list[str]) -> None:
         raise UserError(f"tracks must have a position of the experiment, got none in {opened.experiment.tracks}")
     n = len(positions)
     names = ", ".join(positions[:_MAX_NAMES]) + f" and {n - _MAX_NAMES} more" * (n > _MAX_NAMES)
-    say(f"Warning: {opened.experiment.name}: left out {count(n, 'position')} without tracks: {names}")
+    warn(f"{opened.experiment.name}: left out {count(n, 'position')} without tracks: {names}")
 
 
 def _sort(observations: pd.DataFrame, experiments: list[Experiment], mode: ChannelsMode) -> pd.DataFrame:

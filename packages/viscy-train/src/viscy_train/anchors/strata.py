@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from viscy_train.console import say
+from viscy_train.console import warn
 from viscy_train.errors import Problems
 from viscy_train.positives.description import reason_without
 from viscy_train.wording import shorten
@@ -61,7 +61,7 @@ def check_strata(
             problems.add(subject, f"{what}; {remedy}remove {wells} from `conditions`")
     problems.raise_any()
     for sentence in shorten(warnings.lines(), "{} more conditions have no anchors"):
-        say(f"Warning: {sentence}")
+        warn(sentence)
 
 
 def _remedy(observations: pd.DataFrame, experiment: Experiment, condition: str, positive: PositiveConfig) -> str:

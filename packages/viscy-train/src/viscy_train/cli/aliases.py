@@ -5,8 +5,6 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from viscy_train.console import say
-
 if TYPE_CHECKING:
     from viscy_train.cli.registry import Command
 
@@ -30,7 +28,9 @@ def replace_aliases(command: Command, options: list[str]) -> list[str]:
     for word, following in zip_longest(options, options[1:], fillvalue=""):
         name, equals, value = word.removeprefix("--").partition("=")
         if word.startswith("--") and name in renamed:
-            say(f"Warning: --{name} is now --{renamed[name]}; the earlier name will be removed in {_REMOVED_IN}")
+            from viscy_train.console import warn
+
+            warn(f"--{name} is now --{renamed[name]}; the earlier name will be removed in {_REMOVED_IN}")
             name = renamed[name]
         is_section = name in sections and _is_section(value if equals else following)
         if word.startswith("--") and not is_section:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from viscy_train.cli.options import keywords_of
-from viscy_train.console import say
+from viscy_train.console import is_quiet, note, say, say_result, warn
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_STOPPED, explain_exit
 from viscy_train.output import claimed, in_use
 from viscy_train.remote.path import local_path
+
+_logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -56,8 +59,9 @@ def _index(cli: DataCLI | TrainingCLI) -> int:
     if cli.config.part is not None:
         settings = IndexSettings(crops=data.crops, pixels=cli.config.pixels, channels_mode=data.channels_mode)
         part = parse_part(cli.config.part)
-        say(examine_part(data.experiments, settings, part, saved, processes=processes).describe())
+        say_result(examine_part(data.experiments, settings, part, saved, processes=processes).describe())
         return 0
+    _logger.info("reading the plates and tracks of %s; processes: %d", cli.config.data.experiments, processes)
     with claimed(path, ANCHOR_TABLE, "index"):
         table = build_anchor_table(
             data.experiments,
@@ -68,13 +72,16 @@ def _index(cli: DataCLI | TrainingCLI) -> int:
             processes=processes,
             saved=saved,
         )
+        _logger.info("writing %d observations to %s", len(table.observations), data.path)
         table.write(data.path)
-    print_summary(table)
-    warnings = [f"Warning: {one}" for one in data.batch_size_warnings(len(table.anchors))]
+    if not is_quiet():
+        print_summary(table)
     sizes = describe_crops(table.crops, table.experiments, table.scales)
-    for sentence in [*data.describe_positives(), describe_pixels(table.crops), *sizes, *warnings]:
+    for sentence in [*data.describe_positives(), describe_pixels(table.crops), *sizes]:
         say(sentence)
-    say(f"Done. Wrote {data.path}")
+    for sentence in data.batch_size_warnings(len(table.anchors)):
+        warn(sentence)
+    say_result(f"Done. Wrote {data.path}")
     return 0
 
 
@@ -90,6 +97,7 @@ def pack(options: list[str], description: str) -> int:
     cli = parse_for_data("pack", options, description, keywords_of("pack"))
     data, part = cli.make_data(), parse_part(cli.config.part or "1/1")
     path = local_path(cli.config.out or data.store or data.path.with_name("crops.zarr"), "a crop store")
+    _logger.info("checking whether the plates are those of the table in %s", data.path)
     check_plates(data.table)
     n_missing = pack_crops(
         data.table,
@@ -99,7 +107,7 @@ def pack(options: list[str], description: str) -> int:
         part=part,
         shared=store_of(data.path),
     )
-    say(describe_missing(n_missing) if n_missing else f"Done. Wrote {path}; set data.store to it to train on it")
+    say_result(describe_missing(n_missing) if n_missing else f"Done. Wrote {path}; set data.store to it to train on it")
     return 0
 
 
@@ -123,9 +131,11 @@ def fit(options: list[str], description: str) -> int:
     if cli.config.headroom is not None:
         measure_headroom(cli, cli.config.headroom)
         return 0
+    _logger.info("making the trainer, the model and the data")
     trainer, model, data = cli.make_all()
     with _on_rank_0(trainer, in_use(cli.run_directory.path, "fit")):
         try:
+            _logger.info("training on %s; processes: %d", trainer.strategy.root_device, trainer.world_size)
             encoders = train(cli, trainer, model, data)
         except StoppedError as error:
             # Only rank 0 reports the stop, because a launcher takes a non-zero exit code of another rank for a failure.
@@ -158,17 +168,20 @@ def inspect(options: list[str], description: str) -> int:
     cli = parse_for_data("inspect", options, description, keywords_of("inspect"))
     data, page = cli.make_data(), local_path(cli.config.out or cli.run_directory.path.parent / "inspect.html", "out")
     with claimed(page, DRY_RUN, "inspect"):
+        _logger.info("reading %s, and checking whether plates and tracks are those that it was built from", data.path)
         check_sources(data.table)
         if data.store is not None:
             CropStore(data.store, data.table.fingerprint)  # refuses one that `fit` would refuse
         table = data.table
         columns_to_probe(table.observations, table.extra_columns, cli.config.evaluation.probe)  # refuses others
         sizes = describe_crops(table.crops, table.experiments, table.scales)
-        notes = [f"Note: {one}" for one in data.split_warnings(cli.config.processes)]
         positives = data.describe_positives(cli.make_loss_config())
-        for sentence in [*positives, describe_pixels(table.crops), *sizes, *notes]:
+        for sentence in [*positives, describe_pixels(table.crops), *sizes]:
             say(sentence)
+        for sentence in data.split_warnings(cli.config.processes):
+            note(sentence)
         train_rows, choice = data.train_rows, data.positive_choice
+        _logger.info("composing batches; epochs: %d, processes: %d", cli.config.epochs, cli.config.processes)
         result = dry_run(
             data.train_anchors(),
             data.options,
@@ -186,8 +199,9 @@ def inspect(options: list[str], description: str) -> int:
         for sentence in (reading := describe_reading_of(data)):
             say(sentence)
         time = time_name(data.options.time_by, cli.config.evaluation.time)
+        _logger.info("writing %s", page)
         write_dry_run_page(page, result, reading, pixels, time)
-    say(f"Done. Open {page}")
+    say_result(f"Done. Open {page}")
     return 0
 
 
@@ -208,6 +222,7 @@ def validate(options: list[str], description: str) -> int:
     from viscy_train.training.refusals import explained_refusals
 
     cli = TrainingCLI("validate", options, description, keywords_of("validate"))
+    _logger.info("making the model and the data, without loggers and callbacks of training")
     trainer, model, data = cli.make_all(training=False)
     if not len(data.validation_rows):
         raise UserError("data.split must keep anchors for validation, got none; set data.split.by to `position`")
@@ -218,11 +233,12 @@ def validate(options: list[str], description: str) -> int:
     if not _note_another_table(data, checkpoint, trainer):
         cli.require_split_of_run(checkpoint.path)
     model.load_state_dict(checkpoint.weights)
+    _logger.info("embedding the anchors for validation on %s", trainer.strategy.root_device)
     with quiet_lightning(), explained_refusals():
         results = trainer.validate(model, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         for name, value in results[0].items():
-            say(f"{name}  {value:.4f}")
+            say_result(f"{name}  {value:.4f}")
     return 0
 
 
@@ -237,6 +253,7 @@ def predict(options: list[str], description: str) -> int:
     from viscy_train.training.refusals import explained_refusals
 
     cli = TrainingCLI("predict", options, description, keywords_of("predict"))
+    _logger.info("making the model and the data, without loggers and callbacks of training")
     trainer, model, data = cli.make_all(training=False)
     path = local_path(cli.config.out or cli.run_directory.embeddings, "out")
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
@@ -246,16 +263,18 @@ def predict(options: list[str], description: str) -> int:
         check_plates(data.table)
         is_another = _note_another_table(data, checkpoint, trainer)
         if not is_another and not cli.require_split_of_run(checkpoint.path) and trainer.is_global_zero:
-            say(f"Note: obs.split is by data.split of this configuration, because no run is around {checkpoint.path}")
+            note(f"obs.split is by data.split of this configuration, because no run is around {checkpoint.path}")
         split = _split_of(data, is_another=is_another)
         model.load_state_dict(checkpoint.weights)
+        _logger.info("embedding %d observations on %s", len(data.table.observations), trainer.strategy.root_device)
         with quiet_lightning(), explained_refusals():
             outputs: Any = trainer.predict(model, datamodule=data)
             predictions = gather_predictions(outputs or [], trainer, path)
         if predictions is not None:
             metadata = describe_origin("predict", options, checkpoint) | {"config": cli.dump()}
+            _logger.info("writing %s", path)
             write_embeddings(path, predictions, data.table, metadata, split)
-            say(f"Done. Wrote {path}")
+            say_result(f"Done. Wrote {path}")
     return 0
 
 
@@ -270,6 +289,7 @@ def export(options: list[str], description: str) -> int:
 
     cli = TrainingCLI("export", options, description, keywords_of("export"))
     cli.require_config_of_run()
+    _logger.info("making the model and the data, without loggers and callbacks of training")
     trainer, model, data = cli.make_all(training=False)
     if not trainer.is_global_zero:
         return 0
@@ -287,7 +307,7 @@ def export(options: list[str], description: str) -> int:
         origin=describe_origin("export", options, checkpoint),
         with_onnx=cli.config.onnx,
     )
-    say(f"Done. Wrote {', '.join(map(str, files))}")
+    say_result(f"Done. Wrote {', '.join(map(str, files))}")
     return 0
 
 
@@ -324,7 +344,7 @@ def replay(options: list[str], description: str) -> int:
             pairs, data.augment(pairs), data.table.observations, data.channels, title, contrast=cli.config.contrast
         )
         write_picture(path, figure)
-    say(f"Done. Open {path}")
+    say_result(f"Done. Open {path}")
     return 0
 
 
@@ -339,6 +359,7 @@ def report(options: list[str], description: str) -> int:
 
     cli = TrainingCLI("report", options, description)
     cli.require_config_of_run()
+    _logger.info("making the model and the data, without loggers and callbacks of training")
     trainer, model, data = cli.make_all(training=False)
     if not trainer.is_global_zero:
         return 0
@@ -372,7 +393,7 @@ def _note_another_table(data: PairDataModule, checkpoint: Checkpoint, trainer: T
 
     difference = difference_from_state(checkpoint.data, data.table.fingerprint)
     if difference and trainer.is_global_zero:
-        say(f"Note: the anchor table is not the one that the checkpoint was trained on ({difference})")
+        note(f"the anchor table is not the one that the checkpoint was trained on ({difference})")
     return bool(difference)
 
 

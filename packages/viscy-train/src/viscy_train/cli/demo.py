@@ -10,7 +10,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from viscy_train.console import say
+from viscy_train.cli.verbosity import is_verbose
+from viscy_train.console import is_quiet, say, say_result
 from viscy_train.exit_codes import EXIT_FAILED, explain_exit
 from viscy_train.sample_projects.demo import write_demo
 
@@ -44,13 +45,14 @@ def run_demo(out: Path) -> int:
     config = write_demo(out)
     for command in ("index", "fit"):
         say(f"$ viscy-train {command} --config {shlex.quote(str(config))}")
-        code = run_command([sys.executable, "-m", "viscy_train", command, "--config", str(config)])
+        flags = ["--quiet"] if is_quiet() else ["--verbose"] if is_verbose() else []
+        code = run_command([sys.executable, "-m", "viscy_train", command, "--config", str(config), *flags])
         if code:
             # A negative code is the number of the signal that ended the process.
             return explain_exit(f"`viscy-train {command}` ended with exit code {code}", max(code, EXIT_FAILED))
-    again = f"viscy-train fit --config {shlex.quote(str(config))} --output ANOTHER_DIRECTORY"
+    again = f"viscy-train fit --config {shlex.quote(str(config))} --out ANOTHER_DIRECTORY"
     say(f"To try other settings, edit {config} and run: {again}")
-    say(f"Done. Open {out / 'run' / 'report.html'}")
+    say_result(f"Done. Open {out / 'run' / 'report.html'}")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import sys
 from argparse import ArgumentError
@@ -15,6 +14,7 @@ from viscy_train.cli.config_files import check_config_files, config_files
 from viscy_train.cli.failures import explain_failure, quiet_threads
 from viscy_train.cli.help import command_help, overall_help, versions
 from viscy_train.cli.registry import COMMANDS
+from viscy_train.cli.verbosity import verbosity
 from viscy_train.config.parser_messages import reword
 from viscy_train.config.suggestions import CommandLineError, did_you_mean
 from viscy_train.errors import UserError
@@ -45,13 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         request and can be resumed, 130 after Ctrl-C. The demo returns the exit code of a command that failed.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # Our own errors cover what iohub warns about.
-    iohub = logging.getLogger("iohub")
-    level = iohub.level
-    iohub.setLevel(logging.ERROR)
     try:
-        with quiet_threads():
-            return _run(words)
+        with quiet_threads(), verbosity(words) as others:
+            return _run(others)
     except (ArgumentError, UserError) as error:
         return explain_exit(f"error: {_explain(error, words)}", EXIT_USER_ERROR)
     except KeyboardInterrupt:
@@ -66,8 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         message, code = failure
         return explain_exit(f"error: {message}", code)
-    finally:
-        iohub.setLevel(level)
 
 
 def _run(words: list[str]) -> int:

@@ -25,7 +25,11 @@ _USES = {
     "Look at a run": ["view RUN [--step K] [--position POSITION] [--color COLUMN]"],
     "Work on a project": ["COMMAND --config FILE [--key value ...]"],
 }
-_COMMON = [("-h, --help", "show this help")]
+_COMMON = [
+    ("-v, --verbose", "say what is done and why, with the seconds since the start, and what libraries log"),
+    ("-q, --quiet", "print results, warnings and errors only"),
+    ("-h, --help", "show this help"),
+]
 _PACKAGES = ("viscy-train", "viscy-data", "viscy-sampling-testkit", "torch", "lightning")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from viscy_train.cli.options import DEFAULT_STEPS, FURTHER, keywords_of, make_parser
 from viscy_train.config.suggestions import parse
-from viscy_train.console import say
+from viscy_train.console import say, say_result
 from viscy_train.errors import UserError
 from viscy_train.output import in_use
 from viscy_train.remote.path import local_path
@@ -192,4 +192,4 @@ def _finish(folder: StudyFolder, comparisons: list[Comparison], arms: Sequence[A
     outcome: Outcome = conclude(folder, comparisons, arms, **options)
     write_outcome(folder.path, outcome)
     print_outcome(outcome)
-    say(f"Done. Open {folder.path / PAGE}")
+    say_result(f"Done. Open {folder.path / PAGE}")

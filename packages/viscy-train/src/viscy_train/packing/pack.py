@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from viscy_train.anchors.array_store import share_arrays
 from viscy_train.anchors.shared_table import LEAST_ROWS
-from viscy_train.console import get_console, say, track
+from viscy_train.console import say, track
 from viscy_train.crop_store.crop_store import missing_shards
 from viscy_train.packing.plan import make_plan
 from viscy_train.packing.preparation import delete_cut_shards, delete_leftovers, prepare
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     type Job = Callable[[], int | None]
 
 # Seconds between two lines of a log.
-_LOG_INTERVAL = 30.0
 
 
 def pack(
@@ -121,18 +119,10 @@ def _jobs_on(packer: ShardPacker, shards: list[Shard], processes: int) -> Genera
 
 
 def _with_progress(jobs: list[Job]) -> list[int | None]:
-    """Run jobs, and show how many are done: as a bar on a terminal, and as lines of a log elsewhere."""
+    """Run jobs, and show how many are done."""
     results: list[int | None] = []
-    start = last = monotonic()
-    for job in track(jobs, "shards"):
+    for job in track(jobs, "packing shards", detail=lambda: format_bytes(sum(result or 0 for result in results))):
         results.append(job())
-        now = monotonic()
-        if now - last >= _LOG_INTERVAL and not get_console().is_terminal:
-            last = now
-            written, minutes = sum(result or 0 for result in results), (now - start) / 60
-            left = minutes * (len(jobs) - len(results)) / len(results)
-            done = f"{len(results):,} of {count(len(jobs), 'shard')}"
-            say(f"Packed {done}, {format_bytes(written)} in {minutes:.0f} min; about {left:.0f} min left")
     return results
 
 

@@ -354,7 +354,7 @@ def _list_files(run_directory: RunDirectory) -> list[tuple[str, str]]:
     files = [
         (
             run_directory.config,
-            "the configuration of the run; repeat it with viscy-train fit --config and another --output",
+            "the configuration of the run; repeat it with viscy-train fit --config and another --out",
         ),
         (run_directory.batches, "the batches of each process, as rows of the anchor table"),
         (run_directory.attempts, "the attempts of the run: when each started, and at which step"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from viscy_train.composition.frames import count_frames
 from viscy_train.composition.step import StepSettings
-from viscy_train.console import say
+from viscy_train.console import say, say_result
 from viscy_train.errors import UserError
 from viscy_train.evaluation.embeddings import evaluate_encoders
 from viscy_train.evaluation.probes import columns_to_probe
@@ -101,4 +101,4 @@ def evaluate_and_write_page(
         provenance=read_provenance(run_directory),
     )
     write_run_page(run_directory, results)
-    say(f"Done. Open {run_directory.report}")
+    say_result(f"Done. Open {run_directory.report}")

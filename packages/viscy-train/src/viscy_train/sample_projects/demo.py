@@ -148,7 +148,7 @@ _EXPERIMENT = """\
 """
 
 _CONFIG = f"""\
-# To train again: viscy-train fit --config THIS_FILE --output A_NEW_DIRECTORY
+# To train again: viscy-train fit --config THIS_FILE --out A_NEW_DIRECTORY
 # To see the composition of the batches without training: viscy-train inspect --config THIS_FILE
 # Relative paths start at the directory of this file.
 

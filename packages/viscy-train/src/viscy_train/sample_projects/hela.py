@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from viscy_train.atomic import atomic_directory
-from viscy_train.console import get_console, say, track
+from viscy_train.console import get_console, say, say_result, track
 from viscy_train.errors import UserError
 from viscy_train.plates.plate import write_plate
 from viscy_train.run.directory import require_new
@@ -95,7 +95,7 @@ def write_hela(out: Path) -> None:
         (out / "experiments.yaml").write_text(_EXPERIMENTS, encoding="utf-8")
         (out / "config.yaml").write_text(_CONFIG, encoding="utf-8")
     config = shlex.quote(str(out / "config.yaml"))
-    say(f"Done. Next: viscy-train index --config {config}, then viscy-train fit --config {config}")
+    say_result(f"Done. Next: viscy-train index --config {config}, then viscy-train fit --config {config}")
 
 
 def find_sequence() -> tuple[Path, Path]:
@@ -273,7 +273,7 @@ experiments:
 """
 
 _CONFIG = """\
-# To train again: viscy-train fit --config THIS_FILE --output A_NEW_DIRECTORY
+# To train again: viscy-train fit --config THIS_FILE --out A_NEW_DIRECTORY
 # To see the composition of the batches without training: viscy-train inspect --config THIS_FILE
 # Relative paths start at the directory of this file.
 

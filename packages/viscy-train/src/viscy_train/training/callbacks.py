@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from lightning.pytorch import Callback
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-from viscy_train.console import on_each_of
+from viscy_train.console import ProgressLog, is_quiet, on_each_of
 from viscy_train.loading.progress import step_is_complete
 from viscy_train.row_slices import as_category, distinct_values
 from viscy_train.run.metrics_csv import EFFECTIVE_RANK, LEARNING_RATE, LOSS, TEMPERATURE, is_logged, share_names
@@ -186,6 +194,7 @@ class LossProgress(Callback):
         self._console = console
         self._bar: Progress | None = None
         self._task = TaskID(0)
+        self._log: ProgressLog | None = None
         self._sum: Any = 0.0
         self._steps = 0
         self._updated_at = 0.0
@@ -200,11 +209,12 @@ class LossProgress(Callback):
         self._stop_bar()
         self._sum, self._steps, self._updated_at, self._is_validated = 0.0, 0, 0.0, False
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        is_shown = self._console.is_terminal and trainer.is_global_zero
+        is_shown = self._console.is_interactive and trainer.is_global_zero and not is_quiet()
         self._bar = Progress(*columns, console=self._console, transient=True, disable=not is_shown)
         total = trainer.num_training_batches
         self._task = self._bar.add_task(self._title(trainer), total=int(total) if np.isfinite(total) else None)
         self._bar.start()
+        self._log = _log_of(trainer, self._title(trainer), total, self._console)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -220,6 +230,8 @@ class LossProgress(Callback):
             self._bar.update(self._task, description=f"{self._title(trainer)}  {text}")
         # An epoch may be resumed in the middle, so the number of the batch counts, not that of the updates.
         self._bar.update(self._task, completed=batch_idx + 1)
+        if self._log is not None:
+            self._log.update(batch_idx + 1, lambda: f"loss {float(loss):.2f}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember that the epoch has a validation loss."""
@@ -239,7 +251,7 @@ class LossProgress(Callback):
             *_data_wait(trainer),
             *_read(trainer),
         ]
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not is_quiet():
             self._console.print(f"{self._title(trainer)}  {', '.join(parts)}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -254,6 +266,79 @@ class LossProgress(Callback):
     def _title(trainer: Trainer) -> str:
         last = f" of {trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         return f"  epoch {trainer.current_epoch + 1}{last}"
+
+
+class EvaluationProgress(Callback):
+    """Show how far prediction or validation is: as a bar on a terminal, and elsewhere as lines of a log.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        Console to print to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar: Progress | None = None
+        self._log: ProgressLog | None = None
+        self._task = TaskID(0)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin with the batches of prediction."""
+        self._begin(trainer, "embedding", trainer.num_predict_batches)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin with the batches of validation."""
+        self._begin(trainer, "validating", trainer.num_val_batches)
+
+    def on_predict_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """Advance by one batch."""
+        self._advance()
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """Advance by one batch."""
+        self._advance()
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove the bar."""
+        self._end()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove the bar."""
+        self._end()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Remove the bar, so that the following text is legible."""
+        self._end()
+
+    def _begin(self, trainer: Trainer, what: str, numbers: Any) -> None:
+        finite = all(np.isfinite(number) for number in numbers)
+        total = int(sum(numbers)) if finite else None
+        self._done, self._log = 0, _log_of(trainer, f"  {what}", total, self._console)
+        if self._log is None and trainer.is_global_zero and not is_quiet():
+            columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task(f"  {what}", total=total)
+            self._bar.start()
+
+    def _advance(self) -> None:
+        self._done += 1
+        if self._log is not None:
+            self._log.update(self._done)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done)
+
+    def _end(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _log_of(trainer: Trainer, title: str, total: float | None, console: Console) -> ProgressLog | None:
+    """Return the log of a loop over batches, or None on a terminal, which shows a bar, and on other ranks."""
+    if console.is_interactive or not trainer.is_global_zero:
+        return None
+    first = trainer.fit_loop.epoch_loop.batch_progress.current.ready if trainer.training else 0
+    return ProgressLog(title, int(total) if total and np.isfinite(total) else None, done=first, console=console)
 
 
 def loss_of(outputs: Any, trainer: Trainer) -> Tensor:

@@ -18,7 +18,7 @@ from viscy_train.composition.step import (
 from viscy_train.composition.step_plan import plan_step
 from viscy_train.composition.targets import target_composition
 from viscy_train.config.yaml_source import read_yaml
-from viscy_train.console import MAX_ROWS, get_console, make_table, say
+from viscy_train.console import MAX_ROWS, make_table, note, say
 from viscy_train.errors import UserError
 from viscy_train.evaluation.probes import columns_to_probe
 from viscy_train.loading.axes import axis_names, check_axes, label_plan
@@ -103,7 +103,7 @@ def untrained_encoder(model: ContrastiveModule) -> Encoder:
         try:
             load_initial_weights(model.init_from, untrained)
         except UserError as error:
-            say(f"Note: the report compares the trained encoder with random weights, because {error}")
+            note(f"the report compares the trained encoder with random weights, because {error}")
     return untrained
 
 
@@ -253,7 +253,7 @@ def show_targets(
         table.add_row(experiment, condition, f"{row['anchors']:,.0f}", *shares)
     if (n_more := len(targets) - MAX_ROWS) > 0:
         table.add_row(f"and {n_more:,} more")
-    get_console().print(table)
+    say(table)
     settings = StepSettings.from_config(loss, split_batches=data.options.split_batches, world_size=world_size)
     step = plan_step(anchors, planned, settings)
     for sentence in describe_step(step):
@@ -261,5 +261,5 @@ def show_targets(
     missing = [*warn_of_missing_positives(step, planned), *warn_of_missing_negatives(step, planned)]
     for sentence in data.describe_positives(loss):
         say(sentence)
-    for note in [*notes, *missing, *data.split_warnings(world_size)]:
-        say(f"Note: {note}")
+    for sentence in [*notes, *missing, *data.split_warnings(world_size)]:
+        note(sentence)

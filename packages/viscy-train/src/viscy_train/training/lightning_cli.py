@@ -35,7 +35,7 @@ from viscy_train.run.batch_record import BatchRecorder
 from viscy_train.run.checkpoint import BEST
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.metrics_csv import MetricsCsv
-from viscy_train.training.callbacks import CompositionLogger, LossLogger, LossProgress
+from viscy_train.training.callbacks import CompositionLogger, EvaluationProgress, LossLogger, LossProgress
 from viscy_train.training.checkpointing import AtomicCheckpointIO, LastCheckpoint
 from viscy_train.training.data_cli import (
     TRAINER_DEFAULTS,
@@ -240,11 +240,12 @@ class TrainingCLI(LightningCLI):
             return self._make_trainer(made, training=training), made.model, made.data
 
     def _make_trainer(self, made: Namespace, *, training: bool) -> Trainer:
+        evaluating = [RepresentationWatch(made.data), EvaluationProgress(get_console())]
         try:
             return self.instantiate_trainer(
                 default_root_dir=str(self.run_directory.path),
                 logger=self._loggers(made) if training else False,
-                callbacks=self._callbacks(made) if training else [RepresentationWatch(made.data)],
+                callbacks=self._callbacks(made) if training else evaluating,
                 plugins=self._plugins(made),
             )
         except UserError:

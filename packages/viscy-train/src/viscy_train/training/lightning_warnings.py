@@ -37,17 +37,24 @@ _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 def quiet_lightning() -> Generator[None]:
     """Silence the warnings and log messages that Lightning repeats on every run; all other warnings stay.
 
-    Warning filters and log levels are those of before when the block ends.
+    Warning filters and log levels are those of before when the block ends. Log messages stay if the root logger shows
+    them, as with ``--verbose``.
     """
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [logger.level for logger in loggers]
+    is_shown = logging.getLogger().level <= logging.INFO
+    # If the root logger shows messages, that of `lightning` shows them as well.
+    loggers = [logging.getLogger(name) for name in (*_LOGGERS, *(["lightning"] if is_shown else []))]
+    before = [(logger.level, list(logger.handlers)) for logger in loggers]
     with warnings.catch_warnings():
         for message in _MESSAGES:
             warnings.filterwarnings("ignore", message=message)
         try:
             for logger in loggers:
-                logger.setLevel(logging.WARNING)
+                if is_shown:  # by the handler of the root logger, once
+                    logger.handlers.clear()
+                else:
+                    logger.setLevel(logging.WARNING)
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
+            for logger, (level, handlers) in zip(loggers, before, strict=True):
                 logger.setLevel(level)
+                logger.handlers[:] = handlers

@@ -8,7 +8,7 @@ import numpy as np
 import torch.distributed as dist
 from lightning.pytorch import Callback
 
-from viscy_train.console import say
+from viscy_train.console import warn
 from viscy_train.evaluation.representation import (
     Representation,
     describe_representation,
@@ -104,7 +104,7 @@ class RepresentationWatch(Callback):
         pl_module.log_dict({name: value for name, value in metrics.items() if value is not None}, sync_dist=True)
         warning = warn_of_collapse(found)
         if warning is not None and not self._has_warned and trainer.is_global_zero:
-            say(f"Warning: {warning}")
+            warn(warning)
         self._has_warned = self._has_warned or warning is not None
 
     def _observe(self, encoder: Any, crops: Any, embeddings: Tensor) -> None:
