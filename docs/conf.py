@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 import batch_pictures
+import sheet_picture
 import site_links
 
 project = "viscy-sampling"
@@ -51,8 +52,9 @@ html_show_sphinx = False
 
 
 def setup(app):
-    """Register the rewriting of links, and draw the pictures of batches."""
+    """Register the rewriting of links, and draw the pictures of batches and of a contact sheet."""
     app.connect("builder-inited", lambda app: batch_pictures.draw_all(Path(app.srcdir) / "_pictures"))
+    app.connect("builder-inited", lambda app: sheet_picture.draw(Path(app.srcdir) / "_pictures"))
     app.connect("builder-inited", lambda app: site_links.copy_images(Path(app.srcdir) / "_pictures"))
     app.connect("source-read", site_links.rewrite_page)
     app.connect("include-read", site_links.rewrite_included)

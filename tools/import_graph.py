@@ -36,7 +36,7 @@ LEVELS = {
         ["mutants", "pytest_class"],
     ],
     "viscy_train": [
-        ["errors", "row_slices", "wording"],
+        ["errors", "palette", "row_slices", "wording"],
         ["output", "remote"],
         ["atomic", "console", "exit_codes"],
         ["config"],
@@ -46,7 +46,7 @@ LEVELS = {
         ["anchors"],
         ["crop_store"],
         ["loading", "project_files", "sample_projects"],
-        ["composition", "evaluation", "packing"],
+        ["composition", "contact_sheet", "evaluation", "packing"],
         ["report", "training", "viewer"],
         ["study"],
         ["cli"],

@@ -103,6 +103,14 @@ def test_positions_without_tracks_are_left_out_on_request(project, tmp_path, cap
     )
 
 
+def test_what_index_has_warned_of_is_kept_in_the_table(project, tmp_path):
+    (tmp_path / "tracks/A/1/1.csv").unlink()
+    table = build(project(missing_tracks="skip"))
+    table.write(tmp_path / "anchors.parquet")
+    expected = ["monday: left out 1 position without tracks: A/1/1"]
+    assert AnchorTable.read(tmp_path / "anchors.parquet").warnings == table.warnings == expected
+
+
 def test_damaged_tracks_are_refused_although_missing_ones_are_skipped(project, tmp_path):
     (tmp_path / "tracks/A/1/1.csv").write_text(HEADER + "1,-1,0,nan,9\n")
     with pytest.raises(ProjectError, match="has no value"):

@@ -44,6 +44,7 @@ CHANGES = [
     (set_key("experiments", 0, "conditions", value=["A/1"]), "conditions .* must be a mapping"),
     (set_key("experiments", 0, "minutes_per_frame", value="30"), "minutes_per_frame .* must be a number, got '30'"),
     (set_key("experiments", 0, "gain", value=2), "must be complete, got TypeError: .*gain"),
+    (set_key("warnings", value=["one", 2]), "warnings must be sentences"),
     (set_key("crops", "crop", value=0), "data.crop must be at least 8, got 0"),
     (set_key("crops", "crop", value=16.0), "crop must be an integer of at least 0, got 16.0"),
     (set_key("crops", "z_slices", value=True), "z_slices must be an integer of at least 0, got True"),

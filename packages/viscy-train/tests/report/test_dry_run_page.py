@@ -2,6 +2,7 @@ import pytest
 
 from viscy_train.config.schema import LossConfig
 from viscy_train.console import make_console
+from viscy_train.report.data_section import DataSection
 from viscy_train.report.dry_run_page import write_dry_run_page
 from viscy_train.report.dry_run_summary import print_dry_run
 from viscy_train.report.html import code
@@ -36,6 +37,15 @@ def test_a_dry_run_page_has_a_title_and_headings(page):
         "Draws of each anchor",
     ]
     assert page.elements["h3"] == ["Diagnostics", "What this composition may do to the embeddings"]
+
+
+def test_a_dry_run_page_lists_what_is_wrong_with_the_data_first(tmp_path, dry_run_of, read_page):
+    path = tmp_path / "inspect.html"
+    write_dry_run_page(path, dry_run_of(), data=DataSection(warnings=("day1: set `tracks_unit` to pixel",)))
+    page = read_page(path)
+    assert page.elements["h2"][0] == "The data"
+    assert "Warnings of the data" in page.elements["h3"]
+    assert "tracks_unit" in page.elements["code"]
 
 
 def test_names_with_markup_are_escaped_on_a_dry_run_page(page):

@@ -93,11 +93,12 @@ def build_anchor_table(
     parts: list[pd.DataFrame] = []
     intensity, local_intensity, scales = {}, {}, {}
     jumps: list[str] = []
+    warnings: list[str] = []
     with examiner_on(processes, saved) as examiner:
         for experiment in experiments:
             counted = settings.channel_groups(experiment)
             seen: list[tuple[float | None, float | None]] = []
-            parts += _observations_by_position(experiment, settings, examiner, counted, seen, problems)
+            parts += _observations_by_position(experiment, settings, examiner, counted, seen, warnings, problems)
             intensity[experiment.name] = counted.center_and_spread()
             scales[experiment.name] = count_scales(seen)
             jumps += counted.describe_jumps()
@@ -140,6 +141,7 @@ def build_anchor_table(
         pixels={one.name: pixel_checksums(one, by_experiment[one.name], crops) for one in experiments},
         annotations={one.name: annotation_checksums(one) for one in experiments},
         channels_mode=channels_mode,
+        warnings=warnings,
     )
 
 
@@ -149,9 +151,10 @@ def _observations_by_position(
     examiner: Examiner,
     intensity: ChannelGroups,
     scales: list[tuple[float | None, float | None]],
+    warnings: list[str],
     problems: Problems,
 ) -> list[pd.DataFrame]:
-    """Return the observations of each valid position; collect problems and intensity statistics on the way."""
+    """Return the observations of each valid position; collect problems, warnings and intensities on the way."""
     subject = f"experiment {experiment.name!r}"
     opened = open_experiment(experiment, problems)
     if opened is None:
@@ -179,8 +182,10 @@ def _observations_by_position(
                 problems.add_error(subject, examination.error, checked.name)
                 continue
             parts += _merge(checked, examination, intensity)
-        _say_notes(opened, odd, intervals)
-        _say_without_tracks(opened, without_tracks)
+        found = [*_say_notes(opened, odd, intervals), *_without_tracks(opened, without_tracks)]
+        for warning in found:
+            warn(warning)
+        warnings += found
     return parts
 
 
@@ -199,8 +204,8 @@ def _merge(checked: CheckedPosition, examination: Examination, intensity: Channe
     return parts
 
 
-def _say_notes(opened: OpenExperiment, odd: dict[str, list[str]], intervals: dict[str, float]) -> None:
-    """Say how the tracks of an experiment were read, and what is odd about its scales and intervals, by position."""
+def _say_notes(opened: OpenExperiment, odd: dict[str, list[str]], intervals: dict[str, float]) -> list[str]:
+    """Say how the tracks of an experiment were read, and what is odd about its scales; return what to warn of."""
     name, tracks = opened.experiment.name, opened.tracks
     if tracks is not None and (read := tracks.describe()):
         say(f"{name}: {read}")
@@ -208,19 +213,18 @@ def _say_notes(opened: OpenExperiment, odd: dict[str, list[str]], intervals: dic
         say(f"{name}: {sentence}")
     contrary = contrary_intervals(IMAGES, intervals, opened.experiment.minutes_per_frame)
     of_images = describe_odd(dict([contrary])) if contrary else []
-    for doubt in [*of_images, *(() if tracks is None else tracks.doubts())]:
-        warn(f"{name}: {doubt}")
+    return [f"{name}: {doubt}" for doubt in [*of_images, *(() if tracks is None else tracks.doubts())]]
 
 
-def _say_without_tracks(opened: OpenExperiment, positions: list[str]) -> None:
-    """Say which positions are left out because they have no tracks; refuse an experiment in which all are."""
+def _without_tracks(opened: OpenExperiment, positions: list[str]) -> list[str]:
+    """Return which positions are left out because they have no tracks; refuse an experiment in which all are."""
     if not positions:
-        return
+        return []
     if len(positions) == len(opened.wells):
         raise UserError(f"tracks must have a position of the experiment, got none in {opened.experiment.tracks}")
     n = len(positions)
     names = ", ".join(positions[:_MAX_NAMES]) + f" and {n - _MAX_NAMES} more" * (n > _MAX_NAMES)
-    warn(f"{opened.experiment.name}: left out {count(n, 'position')} without tracks: {names}")
+    return [f"{opened.experiment.name}: left out {count(n, 'position')} without tracks: {names}"]
 
 
 def _sort(observations: pd.DataFrame, experiments: list[Experiment], mode: ChannelsMode) -> pd.DataFrame:

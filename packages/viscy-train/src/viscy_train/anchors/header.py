@@ -15,7 +15,7 @@ from viscy_train.experiments.columns import COLUMNS
 from viscy_train.experiments.experiments_file import Experiment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from viscy_train.crops.image_intensity import LocalIntensity
 
@@ -62,6 +62,7 @@ def format_header(
     local_intensity: LocalIntensity,
     scales: dict[str, list[list[Any]]],
     extra_columns: list[str],
+    warnings: Sequence[str] = (),
 ) -> str:
     """Return everything in a table except its observations as JSON; the keys are part of the file format."""
     header = {
@@ -74,6 +75,7 @@ def format_header(
         "brightness": intensity,
         "local_brightness": encode(local_intensity),
         "scales": scales,
+        "warnings": list(warnings),
         "dropped": [
             {
                 "experiment": one.experiment,
@@ -151,6 +153,8 @@ def _check_header(header: dict[str, Any]) -> dict[str, Any]:
     tracks, annotations = header.get("tracks", {}), header["annotations"]
     _check_checksums(tracks, names, "tracks")
     _check_checksums(annotations, names, "annotations")
+    warnings = header.get("warnings", [])
+    require(_is_list_of_text(warnings), "warnings must be sentences", warnings)
     pixels = header.get("pixels", {})
     for name, checksums in pixels.items():
         require(name in names, "checksums of pixels must belong to an experiment of the table", name)
@@ -176,6 +180,7 @@ def _check_header(header: dict[str, Any]) -> dict[str, Any]:
         "annotations": annotations,
         "local_intensity": _parse_local_intensity(header.get("local_brightness", {}), experiments, crops),
         "scales": _parse_scales(header.get("scales", {}), names),
+        "warnings": warnings,
         "extra_columns": columns,
     }
 

@@ -17,6 +17,7 @@ from viscy_train.errors import NoTracksError, Problems, UserError
 from viscy_train.experiments.annotation_files import require_annotations
 from viscy_train.experiments.position_metadata import used_positions
 from viscy_train.plates.plate import open_plate
+from viscy_train.tracks.depth import ReadSlices
 from viscy_train.tracks.tracks import Tracks
 from viscy_train.wording import count
 
@@ -206,7 +207,8 @@ def _check(
     if opened.tracks is None:
         return
     try:
-        observations = _observations_at(opened.tracks, well, name, experiment, image, is_only=n_positions == 1)
+        slices = None if settings.crops.z == "sharpest" else extent.reachable
+        observations = _observations_at(opened.tracks, well, name, experiment, image, slices, is_only=n_positions == 1)
     except NoTracksError as error:
         if experiment.missing_tracks == "skip":
             checked.lacks_tracks = True
@@ -230,10 +232,18 @@ def _check(
 
 
 def _observations_at(
-    tracks: Tracks, well: str, position: str, experiment: Experiment, image: PositionImage, *, is_only: bool
+    tracks: Tracks,
+    well: str,
+    position: str,
+    experiment: Experiment,
+    image: PositionImage,
+    slices: slice | None,
+    *,
+    is_only: bool,
 ) -> pd.DataFrame:
-    size, _ = scale_of(image, experiment)
-    observations = tracks.of(position, shape=image.shape, micrometers_per_pixel=size, is_only=is_only)
+    size, distance = scale_of(image, experiment)
+    read = None if slices is None else ReadSlices(slices, image.shape[2], distance)
+    observations = tracks.of(position, shape=image.shape, micrometers_per_pixel=size, is_only=is_only, read=read)
     return observations.assign(
         experiment=experiment.name,
         condition=experiment.condition_of(position, well),

@@ -66,7 +66,7 @@ def open_columns(path: Path) -> pd.DataFrame | None:
     store = store_of(path)
     try:
         contents = json.loads((store.directory / _CONTENTS).read_text(encoding="utf-8"))
-        if contents["version"] != _VERSION or contents["source"] != _checksum_of_file(path):
+        if contents["version"] != _VERSION or contents["source"] != checksum_of_file(path):
             return None
         columns = {name: _open_column(store, **column) for name, column in contents["columns"].items()}
     except (OSError, ValueError, KeyError, TypeError):
@@ -101,7 +101,7 @@ def share_columns(path: Path, observations: pd.DataFrame) -> pd.DataFrame:
         if array is None:
             return observations
         columns[name] = {"array": array, "categories": categories}
-    opened = open_columns(path) if _publish(path, _checksum_of_file(path), columns) else None
+    opened = open_columns(path) if _publish(path, checksum_of_file(path), columns) else None
     return observations if opened is None else opened
 
 
@@ -124,7 +124,7 @@ def decode_and_share(path: Path, names: Sequence[str], check: Callable[[pd.DataF
     """
     if not is_shared(path):
         return None
-    source, store = _checksum_of_file(path), store_of(path)
+    source, store = checksum_of_file(path), store_of(path)
     columns = decode_columns(path, names, store)
     if columns is None:
         return None
@@ -158,6 +158,7 @@ def _open_column(store: ArrayStore, array: str, categories: list[str] | None, *,
     return pd.Categorical.from_codes(values, dtype=pd.CategoricalDtype(categories), validate=False)
 
 
-def _checksum_of_file(path: Path) -> str:
+def checksum_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file, by which an anchor table is recognized."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

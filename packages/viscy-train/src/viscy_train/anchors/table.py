@@ -91,6 +91,9 @@ class AnchorTable:
     scales : dict of str to list of list
         For each experiment, micrometers a pixel, micrometers a slice (None if unknown) and number of positions, once
         for each scale, see `viscy_train.crops.scale.count_scales`.
+    warnings : list of str
+        What ``viscy-train index`` warned of when it built the table, a sentence each; none in a table of an earlier
+        version.
     """
 
     observations: pd.DataFrame
@@ -105,6 +108,7 @@ class AnchorTable:
     annotations: dict[str, dict[str, int]] = field(default_factory=dict)
     local_intensity: LocalIntensity = field(default_factory=dict)
     scales: dict[str, list[list[Any]]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def extra_columns(self) -> list[str]:
@@ -144,6 +148,7 @@ class AnchorTable:
             annotations=self.annotations,
             local_intensity=self.local_intensity,
             scales=self.scales,
+            warnings=self.warnings,
             extra_columns=self.extra_columns,
         )
         try:

@@ -74,14 +74,18 @@ def _index(cli: DataCLI | TrainingCLI) -> int:
         )
         _logger.info("writing %d observations to %s", len(table.observations), data.path)
         table.write(data.path)
-    if not is_quiet():
-        print_summary(table)
-    sizes = describe_crops(table.crops, table.experiments, table.scales)
-    for sentence in [*data.describe_positives(), describe_pixels(table.crops), *sizes]:
-        say(sentence)
-    for sentence in data.batch_size_warnings(len(table.anchors)):
-        warn(sentence)
-    say_result(f"Done. Wrote {data.path}")
+        if not is_quiet():
+            print_summary(table)
+        sizes = describe_crops(table.crops, table.experiments, table.scales)
+        for sentence in [*data.describe_positives(), describe_pixels(table.crops), *sizes]:
+            say(sentence)
+        for sentence in data.batch_size_warnings(len(table.anchors)):
+            warn(sentence)
+        say_result(f"Done. Wrote {data.path}")
+        if cli.config.sheet == "write":
+            from viscy_train.cli.contact_sheet import say_sheet  # imports Pillow
+
+            say_sheet(table, path, again=True)
     return 0
 
 
@@ -152,6 +156,7 @@ def fit(options: list[str], description: str) -> int:
 def inspect(options: list[str], description: str) -> int:
     """Draw batches without training and show their composition."""
     from viscy_train.anchors.staleness import check_sources
+    from viscy_train.cli.contact_sheet import find_sheet
     from viscy_train.cli.parsing import parse_for_data
     from viscy_train.composition.dry_run import dry_run
     from viscy_train.composition.frames import count_frames
@@ -199,8 +204,9 @@ def inspect(options: list[str], description: str) -> int:
         for sentence in (reading := describe_reading_of(data)):
             say(sentence)
         time = time_name(data.options.time_by, cli.config.evaluation.time)
+        sheet = find_sheet(data, page)
         _logger.info("writing %s", page)
-        write_dry_run_page(page, result, reading, pixels, time)
+        write_dry_run_page(page, result, reading, pixels, time, sheet)
     say_result(f"Done. Open {page}")
     return 0
 

@@ -71,6 +71,11 @@ _PIXELS = Option(
     choices=("sample", "all"),
     help="check the pixels of a sample of frames, or of all frames, which also excludes cells with invalid pixels",
 )
+_SHEET = Option(
+    default="write",
+    choices=("write", "none"),
+    help="draw a contact sheet next to the anchor table: crops, fields of view, intensities and cells over time",
+)
 _ARMS = Option(
     value="FILE",
     help=f"YAML file with further compositions to compare, or `{FURTHER}` for those that come with the package",
@@ -108,7 +113,7 @@ OPTIONS: dict[str, dict[str, Option]] = {
             "default the condition",
         ),
     },
-    "index": {"out": _TABLE, "pixels": _PIXELS, "processes": _READERS, "part": _PART},
+    "index": {"out": _TABLE, "pixels": _PIXELS, "processes": _READERS, "part": _PART, "sheet": _SHEET},
     "pack": {"out": _STORE, "processes": _READERS, "part": _PART},
     "inspect": {"processes": _RANKS, "epochs": _EPOCHS, "crops": _CROPS, "out": _PAGE},
     "compare": {

@@ -13,6 +13,7 @@ from viscy_train.composition.targets import encode, group_word
 from viscy_train.console import on_each_of
 from viscy_train.loading.axes import HOURS, axis_names
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
+from viscy_train.report.data_section import DataSection
 from viscy_train.report.dry_run_summary import EXPECTED, describe_pixels_of, measurements, pitfalls_of
 from viscy_train.report.html import DRY_RUN, render, svg_uri, write_page
 from viscy_train.report.palette import experiment_colors
@@ -37,6 +38,7 @@ def write_dry_run_page(
     reading: Sequence[str] = (),
     pixels: PixelMixing | None = None,
     time: str = HOURS,
+    data: DataSection | None = None,
 ) -> None:
     """Write the page of a dry run.
 
@@ -52,11 +54,14 @@ def write_dry_run_page(
         How much the experiments mix in their pixels, if crops have been looked at.
     time : str
         What the times of the anchors are called.
+    data : DataSection, optional
+        The contact sheet, and what is wrong with the data.
     """
     anchors, strata, draws = dry_run.anchors, dry_run.strata, dry_run.draws
     page = render(
         "dry_run.html.j2",
         dry_run=dry_run,
+        data=data or DataSection(),
         options=dry_run.planned.options,
         n_groups=anchors["experiment"].nunique(),
         group=group_word(dry_run.planned),

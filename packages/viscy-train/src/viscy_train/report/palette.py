@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from viscy_train.palette import CONDITION_COLORS, EXPERIMENT_COLORS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
 
-# Experiments and conditions have different palettes; the first six colors suit the common color vision deficiencies.
-_EXPERIMENT_COLORS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C6D31"]
-_EXPERIMENT_COLORS += ["#D55E00", "#5B4B8A", "#A6BF4B", "#1B3A57", "#F3B6C6", "#7FB7A4"]
-_CONDITION_COLORS = ["#7A8794", "#D1495B", "#6A4C93", "#2A9D8F", "#F4A259", "#3D405B"]
-_CONDITION_COLORS += ["#B5838D", "#98C1D9", "#606C38", "#FFCB69", "#9D4EDD", "#264653"]
-WORLD_COLORS = _EXPERIMENT_COLORS
+WORLD_COLORS = EXPERIMENT_COLORS
 """Colors of the worlds of a study."""
 MAX_COLORS = 12
 OTHERS_GRAY = "#CBD2D9"
@@ -23,12 +20,12 @@ _MAX_LABEL = 24
 
 def experiment_colors(anchors: pd.DataFrame) -> dict[str, str]:
     """Return the color of each experiment, in the table's order; if there are more than twelve, the rarest are gray."""
-    return _colors(anchors["experiment"], _EXPERIMENT_COLORS)
+    return _colors(anchors["experiment"], EXPERIMENT_COLORS)
 
 
 def condition_colors(anchors: pd.DataFrame) -> dict[str, str]:
     """Return the color of each condition, in the table's order; if there are more than twelve, the rarest are gray."""
-    return _colors(anchors["condition"], _CONDITION_COLORS)
+    return _colors(anchors["condition"], CONDITION_COLORS)
 
 
 def _colors(column: pd.Series, palette: list[str]) -> dict[str, str]:

@@ -11,17 +11,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from viscy_train.experiments.interval import contrary_intervals
 from viscy_train.tracks.formats import count_swaps, suspicious
 from viscy_train.wording import count, plural
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
+
+    from viscy_train.tracks.depth import ReadSlices
 
 # A position in which so many tracks begin in frame 1 and none is in frame 0 is suspicious by itself.
 _MANY = 10
 # If cells are anywhere in the images, they are all in the part of them that micrometers reach with this probability.
 _UNLIKELY = 1e-2
+# Cells that reach no further than this part of all images may be in another unit, unless that is as likely by chance as
+# this, given that they are anywhere; in both directions as far, to this factor, and beginning near the first pixel.
+_LARGEST_CORNER, _UNLIKELY_CORNER, _EQUALLY_FAR, _NEAR_ORIGIN = 0.75, 1e-6, 1.15, 0.15
 # Sizes that differ by less than this are equal.
 _TOLERANCE = 0.03
 # Sizes that differ by this factor are in different units.
@@ -55,6 +63,14 @@ class Doubts:
         Number of label images, and of frames of the image, for each position in which they differ.
     orphans : dict of str to pandas.Series
         The mother of each track whose mother is not in the tracks, for each position with such tracks.
+    corners : list of tuple
+        For each position whose unit is not stated, where its cells begin and end, as parts of the height and width of
+        the image, shape (2, 2), and the number of tracks.
+    depths : dict of str to tuple
+        For each position that says in which slice a cell is, how many of its rows are far from the slices of crops, and
+        how many rows it has.
+    read : ReadSlices, optional
+        Slices that crops have in the first position with cells that are far from them.
     """
 
     n_begin_in_1: dict[str, int] = field(default_factory=dict)
@@ -65,6 +81,9 @@ class Doubts:
     scattered: dict[str, str] = field(default_factory=dict)
     lengths: dict[str, tuple[int, int]] = field(default_factory=dict)
     orphans: dict[str, pd.Series] = field(default_factory=dict)
+    corners: list[tuple[NDArray[np.float64], int]] = field(default_factory=list)
+    depths: dict[str, tuple[int, int]] = field(default_factory=dict)
+    read: ReadSlices | None = None
 
     def add_frames(self, position: str, tracks: pd.DataFrame) -> None:
         """Note in which frames the tracks of a position begin."""
@@ -85,6 +104,18 @@ class Doubts:
         """
         could_be = size is not None and 0 < size < 1 and fits(size)
         self.log_probabilities.append(2 * tracks["track_id"].nunique() * math.log(size) if could_be and size else 0.0)
+
+    def add_corner(self, tracks: pd.DataFrame, shape: tuple[int, ...]) -> None:
+        """Note which part of the image the cells of a position are in."""
+        places = tracks[["y", "x"]].to_numpy(dtype=float)
+        ends = (np.array([places.min(axis=0), places.max(axis=0)]) + 0.5) / shape[-2:]
+        self.corners.append((ends, tracks["track_id"].nunique()))
+
+    def add_depth(self, position: str, away: NDArray[np.float64], read: ReadSlices) -> None:
+        """Note how many cells are far from the slices that crops have."""
+        self.depths[position] = (int((away > 0).sum()), len(away))
+        if self.read is None and (away > 0).any():
+            self.read = read
 
     def add_size(self, position: str, in_file: float, of_image: float, used: float) -> None:
         """Note the size of a pixel in a file and in the image, if they differ."""
@@ -118,8 +149,8 @@ class Doubts:
     def sentences(self, minutes_per_frame: float | None = None) -> list[str]:
         """Return a sentence for each doubt, given the minutes per frame of the experiment."""
         interval = self._interval(minutes_per_frame) if minutes_per_frame else None
-        found = (self._frames(), self._unit(), self._size(), interval)
-        more = (self._swaps(), self._scattered(), self._length(), self._orphans())
+        found = (self._frames(), self._unit() or self._corner(), self._size(), interval)
+        more = (self._swaps(), self._scattered(), self._length(), self._orphans(), self._depth())
         return [one for one in (*found, *more) if one]
 
     def _interval(self, minutes_per_frame: float) -> str | None:
@@ -175,6 +206,42 @@ class Doubts:
         return (
             "all coordinates of tracks would also be inside the images if they were micrometers; they are used as "
             "pixels: set `tracks_unit` of the experiment to micrometer or pixel"
+        )
+
+    def _corner(self) -> str | None:
+        """Return a doubt if all cells are in the same part of all images, which begins at the first pixel.
+
+        So are coordinates in micrometers if pixels are smaller than one, and those in pixels of a smaller image. The
+        part must reach at most 75 % of the height and of the width, both equally far to 15 %, and begin within 15 % of
+        it. If cells are anywhere, all n tracks are in a part p of both with a probability of p to the power of 2 n,
+        which must be below 1e-6.
+        """
+        if not self.corners:
+            return None
+        ends, n_tracks = zip(*self.corners, strict=True)
+        first, last = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
+        part = float(last.max())
+        is_equally_far = part <= min(_LARGEST_CORNER, _EQUALLY_FAR * float(last.min()))
+        is_corner = is_equally_far and bool((first < _NEAR_ORIGIN * last).all())
+        if not is_corner or 2 * sum(n_tracks) * math.log(part) > math.log(_UNLIKELY_CORNER):
+            return None
+        return (
+            f"all cells are in the upper {last[0]:.0%} and the left {last[1]:.0%} of all images, as they are if their "
+            "coordinates are micrometers, or pixels of a smaller image; they are used as pixels: set `tracks_unit` of "
+            "the experiment to micrometer or pixel, or track the images of the plate"
+        )
+
+    def _depth(self) -> str | None:
+        """Return a doubt if more than half of the rows of all positions are more than 2 slices from those of crops."""
+        n_far, n = (sum(counts) for counts in zip(*self.depths.values(), strict=True)) if self.depths else (0, 0)
+        if 2 * n_far <= n or self.read is None:
+            return None
+        first, last, n_slices = self.read.slices.start, self.read.slices.stop - 1, self.read.n_slices
+        read = f"slice {first}" if first == last else f"slices {first} to {last}"
+        far = [name for name, (n_far, _) in self.depths.items() if n_far]
+        return (
+            f"{n_far / n:.0%} of the cells are more than 2 slices away from {read} of 0 to {n_slices - 1}, which crops "
+            f"contain, as z in the tracks says ({_names(far)}); set `data.z` to sharpest or maximum"
         )
 
     def _size(self) -> str | None:

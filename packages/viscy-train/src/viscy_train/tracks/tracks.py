@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from viscy_train.errors import NoTracksError, UserError, kind_of_file, require_regular_file
 from viscy_train.experiments.track_options import AUTO
 from viscy_train.tracks.checks import check_tracks, orphans
+from viscy_train.tracks.depth import slices_away
 from viscy_train.tracks.doubts import Doubts
 from viscy_train.tracks.formats import (
     PositionFiles,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from viscy_train.experiments.experiment import Experiment
+    from viscy_train.tracks.depth import ReadSlices
 
 COLUMNS = ["track_id", "t", "y", "x", "id", "parent_track_id", "parent_id"]
 _MAX_POSITIONS_SHOWN = 4
@@ -129,6 +131,7 @@ class Tracks:
         shape: tuple[int, ...] | None = None,
         micrometers_per_pixel: float | None = None,
         is_only: bool = False,
+        read: ReadSlices | None = None,
     ) -> pd.DataFrame:
         """Return the validated tracks of a position.
 
@@ -142,6 +145,8 @@ class Tracks:
             Size of a pixel of its image.
         is_only : bool, default False
             Whether the experiment has no other position, so that files need not name it.
+        read : ReadSlices, optional
+            Slices that crops have, by which cells far from them are noticed.
 
         Returns
         -------
@@ -166,6 +171,8 @@ class Tracks:
         as_read, tracks = tracks, in_pixels(file, tracks, self._unit, micrometers_per_pixel, shape)
         unit, _ = unit_of(file, self._unit)
         self._doubt(position, file, as_read, shape, micrometers_per_pixel)
+        if read is not None and (away := slices_away(file.tracks, unit_of(file, self._unit)[1], read)) is not None:
+            self._doubts.add_depth(position, away, read)
         self._read_positions[position] = (file.title, unit, tracks["track_id"].nunique(), file.notes)
         return tracks
 
@@ -220,6 +227,7 @@ class Tracks:
         _, micrometers = unit_of(file, self._unit)
         if micrometers is None and self._unit == AUTO and not file.unit and not file.image_size:
             self._doubts.add_unit(tracks, size, lambda side: fits_image(tracks, shape, side))
+            self._doubts.add_corner(tracks, shape)
         in_file, used = stated_size(file, shape), size_of_pixel(file, size, shape)
         if micrometers is not None and in_file and size and used:
             self._doubts.add_size(position, in_file, size, used)

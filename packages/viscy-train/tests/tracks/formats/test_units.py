@@ -212,6 +212,38 @@ def test_few_cells_that_could_be_in_micrometers_are_a_doubt(tmp_path):
     assert doubts(tmp_path, size=0.3) == []
 
 
+def in_part(path, part, n=12, shift=0.0):
+    """Write tracks of cells all over a part of the height and of the width of an image."""
+    cells = make_many(1.0, n)
+    cells.assign(y=shift + cells["y"] * part[0], x=shift + cells["x"] * part[1]).to_csv(path / "0.csv", index=False)
+
+
+def test_cells_in_the_same_part_of_the_height_and_width_are_a_doubt_without_a_scale(tmp_path):
+    in_part(tmp_path, (0.5, 0.5))
+    (doubt,) = doubts(tmp_path, size=None)
+    assert doubt.startswith("all cells are in the upper 4")
+    assert doubt.endswith(
+        ": set `tracks_unit` of the experiment to micrometer or pixel, or track the images of the plate"
+    )
+    assert doubts(tmp_path, size=None, unit="pixel") == []
+
+
+@pytest.mark.parametrize(
+    ("part", "n", "shift"),
+    [
+        ((1.0, 1.0), 40, 0.0),
+        ((0.8, 0.8), 40, 0.0),
+        ((0.5, 0.9), 40, 0.0),  # another part of the height than of the width
+        ((0.5, 0.35), 40, 0.0),
+        ((0.5, 0.5), 8, 0.0),  # few cells
+        ((0.5, 0.5), 40, 9.0),  # does not begin at the first pixel
+    ],
+)
+def test_cells_that_are_elsewhere_or_few_are_accepted_without_a_scale(tmp_path, part, n, shift):
+    in_part(tmp_path, part, n, shift)
+    assert doubts(tmp_path, size=None) == []
+
+
 def test_frames_counted_from_1_are_noticed_and_can_be_stated(tmp_path):
     write_table(tmp_path, shift=1)
     message = r"t in \[0, 3\], got 4 for track 2 in frame 4 of position 0 .*; frames seem to be counted from 1, as none"

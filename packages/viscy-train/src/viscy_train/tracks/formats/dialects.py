@@ -21,6 +21,8 @@ _COORDINATES = (
 )
 _NUMBER = "ID"
 _MOTHERS = ("parent_track_id", "parent")
+# The slice of a cell, which is compared with those that crops have.
+_Z = "z"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class Dialect:
     format: str
     columns: dict[str, str]
     marks: tuple[str, ...] = ()
-    extra: tuple[str, ...] = field(default=_MOTHERS)
+    extra: tuple[str, ...] = field(default=(*_MOTHERS, _Z))
     spelling: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -82,18 +84,18 @@ DIALECTS = (
     Dialect(
         format="trackmate_csv",
         columns={"TRACK_ID": "track_id", "FRAME": "t", "POSITION_Y": "y", "POSITION_X": "x"},
-        extra=("ID",),
+        extra=("ID", "POSITION_Z"),
     ),
     Dialect(format="ultrack", columns=_SAME, marks=("id", "parent_id", "parent_track_id")),
     Dialect(format="table", columns=_SAME),
-    Dialect(format="btrack", columns={"ID": "track_id", "t": "t", "y": "y", "x": "x"}, extra=(*_MOTHERS, "dummy")),
+    Dialect(format="btrack", columns={"ID": "track_id", "t": "t", "y": "y", "x": "x"}, extra=(*_MOTHERS, _Z, "dummy")),
     Dialect(format="napari", columns={"ID": "track_id", "T": "t", "Y": "y", "X": "x"}),
     *(
         Dialect(
             format=format,
             columns={"track_id": "track_id", "frame": "t", y: "y", x: "x"},
             marks=marks,
-            extra=(*_MOTHERS, *marks),
+            extra=(*_MOTHERS, _Z, *marks),
         )
         for format, marks in (("laptrack", ("tree_id",)), ("table", ()))
         for y, x in _COORDINATES

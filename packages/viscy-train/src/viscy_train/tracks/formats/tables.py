@@ -203,7 +203,7 @@ def _as_tracks(table: pd.DataFrame, dialect: Dialect, path: Path) -> pd.DataFram
         # The tracker's guess of where a cell is in a frame in which it was not seen.
         tracks = tracks[~tracks.pop("dummy").astype(str).str.strip().str.lower().isin(["true", "1", "1.0"])]
     if dialect.format == "trackmate_csv":
-        tracks = _in_tracks(tracks.rename(columns={"ID": "spot"}), path)
+        tracks = _in_tracks(tracks.rename(columns={"ID": "spot", "POSITION_Z": "z"}), path)
     return tracks
 
 
