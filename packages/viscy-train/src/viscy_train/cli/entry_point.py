@@ -72,6 +72,11 @@ def _run(words: list[str]) -> int:
     if first in ("-V", "--version"):
         print(versions())
         return 0
+    if first == "--print_shtab":
+        from viscy_train.cli.completion import completion_script
+
+        print(completion_script(options[0] if options else ""))
+        return 0
     if first not in COMMANDS:
         meant = did_you_mean(first, COMMANDS)
         raise CommandLineError(f"unknown command {first!r}{meant or '; choose from ' + ', '.join(COMMANDS)}")

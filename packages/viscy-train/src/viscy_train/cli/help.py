@@ -47,7 +47,8 @@ def overall_help() -> str:
             "",
             "Run `viscy-train COMMAND --help` to list the options of a command, and",
             "`viscy-train fit --config FILE --print_config` to print a configuration with all defaults.",
-            "`viscy-train --version` prints the versions of what is installed.",
+            "`viscy-train --version` prints the versions of what is installed, and",
+            "`viscy-train --print_shtab bash` (or zsh, fish) a script for completion by the shell.",
         ]
     )
 
