@@ -10,8 +10,10 @@ import pandas as pd
 import torch
 
 from viscy_train.console import track
+from viscy_train.evaluation.neighbors import NeighborShare, measure_neighbors
 from viscy_train.evaluation.probes import Accuracy, ColumnProbe, measure_accuracies, probe_columns
 from viscy_train.evaluation.retrieval import Recall, recall_at_1
+from viscy_train.evaluation.smoothness import Smoothness, measure_smoothness
 from viscy_train.loading.crops import CropReader
 
 if TYPE_CHECKING:
@@ -84,6 +86,10 @@ class EncoderEvaluation:
         Linear probes of the condition.
     column_probes : list of ColumnProbe
         Linear probes of the condition and of other columns, at all hours.
+    neighbors : list of NeighborShare
+        What nearest neighbors share with their anchors. Queries are those of recall@1.
+    smoothness : Smoothness, optional
+        How far tracks move from frame to frame.
     """
 
     rows: NDArray[np.int64]
@@ -91,6 +97,8 @@ class EncoderEvaluation:
     recall: list[Recall]
     probes: list[Probe]
     column_probes: list[ColumnProbe] = field(default_factory=list)
+    neighbors: list[NeighborShare] = field(default_factory=list)
+    smoothness: Smoothness | None = None
 
 
 def evaluate_encoders(
@@ -125,18 +133,22 @@ def evaluate_encoders(
     Returns
     -------
     EncoderEvaluation
-        The embeddings, recall@1 and linear probes.
+        The embeddings, recall@1, linear probes, and what neighbors share.
     """
     rows = rows_to_embed(table, held_out, max_anchors)
     before, after = embed([untrained, trained], table, rows, store)
     anchors = table.observations.iloc[rows].reset_index(drop=True)
     is_held_out = np.isin(rows, held_out)
+    is_query = is_held_out if is_held_out.any() else np.ones(len(rows), dtype=bool)
+    plates = {experiment.name: str(experiment.plate) for experiment in table.experiments}
     return EncoderEvaluation(
         rows=rows,
         embeddings=after,
-        recall=recall_at_1(before, after, anchors, is_held_out if is_held_out.any() else None),
+        recall=recall_at_1(before, after, anchors, is_query),
         probes=probe_conditions(before, after, anchors, seed),
         column_probes=probe_columns(before, after, anchors, columns, seed),
+        neighbors=measure_neighbors(before, after, anchors, is_query, plates, seed),
+        smoothness=measure_smoothness(before, after, anchors, is_query),
     )
 
 

@@ -107,10 +107,32 @@ def temporal_smoothness(embeddings: NDArray[np.floating], observations: pd.DataF
         distance between all pairs of different observations of the experiment (and channel). None without consecutive
         frames, or if all embeddings of these experiments are equal.
     """
+    _, moved, random = distances_of_steps(embeddings, observations)
+    return float(moved.sum() / random.sum()) if random.sum() > _ROUNDING * len(random) else None
+
+
+def distances_of_steps(
+    embeddings: NDArray[np.floating], observations: pd.DataFrame
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return how far tracks move from frame to frame, and how far random pairs are apart.
+
+    Parameters
+    ----------
+    embeddings, observations
+        See `temporal_smoothness`.
+
+    Returns
+    -------
+    rows : numpy.ndarray
+        Each row that has a next frame, shape (n_steps,).
+    moved, random : numpy.ndarray
+        The cosine distance to it, and the mean cosine distance of all pairs of different observations of the
+        experiment (and channel), shape (n_steps,).
+    """
     unit = directions(embeddings)
     earlier, later = _consecutive_frames(observations)
     if not len(earlier):
-        return None
+        return earlier, np.empty(0), np.empty(0)
     group = observations.groupby(_with_channel(observations, ["experiment"]), observed=True, sort=False).ngroup()
     numbers = group.to_numpy()
     # The distances of all pairs sum to a function of the sum of the directions.
@@ -119,9 +141,8 @@ def temporal_smoothness(embeddings: NDArray[np.floating], observations: pd.DataF
     sizes = np.bincount(numbers).astype(float)
     norms = np.bincount(numbers, weights=(unit**2).sum(axis=1))
     of_pairs = 1 - ((sums**2).sum(axis=1) - norms) / np.maximum(sizes * (sizes - 1), 1)
-    random = of_pairs[numbers[earlier]].sum()
-    moved = (1 - (unit[earlier] * unit[later]).sum(axis=1)).sum()
-    return float(moved / random) if random > _ROUNDING * len(earlier) else None
+    moved = 1 - (unit[earlier] * unit[later]).sum(axis=1)
+    return earlier, moved, of_pairs[numbers[earlier]]
 
 
 def describe_representation(embeddings: NDArray[np.floating], observations: pd.DataFrame) -> Representation | None:

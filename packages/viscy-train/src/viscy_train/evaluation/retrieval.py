@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from viscy_train.evaluation.interval import interval_of_t
+from viscy_train.evaluation.interval import interval_of_share, units_of
 from viscy_train.wording import count
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _FRAMES_LATER = (1, 4)
 _TRACK = ["experiment", "position", "track_id"]
-_FEW_UNITS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +120,7 @@ def recall_at_1(
         chance = [np.full(len(queries), 1 / len(gallery)) for queries, gallery, _ in searches]
         before, after = (_nearest(embeddings, searches) for embeddings in (untrained, trained))
         truth = np.concatenate([gallery[match] for _, gallery, match in searches])
-        unit, units = _units(anchors, np.concatenate([one.queries for one in searches]))
+        unit, units = units_of(anchors, np.concatenate([one.queries for one in searches]))
         recall.append(
             Recall(
                 frames=frames,
@@ -133,8 +132,8 @@ def recall_at_1(
                 n_queries=len(truth),
                 unit=unit,
                 n_units=len(np.unique(units)),
-                untrained_interval=_interval(before == truth, units),
-                trained_interval=_interval(after == truth, units),
+                untrained_interval=interval_of_share(before == truth, units),
+                trained_interval=interval_of_share(after == truth, units),
                 chance_in_position=_chance_in_position(after, truth, anchors, searches),
             )
         )
@@ -192,24 +191,6 @@ def _nearest(embeddings: NDArray[np.floating], searches: list[Search]) -> NDArra
     return np.concatenate(
         [gallery[(directions[queries] @ directions[gallery].T).argmax(axis=1)] for queries, gallery, _ in searches]
     )
-
-
-def _units(anchors: pd.DataFrame, rows: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:
-    """Return what intervals are taken over, and that of each row: positions, or lineages if these are too few."""
-    for unit, columns in (("position", ["experiment", "position"]), ("lineage", ["experiment", "lineage_id"])):
-        numbers = anchors.groupby(columns, observed=True).ngroup().to_numpy()[rows]
-        if len(np.unique(numbers)) >= _FEW_UNITS or unit == "lineage":
-            break
-    return unit, numbers
-
-
-def _interval(hits: NDArray[np.bool_], units: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the 95 % interval of a share of rows that come in units: that of a ratio of two sums over the units."""
-    _, numbers, sizes = np.unique(units, return_inverse=True, return_counts=True)
-    n_units, mean = len(sizes), float(hits.mean())
-    residuals = np.bincount(numbers, weights=hits) - mean * sizes
-    error = np.sqrt((residuals**2).sum() * n_units / max(n_units - 1, 1)) / len(hits)
-    return interval_of_t(mean, float(error), n_units)
 
 
 def _chance_in_position(
