@@ -83,7 +83,8 @@ def test_random_embeddings_share_nothing_beyond_chance(anchors):
 def test_what_the_embeddings_look_like_is_shared_and_nothing_else(anchors, look, found):
     shares = measure(anchors, look_of(anchors, look))
     assert {kind for kind, share in shares.items() if not share.permuted.explains} == found
-    assert all(shares[kind].trained > 0.9 for kind in found)
+    # A position has only three or four lineages.
+    assert all(shares[kind].trained > (0.4 if look == "position" else 0.9) for kind in found)
 
 
 def test_conditions_of_one_experiment_each_are_not_compared_across_experiments_in_vain(anchors):
@@ -108,6 +109,11 @@ def test_only_queries_are_counted_but_neighbors_are_any(anchors):
     share = measure(anchors, look_of(anchors, "condition"), is_query)["condition", "experiment"]
     assert share.n_queries == is_query.sum()
     assert share.trained > 0.9
+
+
+def test_a_position_is_not_told_from_its_condition_if_it_is_the_only_one(anchors, random_embeddings):
+    merged = anchors.assign(position=anchors["position"].str[:3])
+    assert {kind[0] for kind in measure(merged, random_embeddings(merged))} == {"condition", "experiment"}
 
 
 def test_one_position_of_one_condition_has_nothing_to_share(anchors, random_embeddings):

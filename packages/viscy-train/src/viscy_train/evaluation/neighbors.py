@@ -27,6 +27,7 @@ type Among = Literal["experiment", "position", "lineage"]
 N_NEIGHBORS = 5
 MAX_QUERIES = 1000
 _QUERIES_AT_ONCE = 256
+_STRATUM = ["experiment", "condition"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class NeighborShare:
         95 % intervals over the units.
     permuted : Chance, optional
         The share after training if labels are permuted: those of positions, of the same experiment where that allows
-        enough arrangements; those of lineages if the label is the position.
+        enough arrangements; those of lineages of the same experiment and condition if the label is the position.
     """
 
     label: str
@@ -199,7 +200,9 @@ def _kinds(anchors: pd.DataFrame, plates: Mapping[str, str]) -> list[tuple[str, 
     kinds += [("plate", "position")] if 1 < n["plate"] < n["experiment"] else []
     # Otherwise, each well is a position, and no neighbor can be of it.
     kinds += [("well", "position")] if 1 < n.get("well", 0) < n["position"] else []
-    return [*kinds, ("position", "lineage")] if n["position"] > 1 else kinds
+    # Otherwise, what cells of a position share may be their condition.
+    kinds += [("position", "lineage")] if n["position"] > len(np.unique(_number(anchors, _STRATUM))) else []
+    return kinds
 
 
 def _share(
@@ -221,10 +224,16 @@ def _share(
     unit, units = units_of(anchors, queries)
     of_lineage = labels[lineages.first]
     hits = [_hits(of_lineage, own, nearest) for nearest in (before, after)]
-    changing = (
-        np.arange(len(of_lineage)) if label == "position" else _number(anchors, _columns("position"))[lineages.first]
+    is_position = label == "position"
+    changing = lineages.of_row if is_position else _number(anchors, _columns("position"))
+    strata = _number(anchors, _STRATUM if is_position else ["experiment"])
+    permuted = measure_chance(
+        lambda permuted: float(_hits(permuted, own, after).mean()),
+        of_lineage,
+        changing[lineages.first],
+        strata[lineages.first],
+        seed,
     )
-    experiment = _number(anchors, ["experiment"])[lineages.first]
     return NeighborShare(
         label=label,
         among=among,
@@ -235,9 +244,7 @@ def _share(
         trained=float(hits[1].mean()),
         untrained_interval=interval_of_share(hits[0], units),
         trained_interval=interval_of_share(hits[1], units),
-        permuted=measure_chance(
-            lambda permuted: float(_hits(permuted, own, after).mean()), of_lineage, changing, experiment, seed
-        ),
+        permuted=permuted,
     )
 
 
