@@ -111,7 +111,7 @@ def test_only_queries_are_counted_but_neighbors_are_any(anchors):
     assert share.trained > 0.9
 
 
-def test_a_position_is_not_told_from_its_condition_if_it_is_the_only_one(anchors, random_embeddings):
+def test_a_position_is_not_compared_if_it_is_the_only_one_of_its_condition(anchors, random_embeddings):
     merged = anchors.assign(position=anchors["position"].str[:3])
     assert {kind[0] for kind in measure(merged, random_embeddings(merged))} == {"condition", "experiment"}
 

@@ -9,12 +9,16 @@ from viscy_train.composition.step import StepSettings
 from viscy_train.config.schema import PositiveConfig, SamplerConfig
 from viscy_train.evaluation.chance import Chance
 from viscy_train.evaluation.embeddings import EncoderEvaluation, Probe
+from viscy_train.evaluation.neighbors import NeighborShare
 from viscy_train.evaluation.probes import Accuracy, ColumnProbe
 from viscy_train.evaluation.retrieval import Recall
+from viscy_train.evaluation.smoothness import measure_smoothness
 from viscy_train.loading.axes import add_labels, label_plan, time_name
 from viscy_train.loading.sampler import make_sampler
 from viscy_train.report.example_tracks import choose_example_tracks
-from viscy_train.report.run_page import RunResults, write_run_page
+from viscy_train.report.neighbor_gallery import choose_gallery
+from viscy_train.report.run_page import write_run_page
+from viscy_train.report.run_results import RunResults
 from viscy_train.run.batch_record import batch_fields, record_of_rank
 from viscy_train.run.directory import RunDirectory
 from viscy_train.run.provenance import read_provenance, record_attempt
@@ -37,11 +41,17 @@ def write_metrics_and_attempts(run_directory, n_steps):
     )
 
 
-def write_page_of(run_directory, observations, train_rows, sampler, *, recall=(), probes=(), column_probes=(), **more):
+def write_page_of(run_directory, observations, train_rows, sampler, *, recall=(), probes=(), neighbors=(), **more):
     """Write the page of a run whose batches and metrics are in its directory, with random crops and embeddings."""
+    column_probes = more.pop("column_probes", ())
     rng = np.random.default_rng(0)
     examples = choose_example_tracks(observations, train_rows)
     assert len(examples.labels) <= 12
+    embeddings = rng.random((len(observations), 4), dtype=np.float32)
+    is_query = ~np.isin(np.arange(len(observations)), train_rows)
+    is_query = is_query if is_query.any() else ~is_query
+    gallery = choose_gallery(embeddings, np.arange(len(observations)), observations, is_query, seed=0)
+    assert gallery is not None
     results = {
         "observations": observations,
         "labeled": observations,
@@ -54,12 +64,16 @@ def write_page_of(run_directory, observations, train_rows, sampler, *, recall=()
         "channels": ["Phase"],
         "examples": examples,
         "crops": rng.random((*examples.rows.shape, 1, 4, 4), dtype=np.float32),
+        "gallery": gallery,
+        "gallery_crops": rng.random((*gallery.rows.shape, 1, 4, 4), dtype=np.float32),
         "evaluation": EncoderEvaluation(
             rows=np.arange(len(observations)),
-            embeddings=rng.random((len(observations), 4), dtype=np.float32),
+            embeddings=embeddings,
             recall=list(recall),
             probes=list(probes),
             column_probes=list(column_probes),
+            neighbors=list(neighbors),
+            smoothness=measure_smoothness(embeddings, embeddings, observations, is_query),
         ),
     }
     write_run_page(run_directory, RunResults(**results | more))
@@ -103,6 +117,18 @@ def page(tmp_path_factory, anchors_of, record_batches, read_page):
         n_anchors=500,
         permuted=replace(permuted, p=0.2),
     )
+    share = NeighborShare(
+        label="condition",
+        among="experiment",
+        n_queries=1000,
+        unit="position",
+        n_units=8,
+        untrained=0.5,
+        trained=0.6,
+        untrained_interval=(0.4, 0.6),
+        trained_interval=(0.55, 0.65),
+        permuted=permuted,
+    )
     write_page_of(
         run_directory,
         observations,
@@ -111,6 +137,7 @@ def page(tmp_path_factory, anchors_of, record_batches, read_page):
         recall=[recall],
         probes=[probe],
         column_probes=[column_probe],
+        neighbors=[share],
         step=StepSettings(world_size=2, split_batches=False, negatives="step", positives="pair"),
         n_processes=2,
         channels=["Phase $x$ <b>"],
@@ -146,7 +173,7 @@ def page_of_epochs(tmp_path, anchors_of, read_page, figures):
 
 
 def test_a_run_page_is_one_self_contained_file(page, assert_self_contained):
-    assert len(page.sources) == 6
+    assert len(page.sources) == 8
     assert_self_contained(page)
 
 
@@ -160,6 +187,8 @@ def test_a_run_page_has_a_title_and_headings(page):
         "Composition of the run",
         "Loss",
         "Embeddings",
+        "Nearest neighbors",
+        "Tracks",
         "Validation embeddings",
         "Recall@1",
         "Linear probe",
@@ -205,6 +234,13 @@ def test_names_with_markup_are_escaped_on_a_run_page(page):
         "report written",
         "versions of the report python: 3.",
         "One cell of 11 of the 32 combinations of experiment and condition",
+        "condition experiments 1,000 of 8 positions 50% (40% to 60%) 60% (55% to 65%) 42% to 58% above chance (p =",
+        "An anchor of 6 of 32 combinations of experiment and condition, drawn at random with seed 0, and its 5 nearest",
+        "nearest neighbors of other experiments, each of another lineage.",
+        "anchors that the encoder was not trained on, in 16 positions.",
+        "Of more than twelve values, the 11 most frequent have a color.",
+        "The longest tracks of each condition, at most 5, in the first two principal components: 10 tracks with",
+        "times as far as two anchors of its experiment are apart on average (95% interval",
     ],
 )
 def test_a_run_page_says_in_words(page, sentence):
@@ -286,15 +322,14 @@ def test_a_lower_recall_does_not_matter_to_an_encoder_that_recognizes_something_
 
 
 def test_other_columns_of_the_axes_are_named_where_they_take_the_place_of_experiments_and_conditions(
-    page_of_epochs, figures
+    page_of_epochs,
 ):
     options = SamplerConfig(batch_size=16, experiment_by="marker", condition_by="guide", time_by="t")
     accuracy = Accuracy(mean=0.5, error=0.1)
     probe = {"held_out": "position", "n_units": 6, "n_fewest": 3, "chance": 0.5}
     probe = Probe(from_hours=0, to_hours=3, untrained=accuracy, trained=accuracy, **probe)
     page = page_of_epochs(26, options=options, probes=[probe], time=time_name(options.time_by))
-    titles = [[axes.get_title(loc="left") for axes in figure.axes] for figure in figures]
-    assert any(one[:3] == ["by guide", "by t", "by marker"] for one in titles), titles
+    assert {"by guide", "by t", "by marker"} <= set(page.texts_of_drawings)
     assert "Times: t" in page.texts_of_drawings
     assert "0 to 9 t" in page.text
     assert "1 group with guide: g0, g1" in page.text

@@ -159,6 +159,13 @@ def test_a_column_to_probe_is_named_before_training(config, capsys):
     assert "evaluation.probe must name columns of the anchor table (experiment, " in capsys.readouterr().err
 
 
+def test_a_projection_that_needs_a_package_is_refused_before_training(config, capsys, monkeypatch):
+    monkeypatch.setattr("viscy_train.evaluation.projection.find_spec", lambda _: None)
+    options = ["--output", "other", "--evaluation.projection", "umap"]
+    assert main(["fit", "--config", config, *ONE_PROCESS, *options]) == 2
+    assert "needs the package umap-learn; install viscy-train[umap]" in capsys.readouterr().err
+
+
 def test_a_checkpoint_is_validated(config, run_directory, capsys):
     assert main(["validate", "--config", config, *ONE_PROCESS]) == 0
     metrics = dict(line.split("  ") for line in capsys.readouterr().out.splitlines())

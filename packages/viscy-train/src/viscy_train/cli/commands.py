@@ -148,7 +148,7 @@ def fit(options: list[str], description: str) -> int:
             with claimed(cli.run_directory.report, REPORT, "fit", on_wait=say):
                 device = trainer.strategy.root_device
                 loss, evaluation = cli.make_loss_config(), cli.config.evaluation
-                named = evaluation.probe, evaluation.time
+                named = evaluation.probe, evaluation.time, evaluation.projection
                 evaluate_and_write_page(cli.run_directory, *encoders, data, loss, device, *named)
     return 0
 
@@ -357,6 +357,7 @@ def replay(options: list[str], description: str) -> int:
 def report(options: list[str], description: str) -> int:
     """Write the report of a run again, from its last checkpoint."""
     from viscy_train.anchors.staleness import check_plates
+    from viscy_train.evaluation.projection import check_projection
     from viscy_train.report.html import REPORT
     from viscy_train.report.write import evaluate_and_write_page
     from viscy_train.run.checkpoint import checkpoint_to_evaluate
@@ -369,6 +370,7 @@ def report(options: list[str], description: str) -> int:
     trainer, model, data = cli.make_all(training=False)
     if not trainer.is_global_zero:
         return 0
+    check_projection(cli.config.evaluation.projection)
     untrained = untrained_encoder(model)
     checkpoint = checkpoint_to_evaluate(cli.run_directory, "last", model)
     with claimed(cli.run_directory.report, REPORT, "report"):
@@ -377,7 +379,8 @@ def report(options: list[str], description: str) -> int:
         data.load_state_dict(checkpoint.data)  # refuses another anchor table
         model.load_state_dict(checkpoint.weights)
         loss, device = cli.make_loss_config(), trainer.strategy.root_device
-        named = cli.config.evaluation.probe, cli.config.evaluation.time
+        evaluation = cli.config.evaluation
+        named = evaluation.probe, evaluation.time, evaluation.projection
         evaluate_and_write_page(cli.run_directory, untrained, model.encoder, data, loss, device, *named)
     return 0
 

@@ -567,12 +567,16 @@ class EvaluationConfig:
     time : str, default hours post infection
         What the hours of the experiments are called in the report and by ``inspect``, such as ``hours after
         treatment``.
+    projection : {"pca", "umap"}
+        How the report shows embeddings in two dimensions: by principal components or, with the extra ``umap``, by UMAP.
     """
 
     probe: list[str] | str | None = None
     time: str = "hours post infection"
+    projection: Literal["pca", "umap"] = "pca"
 
     def __post_init__(self) -> None:
+        require(self.projection in ("pca", "umap"), "evaluation.projection must be pca or umap", self.projection)
         rule = "evaluation.time must be a name of the hours, such as `hours after treatment`"
         require(isinstance(self.time, str) and bool(self.time.strip()), rule, self.time)
         if self.probe is not None:

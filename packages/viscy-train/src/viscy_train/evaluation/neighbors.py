@@ -179,7 +179,7 @@ def labels_of(anchors: pd.DataFrame, label: str, plates: Mapping[str, str]) -> N
     """Return a number for each anchor: that of its condition, experiment, plate, well or position."""
     if label == "plate":
         names = anchors["experiment"].astype(str)
-        return pd.factorize(names.map(plates).fillna(names))[0]
+        return pd.factorize(names.map(lambda name: plates.get(name, name)))[0]
     return _number(anchors, _columns(label))
 
 

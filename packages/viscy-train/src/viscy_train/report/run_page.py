@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from sklearn.decomposition import PCA
 
 from viscy_train.composition.check import observed_composition, shorten_checks
 from viscy_train.composition.step import describe_step
@@ -15,10 +13,11 @@ from viscy_train.composition.step_count import count_content, count_step, number
 from viscy_train.composition.step_plan import plan_step
 from viscy_train.composition.targets import STRATUM, group_word, target_composition
 from viscy_train.composition.temporal import check_all_targets
-from viscy_train.config.schema import PositiveConfig
 from viscy_train.evaluation.chance import N_PERMUTED
-from viscy_train.loading.axes import HOURS, axis_names
+from viscy_train.loading.axes import axis_names
 from viscy_train.report.batch_sections import composition_rows, make_batches_figure
+from viscy_train.report.crop_plots import plot_example_tracks
+from viscy_train.report.embeddings_section import embeddings_context
 from viscy_train.report.example_tracks import CHANNEL
 from viscy_train.report.formatting import percent, thousands
 from viscy_train.report.html import REPORT, data_uri, render, svg_uri, write_page
@@ -30,11 +29,10 @@ from viscy_train.report.learned_section import (
     recall_rows,
 )
 from viscy_train.report.provenance_section import attempt_rows, describe_attempts, provenance_rows
-from viscy_train.report.run_plots import plot_data_wait, plot_embeddings, plot_example_tracks, plot_loss
+from viscy_train.report.run_plots import plot_data_wait, plot_loss
 from viscy_train.report.share_plots import plot_composition
 from viscy_train.report.step_section import coverage_rows, step_rows
 from viscy_train.report.summary import describe_draws, diagnose_run, summarize_run
-from viscy_train.report.task import Task, describe_task
 from viscy_train.run.attempts import read_attempts
 from viscy_train.run.batch_record import NEVER, check_rows, count_batches_of_epochs, count_epochs_until_drawn
 from viscy_train.run.metrics_csv import DATA_WAIT, EFFECTIVE_RANK, LOSS, RECALL, SMOOTHNESS, read_log
@@ -42,94 +40,12 @@ from viscy_train.run.recorded_epochs import RecordedEpochs
 from viscy_train.wording import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from viscy_data import PlannedComposition
-    from viscy_train.composition.frames import FrameCounts
-    from viscy_train.composition.step import StepSettings
-    from viscy_train.evaluation.embeddings import EncoderEvaluation
-    from viscy_train.experiments.experiments_file import Experiment
-    from viscy_train.report.example_tracks import ExampleTracks
+    from viscy_train.report.run_results import RunResults
     from viscy_train.run.directory import RunDirectory
 
 # If there are more batches, an evenly spaced subset is read and compared with the targets.
 _MAX_BATCHES = 20_000
-_MAX_DOTS = 20_000
 _MAX_VALIDATIONS = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunResults:
-    """The results of a run that are not in its directory.
-
-    Parameters
-    ----------
-    observations : pandas.DataFrame
-        The table whose row numbers the batch record contains.
-    labeled : pandas.DataFrame
-        The same with the labels of `viscy_train.loading.axes.add_labels`.
-    train_rows : numpy.ndarray
-        Rows that were trained on, ascending, shape (n_anchors,).
-    planned : viscy_data.PlannedComposition
-        The plan of the sampler of these rows.
-    step : StepSettings
-        The processes of the last attempt, and the loss.
-    n_processes, seed : int
-        Number of processes of the last attempt, and the seed of the run.
-    seconds : float
-        Training time of all attempts.
-    channels : list of str
-        Names of the channels.
-    examples : ExampleTracks
-        Tracks to show.
-    crops : numpy.ndarray
-        The crops of `examples`, shape (n_tracks, n_times, n_channels, side, side).
-    evaluation : EncoderEvaluation
-        Embeddings and what they reveal.
-    positive : PositiveConfig
-        Which observations were the positives.
-    experiments : sequence of Experiment
-        The experiments of the table.
-    frames : FrameCounts, optional
-        Frames of a batch.
-    time : str
-        What the times of `labeled` are.
-    hours : str
-        What the hours of `observations` are called.
-    provenance : sequence of mapping
-        From `viscy_train.run.provenance.read_provenance`.
-    """
-
-    observations: pd.DataFrame
-    labeled: pd.DataFrame
-    train_rows: NDArray[np.int64]
-    planned: PlannedComposition
-    step: StepSettings
-    n_processes: int
-    seed: int
-    seconds: float
-    channels: list[str]
-    examples: ExampleTracks
-    crops: NDArray[np.float32]
-    evaluation: EncoderEvaluation
-    positive: PositiveConfig = PositiveConfig()  # noqa: RUF009 (frozen)
-    experiments: Sequence[Experiment] = ()
-    frames: FrameCounts | None = None
-    time: str = HOURS
-    hours: str = HOURS
-    provenance: Sequence[Mapping[str, Any]] = ()
-
-    @property
-    def has_held_out_queries(self) -> bool:
-        """Whether recall@1 was measured on cells that the encoder was not trained on."""
-        return not np.isin(self.evaluation.rows, self.train_rows).all()
-
-    @property
-    def task(self) -> Task:
-        """What the encoder was trained to recognize."""
-        return describe_task(self.positive, self.step.positives, self.planned.options, self.experiments)
 
 
 def write_run_page(run_directory: RunDirectory, results: RunResults) -> None:
@@ -147,7 +63,8 @@ def write_run_page(run_directory: RunDirectory, results: RunResults) -> None:
         _batch_context(run_directory, results, log)
         | _example_context(results)
         | _loss_context(log, attempts)
-        | _embeddings_context(results)
+        | embeddings_context(results)
+        | _learned_context(results)
         | {
             "provenance_rows": provenance_rows(run_directory, results.provenance, results.experiments),
             "attempt_rows": attempt_rows(attempts, results.provenance),
@@ -279,7 +196,7 @@ def _example_context(results: RunResults) -> dict[str, Any]:
     figure = plot_example_tracks(results.crops, results.examples.labels, hours, results.channels)
     kinds = "experiment, channel" if CHANNEL in results.observations else "experiment"
     return {
-        "example_figure": data_uri(figure),
+        "example_figure": svg_uri(figure),
         "n_examples": len(results.examples.labels),
         "n_kinds": results.examples.n_kinds,
         "kinds": f"{kinds} and condition",
@@ -301,25 +218,10 @@ def _loss_context(log: pd.DataFrame, attempts: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _embeddings_context(results: RunResults) -> dict[str, Any]:
-    """Return the figure of the embeddings, and the tables of recall@1 and of the linear probes."""
+def _learned_context(results: RunResults) -> dict[str, Any]:
+    """Return the tables of recall@1 and of the linear probes."""
     evaluation = results.evaluation
-    n_embedded = len(evaluation.rows)
-    shown = np.arange(n_embedded)
-    if n_embedded > _MAX_DOTS:
-        shown = np.linspace(0, n_embedded - 1, _MAX_DOTS).round().astype(np.int64)
-    pca = PCA(n_components=2, svd_solver="full")
-    points = pca.fit_transform(evaluation.embeddings[shown])
-    order = np.random.default_rng(results.seed).permutation(len(points))
-    anchors = results.labeled.iloc[evaluation.rows[shown]].reset_index(drop=True)
-    group, condition = axis_names(results.planned.options)
-    names = condition, results.time, group
-    figure = plot_embeddings(points, pca.explained_variance_ratio_.tolist(), anchors, order, names)
     return {
-        "embeddings_figure": data_uri(figure),
-        "n_dots": len(shown),
-        "n_embedded": n_embedded,
-        "has_held_out_queries": results.has_held_out_queries,
         "hours": results.hours,
         "recall_rows": recall_rows(evaluation.recall),
         "recall_headings": RECALL_HEADINGS,

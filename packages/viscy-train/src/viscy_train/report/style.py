@@ -10,13 +10,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from PIL import Image
 
-from viscy_train.report.palette import named_colors
-
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 _STYLE: Any = {
     "font.size": 11,
@@ -58,21 +55,3 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
-
-
-def legend_of_dots(axes: Axes, colors: dict[str, str]) -> None:
-    """Put a legend of colored dots below a panel."""
-    named = named_colors(colors)
-    dot: Any = {"marker": "o", "linestyle": "", "markersize": 6}
-    handles = [Line2D([], [], color=color, label=name, **dot) for name, color in named.items()]
-    longest = max(map(len, named))
-    ncols, size = (3, 10) if longest <= 10 and len(named) <= 6 else (2, 8)
-    axes.legend(
-        handles=handles,
-        ncols=ncols,
-        loc="upper left",
-        bbox_to_anchor=(-0.03, -0.16),
-        handletextpad=0.1,
-        columnspacing=0.8,
-        fontsize=size,
-    )

@@ -21,6 +21,7 @@ from viscy_train.config.yaml_source import read_yaml
 from viscy_train.console import MAX_ROWS, make_table, note, say
 from viscy_train.errors import UserError
 from viscy_train.evaluation.probes import columns_to_probe
+from viscy_train.evaluation.projection import check_projection
 from viscy_train.loading.axes import axis_names, check_axes, label_plan
 from viscy_train.loading.sampler import collect_sampler_warnings, restore_sampler
 from viscy_train.positives.rule import check_labels
@@ -168,6 +169,7 @@ def _check(
     check_axes(data.axes_of_train_anchors(), data.options, positives=positives)
     check_sources(data.table)
     columns_to_probe(data.table.observations, data.table.extra_columns, cli.config.evaluation.probe)
+    check_projection(cli.config.evaluation.projection)
     check_limits(trainer, len(sampler), data.count_validation_batches(trainer.world_size))
     if checkpoint is None:
         return []
