@@ -30,7 +30,7 @@ def condition_colors(anchors: pd.DataFrame) -> dict[str, str]:
 
 def category_colors(column: pd.Series) -> dict[str, str]:
     """Return the color of each value of a column of names, such as wells; of more than twelve, the rarest are gray."""
-    return _colors(column, _EXPERIMENT_COLORS)
+    return _colors(column, EXPERIMENT_COLORS)
 
 
 def _colors(column: pd.Series, palette: list[str]) -> dict[str, str]:
