@@ -37,7 +37,7 @@ def test_bash_completes_commands_options_keys_and_choices(capsys, tmp_path):
         "viscy-train|predict|--verb": "--verbose",
         "viscy-train|init|scri": "script",
     }
-    command = ["bash", "-c", OFFER, "bash", "script"]
+    command = ["bash", "-c", OFFER, "bash", str(tmp_path / "script")]
     done = subprocess.run(command, input="\n".join(offers) + "\n", text=True, capture_output=True, cwd=tmp_path)
     assert dict(zip(offers, done.stdout.splitlines(), strict=True)) == offers
 
