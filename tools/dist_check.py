@@ -24,6 +24,8 @@ PACKAGES = ("viscy-data", "viscy-sampling-testkit", "viscy-train")
 # The examples of a sampler, and of the conformance suite with a table to check it on.
 _SAMPLER = "README.md"
 _CONFORMANCE = "packages/viscy-sampling-testkit/README.md"
+# What a package needs at run time: its code, the marker of its types, templates, the plugin of napari and arms.
+_FILES = (".py", ".typed", ".j2", ".yaml")
 _TABLE = "from viscy_sampling_testkit import make_anchors\nanchors = make_anchors(400)\n"
 
 
@@ -51,7 +53,7 @@ def check_files(folder: Path, sources: Path) -> list[str]:
         if of_archive.items() != metadata.items():
             problems.append(f"{archives[0].name} must have the metadata of {wheels[0].name}")
         versions.add(metadata["Version"])
-        found = check_metadata(metadata) + _check_names(names, sources / package / "src")
+        found = check_metadata(metadata) + check_names(names, sources / package / "src")
         problems += [f"{wheels[0].name}: {problem}" for problem in found]
     if len(versions) > 1:
         problems.append(f"all packages must have one version, got {', '.join(sorted(versions))}")
@@ -79,6 +81,17 @@ def check_metadata(metadata: Message) -> list[str]:
         problems.append("the classifiers must have 'Typing :: Typed'")
     if not str(metadata.get_payload()).startswith(f"# {metadata['Name']}\n"):
         problems.append("the description must be the README of the package")
+    return problems
+
+
+def check_names(names: set[str], source: Path) -> list[str]:
+    """Return one line for each file of a package, or its license, that is not among the files of its wheel."""
+    files = {str(path.relative_to(source)) for path in source.rglob("*") if path.suffix in _FILES}
+    problems = [f"{name} is missing" for name in sorted(files - names)]
+    if not any(name.endswith("/py.typed") for name in names):
+        problems.append("py.typed is missing")
+    if not any(name.endswith(".dist-info/licenses/LICENSE") for name in names):
+        problems.append("the license is missing")
     return problems
 
 
@@ -125,17 +138,6 @@ def _read_archive(path: Path) -> Message:
         file = archive.extractfile(f"{path.name.removesuffix('.tar.gz')}/PKG-INFO")
         assert file is not None
         return Parser().parsestr(file.read().decode())
-
-
-def _check_names(names: set[str], source: Path) -> list[str]:
-    """Return one line for each file of a package, or its license, that is not among the files of its wheel."""
-    files = {str(path.relative_to(source)) for path in source.rglob("*") if path.suffix in (".py", ".typed", ".j2")}
-    problems = [f"{name} is missing" for name in sorted(files - names)]
-    if not any(name.endswith("/py.typed") for name in names):
-        problems.append("py.typed is missing")
-    if not any(name.endswith(".dist-info/licenses/LICENSE") for name in names):
-        problems.append("the license is missing")
-    return problems
 
 
 def _record(path: Path) -> set[str]:

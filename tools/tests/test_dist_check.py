@@ -50,10 +50,12 @@ def write_distributions(folder, *, left_out=(), **changes):
         files = {
             f"{module}/py.typed": b"",
             f"{module}/core.py": b"",
+            f"{module}/napari.yaml": b"",
             f"{module}-{version}.dist-info/METADATA": text,
             f"{module}-{version}.dist-info/licenses/LICENSE": b"",
         }
         (source / "core.py").touch()
+        (source / "napari.yaml").touch()
         (source / "py.typed").touch()
         with zipfile.ZipFile(folder / f"{module}-{version}-py3-none-any.whl", "w") as wheel:
             for name in files.keys() - left_out:
@@ -101,6 +103,7 @@ def test_metadata_that_is_wrong_is_reported(changes, problem):
     ("left_out", "problem"),
     [
         ("viscy_data/core.py", "viscy_data/core.py is missing"),
+        ("viscy_data/napari.yaml", "viscy_data/napari.yaml is missing"),
         (f"viscy_data-{VERSION}.dist-info/licenses/LICENSE", "the license is missing"),
     ],
 )

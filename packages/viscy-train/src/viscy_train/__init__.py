@@ -17,11 +17,13 @@ if TYPE_CHECKING:
         CropSettings,
         EncoderConfig,
         LossConfig,
+        NormalizationConfig,
         OptimizerConfig,
         PositiveConfig,
         SamplerConfig,
         SplitConfig,
     )
+    from viscy_train.experiments.experiment import Experiment
     from viscy_train.loading.data_module import PairDataModule
     from viscy_train.loading.datasets import CropDataset, PairDataset
     from viscy_train.loading.pair_loader import PairLoader
@@ -42,7 +44,9 @@ __all__ = [
     "CropSettings",
     "Encoder",
     "EncoderConfig",
+    "Experiment",
     "LossConfig",
+    "NormalizationConfig",
     "OptimizerConfig",
     "PairDataModule",
     "PairDataset",
@@ -66,7 +70,9 @@ _MODULES = {
     "CropSettings": "config.schema",
     "Encoder": "model.encoder",
     "EncoderConfig": "config.schema",
+    "Experiment": "experiments.experiment",
     "LossConfig": "config.schema",
+    "NormalizationConfig": "config.schema",
     "OptimizerConfig": "config.schema",
     "PairDataModule": "loading.data_module",
     "PairDataset": "loading.datasets",

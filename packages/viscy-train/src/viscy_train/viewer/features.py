@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 N_COMPONENTS = 8
 _LEFT_OUT = ("experiment", "well", "position")
+_ALWAYS = ("track_id", "t", "condition", "hours_post_infection")
 
 
 def track_features(observations: pd.DataFrame, components: NDArray[np.float32] | None = None) -> pd.DataFrame:
@@ -28,14 +29,13 @@ def track_features(observations: pd.DataFrame, components: NDArray[np.float32] |
     -------
     pandas.DataFrame
         A column of float64 for each column, shape (n, any): of text, the number of the value in alphabetical order.
-        Missing values are below all others. Columns with one value are left out, since they color nothing, and so are
-        those that are the same throughout a position.
+        Missing values are below all others. A column with one value in the position colors nothing and is left out,
+        but for track, time and condition.
     """
     numbers = {str(name): as_numbers(observations[name]) for name in observations if name not in _LEFT_OUT}
     for k, column in enumerate([] if components is None else components.T):
         numbers[f"embedding PC{k + 1}"] = np.asarray(column, dtype=np.float64)
-    always = {"track_id", "t", "condition", "hours_post_infection"}
-    return pd.DataFrame({name: x for name, x in numbers.items() if name in always or np.ptp(x) > 0})
+    return pd.DataFrame({name: x for name, x in numbers.items() if name in _ALWAYS or np.ptp(x) > 0})
 
 
 def as_numbers(column: pd.Series) -> NDArray[np.float64]:
