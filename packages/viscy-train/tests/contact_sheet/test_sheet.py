@@ -97,10 +97,10 @@ def test_the_brightest_cell_is_within_its_outline_and_in_the_middle_of_its_crop(
     with Image.open(written[1].path) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     red = np.argwhere((pixels == (255, 93, 93)).all(axis=2))
-    in_fields = red[(red[:, 1] > 200) & (red[:, 1] < 200 + FIELD) & (red[:, 0] > 300) & (red[:, 0] < 300 + FIELD)]
+    in_fields = red[(red[:, 1] > 200) & (red[:, 1] < 200 + FIELD) & (red[:, 0] > 320) & (red[:, 0] < 320 + FIELD)]
     (top, left), (bottom, right) = in_fields.min(axis=0), in_fields.max(axis=0)
     assert bottom - top == right - left == round(16 * FIELD / 192) - 1
-    gray = pixels[300 : 300 + FIELD, 200 : 200 + FIELD].max(axis=2)
+    gray = pixels[320 : 320 + FIELD, 200 : 200 + FIELD].max(axis=2)
     inside = pixels[top + 2 : bottom - 1, left + 2 : right - 1].max(axis=2)
     assert inside.mean() > gray.mean() + 20
 

@@ -98,10 +98,10 @@ class Canvas:
         index = self._index(color)
         self._shapes.append(lambda draw: draw.rectangle(box, fill=index))
 
-    def dots(self, points: NDArray[np.float64], color: str) -> None:
-        """Draw dots at points x, y, shape (n, 2)."""
-        for x, y in np.rint(points).astype(int).tolist():
-            self.patch((x - 1, y - 1, x + 1, y + 1), color)
+    def dots(self, points: NDArray[np.float64], color: str, reach: int = 1) -> None:
+        """Draw dots at points x, y, shape (n, 2), and so many pixels around them."""
+        for x, y in np.floor(points).astype(int).tolist():
+            self.patch((x - reach, y - reach, x + reach, y + reach), color)
 
     def curve(self, box: Box, x: NDArray[np.float64], y: NDArray[np.float64], color: str) -> None:
         """Draw a curve, given x and y as parts of the width and height of a box, shape (n,) each."""

@@ -35,9 +35,11 @@ _CROPS = TILES * _TILE + (TILES - 1) * _GAP
 _HALF = FIELD + 10 + _CROPS
 _INNER = _LABEL + 2 * _HALF + _BETWEEN
 _LINE = FIELD + 34
-_TITLE, _HEADING, _PANELS, _PLOT = 104, 58, 128, 78
+_TITLE, _HEADING, _PANELS, _PLOT = 124, 58, 128, 78
 _NAMES_LINE, _NAMES_LINES, _LABEL_LINES = 18, 2, 4
 _DARK, _DOT = 51, "#FFC400"
+# In a field of view in which crops are smaller, larger dots would hide the cells.
+_SMALL_CROP = 16
 _MICROMETERS = "\N{MICRO SIGN}m"
 # Of the crops of a frame: as different as possible on gray.
 _CROP_COLORS = ["#FF5D5D", "#38B6FF", "#5EE05E", "#FF9F1C", "#E56BFF", "#00D9C0", "#F6F740", "#B5A1FF"]
@@ -101,7 +103,8 @@ class _Sheet:
             f"{count(n, 'observation')} of {count(len(self._table.experiments), 'experiment')}. Each colored square is "
             f"cut out of the field of view next to it, a dot is a cell. Fields of view are of the first channel.",
             f"Crops: {size} {slices}, normalized by {crops.normalization.by}; the gray values of a channel are "
-            "the same in the whole sheet. Histograms: pixels of the crops shown.",
+            "the same in the whole sheet.",
+            "Histograms: pixels of the crops, in spreads around the center (red); heights are square roots of counts.",
         ]
         for number, sentence in enumerate(sentences):
             self.canvas.text(_MARGIN, 54 + 20 * number, fitted(sentence, _INNER), gray=GRAY)
@@ -236,10 +239,17 @@ class _Sheet:
         else:
             canvas.pixels(left, top, field.pixels)
         scale = width / field.width
-        canvas.dots((drawn.frame.cells[:, ::-1] + 0.5) * scale + (left, top), _DOT)
-        for (y, x, side), color in zip((field.squares * scale).tolist(), _CROP_COLORS, strict=False):
+        is_small = scale * float(field.squares[0, 2]) < _SMALL_CROP
+        canvas.dots((drawn.frame.cells[:, ::-1] + 0.5) * scale + (left, top), _DOT, reach=0 if is_small else 1)
+        for (y, x, side), color in zip((field.squares * scale).tolist(), self._colors_of(drawn), strict=True):
             box = (round(left + x), round(top + y), round(left + x + side) - 1, round(top + y + side) - 1)
             canvas.frame(box, color)
+
+    def _colors_of(self, drawn: Drawn) -> list[str]:
+        """Return the color of each crop; crops of a cell have one color."""
+        tracks = self._table.observations["track_id"].iloc[drawn.frame.rows].tolist()
+        color = dict(zip(dict.fromkeys(tracks), _CROP_COLORS, strict=False))
+        return [color[track] for track in tracks]
 
     def _draw_crops(self, drawn: Drawn, left: int, top: int) -> None:
         canvas = self.canvas
@@ -248,7 +258,7 @@ class _Sheet:
             canvas.text(left + _CROPS // 2, top + FIELD // 2, "cannot be read", size=12, gray=GRAY, anchor="mm")
             return
         x, y = left, top
-        for color, images in zip(_CROP_COLORS, self._tiles.of(drawn), strict=False):
+        for color, images in zip(self._colors_of(drawn), self._tiles.of(drawn), strict=True):
             shown = images[:TILES]
             if x + len(shown) * (_TILE + _GAP) - _GAP > left + _CROPS:
                 x, y = left, y + _TILE + _GAP
