@@ -127,6 +127,22 @@ def test_a_key_or_choice_is_suggested_with_the_line(error_line, make_project, tm
         assert f"{path}, line {line}: {message}" in error_line()
 
 
+def test_a_value_of_an_option_is_not_looked_for_in_the_configuration(error_line, make_project, tmp_path):
+    path = make_project(tmp_path, **{"data.z": "middle"})
+    assert main(["inspect", "--config", str(path), "--data.z", "midle"]) == EXIT_USER_ERROR
+    assert error_line().startswith("viscy-train: error: data.z must be middle, sharpest, random or maximum, got midle")
+
+
+def test_a_choice_of_several_kinds_is_suggested(error_line, project):
+    assert main(["fit", "--config", str(project), "--trainer.precision", "bf16-mixd"]) == EXIT_USER_ERROR
+    assert error_line().endswith("or null, got bf16-mixd; did you mean bf16-mixed?")
+
+
+def test_a_missing_option_is_not_looked_for_in_the_configuration(error_line, project):
+    assert main(["replay", "--config", str(project)]) == EXIT_USER_ERROR
+    assert error_line() == "viscy-train: error: --step is missing; see viscy-train replay --help"
+
+
 @pytest.mark.parametrize("key", ["output", "data.experiments", "data.anchors"])
 def test_a_missing_key_is_named_with_the_file(error_line, make_project, tmp_path, key):
     path = make_project(tmp_path, **{key: None})

@@ -52,3 +52,8 @@ def test_a_run_without_validation_has_no_best_checkpoint(run):
         path.unlink()
     with pytest.raises(UserError, match=r"no best checkpoint in .*; use --checkpoint last"):
         checkpoint_to_evaluate(run, "best", nn.Identity())
+
+
+def test_a_misspelled_choice_is_suggested(run):
+    with pytest.raises(UserError, match=r"checkpoint not found: bst; did you mean best\?"):
+        checkpoint_to_evaluate(run, "bst", nn.Identity())

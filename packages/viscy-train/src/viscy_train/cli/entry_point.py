@@ -131,7 +131,7 @@ def _explain(error: Exception, arguments: list[str]) -> str:
     if isinstance(error, CommandLineError) or (isinstance(error, UserError) and "\n" in text):
         return text
     text = reword(" ".join(text.split()))
-    if _NAMES_A_FILE.match(text):
+    if _NAMES_A_FILE.match(text) or _is_of_an_option(text, arguments):
         return text
     for path in reversed(config_files(arguments)):  # a later file overrides an earlier one
         if path.is_file() and (located := with_line(path, text)) != text:
@@ -139,3 +139,8 @@ def _explain(error: Exception, arguments: list[str]) -> str:
         if _IS_MISSING.fullmatch(text):
             return f"{path}: {text}"
     return text
+
+
+def _is_of_an_option(text: str, arguments: list[str]) -> bool:
+    """Return whether a message begins with a key that the command line gives, so that no file contains the mistake."""
+    return f"--{text.partition(' ')[0]}" in [word.partition("=")[0] for word in arguments]

@@ -19,7 +19,7 @@ _ABOVE_0 = re.compile(
 )
 _PATH = re.compile(_KEY + r"Not of type Path_\w+: .*")
 _NOT_TEXT = re.compile(r"Key must be a string, got: (?P<value>.*?)\.?")
-_CHOICES = re.compile(r"(?:typing\.)?Literal\[(?P<choices>.*)\]")
+_CHOICES = re.compile(r"(?:typing\.)?Literal\[(?P<choices>[^\[]*)\]")
 _WORDS = {
     "<class 'bool'>": "true or false",
     "<class 'int'>": "an integer",
@@ -56,8 +56,13 @@ def reword(message: str) -> str:
     kinds = _in_words(found["kind"]) if found else None
     if found is None or kinds is None:
         return message
-    meant = did_you_mean(found["value"], _choices_in(found["kind"]))
+    meant = did_you_mean(found["value"], [choice for kind in _split(found["kind"]) for choice in _choices_in(kind)])
     return f"{found['key']} must be {kinds}, got {found['value']}{meant}"
+
+
+def _split(kinds: str) -> list[str]:
+    """Return the types of a list, whose own parameters are separated by commas, too."""
+    return re.split(r", (?![^\[]*\])", kinds)
 
 
 def _choices_in(kind: str) -> list[str]:
@@ -65,9 +70,8 @@ def _choices_in(kind: str) -> list[str]:
     return [choice.strip().strip("'") for choice in choices["choices"].split(",")] if choices else []
 
 
-def _in_words(kind: str) -> str | None:
+def _in_words(kinds: str) -> str | None:
     """Return a type, or several separated by commas, in words; None if one of them has none."""
-    if choices := _choices_in(kind):
-        return one_of(choices)
-    words = [_WORDS.get(one) for one in re.split(r", (?![^\[]*\])", kind)]
-    return None if None in words else one_of([word for word in words if word])
+    words = [word for kind in _split(kinds) for word in (_choices_in(kind) or [_WORDS.get(kind)])]
+    known = [word for word in words if word is not None]
+    return one_of(list(dict.fromkeys(known))) if len(known) == len(words) else None

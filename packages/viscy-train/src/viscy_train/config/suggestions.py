@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 _LEAST_ALIKE = 0.6
+_TOP_KEYS = ("output",)  # that a configuration must have
 # In jsonargparse's messages.
 _NOT_IN_GROUP = re.compile(r"Group '(?P<group>[^']*)' does not accept option '(?P<key>[^']*)'")
 _NOT_ACCEPTED = re.compile(r"Option '(?P<key>[^']*)' is not accepted")
@@ -85,6 +86,8 @@ def parse(parser: Any, words: Sequence[str]) -> Any:
     try:
         return parser.parse_args(list(words))
     except ArgumentError as error:
+        if found := _REQUIRED.search(str(error)):
+            raise _missing(found["names"].split(", ")[0], parser) from error
         raise explained(error, parser) from error
 
 
@@ -104,7 +107,7 @@ def explained(error: ArgumentError, parser: Any) -> ArgumentError | CommandLineE
     if found := _NOT_ACCEPTED.search(text):
         return ArgumentError(None, unknown_key(found["key"], _names_of(parser)))
     if found := _REQUIRED.search(text):
-        return _missing(found["names"].split(", "), parser)
+        return ArgumentError(None, f"the key '{found['names'].split(', ')[0]}' is missing")
     return error
 
 
@@ -134,12 +137,14 @@ def _unknown_option(words: list[str], parser: Any) -> str:
     return f"unknown option --{name}" + (f"; did you mean --{meant}?" if meant else "; see --help and --help-all")
 
 
-def _missing(names: list[str], parser: Any) -> ArgumentError | CommandLineError:
-    """Return the error of a key that a file lacks, or of an argument that the command line lacks."""
-    own = {action.dest: action.metavar for action in parser._actions if not action.option_strings and action.metavar}
-    if (argument := own.get(names[0])) is not None:
+def _missing(name: str, parser: Any) -> ArgumentError | CommandLineError:
+    """Return the error of an argument or option that the command line lacks, or of a key that its file lacks."""
+    arguments = {action.dest: action.metavar for action in parser._actions if not action.option_strings}
+    if (argument := arguments.get(name)) is not None:
         return CommandLineError(f"{argument} is missing; see {parser.prog} --help")
-    return ArgumentError(None, f"the key '{names[0]}' is missing")
+    if "." in name or name in _TOP_KEYS:
+        return ArgumentError(None, f"the key '{name}' is missing")
+    return CommandLineError(f"--{name} is missing; see {parser.prog} --help")
 
 
 def _names_of(parser: Any) -> list[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from viscy_train.config.suggestions import did_you_mean
 from viscy_train.errors import UserError
 from viscy_train.evaluation.chance import Chance, measure_chance
 from viscy_train.evaluation.discriminant import classify, whiten
@@ -125,7 +126,7 @@ def columns_to_probe(observations: pd.DataFrame, extra: Sequence[str], chosen: S
         if name not in observations:
             raise UserError(
                 f"evaluation.probe must name columns of the anchor table ({', '.join(map(str, observations))}), got "
-                f"{name!r}"
+                f"{name!r}{did_you_mean(str(name), map(str, observations))}"
             )
     return list(dict.fromkeys(names))
 

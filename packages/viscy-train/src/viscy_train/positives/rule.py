@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from viscy_train.config.checks import require
+from viscy_train.config.checks import require, require_one_of
 from viscy_train.errors import UserError
 from viscy_train.positives.column_codes import combine_codes, determined_by, encode_column
 from viscy_train.positives.frame_range import frame_ranges
@@ -125,7 +125,7 @@ def check_columns(names: Iterable[str], positive: PositiveConfig) -> None:
     for option in ("match", "differ"):
         for name in getattr(positive, option):
             rule = f"data.positive.{option} must name columns of the anchor table ({', '.join(columns)})"
-            require(name in columns, rule, name)
+            require_one_of(rule, name, columns)
     rule = "data.positive.channel must be same, because data.channels is not one"
     require(positive.channel == "same" or CHANNEL in columns, rule, positive.channel)
 

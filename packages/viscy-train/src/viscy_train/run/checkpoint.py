@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from viscy_train.config.suggestions import did_you_mean
 from viscy_train.errors import UserError
 from viscy_train.run.training_state import check_training_state
 from viscy_train.wording import count
@@ -55,7 +56,7 @@ class Checkpoint:
             If the file is missing, damaged, or not a checkpoint of this package.
         """
         if not path.is_file():
-            raise UserError(f"checkpoint not found: {path}")
+            raise UserError(f"checkpoint not found: {path}{did_you_mean(str(path), ('best', 'last'))}")
         try:
             content = read_torch_file(path)
         except ValueError as error:
