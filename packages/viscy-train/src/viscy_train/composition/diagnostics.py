@@ -20,6 +20,8 @@ _MANY_DRAWS = 5.0
 _FEW_STEPS = 10
 # A smaller share does not change what is learned.
 _NEGLIGIBLE = 0.005
+# More epochs draw the others; that is a problem only if most are left.
+_MANY_NEVER_DRAWN = 0.5
 
 
 def diagnose(dry_run: DryRun) -> list[str]:
@@ -159,9 +161,10 @@ def _anchors_never_drawn(dry_run: DryRun) -> list[str]:
     epochs = "one epoch" if dry_run.draws.epochs == 1 else f"{dry_run.draws.epochs:g} epochs"
     return [
         f"{count(sums['never'][experiment], 'anchor')} of {experiment!r} ({part:.1%}) "
-        f"{are(sums['never'][experiment])} not drawn in {epochs}"
+        f"{are(sums['never'][experiment])} not drawn in {epochs}; train for more epochs, or choose the "
+        f"{group_word(dry_run.planned)} more often by data.sampler.experiment_weights, such as proportional"
         for experiment, part in share.items()
-        if part >= _NEGLIGIBLE
+        if part >= _MANY_NEVER_DRAWN
     ]
 
 

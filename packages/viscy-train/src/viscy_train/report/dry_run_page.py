@@ -17,7 +17,7 @@ from viscy_train.report.data_section import DataSection
 from viscy_train.report.dry_run_summary import EXPECTED, describe_pixels_of, measurements, pitfalls_of
 from viscy_train.report.html import DRY_RUN, render, svg_uri, write_page
 from viscy_train.report.palette import experiment_colors
-from viscy_train.report.share_plots import plot_composition, plot_draws
+from viscy_train.report.share_plots import describe_others, plot_composition, plot_draws
 from viscy_train.report.step_section import coverage_rows, step_rows
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def write_dry_run_page(
         step_rows=step_rows(dry_run.planned_step, dry_run.step, dry_run.content),
         coverage_rows=coverage_rows(dry_run.coverage, dry_run.batches_of_epochs, dry_run.batches_per_epoch),
         composition_figure=svg_uri(plot_composition(strata, strata["observed"], anchors)),
+        composition_others=describe_others(strata["target"], strata["observed"]),
         composition_rows=composition_rows(
             strata,
             strata["observed"],

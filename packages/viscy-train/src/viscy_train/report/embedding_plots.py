@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _WIDTH, _LEFT, _GAP, _HEIGHT, _BELOW = 1050, 64, 22, 300, 46
 _MARGIN = 0.04
-_MAX_LABEL = 17
+# Of a few names and of many, two of which must fit into a row of the legend.
+_MAX_LABEL, _MAX_LABEL_OF_MANY, _MANY_NAMES = 24, 13, 4
 # More dots than this are drawn smaller.
 _MANY_DOTS = 4000
 # Segments of a track have one of so many colors.
@@ -52,7 +53,8 @@ class Coloring:
     def entries(self) -> list[Entry]:
         """The legend; names without a color of their own are one entry."""
         named = {} if self.colors is None else named_colors(self.colors)
-        return [Entry(label_of(name, _MAX_LABEL), color, "disk") for name, color in named.items()]
+        longest = _MAX_LABEL_OF_MANY if len(named) > _MANY_NAMES else _MAX_LABEL
+        return [Entry(label_of(name, longest), color, "disk") for name, color in named.items()]
 
     @property
     def range(self) -> tuple[float, float] | None:

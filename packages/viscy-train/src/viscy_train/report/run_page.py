@@ -30,7 +30,7 @@ from viscy_train.report.learned_section import (
 )
 from viscy_train.report.provenance_section import attempt_rows, describe_attempts, provenance_rows
 from viscy_train.report.run_plots import plot_data_wait, plot_loss
-from viscy_train.report.share_plots import plot_composition
+from viscy_train.report.share_plots import describe_others, plot_composition
 from viscy_train.report.step_section import coverage_rows, step_rows
 from viscy_train.report.summary import describe_draws, diagnose_run, summarize_run
 from viscy_train.run.attempts import read_attempts
@@ -111,6 +111,7 @@ def _batch_context(run_directory: RunDirectory, results: RunResults, log: pd.Dat
         "batches_origin": origin,
         "checks": shorten_checks(checks),
         "composition_figure": svg_uri(plot_composition(targets, observed, anchors)),
+        "composition_others": describe_others(targets["target"], observed),
         "composition_rows": composition_rows(targets, observed, [f"{count:.1f}" for count in draws]),
         "draws_heading": "draws per anchor" if epochs.total is None else "draws per anchor and epoch",
         "group": group_word(planned),

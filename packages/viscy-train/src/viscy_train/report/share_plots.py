@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 WIDTH = 1050
 _MAX_BARS = 12
-_MAX_ROWS_OF_DOTS = 60
+MAX_ROWS_OF_DOTS = 60
+"""Rows of a figure of a composition."""
 _TABLE_GRAY, _TICK_GRAY, _LEGEND_GRAY = "#D9DEE3", "#7B8794", "#444444"
 _LEFT, _MARGIN = 76, 12
 
@@ -40,10 +41,39 @@ def plot_composition(targets: pd.DataFrame, observed: pd.Series, anchors: pd.Dat
     Returns
     -------
     Drawing
-        Three bars for each (experiment, condition); a row of dots instead if there are many.
+        Three bars for each (experiment, condition); a row of dots instead if there are many, see `choose_rows`.
     """
     plot = _plot_shares_as_bars if len(targets) <= _MAX_BARS else _plot_shares_as_dots
     return plot(targets, observed.reindex(targets.index).fillna(0.0), condition_colors(anchors))
+
+
+def choose_rows(target: pd.Series, observed: pd.Series) -> NDArray[np.int64]:
+    """Return which rows of a composition a figure shows: of more than 60, those that are farthest from the target.
+
+    Parameters
+    ----------
+    target, observed : pandas.Series
+        Shares by (experiment, condition).
+
+    Returns
+    -------
+    numpy.ndarray
+        Numbers of rows, ascending.
+    """
+    distance = np.abs((observed.reindex(target.index).fillna(0.0) - target).to_numpy(dtype=float))
+    return np.sort(np.argsort(-distance, kind="stable")[:MAX_ROWS_OF_DOTS])
+
+
+def describe_others(target: pd.Series, observed: pd.Series) -> str:
+    """Return a sentence on the rows that a figure of a composition does not show; an empty text if it shows all."""
+    if len(target) <= MAX_ROWS_OF_DOTS:
+        return ""
+    distance = np.abs((observed.reindex(target.index).fillna(0.0) - target).to_numpy(dtype=float))
+    others = np.delete(distance, choose_rows(target, observed))
+    return (
+        f"Of {len(target):,} combinations, the {MAX_ROWS_OF_DOTS} that are farthest from their target are shown; the "
+        f"others are at most {100 * others.max():.2g} percentage points from it."
+    )
 
 
 def plot_draws(anchors_by_draws: Mapping[str, NDArray[np.float64]], colors: Mapping[str, str]) -> Drawing:
@@ -136,7 +166,7 @@ def _plot_shares_as_bars(targets: pd.DataFrame, observed: pd.Series, hue: dict[s
 
 def _plot_shares_as_dots(targets: pd.DataFrame, observed: pd.Series, hue: dict[str, str]) -> Drawing:
     """Plot a row for each (experiment, condition): the observed share is a dot inside the ring of the target."""
-    shown = targets.index[:: -(-len(targets) // _MAX_ROWS_OF_DOTS)]
+    shown = targets.index[choose_rows(targets["target"], observed)]
     labels = [f"{label_of(experiment)}, {label_of(condition)}" for experiment, condition in shown]
     colors = [hue[condition] for _, condition in shown]
     table, target = (targets[name].loc[shown].to_numpy(dtype=float) for name in ("table_share", "target"))
