@@ -120,13 +120,48 @@ def test_what_follows_from_a_shared_table_takes_few_bytes_a_row(large: AnchorTab
     assert np.array_equal(rows, anchors_of_parts(large, is_kept)[0])
     pd.testing.assert_frame_equal(taken, large.observations[needed].iloc[rows].reset_index(drop=True))
     assert counts.sum() == len(observations) > 1e6
+    row_slices.release(rows, *row_slices.mapped_arrays(taken))
     peak, left = memory_of(start)
     assert peak < 1.0 * len(observations), f"{peak / len(observations):.2f} bytes a row"
     assert left < 0.2 * len(observations), f"{left / len(observations):.2f} bytes a row"
+    assert mapped_memory(store) < 0.1 * sum(one.nbytes for one in row_slices.mapped_arrays(observations))
     # Of each track, here a fourth of the rows, the first row is found, and how many of its rows are validated.
     peak, left = memory_of(lambda: rows_to_watch(observations, rows, 100, seed=0))
     assert peak < 12 * len(observations), f"{peak / len(observations):.2f} bytes a row"
     assert left < 0.1 * len(observations), f"{left / len(observations):.2f} bytes a row"
+
+
+def mapped_memory(store: ArrayStore) -> int:
+    """Return how many bytes of the files of a store this process has in memory, 0 where that is not known."""
+    maps = Path("/proc/self/smaps")
+    n_bytes, is_of_store = 0, False
+    for line in maps.read_text(encoding="utf-8").splitlines() if maps.exists() else []:
+        name, *values = line.split()
+        if not name.endswith(":"):
+            is_of_store = str(store.directory) in line
+        elif name == "Rss:" and is_of_store:
+            n_bytes += 1024 * int(values[0])
+    return n_bytes
+
+
+def test_pages_of_a_mapped_array_are_given_back_and_read_again(tmp_path: Path):
+    store, array = ArrayStore(tmp_path), np.arange(2**18)
+    mapped, inside = store.share(array), store.share(array)[100:]
+    assert mapped.sum() == array.sum()
+    if Path("/proc/self/smaps").exists():
+        assert mapped_memory(store) >= array.nbytes
+    row_slices.release(mapped, inside, array)
+    assert mapped_memory(store) < array.nbytes / 4
+    np.testing.assert_array_equal(mapped, array)
+
+
+def test_a_stored_array_is_verified_without_mapping_its_pages(tmp_path: Path):
+    store, array = ArrayStore(tmp_path), np.random.default_rng(0).random(2**18)
+    name = store.put(array)
+    assert name is not None
+    opened = store.open(name)
+    assert mapped_memory(store) < array.nbytes / 4
+    np.testing.assert_array_equal(opened, array)
 
 
 def memory_of(function: Callable[[], object]) -> tuple[int, int]:

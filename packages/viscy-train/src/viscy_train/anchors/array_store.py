@@ -34,6 +34,7 @@ _logger = logging.getLogger(__name__)
 # Smaller arrays take less memory than their files and mappings are worth.
 _LEAST_BYTES = 2**16
 _DIGITS = 32
+_BYTES_AT_ONCE = 2**17
 _PACKAGE = __name__.partition(".")[0]
 
 
@@ -75,8 +76,7 @@ class ArrayStore:
         """Store an array, and return the checksum by which it is opened, or None if it cannot be stored."""
         array = np.ascontiguousarray(array)
         name = checksum(array)
-        stored = self.map(name)
-        if stored is not None and checksum(stored) == name:
+        if self.open(name) is not None:
             return name
         write = partial(np.save, arr=array, allow_pickle=False)
         return name if self.write_file(self._path(name).name, write) else None
@@ -161,9 +161,18 @@ class ArrayStore:
     def open(self, name: str) -> NDArray[Any] | None:
         """Map a stored array, given its checksum; None if it does not exist or is damaged."""
         stored = self.map(name)
-        return None if stored is None or checksum(stored) != name else stored
+        return None if stored is None or self._checksum_of_file(name, stored) != name else stored
 
-    def map(self, name: str) -> NDArray[Any] | None:
+    def _checksum_of_file(self, name: str, stored: np.memmap) -> str:
+        """Return the checksum of a stored array, of which no page is mapped for that."""
+        digest = _start_checksum(stored.dtype, stored.shape)
+        with self._path(name).open("rb") as file:
+            file.seek(stored.offset)
+            while content := file.read(_BYTES_AT_ONCE):
+                digest.update(content)
+        return digest.hexdigest()[:_DIGITS]
+
+    def map(self, name: str) -> np.memmap | None:
         """Map an array that this process has just stored, as `open` does, without reading it."""
         try:
             return np.load(self._path(name), mmap_mode="r")

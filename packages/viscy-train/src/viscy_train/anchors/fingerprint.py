@@ -186,7 +186,7 @@ def _hash_column(values: Any) -> str:
 
 
 def _parts_of(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    return (values[part] for part in row_slices(len(values)))
+    return (values[part] for part in row_slices(len(values), values))
 
 
 def _hash(parts: Iterable[bytes | NDArray]) -> str:

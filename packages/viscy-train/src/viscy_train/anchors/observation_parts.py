@@ -16,6 +16,7 @@ from viscy_train.crops.channel_groups import ChannelsMode, row_order
 from viscy_train.errors import UserError
 from viscy_train.experiments.position_metadata import check_metadata, metadata_keys
 from viscy_train.positives.lineage_parts import whole_positions
+from viscy_train.row_slices import mapped_arrays, release
 
 if TYPE_CHECKING:
     from viscy_train.config.schema import PositiveConfig
@@ -56,6 +57,7 @@ def _are_valid(
     """Return whether the parts obey the rules together; raise UserError if one does not."""
     keys = metadata_keys(experiments)
     borders, lineages, metadata = [], [], []
+    arrays = mapped_arrays(observations)
     for rows in whole_positions(observations):
         part = _part(observations, rows)
         check_observations(part, experiments, positive, channels_mode=channels_mode, with_metadata=False)
@@ -64,6 +66,7 @@ def _are_valid(
         if set(keys) <= set(part):
             of_positions = observations[["experiment", "position", "well", *keys]].iloc[rows]
             metadata.append(of_positions.drop_duplicates())
+        release(*arrays)
     first_and_last = observations.iloc[np.unique(borders)]
     check_order(first_and_last, check_experiments(first_and_last, experiments), row_order(channels_mode))
     if keys:

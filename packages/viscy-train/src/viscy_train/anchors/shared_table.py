@@ -19,6 +19,7 @@ import pandas as pd
 from viscy_train.anchors.array_store import ArrayStore
 from viscy_train.anchors.column_decoder import count_rows, decode_columns
 from viscy_train.errors import UserError
+from viscy_train.row_slices import mapped_arrays, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -137,6 +138,7 @@ def decode_and_share(path: Path, names: Sequence[str], check: Callable[[pd.DataF
     except UserError:
         forget_columns(path)
         raise
+    release(*mapped_arrays(observations))
     _publish(path, source, columns)
     return observations
 

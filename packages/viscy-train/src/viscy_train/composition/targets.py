@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from viscy_train.row_slices import row_slices
+from viscy_train.row_slices import mapped_arrays, row_slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,7 +48,7 @@ def group_word(planned: PlannedComposition) -> str:
 def count_strata(anchors: pd.DataFrame) -> pd.Series:
     """Count the anchors of each (experiment, condition), in order of first appearance."""
     counts: dict[tuple[Any, Any], int] = {}
-    for rows in row_slices(len(anchors)):
+    for rows in row_slices(len(anchors), *mapped_arrays(anchors[STRATUM])):
         for name, n in _count_strata(anchors["experiment"].iloc[rows], anchors["condition"].iloc[rows]):
             counts[name] = counts.get(name, 0) + n
     return pd.Series(list(counts.values()), index=pd.MultiIndex.from_tuples(list(counts), names=STRATUM))

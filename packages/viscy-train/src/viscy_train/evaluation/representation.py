@@ -211,7 +211,7 @@ def rows_to_watch(observations: pd.DataFrame, rows: NDArray[np.int64], max_rows:
     """
     first = run_starts(observations[_with_channel(observations, _TRACK)])
     sizes = np.zeros(len(first), dtype=np.int64)
-    for part in row_slices(len(rows)):
+    for part in row_slices(len(rows), rows):
         sizes += np.bincount(np.searchsorted(first, rows[part], side="right") - 1, minlength=len(first))
     order = np.random.default_rng([seed, len(sizes)]).permutation(np.flatnonzero(sizes))
     chosen = order[np.cumsum(sizes[order]) <= max_rows]

@@ -21,6 +21,7 @@ from viscy_train.positives.frame_range import frame_ranges
 from viscy_train.positives.lineage_parts import arrays_in_parts, lineages_of
 from viscy_train.positives.lineages import Lineages
 from viscy_train.positives.rule import check_columns
+from viscy_train.row_slices import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,6 +114,7 @@ def _open(folder: Path) -> dict[str, NDArray[np.int64]] | None:
             name: np.memmap(folder / name, dtype=_TYPE, mode="r") for name in contents
         }
         if all(_checksum(arrays[name]) == checksum for name, checksum in contents.items()):
+            release(*arrays.values())
             return arrays
     except (OSError, ValueError, AttributeError):  # missing, cut, or with other content
         pass

@@ -42,7 +42,7 @@ def take_rows(columns: pd.DataFrame, rows: NDArray[Any], store: ArrayStore) -> p
 
 
 def _ascend_from_0(rows: NDArray[Any]) -> bool:
-    return all(bool((rows[part] == np.arange(part.start, part.stop)).all()) for part in row_slices(len(rows)))
+    return all(bool((rows[part] == np.arange(part.start, part.stop)).all()) for part in row_slices(len(rows), rows))
 
 
 def _take(column: Any, rows: NDArray[Any], store: ArrayStore) -> Any:
@@ -55,4 +55,4 @@ def _take(column: Any, rows: NDArray[Any], store: ArrayStore) -> Any:
 
 
 def _parts(values: NDArray[Any], rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    return (values[rows[part]] for part in row_slices(len(rows)))
+    return (values[rows[part]] for part in row_slices(len(rows), values, rows))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from viscy_train.anchors.array_store import name_of
 from viscy_train.errors import UserError
-from viscy_train.row_slices import as_category, distinct_values, row_slices, run_starts
+from viscy_train.row_slices import as_category, distinct_values, mapped_arrays, row_slices, run_starts
 from viscy_train.wording import are, count
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _rows_of_part(
     """Return the anchors that are kept or not, some rows at a time."""
 
     def find() -> Iterator[NDArray[np.int64]]:
-        for rows in row_slices(len(is_anchor)):
+        for rows in row_slices(len(is_anchor), is_anchor, is_kept):
             yield rows.start + np.flatnonzero(is_anchor[rows] & (is_kept[rows] == part))
 
     if store is None:
@@ -223,7 +223,7 @@ def _in_experiments(table: AnchorTable, split: SplitConfig) -> NDArray[np.bool_]
             )
     experiment: Any = as_category(table.observations["experiment"])
     is_named, codes = experiment.cat.categories.isin(split.experiments), experiment.array.codes
-    return np.concatenate([np.empty(0, bool), *(is_named[codes[part]] for part in row_slices(len(codes)))])
+    return np.concatenate([np.empty(0, bool), *(is_named[codes[part]] for part in row_slices(len(codes), codes))])
 
 
 def _in_chosen_positions(
@@ -254,7 +254,7 @@ def _in_chosen_positions(
 def _distinct_rows(columns: pd.DataFrame, is_used: NDArray[np.bool_]) -> pd.DataFrame:
     """Return the distinct ones of some rows, in the order in which they first appear."""
     parts = []
-    for rows in row_slices(len(columns)):
+    for rows in row_slices(len(columns), is_used, *mapped_arrays(columns)):
         part = columns.iloc[rows][is_used[rows]]
         # Only rows that differ from the one before, because duplicates are found with much memory.
         parts.append(part.iloc[run_starts(part)].drop_duplicates())

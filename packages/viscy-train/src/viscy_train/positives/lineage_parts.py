@@ -11,7 +11,7 @@ import numpy as np
 
 from viscy_train.positives.lineages import Lineages, sort_key
 from viscy_train.positives.relatives import ChannelTracks, Relatives
-from viscy_train.row_slices import run_starts
+from viscy_train.row_slices import mapped_arrays, release, run_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,7 +41,7 @@ def arrays_in_parts(
     dict of str to numpy.ndarray
         The next part of each array, shape (n,), by name. Every part has the same names.
     """
-    last_frame = int(observations["t"].max())
+    columns, last_frame = mapped_arrays(observations), int(observations["t"].max())
     shifts = dict.fromkeys((*_TRACKS, *_CELLS, "first", "channel_first"), 0)
     for rows in whole_positions(observations):
         part = Lineages.of(observations.iloc[rows], positive, ranges)
@@ -53,6 +53,7 @@ def arrays_in_parts(
         shifts |= dict.fromkeys((*_TRACKS, "channel_first"), shifts["track"] + len(part.smallest))
         shifts |= dict.fromkeys(_CELLS, shifts["cell"] + len(part.relatives.first) - 1)
         shifts["first"] += len(part.relatives.cells)
+        release(*columns)
 
 
 def lineages_of(
