@@ -16,7 +16,7 @@ def test_each_condition_of_a_small_table_is_shown_in_two_frames(table):
     assert selection.left_out == ()
     for index, experiment in enumerate(selection.experiments):
         assert experiment.index == index
-        assert [one.name for one in experiment.conditions] == ["infected", "uninfected"]
+        assert [one.name for one in experiment.conditions] == ["uninfected", "infected"]
         assert experiment.left_out == ()
         for condition in experiment.conditions:
             assert len({(one.position, one.frame) for one in condition.frames}) == 2

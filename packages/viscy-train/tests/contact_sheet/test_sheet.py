@@ -19,6 +19,7 @@ from viscy_train.contact_sheet.selection import select
 from viscy_train.contact_sheet.tiles import Drawn
 from viscy_train.errors import UserError
 from viscy_train.loading.observed_positions import ObservedPositions
+from viscy_train.report.palette import condition_colors
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +149,14 @@ def test_each_crop_of_one_channel_names_its_channel(noise, tmp_path):
     source = tmp_path / "anchors.parquet"
     source.write_bytes(b"any table")
     assert make_sheet(one, source, tmp_path / "sheet.png").warnings == ()
+
+
+def test_conditions_have_the_order_and_the_colors_of_the_report(table, written):
+    colors = list(condition_colors(table.observations).values())
+    with Image.open(written[1].path) as image:
+        column = np.asarray(image.convert("RGB"))[:, 24 + 5]
+    shown = [f"#{r:02X}{g:02X}{b:02X}" for r, g, b in column.tolist() if len({r, g, b}) > 1]
+    assert list(dict.fromkeys(shown)) == colors
 
 
 @pytest.mark.parametrize(("n_experiments", "n_conditions"), [(1, 1), (1, 1000), (40, 30)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from viscy_train.console import say_result, warn
+from viscy_train.console import say, warn
 from viscy_train.contact_sheet.make import make_sheet
 from viscy_train.contact_sheet.sheet_file import sheet_path
 from viscy_train.crops.scale import warn_of_scales
@@ -43,7 +43,7 @@ def say_sheet(
         return None
     for warning in sheet.warnings:
         warn(warning)
-    say_result(f"Look at {path}: crops, fields of view, intensities and cells over time, before you train")
+    say(f"Look at {path}: crops, fields of view, intensities and cells over time, before you train")
     return sheet
 
 

@@ -17,6 +17,7 @@ from viscy_train.contact_sheet.selection import TILES
 from viscy_train.contact_sheet.tiles import Tiles
 from viscy_train.errors import UserError
 from viscy_train.palette import CONDITION_COLORS
+from viscy_train.row_slices import distinct_values
 from viscy_train.wording import count
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class _Sheet:
         self._table, self._tiles, self.canvas = table, tiles, canvas
         self._drawn = {(one.experiment, one.frame.position, one.frame.frame, id(one.frame)): one for one in drawn}
         self._top = 0
+        self._condition_colors = _colors([str(name) for name in distinct_values(table.observations["condition"])])
 
     def draw_title(self) -> None:
         """Say what is shown."""
@@ -112,7 +114,7 @@ class _Sheet:
 
     def draw_experiment(self, experiment: SampledExperiment) -> None:
         """Draw an experiment."""
-        colors = _colors(len(experiment.conditions))
+        colors = [self._condition_colors[one.name] for one in experiment.conditions]
         self._draw_heading(experiment)
         self._draw_panels(experiment, colors)
         for color, condition in zip(colors, experiment.conditions, strict=True):
@@ -288,9 +290,11 @@ def _slices_of(field: Field, mode: str) -> str:
     return f"{'maximum of ' if mode == 'maximum' else ''}{slices} of {field.n_slices}"
 
 
-def _colors(n: int) -> list[str]:
-    """Return a color for each condition."""
+def _colors(names: list[str]) -> dict[str, str]:
+    """Return the color of each condition: that of the report, unless so many have a color that it makes some gray."""
+    n = len(names)
     if n <= len(CONDITION_COLORS):
-        return CONDITION_COLORS[:n]
+        return dict(zip(names, CONDITION_COLORS, strict=False))
     hues = (colorsys.hsv_to_rgb(0.85 * index / n, 0.75, 0.8) for index in range(n))
-    return ["#" + "".join(f"{round(255 * part):02X}" for part in hue) for hue in hues]
+    colors = ["#" + "".join(f"{round(255 * part):02X}" for part in hue) for hue in hues]
+    return dict(zip(names, colors, strict=True))

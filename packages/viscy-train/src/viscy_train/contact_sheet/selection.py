@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from viscy_train.loading.observed_positions import ObservedPositions
 from viscy_train.row_slices import as_category
@@ -134,7 +135,8 @@ def select(table: AnchorTable, positions: ObservedPositions) -> Selection:
     names = [str(name) for name in condition.cat.categories]
     code = positions.experiment_of_position[positions.position[:]] * len(names) + condition.array.codes
     counts = np.bincount(code, minlength=len(table.experiments) * len(names)).reshape(-1, len(names))
-    present = [np.flatnonzero(of_experiment).tolist() for of_experiment in counts]
+    seen = pd.unique(np.asarray(condition.array.codes)).tolist()  # in the order of the table, as in the report
+    present = [[one for one in seen if of_experiment[one]] for of_experiment in counts]
     known = [index for index, conditions in enumerate(present) if conditions]
     shown = known[:MAX_EXPERIMENTS]
     experiments = []
