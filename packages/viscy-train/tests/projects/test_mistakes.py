@@ -66,7 +66,7 @@ def test_the_page_shows_what_index_says(tmp_path: Path, monkeypatch, capfd, make
     said = capfd.readouterr().err.replace(f"{tmp_path}/", "")
     page = words(PAGE.read_text(encoding="utf-8"))
     # The page does not say which line of the file it is.
-    where = r"^\s*(viscy-train: error: )?(experiments\.yaml, line \d+: )?"
+    where = r"^\s*(viscy-train: error: )?((experiments|config)\.yaml, line \d+: )?"
     sentences = [line for one in said.splitlines() if (line := re.sub(where, "", one).strip())]
     assert any(words(sentence) in page for sentence in sentences), said
 

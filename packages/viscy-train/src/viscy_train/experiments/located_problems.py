@@ -44,7 +44,8 @@ def located_problems(path: Path) -> Generator[None]:
 def _located(path: Path, problem: str) -> str:
     found = _OF_EXPERIMENT.fullmatch(problem)
     names = [str(one.get("name")) for one in read_yaml(path)["experiments"]] if found else []
-    if found is None or found["name"] not in names:
+    is_of_config = found is not None and found["problem"].startswith("data.")
+    if found is None or is_of_config or found["name"] not in names:
         return problem
     item = ("experiments", str(names.index(found["name"])))
     lines = (line_of(path, (*item, *keys)) for keys in _places(found["problem"]))
