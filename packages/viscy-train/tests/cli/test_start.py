@@ -23,8 +23,8 @@ SLOW = ["torch", "lightning", "timm", "kornia", "sklearn", "anndata", "iohub", "
 SLOW += ["h5py", "tifffile"]
 # Only unusual plates, and those at URLs, need these.
 SLOW += ["zarr", "numcodecs"]
-# Each takes 0.2 s or more, which matters to those who try options.
-SLOW += ["matplotlib", "scipy"]
+# It takes 0.3 s, which matters to those who try options. SciPy is imported where crops are resampled.
+SLOW += ["matplotlib"]
 RUN = f"""
 import json, sys
 from viscy_train.cli.entry_point import main
