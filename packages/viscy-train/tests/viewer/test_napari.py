@@ -50,7 +50,9 @@ def test_a_viewer_shows_plate_tracks_and_batch(run):
     assert [type(layer).__name__ for layer in viewer.layers] == ["Image", "Image", "Tracks", "Shapes"]
     assert viewer.layers["tracks"].color_by == "hours_post_infection"
     assert len(viewer.layers[3].features) == viewer.layers[3].nshapes > 0
+    assert viewer.layers["tracks"].blending == "translucent"  # added to a bright cell, tracks could not be seen
     assert viewer.dims.current_step[0] == viewer.dims.nsteps[0] // 2
+    assert viewer.dims.axis_labels == ("t", "y", "x")
     assert tuple(viewer.layers[0].contrast_limits) == layers[0][1]["contrast_limits"]
 
 

@@ -26,8 +26,9 @@ def run_view(options: list[str], description: str) -> int:
 
 
 def add_layers(viewer: Any, layers: list[Any]) -> None:
-    """Add layers to a viewer, or the model of one, and show the middle of the time course."""
+    """Add layers to a viewer, or the model of one, name its axes, and show the middle of the time course."""
     create = import_module("napari.layers").Layer.create
     for layer in layers:
         viewer.add_layer(create(*layer))
+    viewer.dims.axis_labels = ("t", "z", "y", "x") if viewer.dims.ndim == 4 else ("t", "y", "x")
     viewer.dims.set_current_step(0, viewer.dims.nsteps[0] // 2)

@@ -115,6 +115,8 @@ class PositionView:
             "color_by": color or "condition",
             "colormap": "viridis",
             "tail_length": 10,
+            "tail_width": 3,
+            "blending": "translucent",  # added to a bright cell, they could not be seen
             "metadata": {"row": rows[order]},
         }
         return data, options | self._common, "tracks"
