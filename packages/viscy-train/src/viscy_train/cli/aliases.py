@@ -15,6 +15,8 @@ _RENAMED = {
     "replay": {"picture": "out"},
 }
 _REMOVED_IN = "0.3.0"
+# An option that has the name of a section of the configuration; a file or mapping is a value of the section.
+_SECTION = "checkpoint"
 _YAML = (".yaml", ".yml")
 
 
@@ -22,8 +24,6 @@ def replace_aliases(command: Command, options: list[str]) -> list[str]:
     """Return the options of a command with the names that its parser knows, and warn of names that will be removed."""
     renamed = _RENAMED.get(command.name, {})
     parsed = {name: option.parsed_as for name, option in command.options.items() if option.parsed_as}
-    # Not a whole section of the configuration, which has the same name as an option.
-    sections = [name for name in parsed if name == "checkpoint"]
     replaced = []
     for word, following in zip_longest(options, options[1:], fillvalue=""):
         name, equals, value = word.removeprefix("--").partition("=")
@@ -32,7 +32,7 @@ def replace_aliases(command: Command, options: list[str]) -> list[str]:
 
             warn(f"--{name} is now --{renamed[name]}; the earlier name will be removed in {_REMOVED_IN}")
             name = renamed[name]
-        is_section = name in sections and _is_section(value if equals else following)
+        is_section = name == _SECTION and _is_section(value if equals else following)
         if word.startswith("--") and not is_section:
             word = f"--{parsed.get(name, name)}{equals}{value}"
         replaced.append(word)

@@ -300,8 +300,7 @@ def export(options: list[str], description: str) -> int:
     if not trainer.is_global_zero:
         return 0
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
-    if trainer.is_global_zero:
-        say(checkpoint.describe())
+    say(checkpoint.describe())
     model.load_state_dict(checkpoint.weights)
     files = export_encoder(
         local_path(cli.config.out or cli.run_directory.path / "export", "out"),

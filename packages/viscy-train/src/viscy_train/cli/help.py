@@ -27,7 +27,7 @@ _USES = {
 }
 _COMMON = [
     ("-v, --verbose", "say what is done and why, with the seconds since the start, and what libraries log"),
-    ("-q, --quiet", "print results, warnings and errors only"),
+    ("-q, --quiet", "print results, warnings, notes and errors only"),
     ("-h, --help", "show this help"),
 ]
 _PACKAGES = ("viscy-train", "viscy-data", "viscy-sampling-testkit", "torch", "lightning")

@@ -291,7 +291,7 @@ def _slices_of(field: Field, mode: str) -> str:
 
 
 def _colors(names: list[str]) -> dict[str, str]:
-    """Return the color of each condition: that of the report, unless so many have a color that it makes some gray."""
+    """Return the color of each condition: that of the report, or a hue each if its palette is too small."""
     n = len(names)
     if n <= len(CONDITION_COLORS):
         return dict(zip(names, CONDITION_COLORS, strict=False))

@@ -1,4 +1,4 @@
-"""Crop text: which slices a crop shows and how its intensities are normalized, in words."""
+"""Description: which slices a crop shows and how its intensities are normalized, in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interval: between which values a mean over units lies, by Student's t distribution."""
+"""Interval: the 95 % confidence interval of a mean or ratio over units, by Student's t distribution."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def interval_of_ratio(
 
 
 def units_of(anchors: pd.DataFrame, rows: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:
-    """Return what intervals are taken over, and that of some rows: positions, or lineages if these are too few."""
+    """Return the kind of unit and the unit of each row: positions, or lineages if there are fewer than three."""
     for unit, columns in (("position", ["experiment", "position"]), ("lineage", ["experiment", "lineage_id"])):
         numbers = anchors.groupby(columns, observed=True).ngroup().to_numpy()[rows]
         if len(np.unique(numbers)) >= _FEW_UNITS or unit == "lineage":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 type Among = Literal["experiment", "position", "lineage"]
-"""What a neighbor must have another one of than the anchor."""
+"""What must differ between an anchor and its neighbors."""
 N_NEIGHBORS = 5
 MAX_QUERIES = 1000
 _QUERIES_AT_ONCE = 256
@@ -39,7 +39,7 @@ class NeighborShare:
     label : str
         What: ``condition``, ``experiment``, ``plate``, ``well`` or ``position``.
     among : str
-        What the neighbors are another one of: ``experiment``, ``position`` or ``lineage``.
+        What differs between the anchor and its neighbors: ``experiment``, ``position`` or ``lineage``.
     n_queries : int
         Number of anchors.
     unit : str
@@ -109,7 +109,7 @@ def find_neighbors(
     queries : numpy.ndarray
         Rows of the anchors whose neighbors are wanted, shape (n_queries,).
     among : {"experiment", "position", "lineage"}
-        What neighbors have another one of than the anchor. They have the same channel.
+        What must differ between an anchor and its neighbors. They have the same channel.
     n_neighbors : int
         Number of neighbors.
     """

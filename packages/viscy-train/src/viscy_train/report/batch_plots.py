@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from viscy_train.report.drawing import Drawing
+from viscy_train.report.drawing import WIDTH, Drawing
 from viscy_train.report.palette import (
     MAX_COLORS,
     OTHERS_GRAY,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # In narrower columns, dashed lines would be a gray haze.
 MAX_BATCHES_WITH_TARGETS = 100
 _WINDOW_RED = "#D1495B"
-_WIDTH, _LEFT, _RIGHT = 1050, 76, 96
+_LEFT, _RIGHT = 76, 96
 _HEIGHTS = (182, 182, 228)
 _GAP = 18
 _SHARES = [0, 0.25, 0.5, 0.75, 1]
@@ -89,9 +89,9 @@ def _make_panels(
     n_batches: int, titles: Sequence[str], entries: Sequence[list[Entry]], hours: tuple[float, float]
 ) -> list[Panel]:
     """Return the panels of a new drawing, with their titles and legends."""
-    width = _WIDTH - _LEFT - _RIGHT
+    width = WIDTH - _LEFT - _RIGHT
     headings = [Heading(title=title, entries=one, width=width) for title, one in zip(titles, entries, strict=True)]
-    drawing = Drawing(_WIDTH, sum(_HEIGHTS) + sum(heading.height + _GAP for heading in headings) + 44)
+    drawing = Drawing(WIDTH, sum(_HEIGHTS) + sum(heading.height + _GAP for heading in headings) + 44)
     panels, top = [], 0.0
     for heading, height, y_range in zip(headings, _HEIGHTS, [(0, 1), (0, 1), hours], strict=True):
         top += heading.height + _GAP
@@ -156,7 +156,7 @@ def _plot_hours(panel: Panel, hours: pd.DataFrame) -> None:
         y = float(scale.y(share))
         drawing.lines(scale.right, y, scale.right + 4, y)
         drawing.text(scale.right + 8, y + 4.5, percent(share), size=13)
-    drawing.text(_WIDTH - 6, (scale.top + scale.bottom) / 2, "share of batch", anchor="middle", rotate=-90, size=13)
+    drawing.text(WIDTH - 6, (scale.top + scale.bottom) / 2, "share of batch", anchor="middle", rotate=-90, size=13)
 
 
 def _blue(shares: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_train.report.drawing import Drawing
+from viscy_train.report.drawing import WIDTH, Drawing
 from viscy_train.report.palette import label_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from viscy_train.report.neighbor_gallery import NeighborGallery
 
-_WIDTH, _GAP = 1050, 3
+_GAP = 3
 # Crops of a column whose times differ by less are labeled once, above the column.
 _SAME_HOURS = 1.0
 _LARGEST = 110
@@ -54,10 +54,10 @@ def plot_example_tracks(
     """
     n_tracks, n_times = crops.shape[:2]
     same_hours = np.ptp(hours, axis=0).max() < _SAME_HOURS
-    block = (_WIDTH - _LABEL_WIDTH) / len(channels)
+    block = (WIDTH - _LABEL_WIDTH) / len(channels)
     side = min((block - 14) / n_times - _GAP, _LARGEST)
     step = side + _GAP + (0 if same_hours else _LINE)
-    drawing = Drawing(_WIDTH, 44 + n_tracks * max(step, 2 * _LINE + 4))
+    drawing = Drawing(WIDTH, 44 + n_tracks * max(step, 2 * _LINE + 4))
     limits = np.percentile(crops, _LIMITS, axis=(0, 1, 3, 4))
     gray = _gray(crops, limits[:, None, None, :, None, None])
     step = max(step, 2 * _LINE + 4)
@@ -102,10 +102,10 @@ def plot_gallery(
     """
     crops = crops[:, :, :MAX_CHANNELS]
     n_rows, n_columns, n_channels = crops.shape[:3]
-    width = _WIDTH / n_columns
+    width = WIDTH / n_columns
     side = min((width - 20) / n_channels - _GAP, _LARGEST)
     height = side + 4 * _LINE + 22
-    drawing = Drawing(_WIDTH, 26 + n_rows * height)
+    drawing = Drawing(WIDTH, 26 + n_rows * height)
     drawing.text(0, 14, f"anchor ({', '.join(label_of(name) for name in channels[:n_channels])})", size=13)
     drawing.text(width, 14, "nearest neighbors, the nearest one first", size=13)
     limits = np.percentile(crops, _LIMITS, axis=(1, 3, 4))

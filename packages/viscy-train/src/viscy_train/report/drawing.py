@@ -19,8 +19,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+WIDTH = 1050
+"""Width of the figures of a page, in the unit of all coordinates, which is about a pixel of a page."""
 SIZE = 14
-"""Height of letters, in the unit of all coordinates, which is about a pixel of a page."""
+"""Height of letters, in the same unit."""
 INK = "#1f2933"
 LINE_HEIGHT = 1.25
 _FONT = "Helvetica Neue, Arial, DejaVu Sans, sans-serif"

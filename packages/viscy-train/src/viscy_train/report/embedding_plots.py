@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from viscy_train.report.dots import draw_dots, rgb_of, viridis
-from viscy_train.report.drawing import Drawing
+from viscy_train.report.drawing import WIDTH, Drawing
 from viscy_train.report.palette import OTHERS_GRAY, label_of, named_colors
 from viscy_train.report.panel import Entry, Heading, Panel, draw_ticks_of, ticks
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from viscy_train.evaluation.projection import Projection
 
-_WIDTH, _LEFT, _GAP, _HEIGHT, _BELOW = 1050, 64, 22, 300, 46
+_LEFT, _GAP, _HEIGHT, _BELOW = 64, 22, 300, 46
 _MARGIN = 0.04
 # Of a few names and of many, two of which must fit into a row of the legend.
 _MAX_LABEL, _MAX_LABEL_OF_MANY, _MANY_NAMES = 24, 13, 4
@@ -140,11 +140,11 @@ def plot_trajectories(
 def _make_panels(projection: Projection, titles: Sequence[tuple[str, list[Entry]]]) -> list[Panel]:
     """Return the panels of a new drawing, with titles, legends, ticks and labels of the axes."""
     n_columns = _count_columns(len(titles))
-    width = (_WIDTH - _LEFT) / n_columns - _GAP
+    width = (WIDTH - _LEFT) / n_columns - _GAP
     headings = [Heading(title=title, entries=entries, width=width) for title, entries in titles]
     rows = [headings[start : start + n_columns] for start in range(0, len(headings), n_columns)]
     tops = np.cumsum([max(one.height for one in row) + 12 for row in rows]) + np.arange(len(rows)) * (_HEIGHT + _BELOW)
-    drawing = Drawing(_WIDTH, float(tops[-1]) + _HEIGHT + _BELOW + 6)
+    drawing = Drawing(WIDTH, float(tops[-1]) + _HEIGHT + _BELOW + 6)
     x_range, y_range = (_range(column) for column in projection.points.T)
     panels = []
     for number, heading in enumerate(headings):

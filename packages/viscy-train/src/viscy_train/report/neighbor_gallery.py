@@ -28,7 +28,7 @@ class NeighborGallery:
     similarity : numpy.ndarray
         Cosine similarity to the anchor, shape (n_anchors, 1 + n_neighbors).
     among : str
-        What the neighbors are another one of than the anchor: ``experiment``, ``position`` or ``lineage``.
+        What differs between the anchor and its neighbors: ``experiment``, ``position`` or ``lineage``.
     n_kinds : int
         Number of combinations of experiment and condition that anchors are chosen from.
     """
@@ -88,7 +88,7 @@ def choose_gallery(
 
 
 def _among(anchors: pd.DataFrame) -> Among | None:
-    """Return what neighbors can have another one of than their anchor."""
+    """Return what can differ between an anchor and its neighbors."""
     if anchors["experiment"].nunique() > 1:
         return "experiment"
     if anchors["position"].nunique() > 1:

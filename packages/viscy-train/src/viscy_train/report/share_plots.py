@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from viscy_train.report.drawing import Drawing, text_width
+from viscy_train.report.drawing import WIDTH, Drawing, text_width
 from viscy_train.report.palette import condition_colors, label_of, named_colors, percent
 from viscy_train.report.panel import Entry, Heading, Panel, draw_ticks_of, height_of_labels, ticks
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-WIDTH = 1050
 _MAX_BARS = 12
 MAX_ROWS_OF_DOTS = 60
 """Rows of a figure of a composition."""

@@ -281,7 +281,7 @@ class EvaluationProgress(Callback):
         self._console = console
         self._bar: Progress | None = None
         self._log: ProgressLog | None = None
-        self._task = TaskID(0)
+        self._task, self._done = TaskID(0), 0
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin with the batches of prediction."""
