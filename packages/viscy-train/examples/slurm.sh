@@ -7,7 +7,7 @@
 #
 # Line N of a sweep has the options of task N, each with a directory of its own, such as:
 #
-#     --output runs/leak-0 --data.sampler.leaky 0
+#     --out runs/leak-0 --data.sampler.leaky 0
 #
 # Options after the configuration are passed to viscy-train. One process per GPU. Request what your cluster has; the number
 # of processes may change when a run is resumed.
@@ -42,7 +42,7 @@ fi
 # stopped on request. This must not kill the other processes, which exit by themselves. If one of them fails, the others
 # cannot continue and are killed after a minute.
 srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=0 --wait=60 viscy-train fit --config "$config" \
-  --ckpt_path last --trainer.num_nodes "$SLURM_NNODES" --trainer.devices "$SLURM_NTASKS_PER_NODE" "${options[@]}"
+  --checkpoint last --trainer.num_nodes "$SLURM_NNODES" --trainer.devices "$SLURM_NTASKS_PER_NODE" "${options[@]}"
 code=$?
 
 # scancel also ends this script, so a canceled job is not requeued.

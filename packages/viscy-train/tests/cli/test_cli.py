@@ -382,7 +382,7 @@ def test_a_run_into_a_directory_that_is_not_empty_is_refused(error_line, project
     run.mkdir()
     (run / "precious").touch()
     assert main(["fit", "--config", str(project)]) == EXIT_USER_ERROR
-    assert "resume the run in it with --ckpt_path last" in error_line()
+    assert "resume the run in it with --checkpoint last" in error_line()
     assert [path.name for path in run.iterdir()] == ["precious"]
 
 

@@ -115,6 +115,15 @@ def test_scale_and_interval_of_the_metadata_are_used(tmp_path):
     CropSettings(crop=data["crop"], z_slices=data["z_slices"], crop_um=data["crop_um"], normalization=normalization)
 
 
+def test_crops_of_one_size_fit_into_the_images_with_the_finest_pixels(tmp_path):
+    plates = [
+        write(tmp_path / f"{side}.zarr", (3, 2, 1, 96, 96), micrometers_per_pixel=side, micrometers_per_slice=2.0)
+        for side in (0.25, 0.5)
+    ]
+    start_project(plates, tmp_path / "two")
+    assert read(tmp_path / "two" / "config.yaml")["data"]["crop_um"] == 24  # 96 pixels of 0.25 micrometers
+
+
 def test_the_interval_is_that_of_the_time_axis(tmp_path):
     path = write(tmp_path / "plate.zarr")
     with open_ome_zarr(path / "A/1/0", mode="r+") as position:

@@ -82,7 +82,7 @@ def test_gaps_and_divisions_into_three_are_accepted(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "0.csv is not a CSV of tracks: No columns to parse"),
+        ("", "0.csv is not a CSV of tracks: it is empty"),
         ("track_id,t,y,x\n1,0,5,6,7\n", "0.csv is not a CSV of tracks: .* loss of data"),
         (b"track_id,t,y,x\n\xff\xfe", "0.csv is not a CSV of tracks: 'utf-8' codec"),
         (make_csv(header="track_id,t,y,x"), "tracks need at least one row, .*0.csv has none"),
@@ -190,7 +190,7 @@ def write_parquet(path, columns=("position", "track_id", "t", "y", "x")):
     ("make", "message"),
     [
         (lambda path: path.write_bytes(write_parquet(path)[:-20]), "is not a Parquet file of tracks, or is damaged"),
-        (lambda path: path.write_bytes(b""), "is not a Parquet file of tracks: No columns to parse, it is empty"),
+        (lambda path: path.write_bytes(b""), "is not a Parquet file of tracks: it is empty"),
         (lambda path: path.write_text("cells\n1\n"), "tracks need the columns track_id, t, y, x"),
         (
             lambda path: pd.DataFrame(

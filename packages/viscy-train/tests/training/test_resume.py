@@ -166,7 +166,7 @@ def test_a_run_stopped_on_request_saves_its_last_step(make_project, start_fit, t
         command.send(number)
         command.wait(EXIT_STOPPED)
     step = len(read_losses(tmp_path))
-    line = f"viscy-train: stopped on request after step {step}; rerun with --ckpt_path last to resume"
+    line = f"viscy-train: stopped on request after step {step}; rerun with --checkpoint last to resume"
     assert command.stderr.splitlines() == [line]
     assert RunDirectory(tmp_path / "run").last_checkpoint.exists()
     if number == signal.SIGTERM:

@@ -22,7 +22,7 @@ SLURM = {
 TASK = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "6"}
 FIT = [
     *("--cpus-per-task=8", "--kill-on-bad-exit=0", "--wait=60", "viscy-train", "fit", "--config", "my config.yaml"),
-    *("--ckpt_path", "last", "--trainer.num_nodes", "2", "--trainer.devices", "4"),
+    *("--checkpoint", "last", "--trainer.num_nodes", "2", "--trainer.devices", "4"),
 ]
 
 
@@ -73,13 +73,13 @@ def test_training_has_the_processors_of_the_job_and_the_options_of_the_caller(ru
 
 
 def test_a_task_of_a_sweep_has_the_options_of_its_line(run_script, tmp_path):
-    (tmp_path / "sweep.txt").write_text("--output runs/1\n--output runs/2\n--output runs/3 --data.sampler.leaky 0.1\n")
+    (tmp_path / "sweep.txt").write_text("--out runs/1\n--out runs/2\n--out runs/3 --data.sampler.leaky 0.1\n")
     done, arguments = run_script("slurm.sh", "my config.yaml", SWEEP="sweep.txt", **TASK)
-    assert (done.returncode, arguments) == (0, [*FIT, "--output", "runs/3", "--data.sampler.leaky", "0.1"]), done.stderr
+    assert (done.returncode, arguments) == (0, [*FIT, "--out", "runs/3", "--data.sampler.leaky", "0.1"]), done.stderr
 
 
 def test_a_task_without_a_line_fails(run_script, tmp_path):
-    (tmp_path / "sweep.txt").write_text("--output runs/1\n")
+    (tmp_path / "sweep.txt").write_text("--out runs/1\n")
     done, arguments = run_script("slurm.sh", "my config.yaml", SWEEP="sweep.txt", **TASK)
     assert (done.returncode, arguments, done.stderr) == (1, None, "sweep.txt must have a line 3\n")
 

@@ -13,7 +13,7 @@ from viscy_train.exit_codes import EXIT_FAILED, EXIT_USER_ERROR
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-_RESUME = "rerun `fit` with --ckpt_path last to resume"
+_RESUME = "rerun `fit` with --checkpoint last to resume"
 # torch reports a worker that has died in one of two ways.
 _LOST_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (is killed by signal|exited unexpectedly)")
 # What gloo and NCCL report when another process of the group has ended.

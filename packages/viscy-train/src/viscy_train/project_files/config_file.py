@@ -101,12 +101,17 @@ def _crop_lines(draft: ConfigDraft) -> str:
         return (
             f"  # Pixels are {sizes} micrometers wide, so crops of one size in micrometers are resampled to\n"
             "  # `crop` pixels.\n"
-            f"  crop_um: {crop * coarsest:g}\n  crop: {crop}"
+            f"  crop_um: {_crop_um(draft, crop * coarsest):g}\n  crop: {crop}"
         )
     return (
         f"  # The encoder sees a square of this many pixels around each cell: {crop * coarsest:.3g} micrometers at "
         f"{coarsest:g} micrometers per pixel.\n  crop: {crop}"
     )
+
+
+def _crop_um(draft: ConfigDraft, micrometers: float) -> float:
+    """Return the side of crops in micrometers, no more than what the smallest image shows at the finest scale."""
+    return micrometers if draft.side is None else min(micrometers, draft.side * min(draft.scales))
 
 
 def _z_lines(draft: ConfigDraft) -> str:

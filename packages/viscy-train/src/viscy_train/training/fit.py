@@ -185,7 +185,7 @@ def _create_directory(cli: TrainingCLI) -> None:
         if run_directory.remove_unsaved():
             say(f"Replacing the run in {run_directory.path}, which ended before it saved a checkpoint")
         require_new(
-            run_directory.path, "name another directory as `output`, or resume the run in it with --ckpt_path last"
+            run_directory.path, "name another directory with --out, or resume the run in it with --checkpoint last"
         )
 
 

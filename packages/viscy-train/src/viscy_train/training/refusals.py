@@ -76,7 +76,7 @@ def explained_refusals() -> Generator[None]:
         if any(file.name == _RESTORES for file in files):
             raise UserError(
                 f"the checkpoint is damaged, or of another version, and cannot be restored ({type(error).__name__}: "
-                f"{text}); name another with --ckpt_path"
+                f"{text}); name another with --checkpoint"
             ) from error
         is_refusal = isinstance(error, MisconfigurationException | ValueError | RuntimeError)
         if is_refusal and files[-1].is_relative_to(_LIGHTNING):

@@ -30,7 +30,7 @@ class StoppedError(Exception):
     """
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"stopped on request after step {step}; rerun with --ckpt_path last to resume")
+        super().__init__(f"stopped on request after step {step}; rerun with --checkpoint last to resume")
 
 
 class GracefulStop(Callback):

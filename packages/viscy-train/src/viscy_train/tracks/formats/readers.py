@@ -61,7 +61,7 @@ def read_track_file(path: Path, format: str, options: ReadOptions, companion: Pa
     """
     head = b"" if path.is_dir() else read_head(path)
     if not path.is_dir() and not head:
-        raise NoTracksError(f"{path} is not {what_it_should_be(path)} of tracks: No columns to parse, it is empty")
+        raise NoTracksError(f"{path} is not {what_it_should_be(path)} of tracks: it is empty")
     if format == "trackastra":
         return _read_trackastra(path, head, companion)
     if format == "biotracks":
