@@ -21,6 +21,10 @@ def line_of(path, key):
     [
         (["learn"], "unknown command 'learn'; choose from demo, hela, init, import, study, view, index"),
         (["idnex"], "unknown command 'idnex'; did you mean index?"),
+        (["help"], "unknown command 'help'; did you mean --help?"),
+        (["--config", "x.yaml", "fit"], "the command comes before its options, got '--config'; see viscy-train --help"),
+        (["--verison"], "the command comes before its options, got '--verison'; did you mean --version?"),
+        (["fit", "--print_shtab=bash"], "--print_shtab is given without a command: viscy-train --print_shtab bash"),
         (["view"], "RUN is missing; see viscy-train view --help"),
         (["init", "--out", "x"], "PLATE is missing; see viscy-train init --help"),
         (["import", "x", "y"], "unexpected argument 'y'; options begin with --"),

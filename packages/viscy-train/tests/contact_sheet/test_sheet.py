@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from viscy_train.contact_sheet import fields as fields_module
-from viscy_train.contact_sheet.canvas import lines_of, width_of, wrapped
+from viscy_train.contact_sheet.canvas import Canvas, lines_of, width_of, wrapped
 from viscy_train.contact_sheet.crop_pixels import CropPixels
 from viscy_train.contact_sheet.drawing import FIELD, draw_sheet
 from viscy_train.contact_sheet.fields import Fields, shown_size
 from viscy_train.contact_sheet.make import make_sheet
 from viscy_train.contact_sheet.selection import select
-from viscy_train.contact_sheet.tiles import Drawn
+from viscy_train.contact_sheet.tiles import Drawn, Tiles
 from viscy_train.errors import UserError
 from viscy_train.loading.observed_positions import ObservedPositions
 from viscy_train.report.palette import condition_colors
@@ -132,6 +132,22 @@ def test_few_bytes_are_decoded_however_large_the_images_are(noise, tmp_path, mon
     source = tmp_path / "anchors.parquet"
     source.write_bytes(b"any table")
     assert make_sheet(table, source, tmp_path / "sheet.png").warnings == ()
+
+
+def test_the_outline_of_a_crop_in_a_large_field_of_view_is_at_least_a_pixel():
+    canvas = Canvas(5, 5)
+    canvas.frame((2, 1, 1, 0), "#FF0000")
+    assert canvas.finished().convert("RGB").getpixel((2, 1)) == (255, 0, 0)
+
+
+def test_crops_that_are_saturated_have_a_histogram(noise):
+    table, _ = noise
+    positions = ObservedPositions(table)
+    index, frame = select(table, positions).frames[0]
+    channels = len(table.experiments[index].channels)
+    crops = np.full((len(frame.rows), channels, 1, 8, 8), 65_000, dtype=np.float32)
+    drawn = Drawn(experiment=index, frame=frame, field=UserError("unread"), crops=crops)
+    assert Tiles(table, positions, [drawn]).histogram(index, 0).tolist() == [1.0] + [0.0] * 47
 
 
 def test_each_crop_of_one_channel_names_its_channel(noise, tmp_path):

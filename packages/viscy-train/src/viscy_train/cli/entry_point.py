@@ -78,14 +78,24 @@ def _run(words: list[str]) -> int:
         print(completion_script(options[0] if options else ""))
         return 0
     if first not in COMMANDS:
-        meant = did_you_mean(first, COMMANDS)
-        raise CommandLineError(f"unknown command {first!r}{meant or '; choose from ' + ', '.join(COMMANDS)}")
+        raise CommandLineError(_not_a_command(first))
+    if any(word.partition("=")[0] == "--print_shtab" for word in options):
+        raise CommandLineError("--print_shtab is given without a command: viscy-train --print_shtab bash")
     command = COMMANDS[first]
     if _HELP.intersection(options):
         print(command_help(command))
         return 0
     options = ["--help" if word == _HELP_ALL else word for word in replace_aliases(command, options)]
     return _run_with_config(command, options) if command.takes_config else _run_without_config(command, options)
+
+
+def _not_a_command(word: str) -> str:
+    """Return what is wrong with a word in the place of the command."""
+    if word.startswith("-"):
+        meant = did_you_mean(word.partition("=")[0], ["--help", "--version", "--print_shtab"])
+        return f"the command comes before its options, got {word!r}{meant or '; see viscy-train --help'}"
+    meant = did_you_mean(word, [*COMMANDS, "--help"])
+    return f"unknown command {word!r}{meant or '; choose from ' + ', '.join(COMMANDS)}"
 
 
 def _run_without_config(command: Command, options: list[str]) -> int:

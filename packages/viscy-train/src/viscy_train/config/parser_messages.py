@@ -18,6 +18,7 @@ _ABOVE_0 = re.compile(
     r"'?(?P<value>.*?)'?(?: does not conform to restriction v>0| not an? \w+)?"
 )
 _PATH = re.compile(_KEY + r"Not of type Path_\w+: .*")
+_NO_FILE = re.compile(_KEY + r"File does not exist: '(?P<path>.*)'")
 _NOT_TEXT = re.compile(r"Key must be a string, got: (?P<value>.*?)\.?")
 _CHOICES = re.compile(r"(?:typing\.)?Literal\[(?P<choices>[^\[]*)\]")
 _WORDS = {
@@ -50,6 +51,8 @@ def reword(message: str) -> str:
         return f"--{option['key']} must be an integer above 0, got {option['value']}"
     if path := _PATH.fullmatch(message):
         return f"{path['key']} must be a path, as text"
+    if file := _NO_FILE.fullmatch(message):
+        return f"file not found: {file['path']}"
     if key := _NOT_TEXT.fullmatch(message):
         return f"a key must be text, got {key['value']}; put it in quotes: '{key['value']}'"
     found = _SEVERAL.fullmatch(message) or _ONE.fullmatch(message)

@@ -89,8 +89,9 @@ class Canvas:
         self._grays.paste(plot.resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.BOX), box[:2])
 
     def frame(self, box: Box, color: str, width: int = 2) -> None:
-        """Draw the outline of a box in a color."""
+        """Draw the outline of a box in a color; a box without a pixel is drawn as one of a pixel."""
         index = self._index(color)
+        box = (*box[:2], max(box[0], box[2]), max(box[1], box[3]))
         self._shapes.append(lambda draw: draw.rectangle(box, outline=index, width=width))
 
     def patch(self, box: Box, color: str) -> None:

@@ -122,4 +122,5 @@ def _scale_of(images: Sequence[NDArray[np.float32]]) -> Scale:
     pixels = np.concatenate([one.ravel() for one in images])
     finite = pixels[np.isfinite(pixels)]
     black, white, first, last = np.percentile(finite if len(finite) else [0.0], [*_GRAY, *_SHOWN]).tolist()
-    return Scale(black=black, white=white, first=first, last=max(last, first + 1e-3))
+    # Bins of a histogram of 32-bit numbers must differ.
+    return Scale(black=black, white=white, first=first, last=max(last, first + max(1e-3, 1e-4 * abs(first))))
