@@ -12,6 +12,7 @@ from viscy_train.console import (
     quiet_console,
     say,
     say_result,
+    say_sentences,
     track,
     warn,
 )
@@ -113,7 +114,9 @@ def test_a_quiet_console_prints_results_warnings_and_notes_only(capsys):
         say_result("the result")
         warn("a doubt")
         note("a remark")
-    assert capsys.readouterr().out.splitlines() == ["the result", "Warning: a doubt", "Note: a remark"]
+        say_sentences(["what is done", "Warning: another doubt", "Note: another remark"])
+    said = ["the result", "Warning: a doubt", "Note: a remark", "Warning: another doubt", "Note: another remark"]
+    assert capsys.readouterr().out.splitlines() == said
     say("what is done")
     assert capsys.readouterr().out == "what is done\n"
 

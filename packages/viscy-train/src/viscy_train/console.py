@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 _is_quiet = ContextVar("is_quiet", default=False)
+_WARNING, _NOTE = _ALWAYS_PRINTED = ("Warning: ", "Note: ")
 _LOG_INTERVAL = 30.0
 # A log of a loop of hours has a line for this part of the time so far.
 _LOG_SHARE = 0.05
@@ -74,12 +75,18 @@ def say_result(content: Any) -> None:
 
 def warn(text: str) -> None:
     """Print a warning: something that is probably not meant."""
-    say_result(f"Warning: {text}")
+    say_result(f"{_WARNING}{text}")
 
 
 def note(text: str) -> None:
     """Print a note: something that changes what a result means."""
-    say_result(f"Note: {text}")
+    say_result(f"{_NOTE}{text}")
+
+
+def say_sentences(sentences: Iterable[str]) -> None:
+    """Print sentences; on a quiet console only those that begin as `warn` and `note` begin."""
+    for sentence in sentences:
+        (say_result if sentence.startswith(_ALWAYS_PRINTED) else say)(sentence)
 
 
 class ProgressLog:

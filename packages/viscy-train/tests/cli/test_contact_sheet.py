@@ -42,6 +42,13 @@ def test_index_answers_before_it_draws_and_inspect_shows_the_sheet(indexed, caps
     assert sheet.exists()
 
 
+def test_a_quiet_index_prints_warnings_of_sizes_and_of_tracks(indexed, capsys):
+    *warnings, last = run(capsys, "index", "--config", indexed, "--sheet", "none", "-q")
+    assert last.startswith("Done. ")
+    assert all(line.startswith("Warning: ") for line in warnings)
+    assert any("so crops show different sizes" in line for line in warnings)
+
+
 def test_index_leaves_the_sheet_out_on_request(indexed, capsys):
     sheet = indexed.with_name("anchors.contact-sheet.png")
     sheet.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from viscy_train.anchors.examiner import examiner_on
 from viscy_train.anchors.positions import IndexSettings, check_positions, open_experiment
 from viscy_train.anchors.strata import check_strata
 from viscy_train.anchors.table import AnchorTable, Exclusion
-from viscy_train.console import say, track, warn
+from viscy_train.console import say, say_sentences, track, warn
 from viscy_train.crops.channel_groups import ChannelGroups, ChannelsMode, row_order
 from viscy_train.crops.checksums import pixel_checksums
 from viscy_train.crops.scale import count_scales, describe_odd
@@ -108,8 +108,7 @@ def build_anchor_table(
     if examiner.n_reused:
         n = examiner.n_reused + examiner.n_examined
         say(f"Used what parts had read of {examiner.n_reused:,} of {count(n, 'position')}")
-    for sentence in shorten(jumps, "Note: intensities of {} more channels jump"):
-        say(sentence)
+    say_sentences(shorten(jumps, "Note: intensities of {} more channels jump"))
     observations = _sort(pd.concat(parts, ignore_index=True), experiments, channels_mode)
     observations["lineage_id"] = lineage_ids(observations)
     defects = observations.pop("defect")  # before metadata and annotations, which may have a column of this name

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from viscy_train.cli.options import keywords_of
-from viscy_train.console import is_quiet, note, say, say_result, warn
+from viscy_train.console import is_quiet, note, say, say_result, say_sentences, warn
 from viscy_train.errors import UserError
 from viscy_train.exit_codes import EXIT_STOPPED, explain_exit
 from viscy_train.output import claimed, in_use
@@ -77,8 +77,7 @@ def _index(cli: DataCLI | TrainingCLI) -> int:
         if not is_quiet():
             print_summary(table)
         sizes = describe_crops(table.crops, table.experiments, table.scales)
-        for sentence in [*data.describe_positives(), describe_pixels(table.crops), *sizes]:
-            say(sentence)
+        say_sentences([*data.describe_positives(), describe_pixels(table.crops), *sizes])
         for sentence in data.batch_size_warnings(len(table.anchors)):
             warn(sentence)
         say_result(f"Done. Wrote {data.path}")
@@ -181,8 +180,7 @@ def inspect(options: list[str], description: str) -> int:
         columns_to_probe(table.observations, table.extra_columns, cli.config.evaluation.probe)  # refuses others
         sizes = describe_crops(table.crops, table.experiments, table.scales)
         positives = data.describe_positives(cli.make_loss_config())
-        for sentence in [*positives, describe_pixels(table.crops), *sizes]:
-            say(sentence)
+        say_sentences([*positives, describe_pixels(table.crops), *sizes])
         for sentence in data.split_warnings(cli.config.processes):
             note(sentence)
         train_rows, choice = data.train_rows, data.positive_choice

@@ -18,7 +18,7 @@ from viscy_train.composition.step import (
 from viscy_train.composition.step_plan import plan_step
 from viscy_train.composition.targets import target_composition
 from viscy_train.config.yaml_source import read_yaml
-from viscy_train.console import MAX_ROWS, make_table, note, say
+from viscy_train.console import MAX_ROWS, make_table, note, say, say_sentences
 from viscy_train.errors import UserError
 from viscy_train.evaluation.probes import columns_to_probe
 from viscy_train.evaluation.projection import check_projection
@@ -115,8 +115,7 @@ def _load_initial_weights(model: ContrastiveModule, data: PairDataModule) -> lis
 
 def _say_start(model: ContrastiveModule, checkpoint: Checkpoint | None, start: list[str]) -> None:
     """Say which weights the run starts from, if the configuration names some."""
-    for sentence in start:
-        say(sentence)
+    say_sentences(start)
     if model.init_from is not None and checkpoint is not None:
         say(f"The weights are those of the checkpoint; model.init_from {model.init_from} has no effect")
 
@@ -261,7 +260,6 @@ def show_targets(
     for sentence in describe_step(step):
         say(sentence)
     missing = [*warn_of_missing_positives(step, planned), *warn_of_missing_negatives(step, planned)]
-    for sentence in data.describe_positives(loss):
-        say(sentence)
+    say_sentences(data.describe_positives(loss))
     for sentence in [*notes, *missing, *data.split_warnings(world_size)]:
         note(sentence)
