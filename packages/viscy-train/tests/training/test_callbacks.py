@@ -186,8 +186,11 @@ def run(tmp_path):
     return RunDirectory(tmp_path / "run")
 
 
-def test_a_resumed_run_has_one_log_and_one_record(run, capsys):
+def test_a_resumed_run_has_one_log_and_one_record(run, capsys, monkeypatch):
+    for name in ("_LOG_INTERVAL", "_LOG_SHARE"):
+        monkeypatch.setattr(f"viscy_train.console.{name}", 0.0)
     fit(run, steps=7)
+    capsys.readouterr()
     fit(run, steps=-1, checkpoint=run.checkpoints / "step=4.ckpt")
     log = pd.read_csv(run.metrics)
     for name in (LOSS, LEARNING_RATE, DATA_WAIT, "batch/own_experiment", "batch/hours_mean"):
@@ -204,6 +207,11 @@ def test_a_resumed_run_has_one_log_and_one_record(run, capsys):
     assert "validation loss" in output
     assert "data wait 80%" in output
     assert "\x1b" not in output
+    lines = [line for line in output.splitlines() if " left, " in line]
+    assert [line.split("(")[0] for line in lines] == [
+        f"  epoch {epoch} of 2: {n} of 8 " for epoch, first in ((1, 5), (2, 1)) for n in range(first, 8)
+    ]
+    assert not [line for line in lines if " -" in line]  # nothing took less than no time
 
 
 def test_an_exception_before_the_first_epoch_is_not_followed_by_another(tmp_path):

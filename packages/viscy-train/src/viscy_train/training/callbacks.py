@@ -202,10 +202,14 @@ class LossProgress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show a bar, because Lightning does not start an epoch that is resumed in the middle."""
-        self.on_train_epoch_start(trainer, pl_module)
+        self._begin(trainer, trainer.fit_loop.epoch_loop.batch_progress.current.ready)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show a bar."""
+        # Lightning resets the number of batches of the last epoch only after this.
+        self._begin(trainer, 0)
+
+    def _begin(self, trainer: Trainer, done: int) -> None:
         self._stop_bar()
         self._sum, self._steps, self._updated_at, self._is_validated = 0.0, 0, 0.0, False
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -214,7 +218,7 @@ class LossProgress(Callback):
         total = trainer.num_training_batches
         self._task = self._bar.add_task(self._title(trainer), total=int(total) if np.isfinite(total) else None)
         self._bar.start()
-        self._log = _log_of(trainer, self._title(trainer), total, self._console)
+        self._log = _log_of(trainer, self._title(trainer), total, self._console, done=done)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -333,12 +337,13 @@ class EvaluationProgress(Callback):
             self._bar.stop()
 
 
-def _log_of(trainer: Trainer, title: str, total: float | None, console: Console) -> ProgressLog | None:
+def _log_of(
+    trainer: Trainer, title: str, total: float | None, console: Console, *, done: int = 0
+) -> ProgressLog | None:
     """Return the log of a loop over batches, or None on a terminal, which shows a bar, and on other ranks."""
     if console.is_interactive or not trainer.is_global_zero:
         return None
-    first = trainer.fit_loop.epoch_loop.batch_progress.current.ready if trainer.training else 0
-    return ProgressLog(title, int(total) if total and np.isfinite(total) else None, done=first, console=console)
+    return ProgressLog(title, int(total) if total and np.isfinite(total) else None, done=done, console=console)
 
 
 def loss_of(outputs: Any, trainer: Trainer) -> Tensor:
