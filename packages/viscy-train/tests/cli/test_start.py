@@ -23,8 +23,8 @@ SLOW = ["torch", "lightning", "timm", "kornia", "sklearn", "anndata", "iohub", "
 SLOW += ["h5py", "tifffile"]
 # Only unusual plates, and those at URLs, need these.
 SLOW += ["zarr", "numcodecs"]
-# It takes 0.3 s, which matters to those who try options. SciPy is imported where crops are resampled.
-SLOW += ["matplotlib"]
+# They take 0.3 s each, which matters to those who try options.
+SLOW += ["matplotlib", "scipy"]
 RUN = f"""
 import json, sys
 from viscy_train.cli.entry_point import main

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +30,7 @@ def interval_of_t(mean: float, error: float, n_units: int) -> tuple[float, float
     """
     if n_units < 2:
         return 0.0, 1.0
-    width = float(stdtrit(n_units - 1, 0.975)) * error
+    width = _half_width(n_units) * error
     return max(0.0, mean - width), min(1.0, mean + width)
 
 
@@ -64,7 +63,7 @@ def interval_of_ratio(
     n_units, ratio = len(np.unique(units)), float(above.sum() / below.sum())
     if n_units < 2:
         return 0.0, float("inf")
-    width = float(stdtrit(n_units - 1, 0.975)) * _error_of_ratio(above, below, units)
+    width = _half_width(n_units) * _error_of_ratio(above, below, units)
     return max(0.0, ratio - width), ratio + width
 
 
@@ -75,6 +74,13 @@ def units_of(anchors: pd.DataFrame, rows: NDArray[np.int64]) -> tuple[str, NDArr
         if len(np.unique(numbers)) >= _FEW_UNITS or unit == "lineage":
             break
     return unit, numbers
+
+
+def _half_width(n_units: int) -> float:
+    """Return half the width of the interval, in standard errors."""
+    from scipy.special import stdtrit  # takes a quarter of a second, and `inspect` has intervals only with --crops
+
+    return float(stdtrit(n_units - 1, 0.975))
 
 
 def _error_of_ratio(above: NDArray, below: NDArray[np.float64], units: NDArray[np.int64]) -> float:
