@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from viscy_data._compose.planned import PlannedComposition
     from viscy_data._from_viscy import from_viscy
+    from viscy_data._table.tables import Table
     from viscy_data.composed_batches import ComposedBatches
     from viscy_data.distributed import ShardedDistributedSampler
     from viscy_data.index import AnchorIndex
@@ -23,6 +24,7 @@ __all__ = [
     "FlexibleBatchSampler",
     "PlannedComposition",
     "ShardedDistributedSampler",
+    "Table",
     "from_viscy",
 ]
 
@@ -32,6 +34,7 @@ _MODULES = {
     "FlexibleBatchSampler": "sampler",
     "PlannedComposition": "_compose.planned",
     "ShardedDistributedSampler": "distributed",
+    "Table": "_table.tables",
     "from_viscy": "_from_viscy",
 }
 _PUBLIC_MODULES = ("composed_batches", "distributed", "index", "sampler")

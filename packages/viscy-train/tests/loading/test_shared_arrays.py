@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from viscy_data import AnchorIndex
 from viscy_train import row_slices
 from viscy_train.anchors.array_store import ArrayStore, share_arrays
 from viscy_train.anchors.shared_table import share_columns, store_of
@@ -24,6 +25,7 @@ from viscy_train.evaluation.representation import rows_to_watch
 from viscy_train.loading.batches import Batch
 from viscy_train.loading.crop_source import READS
 from viscy_train.loading.datasets import CropDataset, PairDataset, finish_batch
+from viscy_train.loading.saved_index import saved_index
 from viscy_train.loading.shared_rows import take_rows
 from viscy_train.loading.split import anchors_of_parts
 from viscy_train.positives.rule import make_positives
@@ -142,6 +144,28 @@ def mapped_memory(store: ArrayStore) -> int:
         elif name == "Rss:" and is_of_store:
             n_bytes += 1024 * int(values[0])
     return n_bytes
+
+
+def test_an_index_is_sorted_while_no_column_is_mapped(tmp_path: Path, monkeypatch):
+    n, path, mapped = 2**20, tmp_path / "anchors.parquet", []
+    path.touch()
+    rows = np.arange(n)
+    columns = pd.DataFrame({"hours_post_infection": rows % 40 / 2, "lineage_id": rows // 4})
+    columns["experiment"], columns["condition"] = pd.Categorical(rows % 3), pd.Categorical(rows % 2)
+    anchors, store = share_columns(path, columns), store_of(path)
+    options = {"temporal_enrichment": True, "distinct_by": "lineage_id"}
+    expected, from_codes = AnchorIndex.build(anchors, **AnchorIndex.axes_of(**options)), AnchorIndex.from_codes
+    assert mapped_memory(store) > n or not Path("/proc/self/smaps").exists()
+
+    def sort(*codes: Any, **by: Any) -> AnchorIndex:
+        mapped.append(mapped_memory(store))
+        return from_codes(*codes, **by)
+
+    monkeypatch.setattr(AnchorIndex, "from_codes", sort)
+    index = saved_index(store.directory, anchors, options)
+    assert index.digest == expected.digest
+    np.testing.assert_array_equal(index.order, expected.order)
+    assert mapped[0] < n / 2, "bytes, of the 18 that a row has"
 
 
 def test_pages_of_a_mapped_array_are_given_back_and_read_again(tmp_path: Path):

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from viscy_data import AnchorIndex
+from viscy_data import AnchorIndex, Table
 from viscy_train.anchors.array_store import name_of
 from viscy_train.output import one_at_a_time
+from viscy_train.row_slices import mapped_arrays, row_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 # Increases when indexes of earlier versions must not be used.
@@ -57,7 +58,7 @@ def saved_index(directory: Path, anchors: pd.DataFrame, arguments: Mapping[str, 
 
 
 def _build(folder: Path, anchors: pd.DataFrame, axes: dict[str, Any]) -> AnchorIndex:
-    built = AnchorIndex.build(anchors, **axes)
+    built = AnchorIndex.build(_in_parts(anchors), **axes)
     try:
         folder.parent.mkdir(exist_ok=True)
         built.save(folder)
@@ -66,6 +67,16 @@ def _build(folder: Path, anchors: pd.DataFrame, axes: dict[str, Any]) -> AnchorI
     except (OSError, TypeError):  # a full disk, a directory that is read-only, or labels that cannot be saved
         return built
     return _open(folder) or built
+
+
+def _in_parts(anchors: pd.DataFrame) -> Table:
+    """Return anchors as a table whose mapped columns are given back to the system part by part."""
+
+    def column(name: str) -> Iterator[pd.Series]:
+        values = anchors[name]
+        return (values.iloc[rows] for rows in row_slices(len(values), *mapped_arrays(values.to_frame())))
+
+    return Table(list(anchors.columns), len(anchors), column)
 
 
 def _key(anchors: pd.DataFrame, axes: dict[str, Any]) -> str:
