@@ -109,7 +109,7 @@ def plot_embeddings(projection: Projection, colorings: Sequence[Coloring], seed:
 def plot_trajectories(
     projection: Projection, tracks: Mapping[str, Sequence[NDArray[np.int64]]], times: NDArray[np.float64]
 ) -> Drawing:
-    """Plot the way of some tracks among all embeddings.
+    """Plot the trajectories of some tracks among all embeddings.
 
     Parameters
     ----------
@@ -129,9 +129,13 @@ def plot_trajectories(
     panels = _make_panels(projection, [(title, []) for title in tracks])
     limits = float(times.min()), float(times.max())
     gray = rgb_of([OTHERS_GRAY]).repeat(len(projection.points), axis=0)
-    for panel, ways in zip(panels, tracks.values(), strict=True):
+    for panel, trajectories in zip(panels, tracks.values(), strict=True):
         draw_dots(panel, projection.points, gray, 1.0)
-        _draw_ways(panel, [projection.points[way] for way in ways], [_between(times[way], *limits) for way in ways])
+        _draw_trajectories(
+            panel,
+            [projection.points[trajectory] for trajectory in trajectories],
+            [_between(times[trajectory], *limits) for trajectory in trajectories],
+        )
         panel.draw_axes()
     _draw_scale(panels[min(len(panels), _count_columns(len(panels))) - 1], limits)
     return panels[0].drawing
@@ -179,28 +183,30 @@ def _draw_scale(panel: Panel, limits: tuple[float, float]) -> None:
     drawing.text(right + 5, y + 9, last, size=13)
 
 
-def _draw_ways(panel: Panel, ways: Sequence[NDArray[np.float64]], times: Sequence[NDArray[np.float64]]) -> None:
+def _draw_trajectories(
+    panel: Panel, trajectories: Sequence[NDArray[np.float64]], times: Sequence[NDArray[np.float64]]
+) -> None:
     """Draw lines through points, each segment in the color of its time, and an arrow at the end of each."""
-    starts = np.concatenate([way[:-1] for way in ways])
-    ends = np.concatenate([way[1:] for way in ways])
+    starts = np.concatenate([trajectory[:-1] for trajectory in trajectories])
+    ends = np.concatenate([trajectory[1:] for trajectory in trajectories])
     middle = np.concatenate([(time[:-1] + time[1:]) / 2 for time in times])
     bins = np.minimum((middle * _N_TIMES).astype(int), _N_TIMES - 1)
     place: Callable = lambda points: (panel.x(points[:, 0]), panel.y(points[:, 1]))  # noqa: E731
     for one in np.unique(bins):
         own = bins == one
         panel.drawing.lines(*place(starts[own]), *place(ends[own]), _hex((one + 0.5) / _N_TIMES), 1.4)
-    for way, time in zip(ways, times, strict=True):
-        _draw_arrow(panel, np.column_stack(place(way)), _hex(float(time[-1])))
+    for trajectory, time in zip(trajectories, times, strict=True):
+        _draw_arrow(panel, np.column_stack(place(trajectory)), _hex(float(time[-1])))
 
 
-def _draw_arrow(panel: Panel, way: NDArray[np.float64], color: str) -> None:
-    """Draw the head of an arrow at the end of a way, in the direction of its last movement."""
-    moves = np.diff(way, axis=0)
+def _draw_arrow(panel: Panel, trajectory: NDArray[np.float64], color: str) -> None:
+    """Draw the head of an arrow at the end of a trajectory, in the direction of its last movement."""
+    moves = np.diff(trajectory, axis=0)
     moved = np.flatnonzero(np.abs(moves).sum(axis=1))
     if not len(moved):
         return
     angle = float(np.arctan2(*moves[moved[-1]][::-1]))
-    x, y = way[-1].tolist()
+    x, y = trajectory[-1].tolist()
     sides = np.array([angle + np.pi - _ANGLE, angle + np.pi + _ANGLE])
     panel.drawing.lines(x, y, x + _ARROW * np.cos(sides), y + _ARROW * np.sin(sides), color, 2.2)
 

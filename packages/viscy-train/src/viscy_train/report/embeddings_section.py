@@ -123,16 +123,16 @@ def _trajectories_context(
         return {"trajectories_figure": None}
     times = anchors["hours_post_infection"].to_numpy(dtype=float)
     figure = plot_trajectories(principal_components(embeddings), tracks, times)
-    ways = [way for of_condition in tracks.values() for way in of_condition]
+    trajectories = [trajectory for of_condition in tracks.values() for trajectory in of_condition]
     return {
         "trajectories_figure": svg_uri(figure),
-        "n_ways": len(ways),
-        "n_way_anchors": sum(map(len, ways)),
-        "n_way_conditions": len(tracks),
+        "n_trajectories": len(trajectories),
+        "n_trajectory_anchors": sum(map(len, trajectories)),
+        "n_trajectory_conditions": len(tracks),
         "n_all_conditions": n_conditions,
         "tracks_of_condition": _TRACKS_OF_CONDITION,
-        "way_time": results.time,
-        "way_condition": axis_names(results.planned.options)[1],
+        "trajectory_time": results.time,
+        "trajectory_condition": axis_names(results.planned.options)[1],
         "smoothness": describe_smoothness(results.evaluation.smoothness),
     }
 
