@@ -65,6 +65,7 @@ def draw_with_accelerate(rank, num_replicas):
     return epochs, len(prepared), [batch.tolist() for batch in uneven], len(uneven)
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_accelerate_distributes_the_batches_or_leaves_it_to_the_sampler(run_on_ranks):
     three_batches = make_sampler(batch_size=300)
@@ -93,6 +94,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_torchrun_needs_nothing_but_the_process_group(tmp_path, run_python, loopback):
     """On a free port; where ranks cannot connect to each other, torchrun starts them again, up to three times."""

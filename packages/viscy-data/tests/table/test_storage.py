@@ -192,6 +192,7 @@ def draw_on_a_rank(rank, num_replicas, folder):
     return isinstance(index.order.base, np.memmap), list(FlexibleBatchSampler(index, **ON))
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_ranks_share_one_index(folder, run_on_ranks):
     ranks = run_on_ranks(draw_on_a_rank, 2, str(folder))

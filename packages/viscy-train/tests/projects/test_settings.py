@@ -81,6 +81,7 @@ def test_experiments_with_other_channels_are_trained_on_channel_by_channel(tmp_p
     project.check_page()
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_each_batch_has_several_cells_of_each_of_its_perturbations(tmp_path: Path, run_project):
     cells = make_screen(tmp_path)

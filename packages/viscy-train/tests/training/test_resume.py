@@ -117,6 +117,7 @@ def test_a_run_killed_at_random_moments_has_the_losses_of_an_uninterrupted_run(
     assert_same_run(tmp_path, uninterrupted)
 
 
+@pytest.mark.weekly
 def test_a_run_that_ends_after_the_last_batch_of_an_epoch_resumes_with_the_next_epoch(
     make_project, start_fit, tmp_path, uninterrupted
 ):
@@ -175,6 +176,7 @@ def test_a_run_stopped_on_request_saves_its_last_step(make_project, start_fit, t
         pd.testing.assert_series_equal(read_losses(tmp_path), read_losses(uninterrupted), check_exact=True)
 
 
+@pytest.mark.weekly
 def test_a_run_that_accumulates_gradients_resumes_with_complete_steps(make_project, start_fit, tmp_path):
     """Four batches per step, of which an epoch has no whole number."""
     expected, stopped = tmp_path / "uninterrupted", tmp_path / "stopped"
