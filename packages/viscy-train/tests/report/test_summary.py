@@ -63,12 +63,16 @@ def test_a_probe_above_chance_is_summarized_with_interval_and_permuted_labels():
     )
 
 
-def test_a_probe_that_chance_explains_is_not_a_finding():
-    permuted = Chance(low=0.36, high=0.64, p=0.11, n_arrangements=20)
+@pytest.mark.parametrize(
+    ("n_arrangements", "few"),
+    [(1e4, ""), (20, "; so few positions permit only 20 labelings, and more would tell")],
+)
+def test_a_probe_that_chance_explains_is_not_a_finding(n_arrangements, few):
+    permuted = Chance(low=0.36, high=0.64, p=0.11, n_arrangements=n_arrangements)
     assert summarize(make_log([]), [make_probe(0, 4, 0.61, permuted=permuted)])[-1] == (
-        "The condition at 0.0 to 4.0 hours post infection was not found in the embeddings: the 61% (50% to 72%) "
+        "The condition at 0.0 to 4.0 hours post infection was not shown to be in the embeddings: the 61% (50% to 72%) "
         "balanced accuracy of a linear probe, in 6 positions that it was not fitted to, is indistinguishable from "
-        "chance (with permuted labels 36% to 64%, p = 0.11)."
+        f"chance (with permuted labels 36% to 64%, p = 0.11{few})."
     )
 
 

@@ -24,6 +24,8 @@ _LONG_DATA_WAIT = 0.2
 _MANY_DRAWS = 5.0
 # Relative change of a loss that counts as a decrease or an increase.
 _CHANGE = 0.05
+# With fewer, a probe that finds the condition may share its accuracy with several labelings, and p is about 0.05.
+_FEW_ARRANGEMENTS = 100
 
 
 def summarize_run(
@@ -175,10 +177,17 @@ def _summarize_probe(probe: Probe, what: str, hours: str) -> str:
         compared = f"with permuted labels {probe.permuted}, p = {probe.permuted.p:.2g}"
         if probe.permuted.explains:
             return (
-                f"The {what} {at} was not found in the embeddings: the {probe.trained} balanced accuracy of a "
-                f"linear probe, {over}, is {CHANCE} ({compared})."
+                f"The {what} {at} was not shown to be in the embeddings: the {probe.trained} balanced accuracy of a "
+                f"linear probe, {over}, is {CHANCE} ({compared}{_few(probe)})."
             )
     return f"A linear probe predicts the {what} with {probe.trained} balanced accuracy {at}, {over} ({compared})."
+
+
+def _few(probe: Probe) -> str:
+    """Return that there are too few labelings for a small p, or an empty text."""
+    if probe.permuted is None or probe.permuted.n_arrangements >= _FEW_ARRANGEMENTS:
+        return ""
+    return f"; so few {probe.held_out}s permit only {probe.permuted.n_arrangements:.0f} labelings, and more would tell"
 
 
 def _mean_of_ends(loss: np.ndarray) -> tuple[float, float]:
