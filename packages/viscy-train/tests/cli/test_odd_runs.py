@@ -254,7 +254,7 @@ def test_a_checkpoint_can_be_evaluated_with_another_batch_size(trained, capsys):
     [
         ({"seed_everything": 6}, "seed_everything must be that of the run"),
         ({"data__split": {"by": "none"}}, "data.split must be that of the run"),
-        ({"data__sampler__batch_size": 8}, "data.sampler must be that of the run"),
+        ({"data__sampler__batch_size": 8}, "got {'batch_size': 8}; use --config"),
     ],
 )
 def test_a_run_is_reported_with_its_own_configuration_only(trained, tmp_path, error_line, command, changes, message):

@@ -37,7 +37,7 @@ from viscy_train.run.attempts import read_attempts
 from viscy_train.run.batch_record import NEVER, check_rows, count_batches_of_epochs, count_epochs_until_drawn
 from viscy_train.run.metrics_csv import DATA_WAIT, EFFECTIVE_RANK, LOSS, RECALL, SMOOTHNESS, read_log
 from viscy_train.run.recorded_epochs import RecordedEpochs
-from viscy_train.wording import plural
+from viscy_train.wording import count, plural
 
 if TYPE_CHECKING:
     from viscy_train.report.run_results import RunResults
@@ -161,7 +161,7 @@ def _list_facts(anchors: pd.DataFrame, epochs: RecordedEpochs, results: RunResul
     size, n_batches = results.planned.options["batch_size"], sum(epochs.n_batches)
     span = f"{hours.min():g} to {hours.max():g} {results.time}"
     return [
-        (thousands(len(anchors)), f"anchors: {thousands(n_tracks)} tracks, {span}"),
+        (thousands(len(anchors)), f"anchors: {count(n_tracks, 'track')}, {span}"),
         (
             f"{n_groups}",
             f"{plural(n_groups, word)} with {_name_conditions(results, len(names))} {conditions}",

@@ -198,6 +198,7 @@ class TrainingCLI(LightningCLI):
         for name in names:
             expected, got = _option(recorded, name), _option(given, name)
             if expected != got:
+                expected, got = _differing(expected, got)
                 raise UserError(
                     f"{name} must be that of the run in {run.path}, {expected}, got {got}; use --config {run.config}"
                 )
@@ -314,6 +315,14 @@ def _option(config: dict[str, Any], name: str) -> Any:
     section, _, key = rest.partition(".")
     value = _complete(section, config.get("data", {}).get(section))
     return value.get(key) if key and isinstance(value, dict) else value
+
+
+def _differing(one: Any, other: Any) -> tuple[Any, Any]:
+    """Return what two mappings give for the keys in which they differ; other values as they are."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return one, other
+    keys = [key for key in {**one, **other} if key not in one or key not in other or one[key] != other[key]]
+    return {key: one[key] for key in keys if key in one}, {key: other[key] for key in keys if key in other}
 
 
 def _complete(name: str, section: Any) -> Any:
