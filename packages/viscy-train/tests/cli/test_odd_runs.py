@@ -277,12 +277,18 @@ def test_a_run_is_reported_with_its_own_configuration_only(trained, tmp_path, er
 )
 def test_what_was_trained_on_is_not_stated_by_another_split(trained, tmp_path, error_line, command, changes, message):
     if command == "validate" and changes == {"data__split": {"by": "none"}}:
-        message = "data.split must keep anchors for validation"
+        message = "data.split must keep anchors for validation, got none; set data.split.by to position"
     config = copy_config(trained, tmp_path, **changes)
     options = ["--out", str(tmp_path / "cells.h5ad")] if command == "predict" else []
     assert main([command, "--config", str(config), *options]) == EXIT_USER_ERROR
     assert message in error_line()
     assert not (tmp_path / "cells.h5ad").exists()
+
+
+def test_the_remedy_for_a_split_that_keeps_nothing_is_a_larger_fraction(trained, tmp_path, error_line):
+    config = copy_config(trained, tmp_path, data__split={"by": "position", "fraction": 0.01})
+    assert main(["validate", "--config", str(config)]) == EXIT_USER_ERROR
+    assert "data.split must keep anchors for validation, got none; raise data.split.fraction" in error_line()
 
 
 def test_a_checkpoint_away_from_its_run_is_predicted_from_with_a_note(trained, tmp_path, capsys):

@@ -229,7 +229,8 @@ def validate(options: list[str], description: str) -> int:
     _logger.info("making the model and the data, without loggers and callbacks of training")
     trainer, model, data = cli.make_all(training=False)
     if not len(data.validation_rows):
-        raise UserError("data.split must keep anchors for validation, got none; set data.split.by to `position`")
+        remedy = "set data.split.by to position" if cli.config.data.split.by == "none" else "raise data.split.fraction"
+        raise UserError(f"data.split must keep anchors for validation, got none; {remedy}")
     checkpoint = checkpoint_to_evaluate(cli.run_directory, cli.config.ckpt_path, model)
     if trainer.is_global_zero:
         say(checkpoint.describe())

@@ -40,7 +40,7 @@ class Size:
 
 _ALL = ("base", "weak look", "balanced", "strong aging", "one condition each")
 SIZES = {
-    "ci": Size(about="2 minutes on 2 cores", n_seeds=2, tables=_ALL, n_steps=100),
+    "ci": Size(about="2 minutes on 2 cores", n_seeds=2, tables=_ALL, n_steps=50),
     "laptop": Size(
         about="15 minutes on 2 cores",
         n_seeds=12,
