@@ -28,13 +28,15 @@ def test_all_modules_share_one_console():
     assert get_console() is get_console()
 
 
-def test_a_table_wraps_its_headings_and_keeps_its_names():
+def test_a_table_wraps_sentences_and_names_and_keeps_its_numbers():
     text = io.StringIO()
-    table = make_table(["experiment"], ["share of the whole table"], "reason")
-    table.add_row("a_name_of_thirty_characters_xx", 12 * "word ", "42")
-    make_console(file=text, width=60).print(table)
-    assert "a_name_of_thirty_characters_xx" in text.getvalue()
-    assert max(map(len, text.getvalue().splitlines())) <= 60
+    table = make_table(["experiment", "condition"], ["anchors", "share of table"], "reason")
+    table.add_row("2024_10_09_A549_TOMM20_ZIKV_DENV_dragonfly", "ZIKV MOI 5", 12 * "word ", "1,234,567", "12.3%")
+    make_console(file=text, width=70).print(table)
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= 70
+    assert any("1,234,567" in line and "12.3%" in line for line in lines)
+    assert "".join(line[:16].strip() for line in lines[3:]) == "2024_10_09_A549_TOMM20_ZIKV_DENV_dragonfly"
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])

@@ -205,7 +205,7 @@ def make_table(names: Sequence[str], numbers: Sequence[str], sentence: str | Non
     Parameters
     ----------
     names : sequence of str
-        Headings of the first columns, which hold names that are not wrapped.
+        Headings of the first columns, which hold names.
     numbers : sequence of str
         Headings of the last columns, which are aligned to the right.
     sentence : str, optional
@@ -214,15 +214,15 @@ def make_table(names: Sequence[str], numbers: Sequence[str], sentence: str | Non
     Returns
     -------
     rich.table.Table
-        A table whose headings are wrapped before a name is truncated.
+        A table that wraps sentences and names where it does not fit, so that no number is broken or left out.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in names:
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, overflow="fold")
     if sentence is not None:
         table.add_column(sentence)
     for heading in numbers:
-        table.add_column(heading, justify="right", overflow="fold")
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
