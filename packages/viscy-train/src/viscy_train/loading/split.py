@@ -210,7 +210,7 @@ def split_warnings(split: SplitConfig, n_validation: int) -> list[str]:
         return []
     return [
         "no anchors are kept for validation: no condition of an experiment has enough positions for a "
-        f"data.split.fraction of {split.fraction:g}"
+        f"data.split.fraction of {split.fraction:g}; a larger one keeps some"
     ]
 
 

@@ -192,4 +192,8 @@ data:
 
   # What to keep for validation: by position, by experiment, or none.
   split: {split}
+
+evaluation:
+  # What pages call the times of cells, such as "hours after seeding".
+  time: hours post infection
 """
