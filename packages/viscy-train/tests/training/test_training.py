@@ -135,7 +135,9 @@ def test_embeddings_are_equal_on_one_process_and_on_two(run, config, run_viscy_t
 def test_an_exported_encoder_gives_the_embeddings_of_the_run(run, config, run_directory, tmp_path, capsys):
     assert main(["export", "--config", config, *ONE_PROCESS, "--out", str(tmp_path / "out")]) == 0
     encoder = tmp_path / "out" / "encoder.safetensors"
-    assert capsys.readouterr().out == f"Done. Wrote {encoder}, {encoder.with_name('README.md')}\n"
+    checkpoint, done = capsys.readouterr().out.splitlines()
+    assert checkpoint.startswith(f"Checkpoint: {run_directory.last_checkpoint} (2 epochs, step ")
+    assert done == f"Done. Wrote {encoder}, {encoder.with_name('README.md')}"
     text = encoder.with_name("README.md").read_text()
     n_batches = run_directory.read_batches()["batch"].nunique() * 2
     assert f"As planned, and as observed in the {n_batches} batches of the run." in text
@@ -168,7 +170,9 @@ def test_a_projection_that_needs_a_package_is_refused_before_training(config, ca
 
 def test_a_checkpoint_is_validated(config, run_directory, capsys):
     assert main(["validate", "--config", config, *ONE_PROCESS]) == 0
-    metrics = dict(line.split("  ") for line in capsys.readouterr().out.splitlines())
+    checkpoint, *lines = capsys.readouterr().out.splitlines()
+    assert checkpoint.startswith(f"Checkpoint: {run_directory.last_checkpoint} (2 epochs, step ")
+    metrics = dict(line.split("  ") for line in lines)
     assert float(metrics["val/loss"]) > 0
     assert 0 < float(metrics["val/recall_at_1"]) <= 1
     log = pd.read_csv(run_directory.metrics)
