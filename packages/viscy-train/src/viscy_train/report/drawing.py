@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 import re
-import struct
 import unicodedata
-import zlib
 from html import escape
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -154,13 +153,8 @@ def text_width(text: str, size: float = SIZE) -> float:
 
 def _png_of(pixels: NDArray[np.uint8]) -> bytes:
     """Return an image of RGB values as a PNG file."""
-    height, width, _ = pixels.shape
-    rows = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # each begins with its filter, which is none
-    rows[:, 1:] = pixels.reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = {b"IHDR": header, b"IDAT": zlib.compress(rows.tobytes(), 6), b"IEND": b""}
-    chunks = [
-        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-        for name, content in parts.items()
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    from PIL import Image  # imported only by drawings that have images
+
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
