@@ -322,4 +322,8 @@ data:
   augmentation: {rotation: 30, flip: false, scale: 0.05, gain: 0.1, offset: 0.1, noise: 0.05, blur: 0}
 
   num_workers: 2
+
+# What the report calls the times of cells, of which none is infected.
+evaluation:
+  time: hours of the movie
 """
