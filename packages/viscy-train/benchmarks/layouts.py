@@ -11,24 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from viscy_train.anchors.table import AnchorTable
 from viscy_train.config.schema import CropSettings, PositiveConfig
-from viscy_train.experiments.experiments_file import Experiment
+
+from .still_cells import CHANNELS, CONDITIONS, as_camera, make_still_cells, smooth_frame
 
 CROP = 160
 N_POSITIONS = 100
 N_FRAMES = 30
 N_TRACKS = 40
 N_DISTINCT = 4
-CHANNELS = ["Phase3D", "Virus"]
-CONDITIONS = {"A/1": "uninfected", "B/1": "infected"}
 POSITIONS = [f"{well}/{number}" for well in CONDITIONS for number in range(N_POSITIONS // len(CONDITIONS))]
-_SMOOTHING_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -109,55 +106,14 @@ def which_frame(position: Any, frame: Any) -> Any:
 def distinct_frames(layout: Layout) -> list[NDArray[np.uint16]]:
     """Return the distinct frames of a layout, shape (n_channels, n_slices, height, width)."""
     rng = np.random.default_rng(0)
-    frame = rng.normal(size=(len(CHANNELS), 1, layout.side, layout.side)).astype(np.float32)
-    for shift in range(_SMOOTHING_STEPS):  # neighboring pixels are similar, as in an image, so it can be compressed
-        for axis in (-2, -1):
-            frame = (frame + np.roll(frame, 2**shift, axis)) / np.float32(np.sqrt(2))
+    frame = smooth_frame(rng, layout.side)
     slices = np.concatenate([np.roll(frame, 31 * z, axis=-2) for z in range(layout.n_slices)], axis=1)
-    noise = rng.normal(scale=10, size=slices.shape)
-    image = (1000 + 100 * slices + noise).clip(0, 65535).astype(np.uint16)
+    image = as_camera(rng, slices)
     return [np.roll(image, 101 * number, axis=-1) for number in range(N_DISTINCT)]
 
 
 def make_table(path: Path, layout: Layout) -> AnchorTable:
-    """Return the anchor table of a plate: cells that do not move, each tracked in all frames, in order of position.
-
-    Crops are normalized by mean 0 and standard deviation 1, which does not change pixels, and lie inside the images.
-    """
-    rng = np.random.default_rng(1)
-    n_tracks = N_TRACKS * len(POSITIONS)
-    centers = rng.integers(CROP, layout.side - CROP, (n_tracks, 2)).repeat(N_FRAMES, axis=0)
-    position = np.array(POSITIONS).repeat(N_TRACKS * N_FRAMES)
-    frames = np.tile(np.arange(N_FRAMES), n_tracks)
-    observations = pd.DataFrame(
-        {
-            "experiment": "generated",
-            "condition": [CONDITIONS[name[:3]] for name in position],
-            "well": [name[:3] for name in position],
-            "position": position,
-            "track_id": np.arange(n_tracks).repeat(N_FRAMES),
-            "parent_track_id": -1,
-            "lineage_id": np.arange(n_tracks).repeat(N_FRAMES),
-            "t": frames,
-            "hours_post_infection": 0.5 * frames,
-            "y": centers[:, 0].astype(np.float64),
-            "x": centers[:, 1].astype(np.float64),
-            "has_positive": True,
-        }
-    )
-    experiment = Experiment(
-        name="generated",
-        plate=path,
-        tracks=path,
-        channels=CHANNELS,
-        conditions=CONDITIONS,
-        minutes_per_frame=30,
-    )
-    return AnchorTable(
-        observations=observations.astype(dict.fromkeys(["experiment", "condition", "well", "position"], "category")),
-        experiments=[experiment],
-        positive=PositiveConfig(min_frames=1, max_frames=3),
-        crops=CropSettings(crop=CROP, z_slices=layout.n_slices),
-        intensity={"generated": [[0.0, 1.0]] * len(CHANNELS)},
-        excluded=[],
-    )
+    """Return the anchor table of a plate, whose crops lie inside the images."""
+    centers = np.random.default_rng(1).integers(CROP, layout.side - CROP, (N_TRACKS * len(POSITIONS), 2))
+    crops = CropSettings(crop=CROP, z_slices=layout.n_slices)
+    return make_still_cells(path, POSITIONS, N_FRAMES, centers, crops, PositiveConfig(min_frames=1, max_frames=3))
