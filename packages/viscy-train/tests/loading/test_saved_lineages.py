@@ -66,6 +66,16 @@ def test_damaged_lineages_are_replaced(table, tmp_path, monkeypatch, change):
     assert choices(saved_lineages.saved_lineages(tmp_path, table, POSITIVE), table) == expected
 
 
+def test_no_page_of_lineages_is_mapped_to_verify_them(table, tmp_path, monkeypatch):
+    saved_lineages.saved_lineages(tmp_path, table, POSITIVE)
+    path = next(tmp_path.rglob("sort_keys"))
+    path.write_bytes(bytes(path.stat().st_size))
+    mapped = []
+    monkeypatch.setattr(saved_lineages.np, "memmap", lambda *arguments, **_: mapped.append(arguments))
+    assert saved_lineages._open(path.parent) is None
+    assert not mapped
+
+
 def test_lineages_that_cannot_be_saved_stay_in_memory(table, tmp_path):
     (tmp_path / "file").touch()
     found = saved_lineages.saved_lineages(tmp_path / "file", table, POSITIVE)

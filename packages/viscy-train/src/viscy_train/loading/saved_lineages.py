@@ -21,7 +21,6 @@ from viscy_train.positives.frame_range import frame_ranges
 from viscy_train.positives.lineage_parts import arrays_in_parts, lineages_of
 from viscy_train.positives.lineages import Lineages
 from viscy_train.positives.rule import check_columns
-from viscy_train.row_slices import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,17 +109,15 @@ def _open(folder: Path) -> dict[str, NDArray[np.int64]] | None:
     """Map saved arrays; None if there are none. Damaged ones are deleted."""
     try:
         contents = json.loads((folder / _CONTENTS).read_text(encoding="utf-8"))
-        arrays: dict[str, NDArray[np.int64]] = {
-            name: np.memmap(folder / name, dtype=_TYPE, mode="r") for name in contents
-        }
-        if all(_checksum(arrays[name]) == checksum for name, checksum in contents.items()):
-            release(*arrays.values())
-            return arrays
+        if all(_checksum(folder / name) == checksum for name, checksum in contents.items()):
+            return {name: np.memmap(folder / name, dtype=_TYPE, mode="r") for name in contents}
     except (OSError, ValueError, AttributeError):  # missing, cut, or with other content
         pass
     shutil.rmtree(folder, ignore_errors=True)
     return None
 
 
-def _checksum(array: NDArray[np.int64]) -> str:
-    return hashlib.sha256(array, usedforsecurity=False).hexdigest()
+def _checksum(path: Path) -> str:
+    """Return the checksum of a file, of which no page is mapped for that."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
