@@ -72,6 +72,21 @@ def test_index_and_inspect_of_a_bucket_say_and_write_what_those_of_a_directory_d
     assert faults.n_injected > 5
 
 
+@pytest.mark.parametrize("options", [[["--part", "2/2"], ["--part", "1/2"], []], [["--processes", "2"]]])
+def test_parts_and_processes_index_a_bucket_as_one_process_a_directory(
+    project_with, bucket, data_folder, faults, tmp_path, capsys, options
+):
+    here, there = project_with(tmp_path / "here", str(data_folder)), project_with(tmp_path / "there", "s3://project")
+    (tmp_path / "here" / "anchors.parquet").unlink()
+    (tmp_path / "there" / "anchors.parquet").unlink()
+    assert main(["index", "--config", str(here)]) == 0
+    for added in options:
+        assert main(["index", "--config", str(there), *added]) == 0
+    expected, found = (AnchorTable.read(tmp_path / name / "anchors.parquet") for name in ("here", "there"))
+    pd.testing.assert_frame_equal(found.observations, expected.observations)
+    assert (found.fingerprint, found.intensity) == (expected.fingerprint, expected.intensity)
+
+
 def test_a_bucket_that_denies_access_is_one_line_and_exit_code_2(
     remote_project, bucket, faults, tmp_path, capsys, monkeypatch
 ):
