@@ -84,6 +84,12 @@ def test_hours_are_counted_from_the_infection(path):
             "keys of metadata and wells must not differ only in the Unicode characters",
         ),
         (
+            to_yaml(ONE | {"conditions": {"A/1": "mock\n24 h"}}),
+            r"condition of well 'A/1' .* must have no line breaks or other control characters, got 'mock\\n24 h'",
+        ),
+        (to_yaml(ONE | {"name": "\x1b[31mred"}), "name of an experiment must have no line breaks or other control"),
+        (to_yaml(ONE | {"metadata": {"a\u2028b": 1}}), "a key in metadata .* must have no line breaks"),
+        (
             to_yaml(ONE | {"conditions": {"A/1": "mock "}}),
             "condition of well 'A/1' .* must not begin or end with a space",
         ),

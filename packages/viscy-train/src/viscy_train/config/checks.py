@@ -1,12 +1,16 @@
 """Checks: rules for values in the user's files. A broken rule is a one-line error with the rule and the value."""
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
 from viscy_train.config.suggestions import did_you_mean
 from viscy_train.errors import UserError
+
+# Unicode categories of characters that move the cursor or begin a line.
+_CONTROL = ("Cc", "Zl", "Zp")
 
 
 def require(holds: bool, rule: str, value: object) -> None:
@@ -47,6 +51,8 @@ def require_above_0(name: str, value: Any) -> None:
 
 
 def require_name(what: str, name: Any) -> None:
-    """Require text that is not empty and has no spaces around it, which are hard to see."""
+    """Require text of one line that is not empty and has no spaces around it, which are hard to see."""
     require(isinstance(name, str) and name.strip() != "", f"{what} must be non-empty text", name)
     require(name == name.strip(), f"{what} must not begin or end with a space", name)
+    is_printed = not any(unicodedata.category(character) in _CONTROL for character in name)
+    require(is_printed, f"{what} must have no line breaks or other control characters", name)
