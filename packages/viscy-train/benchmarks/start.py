@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from viscy_train.sample_projects.demo import write_demo
 
 from .large_project import POSITIONS_PER_EXPERIMENT, Size, write_large_project
@@ -45,9 +47,9 @@ imports included, and the median over a process that imports NumPy and pandas. T
 {commands}
 ## From fit to the first step
 
-CPU seconds and seconds of processes that have imported all libraries, median and range of {repeats}, with threads as
-readers: *first* decodes the anchor table and writes what later starts map from files. *Private* is by how much a start
-increases the memory that only the process uses, in MiB.
+CPU seconds and seconds of processes that have imported all libraries, median and range of {repeats}, on a project of
+{large:,} observations with threads as readers: *first* decodes the anchor table and writes what later starts map from
+files. *Private* is by how much a start increases the memory that only the process uses, in MiB.
 
 {starts}"""
 
@@ -57,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--positions", type=int, default=120, help="of the large project, each of 10,000 observations")
+    parser.add_argument("--positions", type=int, default=270, help="of the large project, each of 10,000 observations")
     parser.add_argument("--large", type=Path, help="configuration of a large project that is indexed already")
     parser.add_argument("--commands-only", action="store_true", help="leave out the large project, and the file")
     parser.add_argument("--first-step", nargs=2, metavar=("CONFIG", "RUN"), help=argparse.SUPPRESS)
@@ -75,13 +77,15 @@ def main() -> None:
         commands = _measure_commands(configs, options.repeats)
         if options.commands_only:
             return print(commands)
+        large = options.large or _indexed(Path(folder) / "large", options.positions)
         text = _TEXT.format(
             repeats=options.repeats,
             small=size.n_rows,
             positions=size.n_positions,
             machine=f"Machine: {os.cpu_count()} cores, {platform.system()}; Python {platform.python_version()}.",
             commands=commands,
-            starts=_measure_starts(options.large or _indexed(Path(folder) / "large", options.positions), options),
+            large=pq.read_metadata(large.parent / "anchors.parquet").num_rows,
+            starts=_measure_starts(large, options),
         )
     print(text)
     if options.output:
