@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 
 from viscy_train.anchors.examiner import examiner_on
-from viscy_train.anchors.positions import IndexSettings, check_positions, open_experiment
+from viscy_train.anchors.positions import IndexSettings
+from viscy_train.anchors.read_experiment import read_experiment
 from viscy_train.anchors.strata import check_strata
 from viscy_train.anchors.table import AnchorTable, Exclusion
-from viscy_train.console import say, say_sentences, track, warn
-from viscy_train.crops.channel_groups import ChannelGroups, ChannelsMode, row_order
+from viscy_train.console import say, say_sentences
+from viscy_train.crops.channel_groups import ChannelsMode, row_order
 from viscy_train.crops.checksums import pixel_checksums
-from viscy_train.crops.scale import count_scales, describe_odd
 from viscy_train.crops.unreadable import READABLE, REASONS
-from viscy_train.errors import Problems, UserError
+from viscy_train.errors import Problems
 from viscy_train.experiments.annotations import add_annotations, annotation_checksums
 from viscy_train.experiments.columns import CHANNEL_COLUMNS, COLUMNS, Z_FOCUS
-from viscy_train.experiments.interval import IMAGES, contrary_intervals
 from viscy_train.experiments.position_metadata import add_metadata, metadata_keys
 from viscy_train.positives.description import reason_without
 from viscy_train.positives.lineages import lineage_ids
@@ -30,14 +29,12 @@ from viscy_train.wording import count, shorten
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from viscy_train.anchors.examination import Examination
     from viscy_train.anchors.examiner import Examiner
-    from viscy_train.anchors.positions import CheckedPosition, OpenExperiment
+    from viscy_train.anchors.read_experiment import ReadExperiment
     from viscy_train.config.schema import CropSettings, PositiveConfig
     from viscy_train.experiments.experiments_file import Experiment
 
 _STRATUM = ["experiment", "condition"]
-_MAX_NAMES = 8
 
 
 def build_anchor_table(
@@ -90,25 +87,12 @@ def build_anchor_table(
     if not any(experiment.annotations for experiment in experiments):
         check_columns([*COLUMNS, *own_columns, *metadata_keys(experiments)], positive)
     problems = Problems()
-    parts: list[pd.DataFrame] = []
-    intensity, local_intensity, scales = {}, {}, {}
-    jumps: list[str] = []
-    warnings: list[str] = []
     with examiner_on(processes, saved) as examiner:
-        for experiment in experiments:
-            counted = settings.channel_groups(experiment)
-            seen: list[tuple[float | None, float | None]] = []
-            parts += _observations_by_position(experiment, settings, examiner, counted, seen, warnings, problems)
-            intensity[experiment.name] = counted.center_and_spread()
-            scales[experiment.name] = count_scales(seen)
-            jumps += counted.describe_jumps()
-            if crops.normalization.by != "experiment":
-                local_intensity[experiment.name] = counted.by_position()
+        read = [read_experiment(one, settings, examiner, problems) for one in experiments]
     problems.raise_any()
-    if examiner.n_reused:
-        n = examiner.n_reused + examiner.n_examined
-        say(f"Used what parts had read of {examiner.n_reused:,} of {count(n, 'position')}")
-    say_sentences(shorten(jumps, "Note: intensities of {} more channels jump"))
+    _say_what_was_read(read, examiner)
+    intensity = {one.name: one.intensity for one in read}
+    parts = [part for one in read for part in one.observations]
     observations = _sort(pd.concat(parts, ignore_index=True), experiments, channels_mode)
     observations["lineage_id"] = lineage_ids(observations)
     defects = observations.pop("defect")  # before metadata and annotations, which may have a column of this name
@@ -131,8 +115,8 @@ def build_anchor_table(
         crops=crops,
         intensity=intensity,
         excluded=excluded,
-        local_intensity=local_intensity,
-        scales=scales,
+        local_intensity={one.name: one.local_intensity for one in read if one.local_intensity is not None},
+        scales={one.name: one.scales for one in read},
         tracks={
             one.name: checksums(one.tracks, by_experiment[one.name]["position"].unique(), one.tracks_format)
             for one in experiments
@@ -140,90 +124,17 @@ def build_anchor_table(
         pixels={one.name: pixel_checksums(one, by_experiment[one.name], crops) for one in experiments},
         annotations={one.name: annotation_checksums(one) for one in experiments},
         channels_mode=channels_mode,
-        warnings=warnings,
+        warnings=[warning for one in read for warning in one.warnings],
     )
 
 
-def _observations_by_position(
-    experiment: Experiment,
-    settings: IndexSettings,
-    examiner: Examiner,
-    intensity: ChannelGroups,
-    scales: list[tuple[float | None, float | None]],
-    warnings: list[str],
-    problems: Problems,
-) -> list[pd.DataFrame]:
-    """Return the observations of each valid position; collect problems, warnings and intensities on the way."""
-    subject = f"experiment {experiment.name!r}"
-    opened = open_experiment(experiment, problems)
-    if opened is None:
-        return []
-    parts: list[pd.DataFrame] = []
-    odd: dict[str, list[str]] = {}
-    intervals: dict[str, float] = {}
-    without_tracks: list[str] = []
-    with problems.collected(subject):
-        examined = examiner.examine(check_positions(opened, settings))
-        for checked, examination in track(examined, experiment.name, total=len(opened.wells)):
-            for error in checked.errors:
-                problems.add_error(subject, error, checked.name)
-            if checked.lacks_tracks:
-                without_tracks.append(checked.name)
-            if checked.scale is not None:
-                scales.append(checked.scale)
-            for sentence in checked.odd:
-                odd.setdefault(sentence, []).append(checked.name)
-            if checked.minutes_per_frame is not None:
-                intervals[checked.name] = checked.minutes_per_frame
-            if examination is None:
-                continue
-            if examination.error is not None:
-                problems.add_error(subject, examination.error, checked.name)
-                continue
-            parts += _merge(checked, examination, intensity)
-        found = [*_say_notes(opened, odd, intervals), *_without_tracks(opened, without_tracks)]
-        for warning in found:
-            warn(warning)
-        warnings += found
-    return parts
-
-
-def _merge(checked: CheckedPosition, examination: Examination, intensity: ChannelGroups) -> list[pd.DataFrame]:
-    """Count the intensities of a position, and return its observations in each group of channels."""
-    observations, task = checked.observations, checked.task
-    assert observations is not None
-    assert task is not None
-    parts = []
-    for group, examined in zip(intensity.groups, examination.groups, strict=True):
-        of_position = group.intensity.add_position(checked.name, task.image.shape[0])
-        for counted in examined.counted:
-            of_position.merge(counted)
-        focus = {} if examined.focus is None else {Z_FOCUS: examined.focus}
-        parts.append(observations.assign(**group.columns, **focus, defect=examined.defects))
-    return parts
-
-
-def _say_notes(opened: OpenExperiment, odd: dict[str, list[str]], intervals: dict[str, float]) -> list[str]:
-    """Say how the tracks of an experiment were read, and what is odd about its scales; return what to warn of."""
-    name, tracks = opened.experiment.name, opened.tracks
-    if tracks is not None and (read := tracks.describe()):
-        say(f"{name}: {read}")
-    for sentence in describe_odd(odd):
-        say(f"{name}: {sentence}")
-    contrary = contrary_intervals(IMAGES, intervals, opened.experiment.minutes_per_frame)
-    of_images = describe_odd(dict([contrary])) if contrary else []
-    return [f"{name}: {doubt}" for doubt in [*of_images, *(() if tracks is None else tracks.doubts())]]
-
-
-def _without_tracks(opened: OpenExperiment, positions: list[str]) -> list[str]:
-    """Return which positions are left out because they have no tracks; refuse an experiment in which all are."""
-    if not positions:
-        return []
-    if len(positions) == len(opened.wells):
-        raise UserError(f"tracks must have a position of the experiment, got none in {opened.experiment.tracks}")
-    n = len(positions)
-    names = ", ".join(positions[:_MAX_NAMES]) + f" and {n - _MAX_NAMES} more" * (n > _MAX_NAMES)
-    return [f"{opened.experiment.name}: left out {count(n, 'position')} without tracks: {names}"]
+def _say_what_was_read(experiments: list[ReadExperiment], examiner: Examiner) -> None:
+    """Say how much of it had been read before, and where intensities jump."""
+    if examiner.n_reused:
+        n = examiner.n_reused + examiner.n_examined
+        say(f"Used what parts had read of {examiner.n_reused:,} of {count(n, 'position')}")
+    jumps = [jump for experiment in experiments for jump in experiment.jumps]
+    say_sentences(shorten(jumps, "Note: intensities of {} more channels jump"))
 
 
 def _sort(observations: pd.DataFrame, experiments: list[Experiment], mode: ChannelsMode) -> pd.DataFrame:
