@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pandas import Categorical
 
     from viscy_train.composition.pixel_mixing import PixelMixing
+    from viscy_train.composition.result import DryRun
     from viscy_train.loading.data_module import PairDataModule
     from viscy_train.loading.run_data import RunData
     from viscy_train.run.checkpoint import Checkpoint
@@ -154,15 +155,8 @@ def fit(options: list[str], description: str) -> int:
 
 def inspect(options: list[str], description: str) -> int:
     """Draw batches without training and show their composition."""
-    from viscy_train.anchors.staleness import check_sources
     from viscy_train.cli.contact_sheet import find_sheet
     from viscy_train.cli.parsing import parse_for_data
-    from viscy_train.composition.dry_run import dry_run
-    from viscy_train.composition.frames import count_frames
-    from viscy_train.crop_store.crop_store import CropStore
-    from viscy_train.crops.description import describe_pixels
-    from viscy_train.crops.scale import describe_crops
-    from viscy_train.evaluation.probes import columns_to_probe
     from viscy_train.loading.axes import time_name
     from viscy_train.loading.reading_estimate import describe_reading_of
     from viscy_train.report.dry_run_page import write_dry_run_page
@@ -172,31 +166,9 @@ def inspect(options: list[str], description: str) -> int:
     cli = parse_for_data("inspect", options, description, keywords_of("inspect"))
     data, page = cli.make_data(), local_path(cli.config.out or cli.run_directory.path.parent / "inspect.html", "out")
     with claimed(page, DRY_RUN, "inspect"):
-        _logger.info("reading %s, and checking whether plates and tracks are those that it was built from", data.path)
-        check_sources(data.table)
-        if data.store is not None:
-            CropStore(data.store, data.table.fingerprint)  # refuses one that `fit` would refuse
-        table = data.table
-        columns_to_probe(table.observations, table.extra_columns, cli.config.evaluation.probe)  # refuses others
-        sizes = describe_crops(table.crops, table.experiments, table.scales)
-        positives = data.describe_positives(cli.make_loss_config())
-        say_sentences([*positives, describe_pixels(table.crops), *sizes])
-        for sentence in data.split_warnings(cli.config.processes):
-            note(sentence)
-        train_rows, choice = data.train_rows, data.positive_choice
-        _logger.info("composing batches; epochs: %d, processes: %d", cli.config.epochs, cli.config.processes)
-        result = dry_run(
-            data.train_anchors(),
-            data.options,
-            seed=data.seed,
-            loss=cli.make_loss_config(),
-            world_size=cli.config.processes,
-            epochs=cli.config.epochs,
-            labeled=data.train_anchors(labeled=True),
-            count_frames=lambda batches: count_frames(
-                batches.assign(row=train_rows[batches["row"]]), table.observations, choice
-            ),
-        )
+        _check_data(cli, data)
+        _say_what_is_trained_on(cli, data)
+        result = _compose(cli, data)
         pixels = _mixing_of_pixels(cli, data)
         print_dry_run(result, pixels=pixels)
         for sentence in (reading := describe_reading_of(data)):
@@ -207,6 +179,51 @@ def inspect(options: list[str], description: str) -> int:
         write_dry_run_page(page, result, reading, pixels, time, sheet)
     say_result(f"Done. Open {page}")
     return 0
+
+
+def _check_data(cli: DataCLI | TrainingCLI, data: RunData) -> None:
+    """Refuse what `fit` would refuse."""
+    from viscy_train.anchors.staleness import check_sources
+    from viscy_train.crop_store.crop_store import CropStore
+    from viscy_train.evaluation.probes import columns_to_probe
+
+    _logger.info("reading %s, and checking whether plates and tracks are those that it was built from", data.path)
+    check_sources(data.table)
+    if data.store is not None:
+        CropStore(data.store, data.table.fingerprint)
+    columns_to_probe(data.table.observations, data.table.extra_columns, cli.config.evaluation.probe)
+
+
+def _say_what_is_trained_on(cli: DataCLI | TrainingCLI, data: RunData) -> None:
+    """Say which positives, pixels and crops there are, and what is odd about the split."""
+    from viscy_train.crops.description import describe_pixels
+    from viscy_train.crops.scale import describe_crops
+
+    table = data.table
+    sizes = describe_crops(table.crops, table.experiments, table.scales)
+    positives = data.describe_positives(cli.make_loss_config())
+    say_sentences([*positives, describe_pixels(table.crops), *sizes])
+    for sentence in data.split_warnings(cli.config.processes):
+        note(sentence)
+
+
+def _compose(cli: DataCLI | TrainingCLI, data: RunData) -> DryRun:
+    """Return the batches that training would see, and what they hold."""
+    from viscy_train.composition.dry_run import dry_run
+    from viscy_train.composition.frames import count_frames
+
+    observations, rows, choice = data.table.observations, data.train_rows, data.positive_choice
+    _logger.info("composing batches; epochs: %d, processes: %d", cli.config.epochs, cli.config.processes)
+    return dry_run(
+        data.train_anchors(),
+        data.options,
+        seed=data.seed,
+        loss=cli.make_loss_config(),
+        world_size=cli.config.processes,
+        epochs=cli.config.epochs,
+        labeled=data.train_anchors(labeled=True),
+        count_frames=lambda batches: count_frames(batches.assign(row=rows[batches["row"]]), observations, choice),
+    )
 
 
 def _mixing_of_pixels(cli: DataCLI | TrainingCLI, data: RunData) -> PixelMixing | None:
