@@ -34,6 +34,7 @@ _NAMES = [
     *(f"data.sampler.{name}" for name in ("distinct_by", "place_by", "experiment_by", "condition_by", "time_by")),
     *(f"data.positive.{name}" for name in ("match", "differ")),
     "model.encoder.name",
+    "model.init_from",
     "evaluation.probe",
     "evaluation.time",
 ]
