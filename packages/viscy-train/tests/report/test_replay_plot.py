@@ -74,6 +74,14 @@ def test_a_picture_is_replaced_by_another_one_only(tmp_path, name):
         write_picture(path, figure)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.svg", "a.svgz", "a.eps"])
+def test_a_text_that_names_the_command_is_not_a_picture(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("<!doctype html><p>Look at the pairs with `viscy-train replay`.")
+    with pytest.raises(UserError, match="is not a picture of `viscy-train replay`"):
+        write_picture(path, Figure())
+
+
 def test_a_picture_needs_the_extension_of_an_image_format(tmp_path):
     with pytest.raises(UserError, match=r"--out must have the extension of an image format, got .*a\.txt"):
         write_picture(tmp_path / "a.txt", Figure())

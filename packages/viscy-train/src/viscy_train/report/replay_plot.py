@@ -37,6 +37,8 @@ _SIGNED: dict[str, dict[str, Any]] = {
     **{name: {"pil_kwargs": {"description": _SIGN}} for name in ("tif", "tiff")},
     "webp": {"pil_kwargs": {"exif": _SIGN.encode()}},
 }
+# What a file of each of these formats begins with. A page may name the command, too.
+_BEGINNINGS = (b"\x89PNG", b"%PDF", b"<?xml", b"%!PS", b"\xff\xd8", b"GIF8", b"II", b"MM", b"RIFF")
 _WIDTH = 13.0
 # In inches: side of a crop, height of the label below a pair.
 _CROP_INCHES = 0.72
@@ -55,7 +57,7 @@ def _is_picture(path: Path) -> bool:
     content = path.read_bytes()
     with suppress(OSError, EOFError, zlib.error):
         content = gzip.decompress(content) if path.suffix == ".svgz" else content
-    return _SIGN.encode() in content
+    return content.startswith(_BEGINNINGS) and _SIGN.encode() in content
 
 
 PICTURE = OutputKind("a picture of `viscy-train replay`", _is_picture)
