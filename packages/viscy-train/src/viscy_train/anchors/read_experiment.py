@@ -42,7 +42,7 @@ class ReadExperiment:
         Center and spread of each channel, shape (n_channels, 2).
     local_intensity : dict, optional
         The same of each position or frame, if they are normalized by it; see `ChannelGroups.by_position`.
-    scales
+    scales : list
         Which scales the images have, see `count_scales`.
     jumps : list of str
         Sentences on jumps of the intensity.
