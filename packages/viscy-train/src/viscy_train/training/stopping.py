@@ -86,8 +86,8 @@ class GracefulStop(Callback):
         """End the run between two epochs."""
         self._end_if_stopping(trainer)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restore the previous signal handlers."""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore Lightning's signal handlers, before Lightning restores those of the process."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers, self._is_training = {}, False
