@@ -37,6 +37,11 @@ def test_an_error_of_the_machine_is_one_line(monkeypatch, capsys, error, message
     assert message in line
 
 
+def test_a_message_does_not_steer_the_terminal(capsys, tmp_path):
+    assert main(["index", "--config", str(tmp_path / "\x1b]0;title\x07.yaml")]) == 2
+    assert r"\x1b]0;title\x07.yaml" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), OSError("unknown"), ValueError("closed by peer")])
 def test_another_error_keeps_its_traceback(monkeypatch, error):
     def fail(words):

@@ -1,5 +1,6 @@
 """Packing: one decode of each frame, parts and processes that share a store, and stores that must not be replaced."""
 
+import os
 import re
 import shutil
 from collections import Counter, namedtuple
@@ -120,6 +121,18 @@ def test_a_shard_that_is_cut_off_is_written_again(noise, tmp_path, capsys, n_byt
     assert pack(table, path, cache_mb=64) == 0
     assert files_of(path) == before
     assert f"{file} is not complete, and is packed again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("make", "kind"), [(os.mkfifo, "a named pipe"), (os.mkdir, "a directory")])
+def test_what_is_in_the_place_of_a_shard_is_refused_without_opening_it(noise, tmp_path, make, kind):
+    table, _ = noise
+    path = tmp_path / "crops.zarr"
+    pack(table, path, cache_mb=64)
+    file = path / "0" / "c.3.0.0.0.0"
+    file.unlink()
+    make(file)
+    with pytest.raises(UserError, match=f"a shard must be a regular file, got {kind}: .*; delete it, and run .* again"):
+        pack(table, path, cache_mb=64)
 
 
 def test_a_shard_that_another_process_packs_is_packed_last(noise, tmp_path, monkeypatch):

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     type Shard = tuple[int, int]
     type Job = Callable[[], int | None]
 
-# Seconds between two lines of a log.
-
 
 def pack(
     table: AnchorTable,

@@ -14,7 +14,7 @@ from viscy_train.console import say
 from viscy_train.crop_store.address import difference
 from viscy_train.crop_store.crop_array import GROUP, METADATA, is_whole_shard, metadata_of
 from viscy_train.crop_store.header import HEADER, REPACK, SLOTS, StoreHeader, is_store
-from viscy_train.errors import UserError
+from viscy_train.errors import UserError, require_regular_file
 from viscy_train.output import LOCK, OutputKind, claimed, follow_links, require_replaceable
 
 if TYPE_CHECKING:
@@ -84,15 +84,29 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def delete_cut_shards(path: Path, plan: PackingPlan) -> None:
-    """Delete shards of which a part is missing, as a copy leaves them that was interrupted, and say so."""
+    """Delete shards of which a part is missing, as a copy leaves them that was interrupted, and say so.
+
+    Raises
+    ------
+    UserError
+        If something else is in the place of a shard.
+    """
     for array in plan.header.arrays:
         for name in map(array.shard_name, range(array.n_shards)):
             file = path / array.name / name
+            _require_file(file)
             # Another process may delete it at the same time.
             with suppress(FileNotFoundError):
                 if not is_whole_shard(array, file):
                     file.unlink()
                     say(f"{file} is not complete, and is packed again")
+
+
+def _require_file(shard: Path) -> None:
+    try:
+        require_regular_file(shard, "a shard")
+    except UserError as error:
+        raise UserError(f"{error}; delete it, and run `viscy-train pack` again") from error
 
 
 def delete_leftovers(path: Path, plan: PackingPlan) -> None:
